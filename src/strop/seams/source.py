@@ -1,0 +1,43 @@
+"""Source: where tasks come from. It owns the channel `outcome`.
+
+A procedural source is an unlimited stream: task(split, seed, index) is a pure function, and the
+two splits never meet because a task belongs to the split its id hashes to. A finite source has a length.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from strop.records import Incident, Task
+
+Split = str  # "train" or "test"
+
+
+class Graded(dict[str, float | None]):
+    """{channel: value or None} of one text, with the reason for the lowest score or the incident behind a None."""
+
+    def __init__(self, channels: dict[str, float | None], reason: str = "", incidents: tuple[Incident, ...] = ()):
+        super().__init__(channels)
+        self.reason = reason
+        self.incidents = incidents
+
+
+class Source(Protocol):
+    name: str
+    size: int | None
+    """Tasks per split; None for an unlimited stream."""
+
+    def task(self, split: Split, seed: int, index: int) -> Task: ...
+
+    def grade(self, task: Task, text: str) -> Graded:
+        """Channels `outcome` (strict parse) and `lenient` (answer found anywhere sensible), each 0 to 1."""
+        ...
+
+    def gold(self, task: Task) -> str | None:
+        """A text that scores 1, where one can be written."""
+        ...
+
+
+def split_of(task_id: str) -> Split:
+    """One task in eight is for testing, whatever seed drew it."""
+    return "test" if int(task_id[:8], 16) % 8 == 0 else "train"
