@@ -1,0 +1,200 @@
+"""Batch: committed groups as ragged arrays. Rows of tokens, the index, and tracks per decision.
+
+A decision is a token that somebody wrote: action, forced or teacher; prompts and observations are context. Which of
+them are trained follows from `Row.trains` and the rollout's fate; nobody writes a mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from strop.records import KEEP, Fate, Group, Sampling
+from strop.seams.context import keyed
+from strop.seams.index import Index
+from strop.seams.signal import Where
+
+KINDS = ("action", "forced", "teacher")
+
+
+@dataclass(frozen=True)
+class Packed:
+    """One row: its tokens and the positions of its decisions."""
+
+    tokens: tuple[int, ...]
+    at: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    rows: tuple[Packed, ...]
+    index: Index
+    units: tuple[str, ...]
+    """Rollout ids, one per R."""
+    kind_T: Tensor
+    trains_T: Tensor
+    """Somebody's row trains it and its rollout is kept."""
+    sampling_T: Tensor
+    """Which of `samplings` drew it: the learner applies the same temperature and allowed ids."""
+    samplings: tuple[Sampling, ...]
+    weight_R: Tensor
+    tracks: dict[str, Tensor]
+    facts: dict[str, Tensor]
+    labels: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+
+    @property
+    def trained_T(self) -> Tensor:
+        """What statistics over trained decisions see: the kept rollouts' actions."""
+        return self.trains_T & (self.kind_T == KINDS.index("action"))
+
+    def with_(self, **tracks: Tensor) -> Batch:
+        return replace(self, tracks={**self.tracks, **tracks})
+
+    def have(self) -> dict[str, object]:
+        """Everything a part may read, by name."""
+        return {**self.facts, **self.tracks, "trained_T": self.trained_T, "index": self.index}
+
+    def selected(self, where: Where, key: tuple[str | int, ...]) -> Tensor:
+        """The decisions a signal applies to, as a mask."""
+        kinds = torch.zeros(len(KINDS), dtype=torch.bool)
+        for kind in where.kinds:
+            kinds[KINDS.index(kind)] = True
+        mask_T = self.trains_T & kinds[self.kind_T]
+        if where.labels:
+            inside = torch.zeros_like(mask_T)
+            for label in where.labels:
+                inside = inside | self.labels.get(label, torch.zeros_like(mask_T))
+            mask_T = mask_T & inside
+        if where.share < 1:
+            rng = keyed(*key, "share")
+            draw = torch.tensor([rng.random() for _ in range(len(mask_T))], dtype=torch.float64)
+            mask_T = mask_T & (draw < where.share)
+        return mask_T
+
+    def take(self, rows: list[int]) -> Batch:
+        """Only these rows, in this order; facts over rollouts stay whole, numbers of rollouts and groups too."""
+        index, at_T = self.index.rows(torch.tensor(rows, dtype=torch.long))
+        return replace(
+            self,
+            rows=tuple(self.rows[i] for i in rows),
+            index=index,
+            kind_T=self.kind_T[at_T],
+            trains_T=self.trains_T[at_T],
+            sampling_T=self.sampling_T[at_T],
+            tracks={name: track[at_T] for name, track in self.tracks.items()},
+            labels={name: mask[at_T] for name, mask in self.labels.items()},
+        )
+
+    def minibatches(self, groups_per: int | None, order: list[int] | None = None) -> Iterator[Batch]:
+        """Whole groups at a time, in the given order of groups."""
+        numbers = list(range(self.index.groups)) if order is None else order
+        size = groups_per or max(len(numbers), 1)
+        group_W = self.index.up("row", "group").tolist()
+        rows_of: dict[int, list[int]] = {}
+        for row, group in enumerate(group_W):
+            rows_of.setdefault(group, []).append(row)
+        for start in range(0, len(numbers), size):
+            rows = [row for group in numbers[start : start + size] for row in rows_of.get(group, [])]
+            if rows:
+                yield self.take(rows)
+
+    def micros(self, budget: int, grain: str) -> list[list[int]]:
+        """Rows for each forward pass: padded tokens within the budget, an atom of the grain never split.
+
+        Rows that train nothing are left out. Atoms are sorted by length, so little is padded.
+        """
+        trains_W = self.index.sum(self.trains_T.to(torch.long), "token", "row").tolist()
+        atom_W = list(range(len(self.rows))) if grain in ("token", "row") else self.index.up("row", grain).tolist()
+        atoms: dict[int, list[int]] = {}
+        for row, atom in enumerate(atom_W):
+            if trains_W[row]:
+                atoms.setdefault(atom, []).append(row)
+        longest = {atom: max(len(self.rows[r].tokens) for r in rows) for atom, rows in atoms.items()}
+        packs: list[list[int]] = []
+        width = 0
+        for atom in sorted(atoms, key=lambda a: (longest[a], a)):
+            rows = atoms[atom]
+            cost = longest[atom] * len(rows)
+            if cost > budget:
+                raise ValueError(
+                    f"one {grain if grain != 'token' else 'row'} takes {cost} tokens, more than token_budget={budget}: "
+                    "raise token_budget in the recipe or shorten max_tokens."
+                )
+            width = max(width, longest[atom])
+            if packs and width * (len(packs[-1]) + len(rows)) <= budget:
+                packs[-1] += rows
+            else:
+                packs.append(list(rows))
+                width = longest[atom]
+        return packs
+
+
+def pack(groups: list[Group], fates: Mapping[str, Fate], rewards: Mapping[str, float | None], version: int) -> Batch:
+    """Kept and context rollouts as arrays; dropped ones are gone from every statistic."""
+    sizes: list[list[list[int]]] = []
+    rows: list[Packed] = []
+    kind: list[int] = []
+    trains: list[bool] = []
+    sampling: list[int] = []
+    logp: list[float] = []
+    age: list[float] = []
+    samplings: list[Sampling] = [Sampling()]
+    labels: dict[str, list[int]] = {}
+    units: list[str] = []
+    weight: list[float] = []
+    reward: list[float] = []
+    cut: list[bool] = []
+    length: list[float] = []
+    for group in groups:
+        members = [r for r in group.rollouts if fates.get(r.id, KEEP).kind in ("keep", "context")]
+        if not members:
+            continue
+        sizes.append([])
+        for rollout in members:
+            fate = fates.get(rollout.id, KEEP)
+            units.append(rollout.id)
+            weight.append(fate.weight)
+            known = rewards[rollout.id]
+            reward.append(float("nan") if known is None else known)
+            cut.append(rollout.stop == "length")
+            length.append(float(rollout.length))
+            sizes[-1].append([])
+            for row in rollout.rows:
+                at: list[int] = []
+                start = 0
+                for segment in row.segments:
+                    if segment.kind in KINDS:
+                        count = len(segment.tokens)
+                        for span in segment.spans:
+                            labels.setdefault(span.label, []).extend(len(kind) + i for i in range(span.start, span.stop))
+                        at.extend(range(start, start + count))
+                        kind.extend([KINDS.index(segment.kind)] * count)
+                        trains.extend([segment.id in row.trains and fate.kind == "keep"] * count)
+                        logp.extend(segment.logp if segment.logp is not None else [float("nan")] * count)
+                        drawn = segment.author.sampling if segment.author else Sampling()
+                        if drawn not in samplings:
+                            samplings.append(drawn)
+                        sampling.extend([samplings.index(drawn)] * count)
+                        age.extend([float(version - segment.author.version) if segment.author else float("nan")] * count)
+                    start += len(segment.tokens)
+                rows.append(Packed(row.tokens, tuple(at)))
+                sizes[-1][-1].append(len(at))
+    masks = {name: torch.zeros(len(kind), dtype=torch.bool) for name in labels}
+    for name, places in labels.items():
+        masks[name][places] = True
+    return Batch(
+        rows=tuple(rows),
+        index=Index.of(sizes),
+        units=tuple(units),
+        kind_T=torch.tensor(kind, dtype=torch.long),
+        trains_T=torch.tensor(trains, dtype=torch.bool),
+        sampling_T=torch.tensor(sampling, dtype=torch.long),
+        samplings=tuple(samplings),
+        weight_R=torch.tensor(weight),
+        tracks={"sampled_logp_T": torch.tensor(logp), "age_T": torch.tensor(age)},
+        facts={"reward_R": torch.tensor(reward), "truncated_R": torch.tensor(cut, dtype=torch.bool), "length_R": torch.tensor(length)},
+        labels=masks,
+    )

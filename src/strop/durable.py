@@ -1,0 +1,72 @@
+"""Writing so that a kill at any instant leaves either the old file or the new one, never half of one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+_watch: Callable[[str], None] | None = None
+"""Called before and after each write, fsync and rename; tests kill the process here."""
+
+
+def watch(observer: Callable[[str], None] | None) -> None:
+    global _watch
+    _watch = observer
+
+
+def point(name: str) -> None:
+    if _watch is not None:
+        _watch(name)
+
+
+def sync_directory(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write beside, fsync, rename: one name holds the old content or the new."""
+    beside = path.with_name(path.name + ".part")
+    with open(beside, "wb") as file:
+        point("write")
+        file.write(data[: len(data) // 2])
+        file.flush()
+        point("torn")
+        file.write(data[len(data) // 2 :])
+        file.flush()
+        point("fsync")
+        os.fsync(file.fileno())
+    point("rename")
+    os.replace(beside, path)
+    point("renamed")
+    sync_directory(path.parent)
+
+
+def publish(beside: Path, path: Path) -> None:
+    """A finished directory under its final name: every file on disk first, then one rename."""
+    for file in sorted(beside.rglob("*")):
+        if file.is_file():
+            point("fsync")
+            with open(file, "rb") as handle:
+                os.fsync(handle.fileno())
+    if path.exists():
+        shutil.rmtree(path)
+    point("rename")
+    os.replace(beside, path)
+    point("renamed")
+    sync_directory(path.parent)
+
+
+def append(path: Path, line: str) -> None:
+    """A line at the end of a log; a torn last line is cut when the log is read back."""
+    with open(path, "ab") as file:
+        point("write")
+        file.write(line.encode() + b"\n")
+        file.flush()
+        point("fsync")
+        os.fsync(file.fileno())

@@ -1,0 +1,96 @@
+"""Grading: the source's verdict on every rollout. The policy's fault is a score with a reason; ours is None with an incident."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from strop.records import Group, Incident, Scores
+from strop.seams.source import Graded, Source
+
+SECONDS = 60.0
+"""How long one batch of rollouts may be graded before our patience is the fault."""
+
+
+class GraderFailed(RuntimeError):
+    """Too large a share of a step's rollouts could not be graded, for reasons that are not the policy's."""
+
+
+async def grade(source: Source, groups: list[Group], seconds: float = SECONDS) -> Scores:
+    """Scores of all rollouts, in canonical order. A source that batches offers `grade_many`."""
+    pairs = [(group.task, rollout.text) for group in groups for rollout in group.rollouts]
+    units = [rollout.id for group in groups for rollout in group.rollouts]
+    many: Callable[[list[Any]], list[Graded]] | None = getattr(source, "grade_many", None)
+    done: dict[int, Graded] = {}
+
+    def work() -> None:
+        if many is not None:
+            done.update(enumerate(many(pairs)))
+            return
+        for number, (task, text) in enumerate(pairs):
+            try:
+                done[number] = source.grade(task, text)
+            except Exception as error:
+                why = f"grader raised {type(error).__name__}: {error}"
+                done[number] = Graded({"outcome": None}, incidents=(Incident("", "outcome", why),))
+
+    if getattr(source, "pure", False):
+        work()
+        fault = ""
+    else:
+        fault = await _with_deadline(work, seconds)
+    values: dict[str, dict[str, float | None]] = {}
+    reasons: dict[str, str] = {}
+    incidents: list[Incident] = []
+    for number, unit in enumerate(units):
+        graded = done.get(number)
+        if graded is None:
+            graded = Graded({"outcome": None}, incidents=(Incident(unit, "outcome", fault or "grader gave no answer"),))
+        values[unit] = {}
+        for channel, value in graded.items():
+            if value is not None and not math.isfinite(value):
+                incidents.append(Incident(unit, channel, f"grader returned {value}"))
+                value = None
+            values[unit][channel] = None if value is None else float(value)
+        if graded.reason:
+            reasons[unit] = graded.reason
+        incidents += [Incident(unit, i.channel, i.why) for i in graded.incidents]
+    return Scores(values, reasons, tuple(incidents))
+
+
+async def _with_deadline(work: Callable[[], None], seconds: float) -> str:
+    """Run it in a thread of its own and stop waiting at the deadline; says what went wrong, or nothing.
+
+    The thread is a daemon: one that hangs for ever cannot keep the run from ending.
+    """
+    loop, finished = asyncio.get_running_loop(), asyncio.Event()
+    fault: list[str] = []
+
+    def body() -> None:
+        try:
+            work()
+        except Exception as error:
+            fault.append(f"grader raised {type(error).__name__}: {error}")
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(finished.set)
+
+    threading.Thread(target=body, daemon=True, name="strop-grader").start()
+    try:
+        await asyncio.wait_for(finished.wait(), seconds)
+    except TimeoutError:
+        return f"grader did not answer within {seconds:g} s"
+    return fault[0] if fault else ""
+
+
+def check(scores: Scores, limit: float) -> None:
+    """Stop when more than `limit` of the rollouts are ungraded."""
+    lost = [unit for unit, channels in scores.values.items() if channels.get("outcome") is None]
+    if scores.values and len(lost) > limit * len(scores.values):
+        first = scores.incidents[0].why if scores.incidents else "no reason given"
+        raise GraderFailed(
+            f"{len(lost)} of {len(scores.values)} rollouts could not be graded (limit {limit:.0%}). First reason: {first}. "
+            "These are faults of the grader, not of the policy, so nothing was learned from them. Fix the grader and resume."
+        )

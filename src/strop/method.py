@@ -1,0 +1,128 @@
+"""Method: a frozen record of parts. One paper, one file, one fingerprint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from strop.seams.correction import none
+from strop.seams.curriculum import Curriculum, Epochs
+from strop.seams.feed import Feed, Rollouts
+from strop.seams.gate import Gate
+from strop.seams.part import Part, describe, fingerprint, nearest
+from strop.seams.reward import outcome
+from strop.seams.sampler import Environment, Independent, Sampler
+from strop.seams.signal import Signal
+from strop.seams.update import AdamW
+
+TRACKS = frozenset({"logp_T", "old_logp_T", "sampled_logp_T", "entropy_T", "weight_T", "credit_T", "reward_T", "trained_T", "age_T", "index"})
+"""What every run can provide per decision."""
+FACTS = frozenset({"reward_R", "truncated_R", "length_R"})
+"""What every run can provide per rollout, beside the channels its graders give."""
+MOVING = frozenset({"logp_T", "entropy_T", "value_T"})
+"""Tracks of the policy as it moves: an objective may read them, a credit may not."""
+
+
+@dataclass(frozen=True)
+class Method:
+    name: str
+    signals: Mapping[str, Signal]
+    credit: tuple[Part, ...]
+    sampler: Sampler = Independent()
+    environment: Environment | None = None
+    feed: Feed = Rollouts()
+    curriculum: Curriculum = Epochs()
+    reward: Part = outcome
+    gate: tuple[Gate, ...] = ()
+    correction: Part = none
+    update: AdamW = AdamW()
+    tasks: int = 32
+    """Tasks asked for in one step."""
+    heads: tuple[str, ...] = ()
+    """Heads of the actor, beside its own: `value` gives one number per decision."""
+    reference: bool = False
+    """Keep the initial weights frozen beside the actor, for parts that read `reference_logp_T`."""
+    paper: str = ""
+    idea: tuple[str, ...] = field(default=())
+    """The seams in which it differs from its parent."""
+
+    def __post_init__(self) -> None:
+        self._check_known()
+        self._check_sense()
+
+    def _provided(self) -> frozenset[str]:
+        given = set(TRACKS | FACTS)
+        if self.reference:
+            given.add("reference_logp_T")
+        if "value" in self.heads:
+            given |= {"value_T", "old_value_T", "return_T"}
+        return frozenset(given | {"credit_R"})
+
+    def _check_known(self) -> None:
+        known = self._provided()
+        readers: list[tuple[str, Part]] = [(f"credit[{i}]", link) for i, link in enumerate(self.credit)]
+        readers += [("correction", self.correction)] + [(f"signals.{name}", s.objective) for name, s in self.signals.items()]
+        for seam, reader in readers:
+            for name in reader.reads:
+                if name == "reference_logp_T" and not self.reference:
+                    raise ValueError(f"method {self.name!r}: {seam} {reader.name!r} reads {name}, so it needs reference=True")
+                if name in ("value_T", "old_value_T", "return_T") and "value" not in self.heads:
+                    raise ValueError(f"method {self.name!r}: {seam} {reader.name!r} reads {name}, so it needs heads=('value',)")
+                if name not in known:
+                    raise ValueError(f"method {self.name!r}: {seam} {reader.name!r} reads {name!r}, which nobody provides. {nearest(name, known)}")
+                if seam.startswith("credit") and name in MOVING:
+                    raise ValueError(
+                        f"method {self.name!r}: {seam} {reader.name!r} reads {name}, which moves during the update; credit is settled "
+                        f"before it. Read old_{name}, or make it an objective."
+                    )
+        for head in self.heads:
+            if head != "value":
+                raise ValueError(f"method {self.name!r}: unknown head {head!r}. {nearest(head, ['value'])}")
+
+    def _check_sense(self) -> None:
+        if "policy" not in self.signals and not self.signals:
+            raise ValueError(f"method {self.name!r} has no signal, so it would train nothing")
+        if self.tasks < 1:
+            raise ValueError(f"method {self.name!r}: tasks={self.tasks}; a step needs at least one task")
+        updates = self.update.updates(self.tasks)
+        parts = [*self.credit, self.correction, *(s.objective for s in self.signals.values())]
+        for reader in parts:
+            if "group" in reader.needs and self.sampler.group_size < 2:
+                raise ValueError(
+                    f"method {self.name!r} scores each rollout against its siblings ({reader.name}), so it needs a group of at least 2, "
+                    f"got {self.sampler.group_size}. Raise the sampler's n, or use a credit with a learned baseline (gae)."
+                )
+            if "one_update" in reader.needs and updates > 1:
+                raise ValueError(
+                    f"method {self.name!r}: {reader.name!r} has no importance ratio, but the update makes {updates} optimiser steps per "
+                    "batch. Use epochs=1 and minibatch=None, or importance_sampling / clipped_surrogate."
+                )
+
+    @property
+    def refills(self) -> int:
+        return max((gate.refill for gate in self.gate), default=0)
+
+    def needs(self, *names: str) -> bool:
+        """Does some part read one of these?"""
+        parts = [*self.credit, self.correction, *(s.objective for s in self.signals.values())]
+        return any(name in reader.reads for reader in parts for name in names)
+
+    def but(self, name: str = "", **changes: Any) -> Method:
+        """The same method with these seams replaced; `signals` are merged by name."""
+        known = {f.name for f in fields(self)}
+        for change in changes:
+            if change not in known:
+                raise ValueError(f"a method has no seam {change!r}. {nearest(change, known)}")
+        if "signals" in changes:
+            changes["signals"] = {**self.signals, **changes["signals"]}
+        return replace(self, name=name or self.name, **changes)
+
+    def describe(self) -> dict[str, Any]:
+        """Plain JSON of everything that can change a number; the name, paper and list of ideas are not among it."""
+        said = ("name", "paper", "idea")
+        return {f.name: describe(getattr(self, f.name)) for f in fields(self) if f.name not in said}
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.describe())

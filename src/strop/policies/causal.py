@@ -1,0 +1,249 @@
+"""A causal language model as a policy: load, render, evaluate decisions, export. safetensors only, no remote code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from strop.batch import Batch
+
+LOGITS_AT_ONCE = 2**25
+"""Logits held at one time; above it decisions are scored in chunks that are computed again in the backward pass."""
+
+
+class ModelError(ValueError):
+    """A model that cannot be used, and what to do about it."""
+
+
+def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> CausalPolicy:
+    """A bundled name (`pico`), a directory in Hugging Face format, or a hub id already in the local cache or reachable."""
+    import json
+
+    import transformers
+    from safetensors import SafetensorError
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    path = _locate(name)
+    try:
+        config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
+        raise ModelError(f"model {name!r}: cannot read its config ({_first_line(error)}). It needs a config.json of a causal language model.") from error
+    known = transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    made_for = config.architectures or []
+    if config.model_type not in known or (made_for and not any("CausalLM" in a or "ConditionalGeneration" in a or "LMHead" in a for a in made_for)):
+        raise ModelError(f"model {name!r} is {'/'.join(made_for) or config.model_type}, not a causal language model; strop trains those.")
+    directory = Path(path)
+    if directory.is_dir() and not list(directory.glob("*.safetensors")):
+        pickles = [p.name for p in directory.glob("*.bin")] + [p.name for p in directory.glob("*.pt")]
+        found = f"only pickle files ({', '.join(pickles)}), which can run code when loaded" if pickles else "no weights"
+        raise ModelError(f"model {name!r} has {found}. Save it with `model.save_pretrained(path)`, which writes safetensors.")
+    try:
+        model = transformers.AutoModelForCausalLM.from_pretrained(path, trust_remote_code=False, use_safetensors=True, dtype=dtype)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    except SafetensorError as error:
+        raise ModelError(f"model {name!r}: its weights file is damaged ({_first_line(error)}). Copy or export it again.") from error
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and _is_memory(error):
+            raise
+        raise ModelError(f"model {name!r} cannot be loaded: {_first_line(error)}") from error
+    if not getattr(tokenizer, "chat_template", None):
+        raise ModelError(f"model {name!r} has no chat template, so strop cannot write its prompts. Set tokenizer.chat_template and save the tokenizer.")
+    return CausalPolicy(model.to(device).eval(), tokenizer, name)
+
+
+def _locate(name: str) -> str:
+    if name == "pico":
+        from strop import pico
+
+        return str(pico.path())
+    path = Path(name)
+    if path.is_dir():
+        return str(path)
+    if path.exists():
+        raise ModelError(f"model {name!r} is a file; give the directory that holds config.json and the weights.")
+    if name.startswith((".", "/", "~")) or name.count("/") != 1:
+        raise ModelError(f"model {name!r} does not exist. Give a directory in Hugging Face format, a hub id such as org/name, or 'pico'.")
+    return name
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _is_memory(error: BaseException) -> bool:
+    return "memory" in str(error).lower()
+
+
+class ChatRenderer:
+    """Writes prompts through the model's chat template; a later turn adds only its own tokens."""
+
+    def __init__(self, tokenizer: Any):
+        self.tokenizer = tokenizer
+        self.eos = eos_ids(tokenizer)
+        self._cache: dict[str, tuple[int, ...]] = {}
+        self._between: tuple[str, str] | None = None
+
+    def _template(self, messages: list[dict[str, str]], opening: bool) -> str:
+        return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opening)
+
+    def _encode(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def prompt(self, text: str) -> tuple[int, ...]:
+        known = self._cache.get(text)
+        if known is None:
+            if len(self._cache) > 4096:
+                self._cache.clear()
+            known = self._cache[text] = self._encode(self._template([{"role": "user", "content": text}], True))
+        return known
+
+    def turn(self, text: str) -> tuple[int, ...]:
+        before, after = self._turn_parts()
+        return self._encode(before + text + after)
+
+    def _turn_parts(self) -> tuple[str, str]:
+        """What the template puts between a reply and the next one, proven once to leave the past as it was."""
+        if self._between is None:
+            said = [{"role": "user", "content": "one"}, {"role": "assistant", "content": "TWO"}, {"role": "user", "content": "THREE"}]
+            first, whole = self._template(said[:1], True), self._template(said, True)
+            if not whole.startswith(first + "TWO") or "THREE" not in whole[len(first) :]:
+                raise ModelError(
+                    "this chat template rewrites earlier turns, so a multi-turn row cannot be grown by appending. "
+                    "Use a template that keeps the past, or restart the row at each turn."
+                )
+            before, after = whole[len(first) + 3 :].split("THREE", 1)
+            closing = self.tokenizer.decode([self.eos[0]])
+            self._between = (before.removeprefix(closing), after)
+        return self._between
+
+    def text(self, tokens: Sequence[int]) -> str:
+        ids = list(tokens)
+        while ids and ids[-1] in self.eos:
+            ids.pop()
+        return self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+
+def eos_ids(tokenizer: Any, model: Any = None) -> tuple[int, ...]:
+    """Ids that end a reply, the tokenizer's own first."""
+    ids = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
+    more = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    for extra in more if isinstance(more, list) else [more]:
+        if extra is not None and extra not in ids:
+            ids.append(int(extra))
+    return tuple(ids)
+
+
+class CausalPolicy:
+    """Decisions are tokens. `evaluate` gives, for each decision of a batch, what the parts read of the moving policy."""
+
+    def __init__(self, model: Any, tokenizer: Any, name: str, heads: tuple[str, ...] = ()):
+        self.model, self.tokenizer, self.name = model, tokenizer, name
+        self.renderer = ChatRenderer(tokenizer)
+        self.eos = eos_ids(tokenizer, model)
+        self.renderer.eos = self.eos
+        self.heads = nn.ModuleDict()
+        self._split: bool | None = None
+        for head in heads:
+            self.add_head(head)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.model.parameters()).dtype
+
+    def add_head(self, name: str) -> None:
+        """One number per decision from the hidden state; it starts at zero, so nothing is predicted before it learns."""
+        head = nn.Linear(self.model.config.get_text_config().hidden_size, 1).to(self.device, self.dtype)
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
+        self.heads[name] = head
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Everything that is trained, by name, tied weights once."""
+        named = {f"model.{name}": p for name, p in self.model.named_parameters()}
+        return {**named, **{f"heads.{name}": p for name, p in self.heads.named_parameters()}}
+
+    def evaluate(self, batch: Batch, want: frozenset[str] = frozenset({"logp_T"})) -> dict[str, Tensor]:
+        """Tracks of this batch's decisions, one forward pass. Rows are right-padded, so no attention mask is needed."""
+        width = max(len(row.tokens) for row in batch.rows)
+        pad = self.eos[0] if self.eos else 0
+        ids = torch.tensor([[*row.tokens, *[pad] * (width - len(row.tokens))] for row in batch.rows], device=self.device)
+        row_T = batch.index.row_T.to(self.device)
+        at_T = torch.tensor([p for row in batch.rows for p in row.at], dtype=torch.long, device=self.device)
+        target_T = ids[row_T, at_T]
+        if self._splits():
+            hidden = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state[row_T, at_T - 1]
+            head = self.model.get_output_embeddings()
+        else:
+            output = self.model(input_ids=ids, use_cache=False, output_hidden_states="value_T" in want)
+            hidden, head = output.logits[row_T, at_T - 1], None
+        drawn = batch.sampling_T.to(self.device)
+        plain = all(s.temperature == 1.0 and s.allowed is None for s in batch.samplings)
+        vocabulary = self.model.config.get_text_config().vocab_size
+        chunk = max(LOGITS_AT_ONCE // vocabulary, 1)
+
+        def score(hidden_C: Tensor, target_C: Tensor, drawn_C: Tensor) -> tuple[Tensor, Tensor]:
+            logits = hidden_C if head is None else head(hidden_C)
+            logits = logits if logits.dtype == torch.float64 else logits.float()
+            if not plain:
+                logits = _as_sampled(logits, batch, drawn_C)
+            logits = logits.log_softmax(-1)
+            logp = logits.gather(-1, target_C[:, None])[:, 0]
+            if "entropy_T" not in want:
+                with torch.no_grad():
+                    return logp, _entropy(logits.detach())
+            return logp, _entropy(logits)
+
+        pieces = list(zip(hidden.split(chunk), target_T.split(chunk), drawn.split(chunk), strict=True))
+        if len(pieces) > 1 and torch.is_grad_enabled():
+            scored = [checkpoint(score, *piece, use_reentrant=False) for piece in pieces]
+        else:
+            scored = [score(*piece) for piece in pieces]
+        tracks = {"logp_T": torch.cat([s[0] for s in scored]), "entropy_T": torch.cat([s[1] for s in scored])}
+        if "value_T" in want:
+            state = hidden if head is not None else output.hidden_states[-1][row_T, at_T - 1]
+            tracks["value_T"] = self.heads["value"](state)[:, 0].to(tracks["logp_T"].dtype)
+        return {name: track.to(batch.index.row_T.device) for name, track in tracks.items()}
+
+    def _splits(self) -> bool:
+        """Whether logits are exactly head(hidden): then the head runs on decisions only. Tried once on a few tokens."""
+        if self._split is None:
+            self._split = False
+            head = self.model.get_output_embeddings()
+            if head is not None and self.model.base_model is not self.model:
+                with torch.no_grad():
+                    ids = torch.arange(1, 9, device=self.device)[None]
+                    whole = self.model(input_ids=ids, use_cache=False).logits
+                    parts = head(self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state)
+                    self._split = bool(torch.equal(whole, parts))
+        return self._split
+
+    def export(self, directory: Path) -> None:
+        """Hugging Face format: any library that reads it can load what was trained."""
+        self.model.save_pretrained(directory, safe_serialization=True)
+        self.tokenizer.save_pretrained(directory)
+
+
+def _entropy(logp: Tensor) -> Tensor:
+    return -(logp.exp() * logp.clamp_min(torch.finfo(logp.dtype).min)).sum(-1)
+
+
+def _as_sampled(logits: Tensor, batch: Batch, drawn: Tensor) -> Tensor:
+    """Temperature and allowed ids as they were when each decision was drawn."""
+    temperature = torch.tensor([s.temperature for s in batch.samplings], dtype=logits.dtype, device=logits.device)
+    logits = logits / temperature[drawn][:, None]
+    for number, sampling in enumerate(batch.samplings):
+        if sampling.allowed is not None:
+            barred = torch.ones(logits.shape[-1], dtype=torch.bool, device=logits.device)
+            barred[list(sampling.allowed)] = False
+            logits = logits.masked_fill((drawn == number)[:, None] & barred, torch.finfo(logits.dtype).min)
+    return logits

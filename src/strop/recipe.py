@@ -1,0 +1,107 @@
+"""Recipe: what to run. Method + task + model + engine + budget + seed, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from strop.method import Method
+from strop.seams.part import describe, fingerprint, nearest
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`Recipe()` is the default run. Every field can be set on the command line."""
+
+    method: str | Method = "grpo"
+    """A name from `strop methods`, or a Method."""
+    task: str = ""
+    """A source from `strop tasks`, with options: chain:steps=5. Empty: the default task."""
+    model: str = "pico"
+    """The bundled model, a directory in Hugging Face format, or a hub id."""
+    steps: int = 60
+    """Updates of the batch; each samples, grades and learns once."""
+    seed: int = 0
+    lr: float | None = None
+    """Learning rate; None takes the model's own: 3e-4 for pico, the method's for others."""
+    tasks: int | None = None
+    """Tasks per step; None takes the method's."""
+    group: int | None = None
+    """Rollouts per task; None takes the method's."""
+    max_tokens: int | None = None
+    """Longest reply; None takes the method's."""
+    token_budget: int = 8192
+    """Padded tokens in one forward and backward pass: lower it when memory is short."""
+    slots: int = 256
+    """Rows decoded at once: lower it when memory is short."""
+    cache: int = 262144
+    """Positions the engine may keep for prompts and forks."""
+    device: str = "auto"
+    """cpu, cuda, or auto."""
+    eval_tasks: int = 200
+    """Held-out tasks for the evaluation before and after; 0 leaves it out."""
+    eval_samples: int = 16
+    """Replies per held-out task."""
+    checkpoint_every: int = 20
+    grader_limit: float = 0.1
+    """The run stops when more than this share of a step's rollouts cannot be graded."""
+
+    def __post_init__(self) -> None:
+        least = {"steps": 0, "token_budget": 1, "slots": 1, "cache": 1, "eval_tasks": 0, "eval_samples": 1, "checkpoint_every": 1}
+        for name, low in least.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < low:
+                raise ValueError(f"{name}={value!r}: needs a whole number of at least {low}")
+        for name in ("tasks", "group", "max_tokens"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ValueError(f"{name}={value!r}: needs a whole number of at least 1")
+        if self.lr is not None and not self.lr >= 0:
+            raise ValueError(f"lr={self.lr}: a learning rate is at least 0")
+        if not 0 <= self.grader_limit <= 1:
+            raise ValueError(f"grader_limit={self.grader_limit}: a share lies in [0, 1]")
+
+    def but(self, **changes: Any) -> Recipe:
+        known = {f.name for f in fields(self)}
+        for change in changes:
+            if change not in known:
+                raise ValueError(f"a recipe has no field {change!r}. {nearest(change, known)}")
+        return replace(self, **changes)
+
+    def task_name(self) -> str:
+        from strop.tasks import DEFAULT_TASK
+
+        return self.task or DEFAULT_TASK
+
+    def resolved(self) -> Method:
+        """The method with this recipe's numbers put into its parts."""
+        from strop.methods import method as named
+
+        made = named(self.method) if isinstance(self.method, str) else self.method
+        sampler: dict[str, Any] = {}
+        if self.group is not None:
+            sampler["n"] = self.group
+        if self.max_tokens is not None:
+            sampler["max_tokens"] = self.max_tokens
+        changes: dict[str, Any] = {}
+        if sampler:
+            changes["sampler"] = replace(made.sampler, **sampler)  # type: ignore[type-var]
+        lr = self.lr if self.lr is not None else (PICO_LR if self.model == "pico" else None)
+        if lr is not None:
+            changes["update"] = replace(made.update, lr=lr)
+        if self.tasks is not None:
+            changes["tasks"] = self.tasks
+        return made.but(**changes) if changes else made
+
+    def describe(self) -> dict[str, Any]:
+        method = self.resolved()
+        own = {f.name: describe(getattr(self, f.name)) for f in fields(self) if f.name not in ("method", "task")}
+        return {"method": method.name, "parts": method.describe(), "task": self.task_name(), **own}
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.describe())
+
+
+PICO_LR = 3e-4
+"""A model of a million parameters takes steps that would break a large one; 1e-3 collapses it."""

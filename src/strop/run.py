@@ -1,0 +1,463 @@
+"""Run: a recipe that is executed, and its directory. Killed at any instant, it goes on as if it had not been.
+
+    recipe.json      what was asked for, with fingerprints and versions
+    metrics.jsonl    one line a step: the source of truth
+    groups/          one file a step, written before the update: tokens, log-probabilities, scores, fates, states
+    checkpoints/     Hugging Face format, with optimiser, heads and the state of every part, under one hash
+    eval/            held-out results before and after
+
+Weights at step n are a function of the last checkpoint and the groups committed since: resuming replays those.
+Equality of two runs means equal metrics lines outside `t`, where the clocks are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import gzip
+import hashlib
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from strop import __version__, durable, grading, train
+from strop.batch import Batch
+from strop.engines.embedded import EmbeddedEngine
+from strop.policies.causal import CausalPolicy, load
+from strop.recipe import Recipe
+from strop.records import Fate, Group, Scores, Task, canonical
+from strop.seams.context import Ctx, Handle, Ledger, Progress
+from strop.seams.source import Source
+from strop.tasks import source as named_source
+
+KEEP_CHECKPOINTS = 2
+
+
+class RunError(ValueError):
+    """A run directory that cannot be used, and what to do about it."""
+
+
+class Diverged(RuntimeError):
+    """A loss or gradient that is not a number: going on would destroy the weights."""
+
+
+class Run:
+    """Everything a step touches. `run.train()` takes it from where it stands to its last step."""
+
+    def __init__(self, recipe: Recipe, directory: Path, policy: CausalPolicy | None = None, source: Source | None = None):
+        self.recipe, self.directory = recipe, directory
+        self.method = recipe.resolved()
+        self.source = source if source is not None else named_source(recipe.task_name())
+        device = recipe.device if recipe.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+        self.policy = policy if policy is not None else load(recipe.model, device=device)
+        torch.manual_seed(recipe.seed)
+        for head in self.method.heads:
+            if head not in self.policy.heads:
+                self.policy.add_head(head)
+        self.reference: CausalPolicy | None = None
+        if self.method.reference:
+            frozen = copy.deepcopy(self.policy.model).requires_grad_(False)
+            self.reference = CausalPolicy(frozen, self.policy.tokenizer, "reference")
+        self.feed = self.method.feed
+        self.state = {"curriculum": self.method.curriculum.init(self.source)}
+        self.ledger = Ledger()
+        self.step, self.version, self.trained = 0, 0, 0
+        self.bill: dict[str, int] = {}
+        self.engine = EmbeddedEngine(
+            self.policy.model,
+            self.policy.tokenizer,
+            seed=recipe.seed,
+            slots=recipe.slots,
+            cache=recipe.cache,
+            eos_ids=self.policy.eos,
+        )
+        self.handle = Handle(self.engine, self.policy.renderer)
+        u = self.method.update
+        self.named = self.policy.parameters()
+        self.optimiser = torch.optim.AdamW(
+            list(self.named.values()), lr=u.lr, betas=u.betas, eps=u.eps, weight_decay=u.weight_decay, fused=True
+        )
+        self.digest_groups = ""
+        self.replayed: dict[str, Any] | None = None
+        self.clock: dict[str, float] = {}
+        self._mark = time.perf_counter()
+
+    # What the step asks for, in the order it asks.
+
+    def context(self) -> Ctx:
+        self.clock, self._mark = {}, time.perf_counter()
+        progress = Progress(self.step, self.recipe.steps)
+        return Ctx(self.recipe.seed, progress, self.source, {"actor": self.handle}, self.grade, self.ledger)
+
+    def pick(self, n: int) -> list[Task]:
+        tasks, self.state["curriculum"] = self.method.curriculum.pick(n, self.state["curriculum"], self.context())
+        return tasks
+
+    async def grade(self, groups: list[Group]) -> Scores:
+        self.lap("sample")
+        scores = await grading.grade(self.source, groups)
+        grading.check(scores, self.recipe.grader_limit)
+        self.lap("grade")
+        return scores
+
+    def observe(self, groups: list[Group], scores: Scores) -> None:
+        self.state["curriculum"] = self.method.curriculum.observe(self.state["curriculum"], groups, scores, self.context())
+        self.ledger = self.ledger.after(groups, scores)
+
+    def commit(self, groups: list[Group], scores: Scores, fates: Mapping[str, Fate], rewards: Mapping[str, float | None]) -> None:
+        """On disk, all of it or nothing. When replaying, the record is there already."""
+        record: dict[str, Any] = {
+            "groups": [g.to_json() for g in groups],
+            "scores": scores.to_json(),
+            "fates": {unit: [f.kind, f.weight, f.why] for unit, f in fates.items()},
+            "rewards": dict(rewards),
+        }
+        body = canonical(record)
+        self.digest_groups = hashlib.sha256(body.encode()).hexdigest()[:16]
+        if self.replayed is None:
+            self.bill = {name: self.bill.get(name, 0) + value for name, value in self._engine_bill().items()}
+            after = {"step": self.step, "version": self.version, "state": self.state, "bill": self.bill, "ledger": asdict(self.ledger)}
+            data = body[:-1] + "," + canonical(after)[1:]
+            durable.write(self.commit_path(self.step), gzip.compress(data.encode(), 1, mtime=0))
+        self.lap("commit")
+
+    def measure(self, batch: Batch) -> Batch:
+        """Tracks under the weights as they stand, where some part reads them and nobody recorded them."""
+        sampled_T = batch.tracks["sampled_logp_T"]
+        unknown = bool(sampled_T[batch.trains_T].isnan().any())
+        want = frozenset({"logp_T", "value_T"} if self.method.heads else {"logp_T"})
+        own = self._measured(self.policy, batch, want) if unknown or self.method.heads else {"logp_T": sampled_T}
+        tracks = {"old_logp_T": own["logp_T"]}
+        if "value_T" in own:
+            tracks["old_value_T"] = own["value_T"]
+        if self.reference is not None:
+            tracks["reference_logp_T"] = self._measured(self.reference, batch, frozenset({"logp_T"}))["logp_T"]
+        return batch.with_(**tracks)
+
+    def _measured(self, policy: CausalPolicy, batch: Batch, want: frozenset[str]) -> dict[str, Tensor]:
+        """One pass without gradient. Decisions of rows that train nothing stay NaN."""
+        tracks = {name: torch.full((batch.index.size("token"),), float("nan")) for name in want}
+        with torch.no_grad():
+            for rows in batch.micros(self.recipe.token_budget, "row"):
+                at_T = batch.index.rows(torch.tensor(rows))[1]
+                got = policy.evaluate(batch.take(rows), want)
+                for name in want:
+                    tracks[name][at_T] = got[name]
+        return tracks
+
+    def apply(self, fraction: float) -> float:
+        """One optimiser step on what `backward` left in the gradients; gives the norm before clipping."""
+        parameters = list(self.named.values())
+        limit = self.method.update.clip_norm
+        norm = torch.nn.utils.clip_grad_norm_(parameters, limit if limit is not None else float("inf")).item()
+        if norm != norm or norm == float("inf"):
+            raise Diverged(
+                f"step {self.step}: the gradient's norm is {norm}. The weights of the last checkpoint are untouched. Usual causes: a "
+                f"learning rate that is too high (now {self.method.update.lr:g}), or a reward that is not finite."
+            )
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.method.update.lr * float(self.method.update.schedule.on({"fraction": fraction}))
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        return norm
+
+    def deliver(self) -> None:
+        self.version += 1
+        self.engine.deliver(self.version)
+        self.lap("learn")
+
+    def report(
+        self,
+        groups: list[Group],
+        scores: Scores,
+        fates: Mapping[str, Fate],
+        rewards: Mapping[str, float | None],
+        batch: Batch,
+        facts: list[dict[str, float]],
+    ) -> dict[str, Any]:
+        """The metrics line. Everything outside `t` is the same whenever and however often this step is computed."""
+        members = [r for g in groups for r in g.rollouts]
+        known = [v for v in rewards.values() if v is not None]
+        total = {name: sum(f[name] for f in facts) for name in (facts[0] if facts else {})}
+        trained = max(total.get("trained", 0), 1)
+        updates = max(len(facts), 1)
+        self.trained += int(total.get("positions", 0))
+        self.bill["trained"] = self.trained
+        dropped: dict[str, int] = {}
+        for fate in fates.values():
+            if fate.kind != "keep":
+                dropped[fate.why] = dropped.get(fate.why, 0) + 1
+        line: dict[str, Any] = {
+            "step": self.step,
+            "version": self.version,
+            "fingerprint": self.method.fingerprint,
+            "reward": _mean(known),
+            **{name: _mean([v for r in members if (v := scores.get(r, name)) is not None]) for name in scores.channels()},
+            "spread": _mean([float(len({rewards[r.id] for r in g.rollouts}) > 1) for g in groups]),
+            "length": _mean([float(r.length) for r in members]),
+            "cut": _mean([float(r.stop == "length") for r in members]),
+            "entropy": total.get("entropy", 0.0) / trained,
+            "off": total.get("off", 0.0) / trained,
+            "mismatch": facts[0]["gap"] if facts else 0.0,
+            "grad_norm": total.get("grad_norm", 0.0) / updates,
+            "loss": {name[5:]: value / updates for name, value in total.items() if name.startswith("loss/")},
+            "updates": len(facts),
+            "rollouts": len(members),
+            "dropped": dropped,
+            "incidents": len(scores.incidents),
+            "bill": dict(self.bill),
+            "digest": {"groups": self.digest_groups, "weights": self.digest_weights(), "optimiser": self.digest_optimiser()},
+        }
+        self.step += 1
+        return line
+
+    # Its life.
+
+    def train(self, show: Callable[[dict[str, Any]], None] | None = None) -> None:
+        """From here to the last step. Ctrl-C ends after the write in hand; `strop train --resume` goes on."""
+        while self.step < self.recipe.steps:
+            started = time.perf_counter()
+            line = asyncio.run(train.step(self))
+            line["t"] = {"seconds": round(time.perf_counter() - started, 4), **{k: round(v, 4) for k, v in self.clock.items()}, "at": time.time()}
+            durable.append(self.directory / "metrics.jsonl", canonical(line))
+            if self.step % self.recipe.checkpoint_every == 0 or self.step == self.recipe.steps:
+                self.checkpoint()
+            if show is not None:
+                show(line)
+
+    def lap(self, phase: str) -> None:
+        now = time.perf_counter()
+        self.clock[phase] = self.clock.get(phase, 0.0) + now - self._mark
+        self._mark = now
+
+    def _engine_bill(self) -> dict[str, int]:
+        now = self.engine.counters.to_json()
+        last, self._last_bill = getattr(self, "_last_bill", {}), now
+        return {name: value - last.get(name, 0) for name, value in now.items()}
+
+    def forget_bill(self) -> None:
+        """Evaluation is not training: what it costs stays off the bill."""
+        self._engine_bill()
+
+    def commit_path(self, step: int) -> Path:
+        return self.directory / "groups" / f"{step:06d}.json.gz"
+
+    def digest_weights(self) -> str:
+        return _digest(self.named)
+
+    def digest_optimiser(self) -> str:
+        return _digest(self._optimiser_tensors())
+
+    def _optimiser_tensors(self) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        for name, parameter in self.named.items():
+            for key, value in self.optimiser.state.get(parameter, {}).items():
+                found[f"{name}/{key}"] = value
+        return found
+
+    def checkpoint(self) -> Path:
+        """A directory any Hugging Face library can load, with what it takes to go on."""
+        from safetensors.torch import save_file
+
+        final = self.directory / "checkpoints" / f"{self.step:06d}"
+        beside = final.with_name(final.name + ".part")
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        durable.point("write")
+        self.policy.export(beside)
+        durable.point("torn")
+        save_file({name: t.detach().contiguous().clone() for name, t in self._optimiser_tensors().items()}, beside / "optimiser.safetensors")
+        if self.policy.heads:
+            save_file({k: v.contiguous() for k, v in self.policy.heads.state_dict().items()}, beside / "heads.safetensors")
+        state = {
+            "step": self.step,
+            "version": self.version,
+            "trained": self.trained,
+            "state": self.state,
+            "ledger": asdict(self.ledger),
+            "bill": self.bill,
+            "threads": torch.get_num_threads(),
+            "digest": {"weights": self.digest_weights(), "optimiser": self.digest_optimiser()},
+        }
+        (beside / "state.json").write_text(canonical(state))
+        durable.point("write")
+        (beside / "hash").write_text(_hash_directory(beside))
+        durable.publish(beside, final)
+        for old in sorted(p for p in final.parent.iterdir() if p.name.isdigit())[:-KEEP_CHECKPOINTS]:
+            shutil.rmtree(old, ignore_errors=True)
+        self.lap("checkpoint")
+        return final
+
+    def restore(self, path: Path) -> None:
+        from safetensors.torch import load_file
+
+        from transformers import AutoModelForCausalLM
+
+        state = json.loads((path / "state.json").read_text())
+        saved = AutoModelForCausalLM.from_pretrained(path, use_safetensors=True, trust_remote_code=False, dtype=self.policy.dtype)
+        with torch.no_grad():
+            theirs = dict(saved.named_parameters())
+            for name, parameter in self.policy.model.named_parameters():
+                parameter.copy_(theirs[name])
+        if self.policy.heads:
+            self.policy.heads.load_state_dict(load_file(path / "heads.safetensors"))
+        tensors = load_file(path / "optimiser.safetensors")
+        for name, parameter in self.named.items():
+            mine = {key.rsplit("/", 1)[1]: value for key, value in tensors.items() if key.rsplit("/", 1)[0] == name}
+            if mine:
+                self.optimiser.state[parameter] = mine
+        self.step, self.version, self.trained = state["step"], state["version"], state["trained"]
+        self.state, self.bill, self.ledger = state["state"], state["bill"], Ledger(**state["ledger"])
+        self.engine.deliver(self.version)
+
+    def replay(self, show: Callable[[dict[str, Any]], None] | None = None) -> int:
+        """Compute again the updates whose groups were committed after the checkpoint. Nothing is sampled or graded again."""
+        count = 0
+        while self.step < self.recipe.steps and self.commit_path(self.step).exists():
+            try:
+                record = json.loads(gzip.decompress(self.commit_path(self.step).read_bytes()))
+            except (OSError, EOFError, ValueError) as error:
+                raise RunError(f"{self.commit_path(self.step)} is damaged ({error}). Delete it and what follows it to sample these steps again.") from error
+            self.replayed, self.feed = record, Committed(record)
+            line = asyncio.run(train.step(self))
+            self.state, self.bill, self.ledger = record["state"], {**record["bill"], "trained": self.trained}, Ledger(**record["ledger"])
+            self.replayed, self.feed = None, self.method.feed
+            line["bill"] = dict(self.bill)
+            line["t"] = {"replayed": True, "at": time.time()}
+            durable.append(self.directory / "metrics.jsonl", canonical(line))
+            if show is not None:
+                show(line)
+            count += 1
+        return count
+
+
+class Committed:
+    """A feed that answers with one step's committed groups, all at once."""
+
+    def __init__(self, record: Mapping[str, Any]):
+        self.groups = [Group.from_json(g) for g in record["groups"]]
+
+    async def take(self, pick: Any, want: int, sampler: Any, environment: Any, ctx: Ctx, seen: Any) -> list[Group]:
+        groups, self.groups = self.groups, []
+        return groups
+
+
+def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:
+    """A new run in a directory that is not there yet."""
+    if directory.exists() and any(directory.iterdir() if directory.is_dir() else [1]):
+        raise RunError(f"{directory} exists already. Go on with it: strop train --resume {directory}. Or name another: --out DIR.")
+    try:
+        for name in ("", "groups", "checkpoints", "eval"):
+            (directory / name).mkdir(parents=True, exist_ok=True)
+        durable.sync_directory(directory)
+    except OSError as error:
+        raise RunError(f"cannot write to {directory}: {error.strerror}. Choose another place with --out DIR.") from error
+    run = Run(recipe, directory, **parts)
+    about = {"recipe": _plain(recipe), "resolved": recipe.describe(), "fingerprint": {"method": run.method.fingerprint, "recipe": recipe.fingerprint}}
+    about |= {"versions": versions(), "threads": torch.get_num_threads(), "grade": getattr(run.engine, "grade", "unknown")}
+    durable.write(directory / "recipe.json", (json.dumps(about, indent=2, sort_keys=True) + "\n").encode())
+    return run
+
+
+def resume(directory: Path, say: Callable[[str], None] = print, **parts: Any) -> Run:
+    """The run as it was when it stopped: the last good checkpoint, then the groups committed since."""
+    if not (directory / "recipe.json").exists():
+        raise RunError(f"{directory} holds no run (no recipe.json). `strop runs` lists the runs there are.")
+    try:
+        about = json.loads((directory / "recipe.json").read_text())
+        recipe = Recipe(**about["recipe"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise RunError(f"{directory / 'recipe.json'} cannot be read: {error}") from error
+    run = Run(recipe, directory, **parts)
+    if run.method.fingerprint != about["fingerprint"]["method"]:
+        raise RunError(
+            f"{directory} was made by method {about['fingerprint']['method']}, but this version of strop builds {run.method.fingerprint} "
+            "from the same recipe. Resume it with the version named in its recipe.json, or start a new run."
+        )
+    if about["threads"] != torch.get_num_threads():
+        say(f"note: this run began with {about['threads']} threads and goes on with {torch.get_num_threads()}: bits may differ.")
+    shutil.rmtree(directory / "checkpoints" / "discard", ignore_errors=True)
+    good = None
+    for path in sorted((p for p in (directory / "checkpoints").iterdir() if p.name.isdigit()), reverse=True):
+        if (path / "hash").exists() and (path / "hash").read_text() == _hash_directory(path):
+            good = path
+            break
+        say(f"note: checkpoint {path.name} is damaged and is not used.")
+    if good is not None:
+        run.restore(good)
+    cut_metrics(directory / "metrics.jsonl", run.step)
+    count = run.replay()
+    run.forget_bill()
+    say(f"resumed {directory} at step {run.step} (checkpoint {good.name if good else 'none'}, {count} committed steps replayed)")
+    return run
+
+
+def cut_metrics(path: Path, steps: int) -> None:
+    """Keep the lines of the first `steps` steps; a torn last line goes too."""
+    kept: list[bytes] = []
+    for line in path.read_bytes().splitlines() if path.exists() else []:
+        try:
+            if json.loads(line)["step"] < steps:
+                kept.append(line)
+        except (ValueError, KeyError):
+            break
+    durable.write(path, b"".join(line + b"\n" for line in kept))
+
+
+def read_metrics(directory: Path) -> list[dict[str, Any]]:
+    path = directory / "metrics.jsonl"
+    lines: list[dict[str, Any]] = []
+    for line in path.read_bytes().splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break
+    return lines
+
+
+def versions() -> dict[str, str]:
+    import transformers
+
+    return {"strop": __version__, "torch": torch.__version__, "transformers": transformers.__version__, "python": platform.python_version()}
+
+
+def _plain(recipe: Recipe) -> dict[str, Any]:
+    if not isinstance(recipe.method, str):
+        from strop.methods import METHODS
+
+        if recipe.method.name not in METHODS:
+            raise RunError(f"method {recipe.method.name!r} is not among `strop methods`, so this run could not be resumed. Register it in strop.methods.METHODS.")
+    values = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
+    return {**values, "method": recipe.method if isinstance(recipe.method, str) else recipe.method.name}
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _digest(named: Mapping[str, Tensor]) -> str:
+    total = hashlib.sha256()
+    for name in sorted(named):
+        total.update(name.encode())
+        total.update(named[name].detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()[:16]
+
+
+def _hash_directory(path: Path) -> str:
+    total = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file() and p.name != "hash"):
+        total.update(file.relative_to(path).as_posix().encode())
+        total.update(file.read_bytes())
+    return total.hexdigest()
+
+
+__all__ = ["Run", "RunError", "create", "cut_metrics", "os", "read_metrics", "resume", "versions"]

@@ -1,0 +1,47 @@
+"""Correction: from the engine's log-probability to the learner's, once, before the update.
+
+Gives a weight and a mask per decision. The objective's own ratio then goes from `old_logp` to the moving
+`logp`. With the embedded engine both are the same number and `none` is the honest choice.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from strop.seams.index import Index
+from strop.seams.part import part
+
+Corrected = tuple[Tensor, Tensor]
+
+
+@part()
+def none(old_logp_T: Tensor) -> Corrected:
+    """Weight 1, nothing masked."""
+    return torch.ones_like(old_logp_T), torch.ones_like(old_logp_T, dtype=torch.bool)
+
+
+def _ratio(old_logp_T: Tensor, sampled_logp_T: Tensor, index: Index, level: str) -> Tensor:
+    log_T = old_logp_T - sampled_logp_T
+    if level == "token":
+        return log_T.exp()
+    if level == "sequence":
+        return index.spread(index.sum(log_T, "token", "rollout"), "rollout", "token").exp()
+    raise ValueError(f"unknown level {level!r}; use token or sequence")
+
+
+@part(needs=("sampled",))
+def truncated(old_logp_T: Tensor, sampled_logp_T: Tensor, index: Index, *, cap: float = 2.0, level: str = "token") -> Corrected:
+    """weight = min(old / sampled, cap), per token or with the whole rollout's ratio (TIS)."""
+    ratio_T = _ratio(old_logp_T, sampled_logp_T, index, level)
+    return ratio_T.clamp_max(cap), torch.ones_like(ratio_T, dtype=torch.bool)
+
+
+@part(needs=("sampled",))
+def masked(
+    old_logp_T: Tensor, sampled_logp_T: Tensor, index: Index, *, low: float = 0.5, high: float = 2.0, level: str = "token"
+) -> Corrected:
+    """weight = old / sampled inside [low, high]; outside, the decision (or the whole rollout) is left out."""
+    ratio_T = _ratio(old_logp_T, sampled_logp_T, index, level)
+    mask_T = (ratio_T >= low) & (ratio_T <= high)
+    return torch.where(mask_T, ratio_T, torch.ones_like(ratio_T)), mask_T

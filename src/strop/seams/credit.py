@@ -1,0 +1,137 @@
+"""Credit: how much each decision earns. A chain over the whole batch; it never reads the moving policy.
+
+A link gives `credit_R` (spread over the rollout's decisions at the end of the chain), `credit_T`, or the
+per-decision `reward_T` that a later link reads. Statistics are over the rollouts the gate left in the batch,
+context included.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from strop.seams.index import Index
+from strop.seams.part import part
+
+
+@part(gives="credit_R")
+def reward_itself(reward_R: Tensor) -> Tensor:
+    """A[r] = reward[r]: REINFORCE without a baseline."""
+    return reward_R.clone()
+
+
+@part(gives="credit_R", needs=("group",))
+def group_centered(reward_R: Tensor, index: Index) -> Tensor:
+    """A[r] = reward[r] - mean(reward over r's group): each rollout against its siblings (Dr. GRPO, arXiv:2503.20783).
+
+    >>> group_centered(torch.tensor([1.0, 0.0, 0.0, 0.0]), Index.one_group(4))
+    tensor([ 0.7500, -0.2500, -0.2500, -0.2500])
+    """
+    mean_G = index.mean(reward_R, "rollout", "group")
+    return reward_R - index.spread(mean_G, "group", "rollout")
+
+
+@part(gives="credit_R", needs=("group",))
+def group_standardized(reward_R: Tensor, index: Index, *, std_floor: float = 1e-4, unbiased: bool = False) -> Tensor:
+    """Center on the group's mean, then divide by its spread (GRPO, arXiv:2402.03300).
+
+        A[r] = (reward[r] - mean) / max(std, std_floor)        both over r's group
+
+    The division makes a nearly solved prompt weigh as much as an open one; `group_centered` stops before it. The
+    std divides by G, or by G - 1 with `unbiased`. A group that agrees on its reward earns zero.
+
+    >>> group_standardized(torch.tensor([1.0, 0.0, 0.0, 0.0]), Index.one_group(4))
+    tensor([ 1.7321, -0.5774, -0.5774, -0.5774])
+    """
+    centered_R: Tensor = group_centered(reward_R, index)
+    count_G = index.count("rollout", "group").to(reward_R.dtype)
+    variance_G = index.sum(centered_R.square(), "rollout", "group") / (count_G - float(unbiased)).clamp_min(1)
+    return centered_R / index.spread(variance_G.sqrt().clamp_min(std_floor), "group", "rollout")
+
+
+@part(gives="credit_R", needs=("group",))
+def leave_one_out(reward_R: Tensor, index: Index) -> Tensor:
+    """A[r] = reward[r] - mean(reward over r's siblings without r) (RLOO, arXiv:2402.14740).
+
+    The baseline does not contain the rollout it judges, so the gradient is unbiased. It is
+    `group_centered` times G / (G - 1). A rollout left alone in its group earns zero.
+
+    >>> leave_one_out(torch.tensor([1.0, 0.0, 0.0, 0.0]), Index.one_group(4))
+    tensor([ 1.0000, -0.3333, -0.3333, -0.3333])
+    """
+    count_R = index.spread(index.count("rollout", "group"), "group", "rollout").to(reward_R.dtype)
+    return group_centered(reward_R, index) * count_R / (count_R - 1).clamp_min(1)
+
+
+@part(gives="credit_T")
+def batch_whiten(credit_T: Tensor, trained_T: Tensor, *, std_floor: float = 1e-8, center: bool = True) -> Tensor:
+    """Zero mean and unit spread over the trained decisions of the whole batch (REINFORCE++, arXiv:2501.03262)."""
+    known_T = credit_T[trained_T]
+    if known_T.numel() == 0:
+        return credit_T
+    mean = known_T.mean()
+    std = (known_T - mean).square().mean().sqrt().clamp_min(std_floor)
+    return (credit_T - mean) / std if center else credit_T / std
+
+
+@part(gives="reward_T", needs=("reference",))
+def kl_in_reward(
+    reward_T: Tensor, old_logp_T: Tensor, reference_logp_T: Tensor, *, coefficient: float = 0.01, estimator: str = "k1"
+) -> Tensor:
+    """Pay for leaving the reference: reward[t] - coefficient * KL estimate at t.
+
+    k1 = log(old / reference), k2 = k1^2 / 2, k3 = exp(-k1) - 1 + k1. Measured once, under the weights that
+    start the update; a penalty that must follow the policy is the signal `kl_to`.
+    """
+    return reward_T - coefficient * kl_estimate(old_logp_T - reference_logp_T, estimator)
+
+
+def kl_estimate(log_ratio: Tensor, estimator: str) -> Tensor:
+    """KL(policy || reference) per sample from log(policy / reference) (Schulman's k1, k2, k3)."""
+    if estimator == "k1":
+        return log_ratio
+    if estimator == "k2":
+        return log_ratio.square() / 2
+    if estimator == "k3":
+        return (-log_ratio).exp() - 1 + log_ratio
+    raise ValueError(f"unknown KL estimator {estimator!r}; use k1, k2 or k3")
+
+
+@part(gives="credit_T")
+def returns_to_go(reward_T: Tensor, index: Index, *, gamma: float = 1.0) -> Tensor:
+    """A[t] = sum of later rewards of the same rollout, discounted by gamma per decision."""
+    return _backwards(reward_T, index, gamma)
+
+
+@part(gives="credit_T,return_T", needs=("value",))
+def gae(
+    reward_T: Tensor, old_value_T: Tensor, truncated_R: Tensor, index: Index, *, gamma: float = 1.0, lam: float = 0.95
+) -> dict[str, Tensor]:
+    """Generalised advantage estimation (arXiv:1506.02438), along each rollout with its rows in order.
+
+        delta[t] = reward[t] + gamma * V[t+1] - V[t]          A[t] = sum_k (gamma lam)^k delta[t+k]
+
+    After the last decision V is 0, or, where the rollout was cut at its length limit, the last value: it did not end,
+    it was stopped. Also gives `return_T` = A + V, the value head's target.
+    """
+    last_T = index.last()
+    cut_T = index.spread(truncated_R, "rollout", "token")
+    next_T = torch.cat([old_value_T[1:], old_value_T[-1:]])
+    next_T = torch.where(last_T, torch.where(cut_T, old_value_T, torch.zeros_like(old_value_T)), next_T)
+    delta_T = reward_T + gamma * next_T - old_value_T
+    credit_T = _backwards(delta_T, index, gamma * lam)
+    return {"credit_T": credit_T, "return_T": credit_T + old_value_T}
+
+
+def _backwards(x_T: Tensor, index: Index, decay: float) -> Tensor:
+    """y[t] = x[t] + decay * y[t+1] within each rollout; doubling steps instead of a loop over decisions."""
+    rollout_T = index.up("token", "rollout")
+    y_T, step, factor = x_T.clone(), 1, decay
+    while step < len(y_T):
+        same = rollout_T[step:] == rollout_T[:-step]
+        if not bool(same.any()):
+            break
+        add = torch.zeros_like(y_T)
+        add[:-step] = torch.where(same, factor * y_T[step:], torch.zeros_like(y_T[step:]))
+        y_T, step, factor = y_T + add, step * 2, factor * factor
+    return y_T

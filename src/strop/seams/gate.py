@@ -1,0 +1,64 @@
+"""Gate: decides the fate of rollouts and groups, and says whether more are wanted.
+
+Gates run in the order written; each sees what the earlier ones kept. What is dropped stays on the bill.
+A rollout whose reward could not be measured never reaches a gate: it is dropped as `ungraded`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from strop.records import Fate, Group
+
+Rewards = Mapping[str, float]
+Fates = dict[str, Fate]
+
+
+class Gate(Protocol):
+    @property
+    def refill(self) -> int:
+        """How many further rounds of sampling may replace dropped groups."""
+        ...
+
+    def __call__(self, group: Group, rewards: Rewards) -> Fates:
+        """Fates of the rollouts it has an opinion on; the others are kept. `rewards` holds the kept ones."""
+        ...
+
+
+@dataclass(frozen=True)
+class DropFlat:
+    """Leave out groups whose rollouts all earned the same: their group-relative credit is zero (DAPO, arXiv:2503.14476)."""
+
+    refill: int = 0
+    tolerance: float = 0.0
+
+    def __call__(self, group: Group, rewards: Rewards) -> Fates:
+        values = list(rewards.values())
+        if values and max(values) - min(values) > self.tolerance:
+            return {}
+        return {unit: Fate("drop", why="flat") for unit in rewards}
+
+
+@dataclass(frozen=True)
+class MaskOverlong:
+    """Rollouts cut at their length limit count in their group's statistics but are not trained (`context`), or are dropped."""
+
+    fate: str = "context"
+    refill: int = 0
+
+    def __call__(self, group: Group, rewards: Rewards) -> Fates:
+        if self.fate not in ("context", "drop"):
+            raise ValueError(f"MaskOverlong gives the fate context or drop, not {self.fate!r}")
+        cut = (r.id for r in group.rollouts if r.stop == "length" and r.id in rewards)
+        return {unit: Fate("context" if self.fate == "context" else "drop", why="overlong") for unit in cut}
+
+
+def decide(gates: tuple[Gate, ...], group: Group, rewards: Mapping[str, float | None]) -> Fates:
+    """One fate per rollout of the group."""
+    fates: Fates = {r.id: Fate() if rewards[r.id] is not None else Fate("drop", why="ungraded") for r in group.rollouts}
+    for gate in gates:
+        left = {unit: value for unit, value in rewards.items() if value is not None and fates[unit].kind == "keep"}
+        fates.update(gate(group, left))
+    return fates

@@ -1,0 +1,119 @@
+"""Objective: tracks -> loss at its grain. It does one thing; averaging is the reduction's.
+
+`weight_T` is the correction's weight (1 without one); each policy objective multiplies by it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from strop.seams.credit import kl_estimate
+from strop.seams.index import Index
+from strop.seams.part import part
+
+
+@part(needs=("one_update",))
+def policy_gradient(logp_T: Tensor, credit_T: Tensor, weight_T: Tensor) -> Tensor:
+    """loss = -logp * A: REINFORCE. Right for one update per batch; later updates need a ratio."""
+    return -weight_T * logp_T * credit_T
+
+
+@part()
+def importance_sampling(logp_T: Tensor, old_logp_T: Tensor, credit_T: Tensor, weight_T: Tensor) -> Tensor:
+    """loss = -exp(logp - old_logp) * A, with no clip."""
+    return -weight_T * (logp_T - old_logp_T).exp() * credit_T
+
+
+def _clipped(ratio: Tensor, credit: Tensor, clip_low: float, clip_high: float, dual_clip: float | None) -> Tensor:
+    gain = torch.minimum(ratio * credit, ratio.clamp(1 - clip_low, 1 + clip_high) * credit)
+    if dual_clip is not None:
+        gain = torch.where(credit < 0, torch.maximum(gain, dual_clip * credit), gain)
+    return -gain
+
+
+@part()
+def clipped_surrogate(
+    logp_T: Tensor,
+    old_logp_T: Tensor,
+    credit_T: Tensor,
+    weight_T: Tensor,
+    *,
+    clip_low: float = 0.2,
+    clip_high: float = 0.2,
+    dual_clip: float | None = None,
+) -> Tensor:
+    """PPO's surrogate (arXiv:1707.06347) with a clip of its own on each side.
+
+        ratio = exp(logp - old_logp)
+        loss  = -min(ratio * A, clamp(ratio, 1 - clip_low, 1 + clip_high) * A)
+
+    With `dual_clip` c, a decision with A < 0 loses at most -c * A (arXiv:1912.09729). On the first update over
+    fresh rollouts every ratio is 1 and the gradient is plain REINFORCE; clips are felt from the second on.
+    """
+    return weight_T * _clipped((logp_T - old_logp_T).exp(), credit_T, clip_low, clip_high, dual_clip)
+
+
+@part(grain="rollout")
+def sequence_ratio(
+    logp_T: Tensor, old_logp_T: Tensor, credit_T: Tensor, weight_T: Tensor, index: Index, *, clip_low: float = 3e-4, clip_high: float = 4e-4
+) -> Tensor:
+    """GSPO (arXiv:2507.18071): one ratio per rollout, the geometric mean of its decisions' ratios."""
+    return _sequence(logp_T, old_logp_T, credit_T, weight_T, index, clip_low, clip_high, "rollout")
+
+
+@part(grain="row")
+def row_ratio(
+    logp_T: Tensor, old_logp_T: Tensor, credit_T: Tensor, weight_T: Tensor, index: Index, *, clip_low: float = 3e-4, clip_high: float = 4e-4
+) -> Tensor:
+    """As `sequence_ratio`, but one ratio per row: for rollouts whose context was restarted."""
+    return _sequence(logp_T, old_logp_T, credit_T, weight_T, index, clip_low, clip_high, "row")
+
+
+def _sequence(
+    logp_T: Tensor, old_logp_T: Tensor, credit_T: Tensor, weight_T: Tensor, index: Index, low: float, high: float, unit: str
+) -> Tensor:
+    ratio = index.mean(logp_T - old_logp_T, "token", unit).exp()
+    credit, weight = index.mean(credit_T, "token", unit), index.mean(weight_T, "token", unit)
+    return weight * _clipped(ratio, credit, low, high, None)
+
+
+@part()
+def cispo(
+    logp_T: Tensor, old_logp_T: Tensor, credit_T: Tensor, weight_T: Tensor, *, clip_low: float | None = None, clip_high: float = 0.28
+) -> Tensor:
+    """CISPO (MiniMax-M1, arXiv:2506.13585): clip the weight, keep every decision's gradient.
+
+        loss = -stop_gradient(clamp(ratio, 1 - clip_low, 1 + clip_high)) * A * logp
+    """
+    ratio_T = (logp_T - old_logp_T).exp()
+    low = 0.0 if clip_low is None else 1 - clip_low
+    return -weight_T * ratio_T.clamp(low, 1 + clip_high).detach() * credit_T * logp_T
+
+
+@part(needs=("reference",))
+def kl_to(logp_T: Tensor, reference_logp_T: Tensor, *, estimator: str = "k3") -> Tensor:
+    """KL(policy || reference) estimated per decision; it follows the moving policy. Use as a signal of its own."""
+    return kl_estimate(logp_T - reference_logp_T, estimator)
+
+
+@part()
+def entropy_bonus(entropy_T: Tensor) -> Tensor:
+    """loss = -entropy of the distribution each decision was drawn from."""
+    return -entropy_T
+
+
+@part()
+def cross_entropy(logp_T: Tensor) -> Tensor:
+    """loss = -logp: supervised learning on what `on` selects."""
+    return -logp_T
+
+
+@part(needs=("value",))
+def clipped_value(value_T: Tensor, old_value_T: Tensor, return_T: Tensor, *, clip: float | None = 0.2) -> Tensor:
+    """Half the squared error of the value head, pessimistic within `clip` of the old value (PPO)."""
+    error_T = (value_T - return_T).square()
+    if clip is not None:
+        near_T = old_value_T + (value_T - old_value_T).clamp(-clip, clip)
+        error_T = torch.maximum(error_T, (near_T - return_T).square())
+    return error_T / 2

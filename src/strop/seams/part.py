@@ -1,0 +1,130 @@
+"""A part: a pure function with its constants bound, that knows what it reads.
+
+    clipped_surrogate(clip_low=0.2)                       a part: constants bound, data still missing
+    clipped_surrogate(logp_T, old_logp_T, credit_T)       the function itself, called on data
+
+Positional parameter names say what a part reads (`logp_T`, `reward_R`, `index`); keyword-only
+parameters are its constants. A method refuses a part that reads what nobody provides.
+
+Axes in names, each ragged over the batch:
+    _T decision   _W row   _R rollout   _G group
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from strop.records import digest
+
+Grain = str
+"""token (one decision), row, rollout, group."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A function and its bound constants; equal parts have equal descriptions."""
+
+    fn: Callable[..., Any]
+    bound: tuple[tuple[str, Any], ...] = ()
+    version: int = 1
+    gives: str = ""
+    grain: Grain = "token"
+    needs: tuple[str, ...] = ()
+    """What it asks of the run beyond its arguments, checked when the method is built: `group`, `updates`, `reference`."""
+
+    @property
+    def name(self) -> str:
+        return self.fn.__name__
+
+    @property
+    def id(self) -> str:
+        module = self.fn.__module__
+        return self.name if module.startswith("strop.") else f"{module}.{self.fn.__qualname__}"
+
+    @cached_property
+    def reads(self) -> tuple[str, ...]:
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        return tuple(p.name for p in inspect.signature(self.fn).parameters.values() if p.kind in kinds)
+
+    @cached_property
+    def constants(self) -> dict[str, Any]:
+        """Every constant with its value, defaults included."""
+        parameters = inspect.signature(self.fn).parameters.values()
+        own = {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+        return {**own, **dict(self.bound)}
+
+    def __call__(self, *data: Any, **constants: Any) -> Any:
+        if data:
+            return self.fn(*data, **{**dict(self.bound), **constants})
+        for name in constants:
+            if name not in self.constants:
+                raise ValueError(f"part {self.name!r} has no constant {name!r}. {nearest(name, self.constants)}")
+        return dataclasses.replace(self, bound=tuple(sorted({**dict(self.bound), **constants}.items())))
+
+    def on(self, have: Mapping[str, Any]) -> Any:
+        """Call it on what it reads, by name."""
+        if not self.reads:
+            return self.fn(**dict(self.bound))
+        return self.fn(*(have[name] for name in self.reads), **dict(self.bound))
+
+    def describe(self) -> dict[str, Any]:
+        return {"part": self.id, "version": self.version, "with": describe(self.constants)}
+
+    def __repr__(self) -> str:
+        return f"{self.name}({', '.join(f'{k}={v!r}' for k, v in self.bound)})"
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.version, self.bound))
+
+
+def part(
+    *, version: int = 1, gives: str = "", grain: Grain = "token", needs: tuple[str, ...] = ()
+) -> Callable[[Callable[..., Any]], Part]:
+    """Make a function a part. Lambdas and closures are refused: they cannot be named, hashed or compared."""
+
+    def wrap(fn: Callable[..., Any]) -> Part:
+        if fn.__name__ == "<lambda>" or getattr(fn, "__closure__", None):
+            raise ValueError(f"{fn.__qualname__} is a lambda or a closure; a part is a function at module level with keyword-only constants")
+        made = Part(fn, (), version, gives, grain, needs)
+        object.__setattr__(made, "__doc__", fn.__doc__)
+        object.__setattr__(made, "__module__", fn.__module__)
+        return made
+
+    return wrap
+
+
+def describe(value: Any) -> Any:
+    """Plain JSON that says everything about a value: parts, frozen records, containers, numbers, words."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Part):
+        return value.describe()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"part": type(value).__name__, "version": getattr(type(value), "VERSION", 1), "with": fields}
+    if isinstance(value, Mapping):
+        items: Mapping[Any, Any] = value
+        return {str(k): describe(v) for k, v in items.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        members: Iterable[Any] = value
+        return [describe(v) for v in members]
+    raise ValueError(f"cannot describe {value!r}: a method holds parts, frozen records, numbers and words only")
+
+
+def fingerprint(value: Any) -> str:
+    return digest(describe(value))[:12]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A sentence that offers the closest known names."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if close:
+        return f"Did you mean {' or '.join(repr(c) for c in close)}?"
+    return f"Known: {', '.join(names)}."

@@ -1,0 +1,93 @@
+"""Reduction: one share per unit, so that a signal is sum(share x loss).
+
+    means("group", "rollout", "token")      mean over groups of mean over rollouts of mean over tokens
+    means("token")                          every token of the batch counts the same
+
+Levels stand outermost first. At each level the children of one parent are combined by their mean, or by
+`sum_over`, `over(level, k)` (divide by a constant) or `power_of(level, p)` (divide by count ** p). Shares come from
+integer counts over the whole optimiser minibatch and never see the loss, so micro-batching cannot change them. Units
+that hold no decision (dropped, context, fully masked) do not count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from strop.seams.index import LEVELS, Index
+
+
+@dataclass(frozen=True)
+class Level:
+    name: str
+    power: float = 1.0
+    """Divide by count ** power: 1 is the mean, 0 the sum."""
+    constant: float | None = None
+    """Divide by this instead of by a count."""
+
+
+def sum_over(level: str) -> Level:
+    return Level(level, power=0.0)
+
+
+def over(level: str, constant: float) -> Level:
+    return Level(level, constant=constant)
+
+
+def power_of(level: str, power: float) -> Level:
+    return Level(level, power=power)
+
+
+@dataclass(frozen=True)
+class Reduction:
+    levels: tuple[Level, ...]
+
+    @property
+    def grain(self) -> str:
+        return self.levels[-1].name
+
+    def shares(self, index: Index, dtype: torch.dtype = torch.float64) -> Tensor:
+        """One share per unit of the last level; 0 for a unit that holds nothing."""
+        grain, parent = self.grain, "batch"
+        share = torch.ones(index.size(grain), dtype=dtype, device=index.row_T.device)
+        for level in self.levels:
+            if level.constant is not None:
+                share = share / level.constant
+            elif level.power:
+                active = index.active(level.name).to(torch.long)
+                children = torch.zeros(index.size(parent), dtype=torch.long, device=share.device)
+                children = children.index_add(0, index.up(level.name, parent), active).clamp_min(1)
+                share = share / index.spread(children, parent, grain).to(dtype) ** level.power
+            parent = level.name
+        return share * index.active(grain)
+
+    def formula(self) -> str:
+        words: list[str] = []
+        for level in self.levels:
+            if level.constant is not None:
+                words.append(f"1/{level.constant:g} sum over {level.name}s")
+            elif level.power == 1:
+                words.append(f"mean over {level.name}s")
+            elif level.power == 0:
+                words.append(f"sum over {level.name}s")
+            else:
+                words.append(f"sum over {level.name}s / count^{level.power:g}")
+        return " of ".join(words)
+
+
+def means(*levels: str | Level) -> Reduction:
+    """A nested mean, outermost level first."""
+    made = tuple(level if isinstance(level, Level) else Level(level) for level in levels)
+    ranks = [LEVELS.index(level.name) if level.name in LEVELS[:-1] else -1 for level in made]
+    if not made or -1 in ranks or any(a <= b for a, b in zip(ranks, ranks[1:], strict=False)):
+        names = ", ".join(level.name for level in made)
+        raise ValueError(f"means({names}): name levels from the outermost to the finest, out of group, rollout, row, token")
+    return Reduction(made)
+
+
+PER_SEQUENCE = means("rollout", "token")
+"""GRPO as first published: each rollout its own mean."""
+PER_TOKEN = means("token")
+"""DAPO, TRL's default: a long rollout weighs more."""

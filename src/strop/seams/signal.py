@@ -1,0 +1,85 @@
+"""Signal: an objective, where it applies, how it is averaged, how much it weighs. Signals add."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from strop.seams.part import Part, part
+from strop.seams.reduction import Reduction
+
+
+@dataclass(frozen=True)
+class Where:
+    """Which decisions a signal trains: by segment kind, by span label, or a keyed random share of them."""
+
+    kinds: tuple[str, ...] = ("action",)
+    labels: tuple[str, ...] = ()
+    share: float = 1.0
+
+    def __or__(self, other: Where) -> Where:
+        if (self.labels, self.share) != (other.labels, other.share):
+            raise ValueError("only selections by kind can be joined with |")
+        return replace(self, kinds=tuple(sorted({*self.kinds, *other.kinds})))
+
+
+actions = Where()
+teacher = Where(kinds=("teacher",))
+forced = Where(kinds=("forced",))
+
+
+def spans(*labels: str) -> Where:
+    return Where(labels=labels)
+
+
+def random_share(share: float) -> Where:
+    """A random part of the actions, drawn anew each step from the run's keyed noise."""
+    if not 0 < share <= 1:
+        raise ValueError(f"a share lies in (0, 1], got {share}")
+    return Where(share=share)
+
+
+@dataclass(frozen=True)
+class Signal:
+    objective: Part
+    reduce: Reduction
+    on: Where = actions
+    weight: float | Part = 1.0
+    """A number, or a schedule of the run's progress."""
+    policy: str = "actor"
+
+    def __post_init__(self) -> None:
+        if self.objective.grain != self.reduce.grain:
+            raise ValueError(
+                f"objective {self.objective.name!r} gives one loss per {self.objective.grain}, but its reduction ends at "
+                f"{self.reduce.grain!r}: write means(..., {self.objective.grain!r})."
+            )
+
+    def weight_at(self, fraction: float) -> float:
+        return float(self.weight.on({"fraction": fraction})) if isinstance(self.weight, Part) else self.weight
+
+    def but(self, **changes: Any) -> Signal:
+        return replace(self, **changes)
+
+
+@part()
+def linear(fraction: float, *, start: float = 1.0, end: float = 0.0) -> float:
+    """From start to end over the run."""
+    return start + (end - start) * fraction
+
+
+@part()
+def warmup_cosine(fraction: float, *, warmup: float = 0.0, floor: float = 0.0) -> float:
+    """Up linearly during the first `warmup` of the run, then down a half cosine to `floor`."""
+    import math
+
+    if fraction < warmup:
+        return fraction / warmup
+    done = (fraction - warmup) / max(1 - warmup, 1e-9)
+    return floor + (1 - floor) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
+
+
+@part()
+def constant(fraction: float) -> float:
+    """1 throughout."""
+    return 1.0

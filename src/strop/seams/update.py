@@ -1,0 +1,37 @@
+"""Update: how one trained policy moves. Optimiser, epochs, minibatches, clipping, schedule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from strop.seams.part import Part
+from strop.seams.signal import constant
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """Adam with decoupled weight decay. `minibatch` counts groups per optimiser step; None takes the whole batch at once."""
+
+    lr: float = 1e-6
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    epochs: int = 1
+    minibatch: int | None = None
+    clip_norm: float | None = 1.0
+    schedule: Part = constant
+
+    def __post_init__(self) -> None:
+        if not self.lr >= 0:
+            raise ValueError(f"AdamW(lr={self.lr}): a learning rate is at least 0")
+        if self.epochs < 1:
+            raise ValueError(f"AdamW(epochs={self.epochs}): needs at least 1")
+        if self.minibatch is not None and self.minibatch < 1:
+            raise ValueError(f"AdamW(minibatch={self.minibatch}): a minibatch holds at least 1 group")
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            raise ValueError(f"AdamW(clip_norm={self.clip_norm}): needs a positive norm, or None")
+
+    def updates(self, groups: int) -> int:
+        """Optimiser steps per batch of this many groups."""
+        per_epoch = 1 if self.minibatch is None else -(-groups // self.minibatch)
+        return self.epochs * per_epoch

@@ -1,0 +1,134 @@
+"""One training step, top to bottom. It names no method and is the same whatever feeds it.
+
+    take -> grade -> observe -> gate -> commit -> pack -> measure -> correct -> credit -> update -> deliver
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from strop.batch import Batch, pack
+from strop.method import Method
+from strop.records import Scores
+from strop.seams.context import keyed
+from strop.seams.gate import decide
+from strop.seams.index import Index
+
+if TYPE_CHECKING:
+    from strop.run import Run
+
+ORDER = ("token", "row", "rollout", "group")
+
+
+async def step(run: Run) -> dict[str, Any]:
+    method, ctx = run.method, run.context()
+    groups, scores, fates, rewards = [], Scores(), {}, {}
+    seen: Counter[str] = Counter()
+    run.engine.begin(run.step)
+    for _ in range(1 + method.refills):
+        want = method.tasks - sum(any(fates[r.id].kind == "keep" for r in g.rollouts) for g in groups)
+        if want <= 0:
+            break
+        fresh = await run.feed.take(run.pick, want, method.sampler, method.environment, ctx, seen)
+        graded = await ctx.grade(fresh)
+        run.observe(fresh, graded)
+        for group in fresh:
+            rewards |= reward_of(method, group.rollouts, graded, ctx.progress.fraction)
+            fates |= decide(method.gate, group, rewards)
+        groups, scores = groups + fresh, scores | graded
+    run.commit(groups, scores, fates, rewards)  # from here the update is a function of this record
+
+    batch = settle(method, run.measure(pack(groups, fates, rewards, run.version)))
+    facts: list[dict[str, float]] = []
+    for epoch in range(method.update.epochs):
+        order = list(range(batch.index.groups))
+        if epoch:
+            keyed(run.recipe.seed, run.step, "epoch", epoch).shuffle(order)
+        for mini in batch.minibatches(method.update.minibatch, order):
+            facts.append(backward(method, mini, run.policy, run.recipe.token_budget, ctx.progress.fraction, (run.recipe.seed, run.step, epoch)))
+            facts[-1]["grad_norm"] = run.apply(ctx.progress.fraction)
+    run.deliver()
+    return run.report(groups, scores, fates, rewards, batch, facts)
+
+
+def reward_of(method: Method, rollouts: Any, scores: Scores, fraction: float) -> dict[str, float | None]:
+    """The reward part on these rollouts' channels; None where a channel it reads is unknown."""
+    have: dict[str, Any] = {"fraction": fraction}
+    for name in method.reward.reads:
+        if name.endswith("_R"):
+            known = [scores.get(r, name[:-2]) for r in rollouts]
+            have[name] = torch.tensor([float("nan") if v is None else v for v in known], dtype=torch.float64)
+    values = method.reward.on(have).tolist()
+    return {r.id: None if v != v else v for r, v in zip(rollouts, values, strict=True)}
+
+
+def settle(method: Method, batch: Batch) -> Batch:
+    """Correction and the credit chain, once, over the whole batch. Both are constants of the update."""
+    index = batch.index
+    weight_T, mask_T = method.correction.on(batch.have())
+    batch = batch.with_(weight_T=weight_T, mask_T=mask_T)
+    reward_T = torch.where(index.last(), index.spread(batch.facts["reward_R"], "rollout", "token"), 0.0)
+    tracks: dict[str, Tensor] = {"reward_T": reward_T}
+    have = batch.have() | tracks
+    for link in method.credit:
+        given = link.on(have)
+        given = given if isinstance(given, Mapping) else {link.gives: given}
+        if "credit_R" in given:
+            given["credit_T"] = index.spread(given["credit_R"], "rollout", "token")
+        tracks |= {name: value for name, value in given.items() if name.endswith("_T")}
+        have |= given
+    return batch.with_(**{name: track.detach() for name, track in tracks.items()})
+
+
+def backward(method: Method, mini: Batch, policy: Any, budget: int, fraction: float, key: tuple[int, ...]) -> dict[str, float]:
+    """The gradient of all signals over one minibatch, in as many forward passes as the budget asks for.
+
+    Shares are settled from counts over the whole minibatch before the first pass, so how it is cut changes nothing.
+    """
+    masks = {name: mini.selected(s.on, (*key, name)) & mini.tracks["mask_T"] for name, s in method.signals.items()}
+    shares = {name: s.reduce.shares(mini.index.select(masks[name])) for name, s in method.signals.items()}
+    grain = max((s.objective.grain for s in method.signals.values()), key=ORDER.index)
+    want = frozenset(name for name in ("logp_T", "entropy_T", "value_T") if method.needs(name))
+    facts: Counter[str] = Counter()
+    for rows in mini.micros(budget, grain):
+        micro, at_T = mini.take(rows), mini.index.rows(torch.tensor(rows))[1]
+        moving = policy.evaluate(micro, want)
+        loss = moving["logp_T"].new_zeros(())
+        for name, signal in method.signals.items():
+            mask_T = masks[name][at_T]
+            index = micro.index.select(mask_T)
+            have: dict[str, Any] = {track: values[mask_T] for track, values in (micro.tracks | moving).items()}
+            unit_loss = signal.objective.on(have | micro.facts | {"index": index})
+            share = _share_here(shares[name], signal.reduce.grain, masks[name], at_T[mask_T], rows, index)
+            share = share * mini.weight_R[index.up(signal.reduce.grain, "rollout")] if signal.reduce.grain != "group" else share
+            active = share != 0
+            value = (share[active].to(unit_loss.dtype) * unit_loss[active]).sum()
+            facts[f"loss/{name}"] += value.item()
+            loss = loss + signal.weight_at(fraction) * value
+        trained_T = micro.trained_T
+        with torch.no_grad():
+            gap_T = (moving["logp_T"] - micro.tracks["old_logp_T"])[trained_T]
+            facts["trained"] += int(trained_T.sum())
+            facts["positions"] += sum(len(row.tokens) for row in micro.rows)
+            facts["entropy"] += moving["entropy_T"][trained_T].sum().item()
+            facts["off"] += int((gap_T.exp() - 1).abs().gt(0.2).sum())
+            facts["gap"] = max(facts["gap"], gap_T.abs().max().item() if len(gap_T) else 0.0)
+        if loss.requires_grad:
+            loss.backward()
+    return dict(facts)
+
+
+def _share_here(share: Tensor, grain: str, mask: Tensor, at_T: Tensor, rows: list[int], index: Index) -> Tensor:
+    """The minibatch's shares at the units of one pass, in the pass's order."""
+    if grain == "token":
+        place = torch.cumsum(mask.to(torch.long), 0) - 1
+        return share[place[at_T]]
+    if grain == "row":
+        return share[torch.tensor(rows)]
+    return share * index.active(grain)
+
