@@ -32,6 +32,8 @@ from torch import Tensor
 from strop import __version__, durable, grading, train
 from strop.batch import Batch
 from strop.engines.embedded import EmbeddedEngine
+from strop.method import Method
+from strop.methods import METHODS
 from strop.policies.causal import CausalPolicy, load
 from strop.recipe import Recipe
 from strop.records import Fate, Group, Scores, Task, canonical
@@ -227,7 +229,11 @@ class Run:
         while self.step < self.recipe.steps:
             started = time.perf_counter()
             line = asyncio.run(train.step(self))
-            line["t"] = {"seconds": round(time.perf_counter() - started, 4), **{k: round(v, 4) for k, v in self.clock.items()}, "at": time.time()}
+            line["t"] = {
+                "seconds": round(time.perf_counter() - started, 4),
+                **{k: round(v, 4) for k, v in self.clock.items()},
+                "at": time.time(),
+            }
             durable.append(self.directory / "metrics.jsonl", canonical(line))
             if self.step % self.recipe.checkpoint_every == 0 or self.step == self.recipe.steps:
                 self.checkpoint()
@@ -275,7 +281,9 @@ class Run:
         durable.point("write")
         self.policy.export(beside)
         durable.point("torn")
-        save_file({name: t.detach().contiguous().clone() for name, t in self._optimiser_tensors().items()}, beside / "optimiser.safetensors")
+        save_file(
+            {name: t.detach().contiguous().clone() for name, t in self._optimiser_tensors().items()}, beside / "optimiser.safetensors"
+        )
         if self.policy.heads:
             save_file({k: v.contiguous() for k, v in self.policy.heads.state_dict().items()}, beside / "heads.safetensors")
         state = {
@@ -299,7 +307,6 @@ class Run:
 
     def restore(self, path: Path) -> None:
         from safetensors.torch import load_file
-
         from transformers import AutoModelForCausalLM
 
         state = json.loads((path / "state.json").read_text())
@@ -326,7 +333,9 @@ class Run:
             try:
                 record = json.loads(gzip.decompress(self.commit_path(self.step).read_bytes()))
             except (OSError, EOFError, ValueError) as error:
-                raise RunError(f"{self.commit_path(self.step)} is damaged ({error}). Delete it and what follows it to sample these steps again.") from error
+                raise RunError(
+                    f"{self.commit_path(self.step)} is damaged ({error}). Delete it and what follows it to sample these steps again."
+                ) from error
             self.replayed, self.feed = record, Committed(record)
             line = asyncio.run(train.step(self))
             self.state, self.bill, self.ledger = record["state"], {**record["bill"], "trained": self.trained}, Ledger(**record["ledger"])
@@ -362,14 +371,21 @@ def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:
     except OSError as error:
         raise RunError(f"cannot write to {directory}: {error.strerror}. Choose another place with --out DIR.") from error
     run = Run(recipe, directory, **parts)
-    about = {"recipe": _plain(recipe), "resolved": recipe.describe(), "fingerprint": {"method": run.method.fingerprint, "recipe": recipe.fingerprint}}
+    about = {
+        "recipe": _plain(recipe),
+        "resolved": recipe.describe(),
+        "fingerprint": {"method": run.method.fingerprint, "recipe": recipe.fingerprint},
+    }
     about |= {"versions": versions(), "threads": torch.get_num_threads(), "grade": getattr(run.engine, "grade", "unknown")}
     durable.write(directory / "recipe.json", (json.dumps(about, indent=2, sort_keys=True) + "\n").encode())
     return run
 
 
-def resume(directory: Path, say: Callable[[str], None] = print, **parts: Any) -> Run:
-    """The run as it was when it stopped: the last good checkpoint, then the groups committed since."""
+def resume(directory: Path, say: Callable[[str], None] = print, method: Method | None = None, **parts: Any) -> Run:
+    """The run as it was when it stopped: the last good checkpoint, then the groups committed since.
+
+    A method that is not among strop's own has to be given again: a run directory holds data, no code.
+    """
     if not (directory / "recipe.json").exists():
         raise RunError(f"{directory} holds no run (no recipe.json). `strop runs` lists the runs there are.")
     try:
@@ -377,6 +393,12 @@ def resume(directory: Path, say: Callable[[str], None] = print, **parts: Any) ->
         recipe = Recipe(**about["recipe"])
     except (ValueError, TypeError, KeyError) as error:
         raise RunError(f"{directory / 'recipe.json'} cannot be read: {error}") from error
+    if method is not None:
+        recipe = recipe.but(method=method)
+    elif recipe.method not in METHODS:
+        raise RunError(
+            f"{directory} was made by the method {recipe.method!r} of a recipe file; give that file too: strop train FILE --resume {directory}"
+        )
     run = Run(recipe, directory, **parts)
     if run.method.fingerprint != about["fingerprint"]["method"]:
         raise RunError(
@@ -431,11 +453,6 @@ def versions() -> dict[str, str]:
 
 
 def _plain(recipe: Recipe) -> dict[str, Any]:
-    if not isinstance(recipe.method, str):
-        from strop.methods import METHODS
-
-        if recipe.method.name not in METHODS:
-            raise RunError(f"method {recipe.method.name!r} is not among `strop methods`, so this run could not be resumed. Register it in strop.methods.METHODS.")
     values = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
     return {**values, "method": recipe.method if isinstance(recipe.method, str) else recipe.method.name}
 

@@ -1,6 +1,6 @@
 """One training step, top to bottom. It names no method and is the same whatever feeds it.
 
-    take -> grade -> observe -> gate -> commit -> pack -> measure -> correct -> credit -> update -> deliver
+take -> grade -> observe -> gate -> commit -> pack -> measure -> correct -> credit -> update -> deliver
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ async def step(run: Run) -> dict[str, Any]:
         if epoch:
             keyed(run.recipe.seed, run.step, "epoch", epoch).shuffle(order)
         for mini in batch.minibatches(method.update.minibatch, order):
-            facts.append(backward(method, mini, run.policy, run.recipe.token_budget, ctx.progress.fraction, (run.recipe.seed, run.step, epoch)))
+            facts.append(
+                backward(method, mini, run.policy, run.recipe.token_budget, ctx.progress.fraction, (run.recipe.seed, run.step, epoch))
+            )
             facts[-1]["grad_norm"] = run.apply(ctx.progress.fraction)
     run.deliver()
     return run.report(groups, scores, fates, rewards, batch, facts)
@@ -131,4 +133,3 @@ def _share_here(share: Tensor, grain: str, mask: Tensor, at_T: Tensor, rows: lis
     if grain == "row":
         return share[torch.tensor(rows)]
     return share * index.active(grain)
-

@@ -33,10 +33,14 @@ def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) 
     try:
         config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
-        raise ModelError(f"model {name!r}: cannot read its config ({_first_line(error)}). It needs a config.json of a causal language model.") from error
+        raise ModelError(
+            f"model {name!r}: cannot read its config ({_first_line(error)}). It needs a config.json of a causal language model."
+        ) from error
     known = transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     made_for = config.architectures or []
-    if config.model_type not in known or (made_for and not any("CausalLM" in a or "ConditionalGeneration" in a or "LMHead" in a for a in made_for)):
+    if config.model_type not in known or (
+        made_for and not any("CausalLM" in a or "ConditionalGeneration" in a or "LMHead" in a for a in made_for)
+    ):
         raise ModelError(f"model {name!r} is {'/'.join(made_for) or config.model_type}, not a causal language model; strop trains those.")
     directory = Path(path)
     if directory.is_dir() and not list(directory.glob("*.safetensors")):
@@ -53,7 +57,9 @@ def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) 
             raise
         raise ModelError(f"model {name!r} cannot be loaded: {_first_line(error)}") from error
     if not getattr(tokenizer, "chat_template", None):
-        raise ModelError(f"model {name!r} has no chat template, so strop cannot write its prompts. Set tokenizer.chat_template and save the tokenizer.")
+        raise ModelError(
+            f"model {name!r} has no chat template, so strop cannot write its prompts. Set tokenizer.chat_template and save the tokenizer."
+        )
     return CausalPolicy(model.to(device).eval(), tokenizer, name)
 
 
