@@ -59,6 +59,7 @@ def decide(gates: tuple[Gate, ...], group: Group, rewards: Mapping[str, float | 
     """One fate per rollout of the group."""
     fates: Fates = {r.id: Fate() if rewards[r.id] is not None else Fate("drop", why="ungraded") for r in group.rollouts}
     for gate in gates:
-        left = {unit: value for unit, value in rewards.items() if value is not None and fates[unit].kind == "keep"}
+        known = ((unit, rewards[unit]) for unit, fate in fates.items() if fate.kind == "keep")
+        left = {unit: value for unit, value in known if value is not None}
         fates.update(gate(group, left))
     return fates

@@ -18,9 +18,9 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
-from strop.records import digest
+from strop.records import canonical, digest
 
 Grain = str
 """token (one decision), row, rollout, group."""
@@ -107,13 +107,18 @@ def describe(value: Any) -> Any:
         return value.describe()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {"part": type(value).__name__, "version": getattr(type(value), "VERSION", 1), "with": fields}
+        kind = type(value)
+        name = kind.__name__ if kind.__module__.startswith("strop.") else f"{kind.__module__}.{kind.__qualname__}"
+        return {"part": name, "version": getattr(kind, "VERSION", 1), "with": fields}
     if isinstance(value, Mapping):
-        items: Mapping[Any, Any] = value
+        items = cast(Mapping[Any, Any], value)
         return {str(k): describe(v) for k, v in items.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        members: Iterable[Any] = value
+    if isinstance(value, list | tuple):
+        members = cast(Iterable[Any], value)
         return [describe(v) for v in members]
+    if isinstance(value, set | frozenset):
+        unordered = cast(Iterable[Any], value)
+        return sorted((describe(v) for v in unordered), key=canonical)
     raise ValueError(f"cannot describe {value!r}: a method holds parts, frozen records, numbers and words only")
 
 
