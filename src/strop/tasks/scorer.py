@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import importlib
 import importlib.util
 import json
 import math
@@ -27,7 +28,7 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 REPLY_FD = 3
 REPLY_LIMIT = 1 << 20
@@ -57,9 +58,10 @@ class Function:
 
 
 class Math:
-    """math-verify: are two written expressions equal? Items: {answer, gold}. Its own SIGALRM timeouts are off, ours hold.
+    """math-verify: are two written expressions equal? Items: {answer, gold, loose}. Its own SIGALRM timeouts are off, ours hold.
 
-    Both sides are read as if in a box, so that bare LaTeX counts. A gold that cannot be read is an error of the data.
+    Both sides are read as if in a box, so that bare LaTeX counts; a loose answer is prose and searched first.
+    A gold that cannot be read is an error of the data.
     """
 
     def __init__(self) -> None:
@@ -71,9 +73,12 @@ class Math:
         self.lib = math_verify
         self.lib.verify(self._read("\\frac{1}{2}"), self._read("0.5"), timeout_seconds=None)  # fills parser caches before forking
 
-    def _read(self, text: str) -> list[Any]:
+    def _read(self, text: str, loose: bool = False) -> list[Any]:
         boxed = text if "\\boxed" in text or "$" in text else f"\\boxed{{{text}}}"
-        return self.lib.parse(boxed, parsing_timeout=None) or self.lib.parse(text, parsing_timeout=None)
+        for form in (text, boxed) if loose else (boxed, text):
+            if read := self.lib.parse(form, parsing_timeout=None):
+                return read
+        return []
 
     def prepare(self, item: dict[str, Any]) -> Any:
         return None
@@ -82,7 +87,7 @@ class Math:
         gold = self._read(str(item["gold"]))
         if not gold:
             raise ValueError(f"math-verify reads no expression in the gold answer {item['gold']!r}")
-        answer = self._read(str(item["answer"]))
+        answer = self._read(str(item["answer"]), item.get("loose", False))
         if not answer:
             return 0.0, "math-verify reads no expression in the answer"
         right = self.lib.verify(gold, answer, timeout_seconds=None, raise_on_error=True)
@@ -99,21 +104,26 @@ class Gym:
     KEPT = 64
 
     def __init__(self) -> None:
-        import reasoning_gym
-        from reasoning_gym.factory import DATASETS
-
-        self.create, self.registry = reasoning_gym.create_dataset, DATASETS
+        factory = importlib.import_module("reasoning_gym").factory
+        self.create, self.registry = factory.create_dataset, factory.DATASETS
         self.made: OrderedDict[str, tuple[Any, Any]] = OrderedDict()
 
     def make(self, item: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         key = json.dumps([item["name"], item["config"], item["seed"]], sort_keys=True)
         if key not in self.made:
-            dataset = self.create(item["name"], **{**item["config"], "seed": item["seed"], "size": 1})
+            dataset = self.create(item["name"], **{**self._built(item), "seed": item["seed"], "size": 1})
             self.made[key] = (dataset, dataset[0])
         self.made.move_to_end(key)
         while len(self.made) > self.KEPT:
             self.made.popitem(last=False)
         return self.made[key]
+
+    def _built(self, item: dict[str, Any]) -> dict[str, Any]:
+        """The configuration; `composite` wants its parts as objects."""
+        if item["name"] != "composite" or "datasets" not in item["config"]:
+            return item["config"]
+        part_of = importlib.import_module("reasoning_gym.composite").DatasetSpec
+        return {**item["config"], "datasets": [part_of(**{"weight": 1, "config": {}, **part}) for part in item["config"]["datasets"]]}
 
     def answer(self, item: dict[str, Any]) -> Any:
         """Requests without model text: `names` of all datasets, `make` one problem, `check` a configuration."""
@@ -122,7 +132,15 @@ class Gym:
         if item["op"] == "check":
             return self._refusal(item)
         _, entry = self.make(item)
-        return {"question": str(entry["question"]), "answer": entry["answer"] if isinstance(entry["answer"], str) else None}
+        return {"question": str(entry["question"]), "answer": self._gold(entry)}
+
+    def _gold(self, entry: dict[str, Any]) -> str | None:
+        """The entry's answer, or the example it keeps where many are right; None where it has neither."""
+        examples = [entry["metadata"].get(key) for key in ("example_answer", "example_correct_answer", "possible_answer")]
+        for answer in (entry["answer"], *examples):
+            if answer is not None:
+                return answer if isinstance(answer, str) else json.dumps(answer)
+        return None
 
     def _refusal(self, item: dict[str, Any]) -> dict[str, Any]:
         """Why this name and configuration cannot be made; an empty `why` when they can."""
@@ -197,7 +215,7 @@ def seccomp_program(machine: str) -> list[tuple[int, int, int, int]]:
 
 
 class Filter(ctypes.Structure):
-    _fields_ = [("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p)]  # noqa: RUF012 (ctypes' own spelling)
+    _fields_ = [("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p)]
 
 
 def install_seccomp() -> bool:
@@ -239,7 +257,8 @@ def forbidden(event: str, args: tuple[Any, ...]) -> str:
 def limit(memory: int, cpu: int) -> None:
     """Kernel limits of this process: `memory` bytes of address space beyond what is mapped now, `cpu` seconds from now."""
     with contextlib.suppress(OSError, ValueError):
-        mapped = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        with open("/proc/self/statm") as pages:
+            mapped = int(pages.read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (mapped + memory, mapped + memory))
     for name, value in (("CPU", cpu), ("FSIZE", 0), ("CORE", 0), ("NPROC", 0), ("NOFILE", 64)):
         if hasattr(resource, f"RLIMIT_{name}"):
@@ -269,13 +288,13 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
-def reply(message: dict[str, Any]) -> None:
+def reply(message: dict[str, Any]) -> NoReturn:
     """Say it and end, without running anything that is left to run."""
     os.write(REPLY_FD, json.dumps(message).encode()[:REPLY_LIMIT])
     os._exit(0)
 
 
-def be_child(pipe: int, scorer: Any, prepared: Any, item: dict[str, Any], limits: dict[str, Any]) -> None:
+def be_child(pipe: int, scorer: Any, prepared: Any, item: dict[str, Any], limits: dict[str, Any]) -> NoReturn:
     """Score one answer in this forked process and end it. A value that is no number in [0, 1] is an incident."""
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     os.dup2(0, 1)

@@ -1,0 +1,426 @@
+"""Other people's tasks as sources: reasoning-gym and files of questions with answers.
+
+    rg:NAME[,field=value]          reasoning-gym, an unlimited stream; fields are its configuration: rg:chain_sum,min_terms=3
+    jsonl:PATH[,option=value]      one object a line
+    parquet:PATH[,option=value]    one row a task
+    hf:NAME[,option=value]         a Hugging Face data set by name, or a folder it was saved to
+
+Options of the last three: `prompt` and `answer` name the columns, `after` is a mark behind which the answer stands (`####`
+in GSM8K), `grader` is `math` (math-verify, the default) or `exact` (the same text up to white space), `instruct=no` leaves
+out the sentence that asks for `<answer>`; for `hf` also `split` (default train) and `config`. Code of a data set is never run.
+
+Whether a task is for training or testing depends on its prompt alone, so a question which appears twice, in two files or
+with two answers, is never on both sides. Scoring of model text happens in `worker`; reasoning-gym also makes its problems there, unlocked
+but without network, since its generators are trusted: strop's process stays free of its imports and its global state.
+
+    python -m strop.tasks.adapters        the table of docs/reasoning-gym.md
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import random
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from strop.records import Incident, Task, digest
+from strop.seams.source import Graded, Source, Split, split_of
+from strop.tasks import parse
+from strop.tasks.worker import Limits, MissingExtra, Outcome, Pool, pool
+
+INSTRUCTION = "\n\nGive only the final answer between <answer> and </answer>."
+ATTEMPTS = 400
+"""Draws for one problem of a split: at one in eight, that all of them miss has a chance of 1e-23."""
+
+Judge = Callable[[list[dict[str, Any]]], list[Outcome]]
+
+
+def identity(prompt: str, content: Mapping[str, Any], source: str) -> str:
+    """A task id whose first half, which decides the split, is a hash of the prompt alone, and whose second is of everything."""
+    return digest(prompt)[:8] + digest({"prompt": prompt, "source": source, **content})[:8]
+
+
+def adapter(kind: str, rest: str) -> Source:
+    """The source that `kind:rest` names."""
+    makers: dict[str, Callable[[str, dict[str, str]], Source]] = {"rg": gym, "jsonl": jsonl, "parquet": parquet, "hf": hugging_face}
+    if kind not in makers:
+        raise ValueError(f"no adapter {kind!r}; known are {', '.join(makers)}")
+    name, options = split_options(rest)
+    if not name:
+        raise ValueError(f"{kind}: needs a name or a path, as in {kind}:{'chain_sum' if kind == 'rg' else 'PATH'}")
+    return makers[kind](name, options)
+
+
+def split_options(text: str) -> tuple[str, dict[str, str]]:
+    """`name,a=1,b=[2,3]` as a name and its options: a comma separates where a word and `=` follow it."""
+    name, *parts = re.split(r",(?=\s*[A-Za-z_]\w*=)", text)
+    options: dict[str, str] = {}
+    for part in parts:
+        key, _, value = part.partition("=")
+        if key.strip() in options:
+            raise ValueError(f"{name}: {key.strip()} is given twice")
+        options[key.strip()] = value.strip()
+    return name.strip(), options
+
+
+def need(module: str, extra: str, otherwise: str = "") -> None:
+    """Refuse early, with the install line, when an optional library is missing."""
+    if importlib.util.find_spec(module) is None:
+        raise MissingExtra(f"{module} is not installed: pip install 'strop[{extra}]'{otherwise}", name=module)
+
+
+def nearest(name: str, known: list[str]) -> str:
+    from strop.tasks import nearest
+
+    return nearest(name, known)
+
+
+# ---------------------------------------------------------------------------------------------- grading
+
+
+def grade_texts(texts: Sequence[str], item: Callable[[int, str, bool], dict[str, Any]], judge: Judge) -> list[Graded]:
+    """Grade each text strictly and leniently with as few scorings as that takes: where the strict parse reads, both agree.
+
+    `item(number, answer, loose)` is what the judge needs for an answer of text number `number`.
+    """
+    strict = [parse.strict(text) for text in texts]
+    found = [(answer, False) if answer is not None else parse.lenient(text) for (answer, _), text in zip(strict, texts, strict=True)]
+    asked = [number for number, (answer, _) in enumerate(found) if answer]
+    outcomes = dict(zip(asked, judge([item(number, *found[number]) for number in asked]), strict=True))
+    return [graded(why, outcomes.get(number, Outcome(0.0, "an empty answer"))) for number, (_, why) in enumerate(strict)]
+
+
+def graded(unread: str, outcome: Outcome) -> Graded:
+    """Channels of one text. `unread` says why the strict parse found nothing: then `outcome` is 0 whatever the scorer met."""
+    if not outcome.incident:
+        return Graded({"outcome": 0.0 if unread else outcome.value, "lenient": outcome.value}, unread or outcome.reason)
+    channels = ["lenient"] if unread else ["outcome", "lenient"]
+    incidents = tuple(Incident("", channel, outcome.incident) for channel in channels)
+    return Graded({"outcome": 0.0 if unread else None, "lenient": None}, unread, incidents)
+
+
+# ---------------------------------------------------------------------------------------- reasoning-gym
+
+
+def gym(name: str, options: dict[str, str]) -> Gym:
+    """`rg:NAME`: values are read as JSON where they are JSON, else as text."""
+    need("reasoning_gym", "gym")
+    config: dict[str, Any] = {}
+    for key, value in options.items():
+        try:
+            config[key] = json.loads(value)
+        except ValueError:
+            config[key] = value
+    return Gym(name, config)
+
+
+class Gym:
+    """One data set of reasoning-gym, made and scored by reasoning-gym. Scores between 0 and 1 are its own partial credit.
+
+    The problem at (split, seed, index) is the data set's first under a seed of its own, drawn again until it is of that split.
+    """
+
+    size: int | None = None
+
+    def __init__(self, data_set: str, config: Mapping[str, Any] | None = None, limits: Limits | None = None):
+        self.data_set, self.config = data_set, dict(config or {})
+        self.name = ",".join([f"rg:{data_set}", *(f"{k}={json.dumps(v)}" for k, v in sorted(self.config.items()))])
+        self.pool = pool("gym", limits)
+        self._check()
+
+    def _check(self) -> None:
+        refusal = self._ask({"op": "check", "seed": 0})
+        if refusal["why"] == "name":
+            raise ValueError(f"reasoning-gym has no data set {self.data_set!r}; {nearest(self.data_set, refusal['known'])}")
+        if refusal["why"] == "field":
+            raise ValueError(f"rg:{self.data_set} has no field {refusal['unknown']!r}; {nearest(refusal['unknown'], refusal['known'])}")
+        if refusal["why"]:
+            raise ValueError(f"{self.name} cannot be made with these values: {refusal['error']}")
+
+    def _ask(self, item: dict[str, Any]) -> Any:
+        outcome = self.pool.one({"name": self.data_set, "config": self.config, **item})
+        if outcome.incident:
+            raise RuntimeError(f"{self.name} failed to make a problem: {outcome.incident}")
+        return outcome.value
+
+    def task(self, split: Split, seed: int, index: int) -> Task:
+        for attempt in range(ATTEMPTS):
+            own_seed = int(digest([self.name, split, seed, index, attempt])[:8], 16) % 2**31
+            task = self._made(own_seed)
+            if split_of(task.id) == split:
+                return task
+        raise ValueError(f"{self.name} has too few different problems to fill the split {split!r}; make it harder")
+
+    def _made(self, own_seed: int) -> Task:
+        made = self._ask({"op": "make", "seed": own_seed})
+        prompt = made["question"] + INSTRUCTION
+        name = identity(prompt, {"answer": made["answer"]}, self.name)
+        return Task(prompt, {"seed": own_seed, "answer": made["answer"]}, self.name, {"data_set": self.data_set}, name)
+
+    def gold(self, task: Task) -> str | None:
+        """None where reasoning-gym writes no solution."""
+        answer = task.needs["answer"]
+        return None if answer is None else f"<answer>{answer}</answer>"
+
+    def grade(self, task: Task, text: str) -> Graded:
+        return self.grade_many([(task, text)])[0]
+
+    def grade_many(self, pairs: Sequence[tuple[Task, str]]) -> list[Graded]:
+        def item(number: int, answer: str, loose: bool) -> dict[str, Any]:
+            task = pairs[number][0]
+            question = task.prompt.removesuffix(INSTRUCTION)
+            return {"name": self.data_set, "config": self.config, "seed": task.needs["seed"], "question": question, "answer": answer}
+
+        return grade_texts([text for _, text in pairs], item, self.pool.score)
+
+
+# ------------------------------------------------------------------------------------- files with rows
+
+
+@dataclass(frozen=True)
+class Columns:
+    """How a row becomes a task."""
+
+    prompt: str = "prompt"
+    answer: str = "answer"
+    after: str = ""
+    grader: str = "math"
+    instruct: str = "yes"
+
+    def __post_init__(self) -> None:
+        if self.grader not in ("math", "exact"):
+            raise ValueError(f"grader is 'math' or 'exact', got {self.grader!r}")
+        if self.instruct not in ("yes", "no"):
+            raise ValueError(f"instruct is 'yes' or 'no', got {self.instruct!r}")
+        if self.grader == "math":
+            need("math_verify", "math", ", or compare texts with grader=exact")
+
+    def read(self, row: Any, where: str) -> tuple[str, str]:
+        """(prompt, answer) of a row; `where` names it in what is wrong with it."""
+        if not isinstance(row, Mapping):
+            raise ValueError(f"{where} is no object with fields but {type(row).__name__}")
+        prompt, answer = self._field(row, "prompt", where), self._field(row, "answer", where)
+        if not isinstance(prompt, str) or not prompt.strip():
+            raise ValueError(f"{where}: field {self.prompt!r} must be a text that is not empty, got {str(prompt)[:40]!r}")
+        if isinstance(answer, bool) or not isinstance(answer, (str, int, float)) or not str(answer).strip():
+            raise ValueError(f"{where}: field {self.answer!r} must be a text or a number, got {str(answer)[:40]!r}")
+        text = str(answer)
+        if self.after:
+            if self.after not in text:
+                raise ValueError(f"{where}: field {self.answer!r} has no mark {self.after!r} behind which the answer would stand")
+            text = text.rpartition(self.after)[2]
+        return prompt + (INSTRUCTION if self.instruct == "yes" else ""), text.strip()
+
+    def _field(self, row: Mapping[str, Any], role: str, where: str) -> Any:
+        name = getattr(self, role)
+        if name not in row:
+            has = ", ".join(map(str, row)) or "nothing"
+            raise ValueError(f"{where} has no field {name!r}; it has: {has}. Name the field with ,{role}=FIELD")
+        return row[name]
+
+
+def columns(options: dict[str, str], kind: str, *more: str) -> Columns:
+    """The options of a file source; those in `more` are the caller's."""
+    known = [*Columns.__dataclass_fields__, *more]
+    for key in options:
+        if key not in known:
+            raise ValueError(f"{kind} has no option {key!r}; {nearest(key, known)}")
+    return Columns(**{key: value for key, value in options.items() if key not in more})
+
+
+class Table:
+    """Rows of a file as a finite source. Equal rows are one task; `size` counts the training split, `sizes` both.
+
+    A seed is an order: index 0 to size - 1 visits every task of the split once, then the next pass begins in another order.
+    """
+
+    def __init__(self, name: str, rows: Iterable[Any], how: Columns, label: str):
+        self.name, self.how = name, how
+        self.splits: dict[Split, list[Task]] = {"train": [], "test": []}
+        self.rows = 0
+        seen: set[str] = set()
+        for self.rows, row in enumerate(rows, start=1):
+            number, content = row if isinstance(row, tuple) else (self.rows, row)
+            task = self._task(*how.read(content, f"row {number} of {label}"), number)
+            if task.id not in seen:
+                seen.add(task.id)
+                self.splits[split_of(task.id)].append(task)
+        if not self.rows:
+            raise ValueError(f"{label} has no rows")
+        self.sizes = {split: len(tasks) for split, tasks in self.splits.items()}
+        self.size: int | None = self.sizes["train"]
+        self._orders: dict[tuple[Split, int, int], list[int]] = {}
+
+    def _task(self, prompt: str, answer: str, number: int) -> Task:
+        needs = {"answer": answer, "grader": self.how.grader}
+        return Task(prompt, needs, self.name, {"row": number}, identity(prompt, needs, self.name))
+
+    def task(self, split: Split, seed: int, index: int) -> Task:
+        if split not in self.splits or index < 0:
+            raise ValueError(f"split is 'train' or 'test' and index 0 or more, got {split!r} and {index}")
+        tasks = self.splits[split]
+        if not tasks:
+            raise ValueError(f"{self.name} has {self.rows} rows and none of them falls into {split!r} (one prompt in eight is for testing)")
+        turn, place = divmod(index, len(tasks))
+        return tasks[self._order(split, seed, turn)[place]]
+
+    def _order(self, split: Split, seed: int, turn: int) -> list[int]:
+        key = (split, seed, turn)
+        if key not in self._orders:
+            if len(self._orders) > 8:
+                self._orders.clear()
+            order = list(range(len(self.splits[split])))
+            random.Random(digest([seed, turn])).shuffle(order)
+            self._orders[key] = order
+        return self._orders[key]
+
+    def gold(self, task: Task) -> str | None:
+        return f"<answer>{task.needs['answer']}</answer>"
+
+    def grade(self, task: Task, text: str) -> Graded:
+        return self.grade_many([(task, text)])[0]
+
+    def grade_many(self, pairs: Sequence[tuple[Task, str]]) -> list[Graded]:
+        def item(number: int, answer: str, loose: bool) -> dict[str, Any]:
+            return {"gold": pairs[number][0].needs["answer"], "answer": answer, "loose": loose}
+
+        judge = exact if self.how.grader == "exact" else pool("math").score
+        return grade_texts([text for _, text in pairs], item, judge)
+
+
+def exact(items: list[dict[str, Any]]) -> list[Outcome]:
+    """The grader `exact`: the same text up to white space. Runs here: it executes nothing."""
+    same = [str(i["gold"]).split() == str(i["answer"]).split() for i in items]
+    return [Outcome(1.0) if equal else Outcome(0.0, "not the same text") for equal in same]
+
+
+def file_at(path: str, kind: str) -> Path:
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise FileNotFoundError(f"{kind}:{path}: there is no such file")
+    return file
+
+
+def jsonl(path: str, options: dict[str, str]) -> Table:
+    how, file = columns(options, "jsonl"), file_at(path, "jsonl")
+
+    def rows() -> Iterator[tuple[int, Any]]:
+        with file.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    try:
+                        yield number, json.loads(line)
+                    except ValueError as error:
+                        raise ValueError(f"row {number} of {file.name} is not JSON: {error}") from None
+
+    return Table(f"jsonl:{file.name}", rows(), how, file.name)
+
+
+def parquet(path: str, options: dict[str, str]) -> Table:
+    how, file = columns(options, "parquet"), file_at(path, "parquet")
+    need("pyarrow", "data")
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(file) as reading:
+            wanted = [name for name in reading.schema_arrow.names if name in (how.prompt, how.answer)]
+            check_columns(how, reading.schema_arrow.names, file.name)
+            rows = [row for batch in reading.iter_batches(columns=wanted) for row in batch.to_pylist()]
+    except pyarrow.ArrowInvalid as error:
+        raise ValueError(f"{file.name} cannot be read as Parquet: {error}") from None
+    return Table(f"parquet:{file.name}", rows, how, file.name)
+
+
+def check_columns(how: Columns, names: Sequence[str], label: str) -> None:
+    """Every row of a columnar file has the same fields: a missing one is missing from row 1."""
+    how.read(dict.fromkeys(names, "x" + how.after + "x"), f"row 1 of {label}")
+
+
+def hugging_face(name: str, options: dict[str, str]) -> Table:
+    """`hf:NAME` from the hub, or from a folder written by `save_to_disk`. A data set's own script is never run."""
+    how = columns(options, "hf", "split", "config")
+    need("datasets", "data")
+    split = options.get("split", "train")
+    data = from_folder(Path(name).expanduser(), split) if Path(name).expanduser().is_dir() else from_hub(name, options.get("config"), split)
+    label = f"{Path(name).name}[{split}]"
+    check_columns(how, data.column_names, label)
+    return Table(
+        f"hf:{Path(name).name if Path(name).is_dir() else name},split={split}",
+        data.select_columns(list({how.prompt, how.answer})),
+        how,
+        label,
+    )
+
+
+def from_folder(folder: Path, split: str) -> Any:
+    import datasets
+
+    if not (folder / "state.json").exists() and not (folder / "dataset_dict.json").exists():
+        return from_hub(str(folder), None, split)
+    data = datasets.load_from_disk(str(folder))
+    if isinstance(data, datasets.DatasetDict):
+        if split not in data:
+            raise ValueError(f"{folder.name} has no split {split!r}; it has: {', '.join(data)}. Name one with ,split=SPLIT")
+        data = data[split]
+    return data
+
+
+def from_hub(name: str, config: str | None, split: str) -> Any:
+    import datasets
+
+    try:
+        return datasets.load_dataset(name, config, split=split)
+    except Exception as error:
+        why = " ".join(str(error).split())[:300]
+        raise ValueError(f"hf:{name} (split {split!r}) could not be loaded: {why}. Check the name, ,config= and ,split=") from None
+
+
+# ------------------------------------------------------------------------------ table of reasoning-gym
+
+EXAMPLES = {"composite": {"datasets": [{"name": "chain_sum", "weight": 1, "config": {}}]}}
+"""Configurations for data sets that have no default one."""
+
+
+def survey(workers: Pool | None = None) -> list[tuple[str, float | None, str]]:
+    """(name, score of its gold answer, what is wrong) for one training problem of every registered data set."""
+    names = (workers or pool("gym")).one({"op": "names"}).value
+    return [(name, *gold_score(name)) for name in names]
+
+
+def gold_score(name: str) -> tuple[float | None, str]:
+    try:
+        source = Gym(name, EXAMPLES.get(name))
+        task = source.task("train", seed=0, index=0)
+    except (ValueError, RuntimeError) as error:
+        return None, str(error)
+    gold = source.gold(task)
+    if gold is None:
+        return None, "reasoning-gym writes no solution"
+    marks = source.grade(task, gold)
+    why = "; ".join(i.why for i in marks.incidents[:1]) or ("" if marks["outcome"] == 1.0 else marks.reason)
+    return marks["outcome"], why
+
+
+def table() -> str:
+    """The survey in Markdown: the count, those that fail with the reason, then all."""
+    from importlib.metadata import version
+
+    rows = survey()
+    good = sum(score == 1.0 for _, score, _ in rows)
+    lines = ["# reasoning-gym through strop", "", "Printed by `python -m strop.tasks.adapters`."]
+    lines += ["", f"reasoning-gym {version('reasoning-gym')}: {len(rows)} data sets, gold = 1 in {good}, not in {len(rows) - good}.", ""]
+    lines += ["| data set | gold scores | what is wrong |", "|---|---|---|"]
+    lines += [
+        f"| {name} | {'none' if score is None else f'{score:g}'} | {why} |" for name, score, why in sorted(rows, key=lambda r: r[1] == 1.0)
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    need("reasoning_gym", "gym")
+    print(table())
