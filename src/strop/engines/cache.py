@@ -1,0 +1,149 @@
+"""Where keys and values live: rows being written, and chunks of finished text.
+
+Axes: S rows, Hkv key heads, L positions, D head size.
+A row lives in the arena of its length's class and moves to the next when it outgrows it,
+so short rows never pay for long ones. A chunk is one node's own positions; a path is
+chunks in a line, so a fork shares its prefix.
+"""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from strop.engines.forward import FLOOR, Shape, ceil_to
+
+
+def length_class(length: int) -> int:
+    """The number of positions a row of this length attends over: steps of 64, then of about a fifth."""
+    size = 64
+    while size < length:
+        size += max(64, ceil_to(size // 5, 64))
+    return size
+
+
+class Arena:
+    """Rows of one length class, dense from 0. `slots[i]` says whose row i is."""
+
+    def __init__(self, shape: Shape, length: int, dtype: torch.dtype, device: torch.device) -> None:
+        self.length, self.count = length, 0
+        self.slots = np.zeros(0, dtype=np.int64)
+        self._make = lambda rows: torch.zeros(shape.layers, 2, rows, shape.heads, length, shape.dim, dtype=dtype, device=device)
+        self.kv = self._make(0)
+
+    def reserve(self, slots: list[int]) -> int:
+        """Rows for these slots, at the end; returns the first. Zeros, never garbage: a masked NaN would still spread."""
+        first, self.count = self.count, self.count + len(slots)
+        if self.count > self.kv.shape[2]:
+            rows = ceil_to(max(self.count, self.kv.shape[2] * 2), FLOOR)
+            kv = self._make(rows)
+            kv[:, :, :first] = self.kv[:, :, :first]
+            self.kv, self.slots = kv, np.concatenate([self.slots, np.zeros(rows - len(self.slots), dtype=np.int64)])
+        self.slots[first : self.count] = slots
+        return first
+
+    def remove(self, row: int, lengths: np.ndarray) -> int | None:
+        """Closes the hole with the last row; returns the slot that moved to `row`, if one did."""
+        self.count -= 1
+        last = self.count
+        if row == last:
+            return None
+        moved = int(self.slots[last])
+        self.kv[:, :, row, :, : lengths[moved]] = self.kv[:, :, last, :, : lengths[moved]]
+        self.slots[row] = moved
+        return moved
+
+
+@dataclass(eq=False)
+class Account:
+    """Positions of the store that may be used by one task, or by all who have no lease."""
+
+    positions: int
+    used: int = 0
+    nodes: Any = None
+    """Nodes whose chunks end with the lease."""
+
+    def give(self, positions: int) -> None:
+        self.used -= positions
+
+
+@dataclass(eq=False)
+class Chunk:
+    """One node's keys and values [layers, 2, Hkv, n, D] and the logits [V] after it; `kv` is None once evicted."""
+
+    kv: Tensor | None
+    logits: Tensor | None
+    touched: int = 0
+    free: Any = None
+
+
+class Store:
+    """Chunks of live nodes, at most `positions` of them. A chunk goes with its node, its lease, or its turn."""
+
+    def __init__(self, positions: int, evict: bool) -> None:
+        self.positions, self.evict = positions, evict
+        self.common = Account(positions)
+        self.chunks: weakref.WeakKeyDictionary[Any, Chunk] = weakref.WeakKeyDictionary()
+        self.clock = 0
+
+    def get(self, node: Any) -> Chunk | None:
+        chunk = self.chunks.get(node)
+        if chunk is None or chunk.kv is None:
+            return None
+        self.clock += 1
+        chunk.touched = self.clock
+        return chunk
+
+    def put(self, node: Any, kv: Tensor, logits: Tensor, account: Account | None) -> None:
+        """Keeps a chunk; `kv` must be the caller's to give away.
+
+        Without eviction a chunk that does not fit is an error: dropping it would have
+        to be made up for by a prefill, whose bits are not those of the decode.
+        """
+        count = kv.shape[3]
+        account = account or self.common
+        if self.evict:
+            account = self.common
+            if count > self.positions:
+                return
+            self._make_room(count)
+        elif account.used + count > account.positions:
+            if account is self.common:
+                raise ValueError(
+                    f"the engine's cache of {self.positions} positions is full ({account.used} used or leased, {count} more needed). "
+                    "Raise `cache`, enter `engine.admit(footprint)` first, pass keep=False where nobody builds on, or set evict=True."
+                )
+            raise ValueError(
+                f"the task declared a footprint of {account.positions} positions and needs {account.used + count}. "
+                "Raise the footprint that its sampler declares."
+            )
+        account.used += count
+        self.clock += 1
+        chunk = Chunk(kv, logits, self.clock)
+        chunk.free = weakref.finalize(chunk, account.give, count)
+        chunk.free.atexit = False
+        self.chunks[node] = chunk
+        if account.nodes is not None:
+            account.nodes.add(node)
+
+    def close(self, account: Account) -> None:
+        for node in list(account.nodes):
+            self.chunks.pop(node, None)
+
+    def clear(self) -> None:
+        self.chunks.clear()
+
+    def _make_room(self, count: int) -> None:
+        if self.common.used + count <= self.positions:
+            return
+        for chunk in sorted(self.chunks.values(), key=lambda c: c.touched):
+            if chunk.kv is not None:
+                chunk.free()
+                chunk.kv = chunk.logits = None
+            if self.common.used + count <= self.positions:
+                return

@@ -1,0 +1,689 @@
+"""The embedded engine: decodes in the trainer's process with the trainer's own weights.
+
+Coroutines ask, one pump answers: it takes queued requests into slots, runs one decode
+step for all of them, resolves whoever finished, and lets the coroutines ask again. Nothing
+of an answer depends on when it was asked for or beside whom: noise is addressed, rows are left
+aligned, and a row's arithmetic has the shape of its own length. `grade` says whether that
+was seen to hold for this model on this machine.
+
+Axes: N rows, T positions, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from strop.engines import draw
+from strop.engines.cache import Account, Arena, Store, length_class
+from strop.engines.forward import FLOOR, Block, Generic, Runner, ceil_to
+from strop.policies.families import Fast, declared
+from strop.records import Author, Sampling, Segment, Stop
+from strop.seams.engine import Counters, Footprint, Node
+
+_LEASE: ContextVar[tuple[Any, Account] | None] = ContextVar("strop_lease", default=None)
+_PREFILL_ENTRIES = 1 << 22
+"""Query times key positions of one prefill batch: bounds its masks and scores."""
+_BURST = 8
+"""Decode steps between two looks at the event loop while nobody finishes."""
+
+
+@dataclass(eq=False)
+class _Request:
+    node: Node
+    path: tuple[int, ...]
+    max: int
+    stop: tuple[str, ...]
+    sampling: Sampling
+    keep: bool
+    account: Account | None
+    future: asyncio.Future[Node]
+    key: int = 0
+    slot: int = -1
+    ended: Stop | None = None
+
+
+@dataclass(eq=False)
+class _Scoring:
+    node: Node
+    future: asyncio.Future[tuple[float, ...]]
+
+
+class EmbeddedEngine:
+    """Batches what coroutines ask of a Hugging Face causal LM.
+
+    cache   positions of finished text kept for building on: `2 * layers * kv heads * head size` numbers each
+    evict   False: whole tasks are admitted and nothing is evicted, so runs repeat bit for bit;
+            True: the least recently used chunk goes and is computed again when needed (counted `recomputed`)
+    path    "fast" for declared families, "generic" for the model's own forward, "auto" picks
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: Any = None,
+        *,
+        name: str = "actor",
+        seed: int = 0,
+        slots: int = 256,
+        cache: int = 1 << 18,
+        evict: bool = False,
+        path: Literal["auto", "fast", "generic"] = "auto",
+        eos_ids: tuple[int, ...] | None = None,
+    ) -> None:
+        if slots < 1 or cache < 1:
+            raise ValueError(f"slots and cache must be at least 1, got slots={slots}, cache={cache}.")
+        if path not in ("auto", "fast", "generic"):
+            raise ValueError(f"path must be 'auto', 'fast' or 'generic', got {path!r}.")
+        self.model, self.tokenizer, self.name, self.seed, self.slots = model, tokenizer, name, seed, slots
+        self.runner: Runner = Fast(model) if path == "fast" or (path == "auto" and declared(model)) else Generic(model)
+        self.path = self.runner.name
+        self.version, self.step, self.counters = 0, 0, Counters()
+        self.limit: int = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 31
+        self.vocab = int(model.get_output_embeddings().weight.shape[0])
+        self.eos_ids = _eos_ids(model, tokenizer) if eos_ids is None else tuple(eos_ids)
+        self._ends_V = np.zeros(self.vocab, dtype=bool)
+        self._ends_V[[i for i in self.eos_ids if i < self.vocab]] = True
+        self._store = Store(cache, evict)
+        self._seen: weakref.WeakSet[Node] = weakref.WeakSet()
+        self._queue: deque[_Request] = deque()
+        self._scorings: deque[_Scoring] = deque()
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._leased = 0
+        self._task: asyncio.Task[None] | None = None
+        self._closers: dict[tuple[str, ...], np.ndarray] = {}
+        self._samplings: dict[Sampling, int] = {}
+        self._pieces: list[str] | None = None
+        self._reset_rows()
+        self.grade: Literal["exact", "statistical"] = "exact" if self._rows_stand_alone() else "statistical"
+
+    # ---- what coroutines call
+
+    async def open(self, tokens: Sequence[int], *, root: str, ordinal: int = 0) -> Node:
+        """A prompt; computed when first generated on. Give a second context of the same root another `ordinal`."""
+        tokens = self._checked(tokens, "a prompt")
+        segment = Segment("prompt", tokens, _name((ordinal,)))
+        return Node(segment, None, (ordinal,), root, self.version, length=len(tokens))
+
+    def generate(
+        self, node: Node, *, max: int, stop: tuple[str, ...] = (), sampling: Sampling = Sampling(), keep: bool = True
+    ) -> Coroutine[Any, Any, Node]:
+        """One action under `node`, ended by an end token, a stop string in its text, or `max` tokens.
+
+        The child's ordinal, and so its noise, is fixed by this call, not by when it is awaited.
+        """
+        if max < 1:
+            raise ValueError(f"max is the largest number of tokens to write, at least 1; got {max}.")
+        if node.length + max > self.limit:
+            raise ValueError(f"{node.length} tokens and {max} more exceed the model's {self.limit} positions. Lower `max` or shorten the prompt.")
+        if stop and self.tokenizer is None:
+            raise ValueError("stop strings are matched in decoded text: give the engine its tokenizer, or stop by eos_ids.")
+        if any(not s for s in stop):
+            raise ValueError("a stop string is empty: it would end every action before its first token.")
+        if not 0 <= sampling.temperature < float("inf") or not 0 < sampling.top_p <= 1:
+            raise ValueError(f"temperature must be at least 0 and top_p in (0, 1], got {sampling}.")
+        if sampling.allowed is not None and not sampling.allowed:
+            raise ValueError("sampling.allowed is empty: no token could be drawn. Pass None to allow all.")
+        return self._generate(node, (*node.path, _next(node)), max, tuple(stop), sampling, keep, self._account())
+
+    def extend(self, node: Node, tokens: Sequence[int], *, kind: Literal["observation", "forced"]) -> Coroutine[Any, Any, Node]:
+        """Text the policy did not choose, under `node`; computed when generated on."""
+        checked = self._checked(tokens, f"{kind} text")
+        if kind not in ("observation", "forced"):
+            raise ValueError(f"kind must be 'observation' or 'forced', got {kind!r}.")
+        return self._extend(node, checked, (*node.path, _next(node)), kind)
+
+    async def score(self, node: Node) -> tuple[float, ...]:
+        """Log-probability of each of the node's own tokens given its past, by the weights as they stand.
+
+        An action is scored under the temperature and allowed ids it was drawn with.
+        A root's first token has no past, so a root cannot be scored.
+        """
+        if node.parent is None:
+            raise ValueError("a prompt's first token has no past to be scored by; score a node under it.")
+        future: asyncio.Future[tuple[float, ...]] = asyncio.get_running_loop().create_future()
+        self._wake()
+        self._scorings.append(_Scoring(node, future))
+        return await future
+
+    def admit(self, footprint: Footprint) -> AbstractAsyncContextManager[None]:
+        """Room for one task's cached positions, all of it or wait, first come first served.
+
+        Nothing is evicted inside it, and on leaving it the task's chunks go. With
+        `evict=True` there is nothing to wait for.
+        """
+        if footprint.positions > self._store.positions:
+            raise ValueError(
+                f"the task needs {footprint.positions} cached positions at one time and the engine's cache holds {self._store.positions}. "
+                f"Set cache={footprint.positions} or more, or lower the group size or the token limit."
+            )
+        return self._admit(footprint)
+
+    def begin(self, step: int) -> None:
+        """A new training step: its number keys the noise of what is asked from here on."""
+        self.step = step
+
+    def deliver(self, version: int) -> None:
+        """The weights changed: joined projections are rebuilt and every cached chunk dies."""
+        if self._queue or self._live:
+            raise RuntimeError(
+                f"weights of version {version} were delivered while {len(self._queue) + len(self._live)} requests were being written. "
+                "Wait for them first: a weight change in the middle of a segment is not built."
+            )
+        self.version = version
+        self._store.clear()
+        self.runner.refresh()
+
+    # ---- coroutines
+
+    async def _generate(
+        self, node: Node, path: tuple[int, ...], max: int, stop: tuple[str, ...], sampling: Sampling, keep: bool, account: Account | None
+    ) -> Node:
+        future: asyncio.Future[Node] = asyncio.get_running_loop().create_future()
+        self._wake()
+        key = draw.key(self.seed, self.step, node.root, path)
+        self._queue.append(_Request(node, path, max, stop, sampling, keep, account, future, key))
+        return await future
+
+    async def _extend(self, node: Node, tokens: tuple[int, ...], path: tuple[int, ...], kind: Literal["observation", "forced"]) -> Node:
+        return Node(Segment(kind, tokens, _name(path)), node, path, node.root, self.version, length=node.length + len(tokens))
+
+    @asynccontextmanager
+    async def _admit(self, footprint: Footprint) -> AsyncIterator[None]:
+        before = _LEASE.get()
+        if before is not None and before[0] is self:
+            raise RuntimeError("this task already holds a lease: one that waits for more while holding could wait forever. Declare the sum.")
+        if self._store.evict:
+            yield
+            return
+        count = footprint.positions
+        if self._waiting or self._leased + self._store.common.used + count > self._store.positions:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append((count, future))
+            self._let_in()
+            try:
+                await future
+            except asyncio.CancelledError:
+                if future.done() and not future.cancelled():
+                    self._leased -= count
+                raise
+            finally:
+                self._waiting = deque(w for w in self._waiting if w[1] is not future)
+                self._set_common()
+                self._let_in()
+        else:
+            self._leased += count
+            self._set_common()
+        account = Account(count, nodes=weakref.WeakSet())
+        _LEASE.set((self, account))
+        try:
+            yield
+        finally:
+            _LEASE.set(before)
+            self._store.close(account)
+            self._leased -= count
+            self._set_common()
+            self._let_in()
+
+    def _let_in(self) -> None:
+        while self._waiting:
+            count, future = self._waiting[0]
+            if future.done() or future.get_loop().is_closed():
+                self._waiting.popleft()
+                continue
+            if self._leased + self._store.common.used + count > self._store.positions:
+                return
+            self._waiting.popleft()
+            self._leased += count
+            future.set_result(None)
+
+    def _set_common(self) -> None:
+        self._store.common.positions = self._store.positions - self._leased
+
+    def _account(self) -> Account | None:
+        lease = _LEASE.get()
+        return lease[1] if lease is not None and lease[0] is self else None
+
+    def _checked(self, tokens: Sequence[int], what: str) -> tuple[int, ...]:
+        tokens = tuple(int(t) for t in tokens)
+        if not tokens:
+            raise ValueError(f"{what} needs at least one token, got none.")
+        if min(tokens) < 0 or max(tokens) >= self.vocab:
+            raise ValueError(f"{what} has token {min(tokens) if min(tokens) < 0 else max(tokens)}, outside the model's {self.vocab}.")
+        return tokens
+
+    # ---- the pump
+
+    def _wake(self) -> None:
+        """One pump per event loop; whatever a dead loop left behind is dropped."""
+        loop = asyncio.get_running_loop()
+        if self._task is not None and self._task.get_loop() is not loop:
+            self._abort(RuntimeError("the event loop that asked for this is gone"))
+            self._task = None
+        if self._task is None or self._task.done():
+            self._task = loop.create_task(self._pump())
+
+    async def _pump(self) -> None:
+        try:
+            await asyncio.sleep(0)
+            while self._queue or self._live or self._scorings:
+                with torch.inference_mode():
+                    self._score()
+                    self._enter()
+                    for _ in range(_BURST):
+                        if not self._live or self._advance():
+                            break
+                await asyncio.sleep(0)
+        except BaseException as error:
+            self._abort(error)
+            if not isinstance(error, Exception):
+                raise
+
+    def _abort(self, error: BaseException) -> None:
+        """Every waiting future hears of it; the engine is empty and usable afterwards."""
+        futures = [r.future for r in (*self._queue, *self._live.values())] + [s.future for s in self._scorings]
+        self._queue.clear()
+        self._scorings.clear()
+        self._reset_rows()
+        for future in futures:
+            if future.done() or future.get_loop().is_closed():
+                continue
+            if isinstance(error, Exception):
+                future.set_exception(error)
+            else:
+                future.cancel()
+
+    # ---- rows: plain arrays by slot; a slot's row of keys is `_row` in the arena `_home`
+
+    def _reset_rows(self) -> None:
+        n = self.slots
+        self._live: dict[int, _Request] = {}
+        self._free = list(range(n - 1, -1, -1))
+        self._arenas: dict[int, Arena] = {}
+        self._row, self._home, self._length = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+        self._last, self._count, self._max = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+        self._kind, self._key = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.uint64)
+        self._closing, self._watch = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
+        self._out, self._logp = np.zeros((n, 64), dtype=np.int64), np.zeros((n, 64), dtype=np.float32)
+        self._order: np.ndarray | None = None
+
+    def _place(self, slots: list[int], length: int) -> tuple[Arena, int]:
+        arena = self._arenas.get(length)
+        if arena is None:
+            arena = self._arenas[length] = Arena(self.runner.shape, length, self.runner.dtype, self.runner.device)
+        first = arena.reserve(slots)
+        self._row[slots] = np.arange(first, first + len(slots))
+        self._home[slots] = length
+        self._order = None
+        return arena, first
+
+    def _vacate(self, slot: int) -> None:
+        moved = self._arenas[int(self._home[slot])].remove(int(self._row[slot]), self._length)
+        if moved is not None:
+            self._row[moved] = self._row[slot]
+        self._order = None
+
+    def _layout(self) -> tuple[np.ndarray, list[tuple[Arena, int]]]:
+        """Slots in batch order, arena by arena."""
+        if self._order is None:
+            self._used = [(a, a.count) for _, a in sorted(self._arenas.items()) if a.count]
+            self._order = np.concatenate([a.slots[:count] for a, count in self._used])
+        return self._order, self._used
+
+    # ---- entering: a request gets a slot, its past, and its first token
+
+    def _enter(self) -> None:
+        while self._queue and self._queue[0].future.done():
+            self._queue.popleft()
+        free = len(self._free)
+        if not self._queue or not free or (self._live and free < min(len(self._queue), max(1, self.slots // 16))):
+            return
+        by_node: dict[Node, list[_Request]] = {}
+        while self._queue and free:
+            request = self._queue.popleft()
+            if not request.future.done():
+                by_node.setdefault(request.node, []).append(request)
+                free -= 1
+        try:
+            pasts = self._pasts({node: requests[0].account for node, requests in by_node.items()})
+            entered: list[_Request] = []
+            for node, requests in by_node.items():
+                slots = [self._free.pop() for _ in requests]
+                for request, slot in zip(requests, slots, strict=True):
+                    request.slot, self._live[slot] = slot, request
+                    entered.append(request)
+                arena, first = self._place(slots, length_class(node.length + 1))
+                rows, at = slice(first, first + len(slots)), 0
+                for kv in pasts[node][0]:
+                    arena.kv[:, :, rows, :, at : at + kv.shape[3]] = kv[:, :, None]
+                    at += kv.shape[3]
+                self._length[slots] = at
+                self.counters.copied += at * len(slots)
+        except BaseException:
+            self._queue.extendleft(r for requests in reversed(by_node.values()) for r in reversed(requests) if r.slot < 0)
+            raise
+        order = np.array([r.slot for r in entered])
+        self._count[order] = 0
+        self._closing[order] = False
+        self._key[order] = np.array([r.key for r in entered], dtype=np.uint64)
+        self._max[order] = [r.max for r in entered]
+        self._watch[order] = [bool(r.stop) for r in entered]
+        self._kind[order] = [self._samplings.setdefault(r.sampling, len(self._samplings)) for r in entered]
+        most = int(self._max[order].max())
+        if most > self._out.shape[1]:
+            wider = ((0, 0), (0, ceil_to(most, 64) - self._out.shape[1]))
+            self._out, self._logp = np.pad(self._out, wider), np.pad(self._logp, wider)
+        self._write(order, torch.stack([pasts[r.node][1] for r in entered]))
+
+    def _pasts(self, wanted: dict[Node, Account | None]) -> dict[Node, tuple[list[Tensor], Tensor]]:
+        """Keys and values along each node's line, and the logits after it; what is missing is computed in batches."""
+        found: dict[Node, tuple[list[Tensor], Tensor]] = {}
+        missing: dict[tuple[int, int, bool], list[tuple[Node, tuple[Node, ...], list[Tensor]]]] = {}
+        for node in wanted:
+            line, kvs, logits = node.line(), list[Tensor](), None
+            for part in line:
+                chunk = self._store.get(part)
+                if chunk is None or chunk.kv is None:
+                    break
+                kvs.append(chunk.kv)
+                logits = chunk.logits
+            if len(kvs) == len(line) and logits is not None:
+                found[node] = kvs, logits
+                continue
+            rest = line[len(kvs) :]
+            start = node.length - sum(len(part.segment.tokens) for part in rest)
+            size = _bucket(node.length - start)
+            missing.setdefault((size, _bucket(start + size), start == 0), []).append((node, rest, kvs))
+        for (size, length, fresh), group in missing.items():
+            # Always the same padding for the same text: what a prompt's bits are must not depend on who came with it.
+            most = max(1, _PREFILL_ENTRIES // (size * length))
+            for i in range(0, len(group), most):
+                self._prefill(group[i : i + most], size, length, fresh, wanted, found)
+        return found
+
+    def _prefill(
+        self,
+        group: list[tuple[Node, tuple[Node, ...], list[Tensor]]],
+        size: int,
+        length: int,
+        fresh: bool,
+        wanted: dict[Node, Account | None],
+        found: dict[Node, tuple[list[Tensor], Tensor]],
+    ) -> None:
+        unique: dict[Any, int] = {}
+        for node, rest, _ in group:
+            unique.setdefault(_same(node, rest, wanted[node]), len(unique))
+        n = len(unique)
+        shape, device = self.runner.shape, self.runner.device
+        kv = torch.zeros(shape.layers, 2, ceil_to(n, FLOOR), shape.heads, length, shape.dim, dtype=self.runner.dtype, device=device)
+        ids, starts, ends = np.zeros((n, size), dtype=np.int64), np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+        for node, rest, kvs in group:
+            row = unique[_same(node, rest, wanted[node])]
+            tokens = [t for part in rest for t in part.segment.tokens]
+            ids[row, : len(tokens)] = tokens
+            starts[row], ends[row] = node.length - len(tokens), len(tokens) - 1
+            at = 0
+            for past in kvs:
+                kv[:, :, row, :, at : at + past.shape[3]] = past
+                at += past.shape[3]
+        pos = starts[:, None] + np.arange(size)
+        each = len({len(rest) for _, rest, _ in group}) > 1 or len(group[0][1]) > 1
+        logits = self.runner.run(self._to(ids), self._to(pos), [Block(kv, n, fresh)], None if each else self._to(ends))
+        billed: set[int] = set()
+        for node, rest, kvs in group:
+            row = unique[_same(node, rest, wanted[node])]
+            at = int(starts[row])
+            parts: list[Tensor] = []
+            after = logits[row]
+            for part in rest:
+                count = len(part.segment.tokens)
+                chunk = kv[:, :, row, :, at : at + count].clone()
+                at += count
+                after = logits[row, at - 1 - int(starts[row])] if each else logits[row]
+                parts.append(chunk)
+                if row not in billed:
+                    again = part in self._seen or part.segment.kind == "action"
+                    self.counters.recomputed += count if again else 0
+                    self.counters.prefilled += 0 if again else count
+                self._seen.add(part)
+                if part.children[0] or part is node:
+                    self._store.put(part, chunk, after.clone(), wanted[node])
+            billed.add(row)
+            found[node] = [*kvs, *parts], after
+
+    # ---- decoding
+
+    def _advance(self) -> bool:
+        """One decode step for all live rows; True when somebody finished."""
+        order, used = self._layout()
+        outgrown = order[self._length[order] >= self._home[order]]
+        if len(outgrown):
+            for slot in outgrown.tolist():
+                self._move(slot)
+            order, used = self._layout()
+        n = len(order)
+        ids, pos = np.zeros((ceil_to(n, FLOOR), 1), dtype=np.int64), np.zeros((ceil_to(n, FLOOR), 1), dtype=np.int64)
+        ids[:n, 0], pos[:n, 0] = self._last[order], self._length[order]
+        logits = self.runner.run(self._to(ids), self._to(pos), [Block(a.kv, count) for a, count in used])[:, 0]
+        self._length[order] += 1
+        closing = self._closing[order]
+        if not closing.any():
+            return self._write(order, logits)
+        closed = np.flatnonzero(closing)
+        self._close(order[closed], logits[torch.from_numpy(closed).to(logits.device)])
+        going = np.flatnonzero(~closing)
+        if len(going):
+            self._write(order[going], logits[torch.from_numpy(going).to(logits.device)])
+        return True
+
+    def _move(self, slot: int) -> None:
+        """To the arena of the next length class."""
+        length, old, row = int(self._length[slot]), self._arenas[int(self._home[slot])], int(self._row[slot])
+        self._order = None
+        kv = old.kv[:, :, row, :, :length]
+        arena = self._arenas.get(length_class(length + 1))
+        if arena is None:
+            arena = self._arenas[length_class(length + 1)] = Arena(
+                self.runner.shape, length_class(length + 1), self.runner.dtype, self.runner.device
+            )
+        first = arena.reserve([slot])
+        arena.kv[:, :, first, :, :length] = kv
+        self._vacate(slot)
+        self._row[slot], self._home[slot] = first, arena.length
+
+    def _write(self, order: np.ndarray, logits: Tensor) -> bool:
+        """Draws the next token of these slots and ends those that are done."""
+        uniform = draw.uniforms(self._key[order], self._length[order])
+        kinds = self._kind[order]
+        samplings = list(self._samplings)
+        n = len(order)
+        if (kinds == kinds[0]).all():
+            token, logp = draw.draw(logits[:n], uniform, samplings[kinds[0]])
+        else:
+            token, logp = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.float32)
+            for kind in np.unique(kinds).tolist():
+                rows = np.flatnonzero(kinds == kind)
+                token[rows], logp[rows] = draw.draw(logits[torch.from_numpy(rows).to(logits.device)], uniform[rows], samplings[kind])
+        if not np.isfinite(logp).all():
+            raise FloatingPointError(
+                f"the logits of policy {self.name!r} at version {self.version} are not finite, so nothing can be drawn. "
+                "The weights diverged: lower the learning rate or clip the gradient."
+            )
+        count = self._count[order]
+        self._out[order, count], self._logp[order, count], self._last[order] = token, logp, token
+        self._count[order] = count + 1
+        self.counters.decoded += n
+        done = self._ends_V[token] | (count + 1 >= self._max[order])
+        if self._watch[order].any():
+            done |= self._stops(order, token, done)
+        if not done.any():
+            return False
+        self._finish(order[done])
+        return True
+
+    def _stops(self, order: np.ndarray, token: np.ndarray, done: np.ndarray) -> np.ndarray:
+        """Rows whose text now contains a stop string; only tokens that could complete one are decoded."""
+        hit = np.zeros(len(order), dtype=bool)
+        for i in np.flatnonzero(self._watch[order]).tolist():
+            request = self._live[int(order[i])]
+            if not self._closer(request.stop)[token[i]] or self._ends_V[token[i]]:
+                continue
+            count = int(self._count[order[i]])
+            # Every token but a partial character's is at least one character or special, so this tail holds the longest stop.
+            tail = self._out[order[i], max(0, count - 4 * max(map(len, request.stop)) - 8) : count].tolist()
+            text = self.tokenizer.decode(tail, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+            if any(s in text for s in request.stop):
+                hit[i], request.ended = True, "stop"
+        return hit
+
+    def _closer(self, stop: tuple[str, ...]) -> np.ndarray:
+        """[V] tokens that could complete one of the stop strings."""
+        if stop not in self._closers:
+            if self._pieces is None:
+                count = min(self.vocab, len(self.tokenizer))
+                self._pieces = [self.tokenizer.decode([i], clean_up_tokenization_spaces=False) for i in range(count)]
+                self._pieces += [""] * (self.vocab - count)
+            ends = {s[-1] for s in stop}
+            self._closers[stop] = np.array([not p or "\ufffd" in p or any(c in ends for c in p) for p in self._pieces])
+        return self._closers[stop]
+
+    # ---- leaving
+
+    def _finish(self, slots: np.ndarray) -> None:
+        """Kept rows run one more step, for their last token's keys and the logits after it; the others leave now."""
+        for slot in slots.tolist():
+            request = self._live[slot]
+            if self._ends_V[self._last[slot]]:
+                request.ended = "finished"
+            elif request.ended is None:
+                request.ended = "length"
+            if request.keep and not request.future.done():
+                self._closing[slot] = True
+            else:
+                self._leave(slot, None)
+
+    def _close(self, slots: np.ndarray, logits: Tensor) -> None:
+        for i, slot in enumerate(slots.tolist()):
+            self._leave(slot, logits[i])
+
+    def _leave(self, slot: int, logits: Tensor | None) -> None:
+        request = self._live[slot]
+        count = int(self._count[slot])
+        tokens, logp = tuple(self._out[slot, :count].tolist()), tuple(self._logp[slot, :count].tolist())
+        author = Author(self.name, self.version, request.sampling)
+        segment = Segment("action", tokens, _name(request.path), author, logp)
+        length = request.node.length + count
+        node = Node(segment, request.node, request.path, request.node.root, self.version, request.ended, length)
+        error: ValueError | None = None
+        if logits is not None and not request.future.done():
+            kv = self._arenas[int(self._home[slot])].kv[:, :, int(self._row[slot]), :, request.node.length : length].clone()
+            try:
+                self._store.put(node, kv, logits.clone(), request.account)
+            except ValueError as full:
+                error = full
+        self._vacate(slot)
+        del self._live[slot]
+        self._free.append(slot)
+        if request.future.done():
+            return
+        if error is None:
+            request.future.set_result(node)
+        else:
+            request.future.set_exception(error)
+
+    # ---- scoring
+
+    def _score(self) -> None:
+        """Right-padded passes over whole lines, the same padding for the same text."""
+        groups: dict[int, list[_Scoring]] = {}
+        for scoring in self._scorings:
+            if not scoring.future.done():
+                groups.setdefault(_bucket(scoring.node.length), []).append(scoring)
+        shape = self.runner.shape
+        for size, group in groups.items():
+            most = max(1, min(_PREFILL_ENTRIES // (size * size), (1 << 25) // (size * self.vocab)))
+            for i in range(0, len(group), most):
+                part = group[i : i + most]
+                ids = np.zeros((len(part), size), dtype=np.int64)
+                for row, scoring in enumerate(part):
+                    ids[row, : scoring.node.length] = scoring.node.tokens
+                rows = ceil_to(len(part), FLOOR)
+                kv = torch.zeros(shape.layers, 2, rows, shape.heads, size, shape.dim, dtype=self.runner.dtype, device=self.runner.device)
+                pos = np.broadcast_to(np.arange(size), ids.shape).copy()
+                logits = self.runner.run(self._to(ids), self._to(pos), [Block(kv, len(part), True)])
+                for row, scoring in enumerate(part):
+                    node = scoring.node
+                    sampling = node.segment.author.sampling if node.segment.author is not None else Sampling()
+                    start = node.length - len(node.segment.tokens)
+                    token = self._to(ids[row, start : node.length])
+                    logp = draw.logp_of(logits[row, start - 1 : node.length - 1], token, sampling)
+                    self.counters.scored += node.length
+                    scoring.future.set_result(tuple(logp.cpu().tolist()))
+        self._scorings.clear()
+
+    # ---- checks
+
+    @torch.inference_mode()
+    def _rows_stand_alone(self) -> bool:
+        """Whether the same rows, alone and among others, come out bit for bit: a few steps on arbitrary tokens."""
+        state = np.random.default_rng(0)
+        shape, many = self.runner.shape, 3 * FLOOR + 5
+        ids = self._to(state.integers(0, self.vocab, (many, FLOOR + 2)))
+
+        def trial(rows: slice) -> Tensor:
+            n = ids[rows].shape[0]
+            kv = torch.zeros(shape.layers, 2, ceil_to(n, FLOOR), shape.heads, 64, shape.dim, dtype=self.runner.dtype, device=self.runner.device)
+            pos = self._to(np.broadcast_to(np.arange(FLOOR), (n, FLOOR)).copy())
+            outs = [self.runner.run(ids[rows, :FLOOR], pos, [Block(kv, n, False)])[:, -1]]
+            pad = ceil_to(n, FLOOR) - n
+            for t in range(2):
+                step = torch.nn.functional.pad(ids[rows, FLOOR + t : FLOOR + t + 1], (0, 0, 0, pad))
+                at = torch.zeros_like(step)
+                at[:n] = FLOOR + t
+                outs.append(self.runner.run(step, at, [Block(kv, n)])[:n, 0])
+            return torch.stack(outs)
+
+        together = trial(slice(None))
+        return all(torch.equal(trial(slice(a, b)), together[:, a:b]) for a, b in ((0, 1), (2, 5), (3, 3 + FLOOR), (many - FLOOR - 3, many)))
+
+    def _to(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self.runner.device)
+
+
+def _name(path: tuple[int, ...]) -> str:
+    return ".".join(map(str, path))
+
+
+def _next(node: Node) -> int:
+    ordinal = node.children[0]
+    node.children[0] += 1
+    return ordinal
+
+
+def _bucket(length: int) -> int:
+    """Padded length of a pass: multiples of 16, coarser for long texts."""
+    return ceil_to(length, 16 if length <= 256 else 64)
+
+
+def _same(node: Node, rest: tuple[Node, ...], account: Account | None) -> Any:
+    """Roots with the same tokens in one task, or outside of any, are computed once."""
+    return (rest[0].segment.tokens, id(account)) if len(rest) == 1 and node.parent is None else id(node)
+
+
+def _eos_ids(model: PreTrainedModel, tokenizer: Any) -> tuple[int, ...]:
+    found: list[int] = []
+    for owner in (getattr(model, "generation_config", None), model.config.get_text_config(), tokenizer):
+        ids = getattr(owner, "eos_token_id", None)
+        found += [] if ids is None else [ids] if isinstance(ids, int) else list(ids)
+    return tuple(dict.fromkeys(found))

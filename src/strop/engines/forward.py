@@ -1,0 +1,176 @@
+"""Forward passes over a cache whose rows are at different positions; here, for any Hugging Face causal LM.
+
+Axes: N rows, T new positions, S cache rows, L cache positions, Hkv key heads, D head size, V vocabulary.
+A block is a run of rows that share one cache tensor; rows are left aligned, row n writes its
+keys at its own positions and sees what lies at or before them. The length L a row attends
+over is a function of its own length only, so its bits do not depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from transformers import Cache, PreTrainedModel
+
+FLOOR = 16
+"""Rows below which a matrix product's bits depend on how many rows there are; batches are padded to multiples of it."""
+
+
+def ceil_to(n: int, unit: int) -> int:
+    return -(-n // unit) * unit
+
+
+@dataclass
+class Block:
+    """`n` rows of a batch, in order, and the cache they live in: `kv` is [layers, 2, S, Hkv, L, D]."""
+
+    kv: Tensor
+    n: int
+    fresh: bool = False
+    """The rows start at position 0 and fill the cache: plain causal attention."""
+    memo: dict[Any, Tensor] = field(default_factory=dict[Any, Tensor])
+
+    def hidden(self, pos_NT: Tensor, window: int | None) -> Tensor:
+        """[n, T, L], True where a key is not seen: later than the query, or out of its window."""
+        key_L = torch.arange(self.kv.shape[4], device=pos_NT.device)
+        later = key_L > pos_NT[:, :, None]
+        return later if window is None else later | (key_L <= pos_NT[:, :, None] - window)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a cache row holds per position: `2 * layers * heads * dim` numbers."""
+
+    layers: int
+    heads: int
+    dim: int
+
+
+class Runner(Protocol):
+    """The model as the engine sees it."""
+
+    name: str
+    shape: Shape
+    dtype: torch.dtype
+    device: torch.device
+
+    def refresh(self) -> None:
+        """The weights changed."""
+        ...
+
+    def run(self, ids_NT: Tensor, pos_NT: Tensor, blocks: list[Block], pick_N: Tensor | None = None) -> Tensor:
+        """Float32 logits at every position [N, T, V], or at one position per row [N, V].
+
+        Rows beyond the blocks' are padding: computed, stored nowhere, their logits are garbage.
+        """
+        ...
+
+
+class BlockCache(Cache):
+    """transformers' cache protocol over one block: the attention of layer i writes and reads its slice."""
+
+    def __init__(self, kv: Tensor, pos_NT: Tensor) -> None:
+        super().__init__(layers=[])
+        self.kv, self.pos_NT = kv, pos_NT
+        self.rows_N1 = torch.arange(pos_NT.shape[0], device=pos_NT.device)[:, None]
+
+    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        k, v = self.kv[layer_idx]
+        k[self.rows_N1, :, self.pos_NT] = key_states.transpose(1, 2)
+        v[self.rows_N1, :, self.pos_NT] = value_states.transpose(1, 2)
+        return k, v
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        return 0
+
+    def get_mask_sizes(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
+        return self.kv.shape[4], 0
+
+
+class Generic:
+    """The model's own forward, one call per block. Slower than a declared family, and works for all of them."""
+
+    name = "generic"
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+        self.config = model.config.get_text_config()
+        self.device, self.dtype = model.device, model.dtype
+        self.shape = probe(model)
+        kinds = getattr(self.config, "layer_types", None) or ["full_attention"]
+        other = sorted(set(kinds) - {"full_attention", "sliding_attention"})
+        if other:
+            raise ValueError(f"model {type(model).__name__} has layers of kind {other}; the embedded engine runs full and sliding attention.")
+        window = getattr(self.config, "sliding_window", None)
+        if getattr(self.config, "layer_types", None) is None:
+            kinds = ["sliding_attention" if window else "full_attention"]
+        self.windows = {kind: window if kind == "sliding_attention" else None for kind in dict.fromkeys(kinds)}
+
+    def refresh(self) -> None:
+        pass
+
+    def run(self, ids_NT: Tensor, pos_NT: Tensor, blocks: list[Block], pick_N: Tensor | None = None) -> Tensor:
+        done, start = [], 0
+        for block in blocks:
+            rows = slice(start, start + block.n)
+            done.append(self._block(ids_NT[rows], pos_NT[rows], block, None if pick_N is None else pick_N[rows]))
+            start += block.n
+        if start < ids_NT.shape[0]:
+            done.append(done[0].new_zeros(ids_NT.shape[0] - start, *done[0].shape[1:]))
+        return done[0] if len(done) == 1 else torch.cat(done)
+
+    def _block(self, ids_NT: Tensor, pos_NT: Tensor, block: Block, pick_N: Tensor | None) -> Tensor:
+        n = block.n
+        kv, full = block.kv, ceil_to(n, FLOOR)
+        if full > n:
+            ids_NT = torch.cat([ids_NT, ids_NT.new_zeros(full - n, ids_NT.shape[1])])
+            pos_NT = torch.cat([pos_NT, torch.arange(pos_NT.shape[1], device=self.device).expand(full - n, -1)])
+        if kv.shape[2] < full:
+            raise AssertionError(f"a cache of {kv.shape[2]} rows for a batch padded to {full}")
+        masks = {kind: self._mask(block, pos_NT, window) for kind, window in self.windows.items()}
+        keep = None if pick_N is None else torch.unique(pick_N)
+        training = self.model.training
+        if training:
+            self.model.eval()
+        try:
+            logits = self.model(
+                input_ids=ids_NT,
+                position_ids=pos_NT,
+                attention_mask=masks if len(masks) > 1 else next(iter(masks.values())),
+                past_key_values=BlockCache(kv[:, :, :full], pos_NT),
+                use_cache=True,
+                logits_to_keep=0 if keep is None else keep,
+            ).logits.float()
+        finally:
+            if training:
+                self.model.train()
+        if pick_N is None or keep is None:
+            return logits[:n]
+        return logits[torch.arange(n, device=self.device), torch.searchsorted(keep, pick_N)]
+
+    def _mask(self, block: Block, pos_NT: Tensor, window: int | None) -> Tensor:
+        hidden = block.hidden(pos_NT, window)[:, None]
+        return torch.zeros(hidden.shape, dtype=self.dtype, device=self.device).masked_fill_(hidden, torch.finfo(self.dtype).min)
+
+
+def probe(model: PreTrainedModel) -> Shape:
+    """The cache's shape, found by running one token: configurations name it in many ways."""
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        past = model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device), use_cache=True).past_key_values
+    model.train(training)
+    found = {
+        (tuple(layer.keys.shape[1::2]), tuple(layer.values.shape[1::2])) if getattr(layer, "keys", None) is not None else None
+        for layer in getattr(past, "layers", [])
+    }
+    if len(found) != 1 or None in found or len(set(next(iter(found)) or ())) != 1:
+        raise ValueError(
+            f"model {type(model).__name__} keeps something else than equal keys and values in every layer ({found}); "
+            "the embedded engine cannot cache it. Use a decoder with plain attention."
+        )
+    (heads, dim), _ = next(iter(found))  # type: ignore[misc]
+    return Shape(len(past.layers), heads, dim)
