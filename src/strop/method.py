@@ -16,12 +16,12 @@ from strop.seams.sampler import Environment, Independent, Sampler
 from strop.seams.signal import Signal
 from strop.seams.update import AdamW
 
-TRACKS = frozenset({"logp_T", "old_logp_T", "sampled_logp_T", "entropy_T", "weight_T", "credit_T", "reward_T", "trained_T", "age_T", "index"})
-"""What every run can provide per decision."""
-FACTS = frozenset({"reward_R", "truncated_R", "length_R"})
-"""What every run can provide per rollout, beside the channels its graders give."""
+TRACKS = frozenset({"old_logp_T", "sampled_logp_T", "age_T"})
+"""What every run can provide per decision, before anything is settled."""
+FACTS = frozenset({"reward_R", "truncated_R", "length_R", "index"})
+"""What every run can provide per rollout, and the index."""
 MOVING = frozenset({"logp_T", "entropy_T", "value_T"})
-"""Tracks of the policy as it moves: an objective may read them, a credit may not."""
+"""Tracks of the policy as it moves: an objective may read them, a credit or a correction may not."""
 
 
 @dataclass(frozen=True)
@@ -51,34 +51,45 @@ class Method:
         self._check_known()
         self._check_sense()
 
-    def _provided(self) -> frozenset[str]:
-        given = set(TRACKS | FACTS)
-        if self.reference:
-            given.add("reference_logp_T")
-        if "value" in self.heads:
-            given |= {"value_T", "old_value_T", "return_T"}
-        return frozenset(given | {"credit_R"})
-
     def _check_known(self) -> None:
-        known = self._provided()
-        readers: list[tuple[str, Part]] = [(f"credit[{i}]", link) for i, link in enumerate(self.credit)]
-        readers += [("correction", self.correction)] + [(f"signals.{name}", s.objective) for name, s in self.signals.items()]
-        for seam, reader in readers:
-            for name in reader.reads:
-                if name == "reference_logp_T" and not self.reference:
-                    raise ValueError(f"method {self.name!r}: {seam} {reader.name!r} reads {name}, so it needs reference=True")
-                if name in ("value_T", "old_value_T", "return_T") and "value" not in self.heads:
-                    raise ValueError(f"method {self.name!r}: {seam} {reader.name!r} reads {name}, so it needs heads=('value',)")
-                if name not in known:
-                    raise ValueError(f"method {self.name!r}: {seam} {reader.name!r} reads {name!r}, which nobody provides. {nearest(name, known)}")
-                if seam.startswith("credit") and name in MOVING:
-                    raise ValueError(
-                        f"method {self.name!r}: {seam} {reader.name!r} reads {name}, which moves during the update; credit is settled "
-                        f"before it. Read old_{name}, or make it an objective."
-                    )
+        """Every part reads only what stands ready when it is called."""
+        ready = set(TRACKS | FACTS)
+        if self.reference:
+            ready.add("reference_logp_T")
+        if "value" in self.heads:
+            ready.add("old_value_T")
+        self._check_reads("correction", self.correction, ready | {"trained_T"})
+        ready |= {"weight_T", "reward_T"}
+        for i, link in enumerate(self.credit):
+            if not link.gives:
+                raise ValueError(
+                    f"method {self.name!r}: credit[{i}] {link.name!r} does not say what it gives: write @part(gives='credit_R')"
+                )
+            self._check_reads(f"credit[{i}]", link, ready | {"trained_T"})
+            given = set(link.gives.split(","))
+            ready |= given | ({"credit_T"} if "credit_R" in given else set())
+        moving = MOVING if "value" in self.heads else MOVING - {"value_T"}
+        ready = {name for name in ready if name.endswith("_T") or name in FACTS} | moving
+        for name, signal in self.signals.items():
+            self._check_reads(f"signals.{name}", signal.objective, ready)
         for head in self.heads:
             if head != "value":
                 raise ValueError(f"method {self.name!r}: unknown head {head!r}. {nearest(head, ['value'])}")
+
+    def _check_reads(self, seam: str, reader: Part, ready: set[str]) -> None:
+        for name in reader.reads:
+            if name in ready:
+                continue
+            said = f"method {self.name!r}: {seam} {reader.name!r} reads {name}"
+            if name == "reference_logp_T":
+                raise ValueError(f"{said}, so it needs reference=True")
+            if name in ("value_T", "old_value_T", "return_T") and "value" not in self.heads:
+                raise ValueError(f"{said}, so it needs heads=('value',)")
+            if name in MOVING:
+                raise ValueError(f"{said}, which moves during the update; it is settled before. Read old_logp_T, or make it an objective.")
+            if name in ("credit_T", "credit_R", "return_T"):
+                raise ValueError(f"{said}, which no link of its credit gives before it. Credit: {list(self.credit)}.")
+            raise ValueError(f"{said}, which nobody provides. {nearest(name, ready)}")
 
     def _check_sense(self) -> None:
         if "policy" not in self.signals and not self.signals:

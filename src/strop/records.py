@@ -281,7 +281,9 @@ class Scores:
             mine = merged.setdefault(unit, {})
             for channel, value in channels.items():
                 if channel in mine and mine[channel] != value:
-                    raise ValueError(f"two graders gave channel {channel!r} of {unit!r}: {mine[channel]} and {value}. Name their channels apart.")
+                    raise ValueError(
+                        f"two graders gave channel {channel!r} of {unit!r}: {mine[channel]} and {value}. Name their channels apart."
+                    )
                 mine[channel] = value
         return Scores(merged, {**self.reasons, **other.reasons}, (*self.incidents, *other.incidents))
 

@@ -5,7 +5,7 @@ take -> grade -> observe -> gate -> commit -> pack -> measure -> correct -> cred
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -70,21 +70,26 @@ def reward_of(method: Method, rollouts: Any, scores: Scores, fraction: float) ->
 
 
 def settle(method: Method, batch: Batch) -> Batch:
-    """Correction and the credit chain, once, over the whole batch. Both are constants of the update."""
-    index = batch.index
-    weight_T, mask_T = method.correction.on(batch.have())
-    batch = batch.with_(weight_T=weight_T, mask_T=mask_T)
+    """Correction and the credit chain, once, over the whole batch. Both are constants of the update.
+
+    They see the decisions that are trained: a prefix that a row repeats but leaves out is no second decision.
+    """
+    kept_T = batch.trains_T
+    index = batch.index.select(kept_T)
+    have: dict[str, Any] = {**batch.have(), "index": index}
+    have |= {name: have[name][kept_T] for name in have if name.endswith("_T")}
+    weight_T, mask_T = method.correction.on(have)
     reward_T = torch.where(index.last(), index.spread(batch.facts["reward_R"], "rollout", "token"), 0.0)
-    tracks: dict[str, Tensor] = {"reward_T": reward_T}
-    have = batch.have() | tracks
+    tracks: dict[str, Tensor] = {"weight_T": weight_T, "mask_T": mask_T, "reward_T": reward_T}
+    have |= tracks
     for link in method.credit:
         given = link.on(have)
-        given = given if isinstance(given, Mapping) else {link.gives: given}
+        given = dict(given) if isinstance(given, Mapping) else {link.gives: given}
         if "credit_R" in given:
             given["credit_T"] = index.spread(given["credit_R"], "rollout", "token")
         tracks |= {name: value for name, value in given.items() if name.endswith("_T")}
         have |= given
-    return batch.with_(**{name: track.detach() for name, track in tracks.items()})
+    return batch.with_(**{name: track.new_zeros(len(kept_T)).masked_scatter_(kept_T, track.detach()) for name, track in tracks.items()})
 
 
 def backward(method: Method, mini: Batch, policy: Any, budget: int, fraction: float, key: tuple[int, ...]) -> dict[str, float]:
@@ -96,7 +101,7 @@ def backward(method: Method, mini: Batch, policy: Any, budget: int, fraction: fl
     shares = {name: s.reduce.shares(mini.index.select(masks[name])) for name, s in method.signals.items()}
     grain = max((s.objective.grain for s in method.signals.values()), key=ORDER.index)
     want = frozenset(name for name in ("logp_T", "entropy_T", "value_T") if method.needs(name))
-    facts: Counter[str] = Counter()
+    facts: defaultdict[str, float] = defaultdict(float)
     for rows in mini.micros(budget, grain):
         micro, at_T = mini.take(rows), mini.index.rows(torch.tensor(rows))[1]
         moving = policy.evaluate(micro, want)

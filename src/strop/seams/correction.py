@@ -21,8 +21,9 @@ def none(old_logp_T: Tensor) -> Corrected:
     return torch.ones_like(old_logp_T), torch.ones_like(old_logp_T, dtype=torch.bool)
 
 
-def _ratio(old_logp_T: Tensor, sampled_logp_T: Tensor, index: Index, level: str) -> Tensor:
-    log_T = old_logp_T - sampled_logp_T
+def _ratio(old_logp_T: Tensor, sampled_logp_T: Tensor, trained_T: Tensor, index: Index, level: str) -> Tensor:
+    """old / sampled of the actions; forced and teacher decisions were drawn by nobody, so theirs is 1."""
+    log_T = torch.where(trained_T, old_logp_T - sampled_logp_T, torch.zeros_like(old_logp_T))
     if level == "token":
         return log_T.exp()
     if level == "sequence":
@@ -31,17 +32,26 @@ def _ratio(old_logp_T: Tensor, sampled_logp_T: Tensor, index: Index, level: str)
 
 
 @part(needs=("sampled",))
-def truncated(old_logp_T: Tensor, sampled_logp_T: Tensor, index: Index, *, cap: float = 2.0, level: str = "token") -> Corrected:
+def truncated(
+    old_logp_T: Tensor, sampled_logp_T: Tensor, trained_T: Tensor, index: Index, *, cap: float = 2.0, level: str = "token"
+) -> Corrected:
     """weight = min(old / sampled, cap), per token or with the whole rollout's ratio (TIS)."""
-    ratio_T = _ratio(old_logp_T, sampled_logp_T, index, level)
+    ratio_T = _ratio(old_logp_T, sampled_logp_T, trained_T, index, level)
     return ratio_T.clamp_max(cap), torch.ones_like(ratio_T, dtype=torch.bool)
 
 
 @part(needs=("sampled",))
 def masked(
-    old_logp_T: Tensor, sampled_logp_T: Tensor, index: Index, *, low: float = 0.5, high: float = 2.0, level: str = "token"
+    old_logp_T: Tensor,
+    sampled_logp_T: Tensor,
+    trained_T: Tensor,
+    index: Index,
+    *,
+    low: float = 0.5,
+    high: float = 2.0,
+    level: str = "token",
 ) -> Corrected:
     """weight = old / sampled inside [low, high]; outside, the decision (or the whole rollout) is left out."""
-    ratio_T = _ratio(old_logp_T, sampled_logp_T, index, level)
+    ratio_T = _ratio(old_logp_T, sampled_logp_T, trained_T, index, level)
     mask_T = (ratio_T >= low) & (ratio_T <= high)
     return torch.where(mask_T, ratio_T, torch.ones_like(ratio_T)), mask_T

@@ -16,7 +16,9 @@ Pick = Callable[[int], list[Task]]
 
 
 class Feed(Protocol):
-    async def take(self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx, seen: Counter[str]) -> list[Group]:
+    async def take(
+        self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx, seen: Counter[str]
+    ) -> list[Group]:
         """Groups for `want` tasks in canonical order; `seen` counts how often each task was asked for in this step."""
         ...
 
@@ -31,7 +33,9 @@ class Rollouts:
         if self.ahead:
             raise NotImplementedError("not built yet: Rollouts(ahead > 0), sampling ahead of the learner. Use ahead=0.")
 
-    async def take(self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx, seen: Counter[str]) -> list[Group]:
+    async def take(
+        self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx, seen: Counter[str]
+    ) -> list[Group]:
         places: list[tuple[Task, str]] = []
         for task in pick(want):
             places.append((task, f"{task.id}#{seen[task.id]}"))

@@ -84,7 +84,7 @@ def cispo(
 ) -> Tensor:
     """CISPO (MiniMax-M1, arXiv:2506.13585): clip the weight, keep every decision's gradient.
 
-        loss = -stop_gradient(clamp(ratio, 1 - clip_low, 1 + clip_high)) * A * logp
+    loss = -stop_gradient(clamp(ratio, 1 - clip_low, 1 + clip_high)) * A * logp
     """
     ratio_T = (logp_T - old_logp_T).exp()
     low = 0.0 if clip_low is None else 1 - clip_low

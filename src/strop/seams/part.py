@@ -83,14 +83,14 @@ class Part:
         return hash((self.id, self.version, self.bound))
 
 
-def part(
-    *, version: int = 1, gives: str = "", grain: Grain = "token", needs: tuple[str, ...] = ()
-) -> Callable[[Callable[..., Any]], Part]:
+def part(*, version: int = 1, gives: str = "", grain: Grain = "token", needs: tuple[str, ...] = ()) -> Callable[[Callable[..., Any]], Part]:
     """Make a function a part. Lambdas and closures are refused: they cannot be named, hashed or compared."""
 
     def wrap(fn: Callable[..., Any]) -> Part:
         if fn.__name__ == "<lambda>" or getattr(fn, "__closure__", None):
-            raise ValueError(f"{fn.__qualname__} is a lambda or a closure; a part is a function at module level with keyword-only constants")
+            raise ValueError(
+                f"{fn.__qualname__} is a lambda or a closure; a part is a function at module level with keyword-only constants"
+            )
         made = Part(fn, (), version, gives, grain, needs)
         object.__setattr__(made, "__doc__", fn.__doc__)
         object.__setattr__(made, "__module__", fn.__module__)

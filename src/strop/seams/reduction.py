@@ -12,6 +12,7 @@ that hold no decision (dropped, context, fully masked) do not count.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -81,7 +82,7 @@ def means(*levels: str | Level) -> Reduction:
     """A nested mean, outermost level first."""
     made = tuple(level if isinstance(level, Level) else Level(level) for level in levels)
     ranks = [LEVELS.index(level.name) if level.name in LEVELS[:-1] else -1 for level in made]
-    if not made or -1 in ranks or any(a <= b for a, b in zip(ranks, ranks[1:], strict=False)):
+    if not made or -1 in ranks or any(a <= b for a, b in pairwise(ranks)):
         names = ", ".join(level.name for level in made)
         raise ValueError(f"means({names}): name levels from the outermost to the finest, out of group, rollout, row, token")
     return Reduction(made)
