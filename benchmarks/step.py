@@ -69,7 +69,7 @@ def side_strop(workload: str, model: str) -> list[float]:
     count = {"asked": 0}
 
     class Source:
-        name, size, pure = "bench", None, True
+        name, size = "bench", None
 
         def task(self, split: str, seed: int, index: int):
             return chain.task("train", 0, index)

@@ -96,7 +96,6 @@ class Run:
     # What the step asks for, in the order it asks.
 
     def context(self) -> Ctx:
-        self.clock, self._mark = {}, time.perf_counter()
         progress = Progress(self.step, self.recipe.steps)
         return Ctx(self.recipe.seed, progress, self.source, {"actor": self.handle}, self.grade, self.ledger)
 
@@ -227,7 +226,8 @@ class Run:
     def train(self, show: Callable[[dict[str, Any]], None] | None = None) -> None:
         """From here to the last step. Ctrl-C ends after the write in hand; `strop train --resume` goes on."""
         while self.step < self.recipe.steps:
-            started = time.perf_counter()
+            started = self._mark = time.perf_counter()
+            self.clock = {}
             line = asyncio.run(train.step(self))
             line["t"] = {
                 "seconds": round(time.perf_counter() - started, 4),

@@ -1,0 +1,136 @@
+"""One warm process that starts runs, kills them with SIGKILL, resumes them, and prints what came out as JSON.
+
+    python tests/kills.py write 0 10        kills number 0 to 9 inside writes, fsyncs and renames
+
+Every run is a fork of this process, so a kill is a real one and costs no second import of torch. One thread: a
+fork of a process whose thread pool is running would hang.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from strop import durable
+from strop.recipe import Recipe
+from strop.run import Run, create, read_metrics, resume
+
+STEPS = 5
+
+
+def recipe(model: str) -> Recipe:
+    return Recipe(
+        task="chain", model=model, steps=STEPS, seed=3, tasks=4, group=4, max_tokens=12, eval_tasks=0, checkpoint_every=2, slots=16, lr=1e-3
+    )
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def countdown(n: int) -> Callable[[str], None]:
+    """Kills at the n-th call."""
+    left = [n]
+
+    def count(_: str = "") -> None:
+        if left[0] == 0:
+            die()
+        left[0] -= 1
+
+    return count
+
+
+def arm(run: Run, phase: str, n: int) -> None:
+    if phase == "write":
+        durable.watch(countdown(n))
+    elif phase == "sample":
+        tick, generate = countdown(n), run.engine.generate
+
+        async def counted(*args, **kwargs):
+            tick()
+            return await generate(*args, **kwargs)
+
+        run.engine.generate = counted
+    else:
+        tick, apply = countdown(n), run.apply
+
+        def counted_apply(fraction: float) -> float:
+            norm = apply(fraction)
+            tick()
+            return norm
+
+        run.apply = counted_apply
+
+
+def child(work: Callable[[], None]) -> int:
+    """Run it in a fork; 0, or minus the signal that ended it."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        except BaseException as error:
+            import traceback
+
+            traceback.print_exception(error, file=sys.stderr)
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def outcome(directory: Path) -> dict:
+    lines = [{k: v for k, v in line.items() if k != "t"} for line in read_metrics(directory)]
+    last = sorted(p for p in (directory / "checkpoints").iterdir() if p.name.isdigit())[-1]
+    return {"metrics": lines, "state": json.loads((last / "state.json").read_text()), "hash": (last / "hash").read_text()}
+
+
+def groups(directory: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in sorted((directory / "groups").glob("*.gz"))}
+
+
+def main(phase: str, first: int, last: int) -> None:
+    torch.set_num_threads(1)
+    from strop import pico
+
+    model, base = str(pico.path()), Path(tempfile.mkdtemp())
+    whole = base / "whole"
+    assert child(lambda: create(recipe(model), whole).train()) == 0, "the uninterrupted run failed"
+    wanted, results = outcome(whole), []
+    for number in range(first, last):
+        directory = base / f"{phase}-{number}"
+        # spread the kills over the run: writes happen ~15 a step, samples 16 a step, updates 1 a step
+        at = {"write": 3 + 7 * number, "sample": 5 + 8 * number, "update": number % STEPS}[phase]
+
+        def killed(directory: Path = directory, at: int = at) -> None:
+            run = create(recipe(model), directory) if number % 2 == 0 or phase != "update" else create(recipe(model), directory)
+            arm(run, phase, at)
+            run.train()
+
+        code = child(killed)
+        before = groups(directory)
+        resumed = child(lambda directory=directory: resume(directory, say=lambda _: None).train())
+        after = groups(directory)
+        results.append(
+            {
+                "at": at,
+                "killed": code == -signal.SIGKILL,
+                "committed": len(before),
+                "resumed": resumed == 0,
+                "kept": all(after.get(name) == data for name, data in before.items()),
+                "equal": resumed == 0 and outcome(directory) == wanted,
+            }
+        )
+    print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
