@@ -1,0 +1,301 @@
+"""Loss and gradient do not depend on how a minibatch is cut into forward passes."""
+
+from __future__ import annotations
+
+import inspect
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from torch import Tensor
+
+from strop import seams
+from strop.batch import Batch
+from strop.method import Method
+from strop.methods import METHODS, method
+from strop.records import Fate
+from strop.seams import correction, credit, objective
+from strop.seams.credit import batch_whiten, gae, group_standardized, kl_in_reward
+from strop.seams.objective import clipped_surrogate, clipped_value, cross_entropy, entropy_bonus, kl_to
+from strop.seams.part import Part, part
+from strop.seams.reduction import PER_SEQUENCE, PER_TOKEN, means, over, power_of, sum_over
+from strop.seams.signal import Signal, actions, forced, random_share, spans, teacher
+from strop.seams.update import AdamW
+from strop.train import backward, settle
+
+sys.path.insert(0, str(Path(__file__).parent))
+from worlds import Bigram, as_dtype, worlds
+
+assert seams
+
+some = settings(max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+few = settings(some, max_examples=8)
+
+
+def parts(module) -> list[Part]:
+    return [value for _, value in inspect.getmembers(module, lambda v: isinstance(v, Part)) if value.fn.__module__ == module.__name__]
+
+
+REDUCTIONS = (
+    PER_TOKEN,
+    PER_SEQUENCE,
+    means("group", "rollout", "row", "token"),
+    means("group", "rollout", over("token", 7)),
+    means("group", sum_over("rollout"), power_of("token", 0.5)),
+    means(power_of("group", 0.3), "token"),
+    means("group", "rollout"),
+    means(sum_over("rollout")),
+    means("group", "row"),
+    means("row"),
+)
+
+
+def built(name: str, signals: dict[str, Signal], *, chain: tuple[Part, ...] = (group_standardized(),), correct: Part = correction.none) -> Method:
+    """A method of its own around one part, with everything a part may ask for."""
+    return Method(name, signals, chain, correction=correct, heads=("value",), reference=True, update=AdamW())
+
+
+def for_value(loss: Part) -> tuple[Part, ...]:
+    return (gae(), batch_whiten()) if loss.name == "clipped_value" else (group_standardized(),)
+
+
+SURROGATE = Signal(clipped_surrogate(), PER_SEQUENCE)
+EVERYTHING = built(
+    "everything",
+    {
+        "policy": SURROGATE,
+        "kl": Signal(kl_to(), PER_TOKEN, on=random_share(0.5), weight=0.1),
+        "entropy": Signal(entropy_bonus(), means("group", "token"), on=spans("late"), weight=0.01),
+        "sft": Signal(cross_entropy(), PER_TOKEN, on=teacher | forced, weight=0.3),
+        "both": Signal(cross_entropy(), PER_TOKEN, on=teacher | actions),
+        "value": Signal(clipped_value(), PER_TOKEN),
+        "sequence": Signal(objective.sequence_ratio(), means("group", "rollout"), weight=0.2),
+    },
+    chain=(kl_in_reward(estimator="k3"), gae(gamma=0.9, lam=0.8), batch_whiten()),
+    correct=correction.truncated(cap=1.1, level="sequence"),
+)
+CASES: dict[str, Method] = {"everything": EVERYTHING}
+for name in METHODS:
+    CASES[f"method {name}"] = method(name)
+for loss in parts(objective):
+    for reduce in REDUCTIONS:
+        if reduce.grain == loss.grain and (loss is objective.clipped_surrogate or reduce in (PER_SEQUENCE, *REDUCTIONS[6:])):
+            label = f"objective {loss.name}, {reduce.formula()}"
+            CASES[label] = built(label, {"it": Signal(loss(), reduce)}, chain=for_value(loss))
+CASES["objective dual clip"] = built("dual", {"it": Signal(clipped_surrogate(dual_clip=1.2), PER_TOKEN)})
+for link in parts(credit):
+    before = (group_standardized(),) if "credit_T" in link.reads else ()
+    after = (credit.returns_to_go(),) if link.gives == "reward_T" else ()
+    CASES[f"credit {link.name}"] = built(link.name, {"it": SURROGATE}, chain=(*before, link(), *after))
+for correct in parts(correction):
+    for level in ("token", "sequence") if "level" in correct.constants else ("",):
+        CASES[f"correction {correct.name} {level}"] = built(correct.name, {"it": SURROGATE}, correct=correct(level=level) if level else correct)
+
+
+def atoms(mini: Batch, grain: str) -> list[list[int]]:
+    trains_W = mini.index.sum(mini.trains_T.long(), "token", "row").tolist()
+    of_W = mini.index.up("row", "row" if grain == "token" else grain).tolist()
+    return [[w for w, a in enumerate(of_W) if a == atom and trains_W[w]] for atom in dict.fromkeys(a for w, a in enumerate(of_W) if trains_W[w])]
+
+
+def one_atom(mini: Batch, budget: int, grain: str) -> list[list[int]]:
+    return atoms(mini, grain)
+
+
+def shuffled(mini: Batch, budget: int, grain: str) -> list[list[int]]:
+    rng, packs = random.Random(budget), list[list[int]]()
+    loose = atoms(mini, grain)
+    rng.shuffle(loose)
+    for atom in loose:
+        if packs and rng.random() < 0.5:
+            packs[-1] += atom
+        else:
+            packs.append(list(atom))
+    return packs
+
+
+@contextmanager
+def cut_by(how) -> Iterator[None]:
+    if how is None:
+        yield
+    else:
+        with mock.patch.object(Batch, "micros", how):
+            yield
+
+
+SPLITS = {
+    "one atom": (one_atom, 0),
+    "64": (None, 64),
+    "120": (None, 120),
+    "240": (None, 240),
+    "shuffled": (shuffled, 1),
+    "shuffled again": (shuffled, 2),
+}
+
+
+def results(one: Method, batch: Batch, policy, how=None, budget: int = 10**6) -> Iterator[tuple[dict[str, float], Tensor]]:
+    with cut_by(how):
+        for number, mini in enumerate(batch.minibatches(2)):
+            yield backward(one, mini, policy, budget, 0.25, (1, 2, number)), policy.gradient()
+
+
+def agree(one: Method, batch: Batch, policy, tolerance: float, splits=SPLITS) -> None:
+    whole = list(results(one, batch, policy))
+    for name, (how, budget) in splits.items():
+        for (facts, gradient), (wanted, slope) in zip(results(one, batch, policy, how, budget), whole, strict=True):
+            assert torch.isfinite(slope).all(), one.name
+            assert torch.isfinite(gradient).all(), one.name
+            assert (gradient - slope).abs().max() <= tolerance * slope.abs().max().clamp_min(1e-2), (one.name, name)
+            for signal in one.signals:
+                loss, expected = facts.get(f"loss/{signal}", 0.0), wanted.get(f"loss/{signal}", 0.0)
+                assert abs(loss - expected) <= tolerance * max(abs(expected), 1.0), (one.name, name, signal)
+
+
+@pytest.mark.parametrize("name", CASES)
+@few
+@given(worlds())
+def test_loss_and_gradient_do_not_depend_on_micro_batching(name, world):
+    one = CASES[name]
+    agree(one, settle(one, world.batch()), world.policy, 1e-12)
+
+
+@few
+@given(worlds())
+def test_in_float32_too(world):
+    for name in ("everything", *(f"method {m}" for m in METHODS)):
+        one = CASES[name]
+        agree(one, settle(one, world.batch(torch.float32)), Bigram(world.seed, torch.float32), 1e-5)
+
+
+@part()
+def mean_of_this_pass(logp_T: Tensor, credit_T: Tensor) -> Tensor:
+    """The mistake of most libraries: the mean is over what happens to share the pass."""
+    return -logp_T * credit_T / len(logp_T)
+
+
+@part(grain="rollout")
+def mean_of_these_rollouts(logp_T: Tensor, credit_T: Tensor, index) -> Tensor:
+    return -index.sum(logp_T * credit_T, "token", "rollout") / index.active("rollout").sum()
+
+
+@pytest.mark.parametrize("planted", [Signal(mean_of_this_pass, means(sum_over("token"))), Signal(mean_of_these_rollouts, means(sum_over("rollout")))])
+def test_a_planted_mean_per_pass_is_caught(planted):
+    one = built("planted", {"it": planted})
+
+    @some
+    @given(worlds())
+    def fails(world):
+        agree(one, settle(one, world.batch()), world.policy, 1e-12)
+
+    with pytest.raises(AssertionError):
+        fails()
+
+
+@some
+@given(worlds(shapes=("plain", "turns", "restarted", "tree")))
+def test_dropped_rollouts_leave_no_trace(world):
+    one = CASES["everything"]
+    kept = [g.rollouts for g in world.groups]
+    without = [
+        type(group)(group.task, tuple(r for r in members if world.fates[r.id].kind != "drop"), id=group.id)
+        for group, members in zip(world.groups, kept, strict=True)
+    ]
+    gone = type(world)(without, world.fates, world.rewards, world.seed)
+    for (facts, gradient), (wanted, slope) in zip(
+        results(one, settle(one, gone.batch()), world.policy), results(one, settle(one, world.batch()), world.policy), strict=True
+    ):
+        assert torch.equal(gradient, slope)
+        assert facts == wanted
+
+
+@some
+@given(worlds())
+def test_the_order_of_groups_changes_nothing_within_one_minibatch(world):
+    one = CASES["method ppo"]
+    batch = settle(one, world.batch())
+    order = list(range(batch.index.groups))
+    random.Random(world.seed).shuffle(order)
+    policy, found = world.policy, []
+    for groups in (None, order):
+        for mini in batch.minibatches(None, groups):
+            backward(one, mini, policy, 10**6, 0.0, (0,))
+        found.append(policy.gradient())
+    torch.testing.assert_close(found[0], found[1], rtol=1e-12, atol=1e-12)
+
+
+@some
+@given(worlds())
+def test_minibatches_hold_every_row_once_and_whole_groups(world):
+    batch = world.batch()
+    order = list(range(batch.index.groups))
+    random.Random(world.seed).shuffle(order)
+    minis = list(batch.minibatches(2, order))
+    assert sorted(row.tokens for mini in minis for row in mini.rows) == sorted(row.tokens for row in batch.rows)
+    held = [list(dict.fromkeys(mini.index.up("row", "group").tolist())) for mini in minis]
+    assert [group for groups in held for group in groups] == order
+    assert all(len(groups) == 2 for groups in held[:-1])
+
+
+@some
+@given(worlds())
+def test_passes_stay_within_the_budget_and_never_split_an_atom(world):
+    batch = world.batch()
+    for grain in ("token", "row", "rollout", "group"):
+        for budget in (64, 120, 240):
+            try:
+                packs = batch.micros(budget, grain)
+            except ValueError as refusal:
+                assert "raise token_budget" in str(refusal)
+                continue
+            assert sorted(w for pack in packs for w in pack) == sorted(w for atom in atoms(batch, grain) for w in atom)
+            for pack in packs:
+                assert max(len(batch.rows[w].tokens) for w in pack) * len(pack) <= budget
+                assert all(set(atom) <= set(pack) or not set(atom) & set(pack) for atom in atoms(batch, grain))
+
+
+@some
+@given(worlds(shapes=("plain", "turns")))
+def test_doubling_every_fate_weight_doubles_the_gradient(world):
+    one = CASES["method grpo"]
+    double = {unit: Fate(fate.kind, 2 * fate.weight) for unit, fate in world.fates.items()}
+    heavy = type(world)(world.groups, double, world.rewards, world.seed)
+    light = [slope for _, slope in results(one, settle(one, world.batch()), world.policy)]
+    for slope, (_, gradient) in zip(light, results(one, settle(one, heavy.batch()), world.policy), strict=True):
+        assert torch.equal(gradient, 2 * slope)
+
+
+def test_a_real_model_agrees_with_itself_however_the_batch_is_cut_and_padded():
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    from strop.policies.causal import CausalPolicy
+
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=32, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+        head_dim=8, max_position_embeddings=64, attn_implementation="sdpa",
+    )  # fmt: skip
+    policy = CausalPolicy(Qwen3ForCausalLM(config).double().eval(), SimpleNamespace(eos_token_id=0), "tiny", heads=("value",))
+    torch.nn.init.normal_(policy.heads["value"].weight)
+
+    def gradient() -> Tensor:
+        flat = torch.cat([torch.zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in policy.parameters().values()])
+        policy.model.zero_grad(), policy.heads.zero_grad()
+        return flat
+
+    policy.gradient = gradient
+
+    @settings(few, max_examples=5)
+    @given(worlds())
+    def check(world):
+        batch = as_dtype(world.batch(), torch.float64)
+        for name in ("everything", "method grpo", "method gspo", "method ppo"):
+            agree(CASES[name], settle(CASES[name], batch), policy, 1e-12)
+
+    check()

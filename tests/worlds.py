@@ -1,0 +1,139 @@
+"""Batches of every awkward shape, and a policy small enough to check by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from dataclasses import dataclass
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+from strop.batch import Batch, pack
+from strop.records import Author, Fate, Group, Rollout, Row, Sampling, Segment, Span, Task
+
+VOCABULARY = 6
+
+
+class Bigram:
+    """The next token depends on the last one only; a value per token. Two tables are all its parameters."""
+
+    def __init__(self, seed: int, dtype: torch.dtype = torch.float64, near: Bigram | None = None):
+        generator = torch.Generator().manual_seed(seed)
+        shape = (VOCABULARY, VOCABULARY + 1)
+        table = torch.randn(shape, generator=generator, dtype=torch.float64)
+        table = table if near is None else near.table.detach().double() + 0.3 * table
+        self.table = table.to(dtype).requires_grad_()
+
+    def evaluate(self, batch: Batch, want: frozenset[str]) -> dict[str, Tensor]:
+        before = torch.tensor([row.tokens[p - 1] for row in batch.rows for p in row.at], dtype=torch.long)
+        target = torch.tensor([row.tokens[p] for row in batch.rows for p in row.at], dtype=torch.long)
+        logp = self.table[before, :VOCABULARY].log_softmax(-1)
+        return {
+            "logp_T": logp.gather(-1, target[:, None])[:, 0],
+            "entropy_T": -(logp.exp() * logp).sum(-1),
+            "value_T": self.table[before, VOCABULARY],
+        }
+
+    def logp(self, before: int, target: int) -> Tensor:
+        return self.table[before, :VOCABULARY].log_softmax(0)[target]
+
+    def gradient(self) -> Tensor:
+        """What was accumulated, which is then forgotten."""
+        gradient, self.table.grad = self.table.grad, None
+        return torch.zeros_like(self.table) if gradient is None else gradient
+
+
+@dataclass(frozen=True)
+class World:
+    groups: list[Group]
+    fates: dict[str, Fate]
+    rewards: dict[str, float | None]
+    seed: int
+
+    def batch(self, dtype: torch.dtype = torch.float64) -> Batch:
+        """Packed and measured as a run would: rows that train nothing are never measured."""
+        made = as_dtype(pack(self.groups, self.fates, self.rewards, version=3), dtype)
+        seen_T = made.index.spread(made.index.sum(made.trains_T.long(), "token", "row") > 0, "row", "token")
+        with torch.no_grad():
+            old, reference = self.old.evaluate(made, frozenset()), self.reference.evaluate(made, frozenset())
+        tracks = {"old_logp_T": old["logp_T"], "old_value_T": old["value_T"], "reference_logp_T": reference["logp_T"]}
+        nan = torch.tensor(float("nan"), dtype=dtype)
+        return made.with_(**{name: torch.where(seen_T, track.to(dtype), nan) for name, track in tracks.items()})
+
+    @property
+    def policy(self) -> Bigram:
+        return Bigram(self.seed)
+
+    @property
+    def old(self) -> Bigram:
+        return Bigram(self.seed + 1, near=self.policy)
+
+    @property
+    def reference(self) -> Bigram:
+        return Bigram(self.seed + 2, near=self.policy)
+
+
+def as_dtype(batch: Batch, dtype: torch.dtype) -> Batch:
+    def cast(values: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: value.to(dtype) if value.is_floating_point() else value for name, value in values.items()}
+
+    return dataclasses.replace(batch, weight_R=batch.weight_R.to(dtype), tracks=cast(batch.tracks), facts=cast(batch.facts))
+
+
+SHAPES = ("plain", "plain", "turns", "forced", "teacher", "restarted", "tree", "masked row", "masked", "empty", "duplicate")
+
+
+def _segment(rng: random.Random, kind: str, name: str, least: int = 1) -> Segment:
+    tokens = tuple(rng.randrange(VOCABULARY) for _ in range(rng.randint(least, 5)))
+    if kind != "action":
+        return Segment(kind, tokens, name)
+    logp = tuple(-2 * rng.random() - 0.05 for _ in tokens)
+    cut = rng.randint(0, len(tokens))
+    return Segment(kind, tokens, name, Author("actor", rng.randint(1, 3), Sampling()), logp, (Span("late", cut, len(tokens)),))
+
+
+def _rows(rng: random.Random, shape: str, prompt: Segment, name: str) -> tuple[Row, ...]:
+    def write(kind: str, number: int) -> Segment:
+        return _segment(rng, kind, f"{name}.{number}")
+
+    first, second, third = write("action", 1), write("action", 2), write("action", 3)
+    if shape == "turns":
+        return (Row.of(prompt, first, write("observation", 4), second),)
+    if shape == "forced":
+        return (Row.of(prompt, first, write("forced", 4), second),)
+    if shape == "teacher":
+        return (Row.of(prompt, write("teacher", 4), first),)
+    if shape == "restarted":
+        return (Row.of(prompt, first), Row.of(prompt, write("observation", 4), second))
+    if shape == "tree":  # the second row repeats the first action and leaves it out; the third trains it again
+        shared = Row((prompt, first, second), frozenset({second.id}))
+        return (Row.of(prompt, first, third), shared, Row.of(prompt, first))
+    if shape == "masked row":
+        return (Row.of(prompt, first), Row((prompt, first, write("forced", 4)), frozenset()), Row.of(prompt, second))
+    if shape == "masked":
+        return (Row((prompt, first, second), frozenset()),)
+    if shape == "empty":
+        return (Row.of(prompt, dataclasses.replace(first, tokens=(), logp=(), spans=())), Row.of(prompt, second))
+    return (Row.of(prompt, first),)
+
+
+@st.composite
+def worlds(draw: st.DrawFn, shapes: tuple[str, ...] = SHAPES) -> World:
+    seed = draw(st.integers(0, 2**20))
+    rng = random.Random(seed)
+    groups, fates, rewards = [], {}, {}
+    for g, members in enumerate(draw(st.lists(st.lists(st.sampled_from(shapes), min_size=1, max_size=4), min_size=1, max_size=4))):
+        prompt, grown = _segment(rng, "prompt", "p"), list[Rollout]()
+        for r, shape in enumerate(members):
+            unit = f"g{g}/{r}"
+            rows = grown[-1].rows if shape == "duplicate" and grown else _rows(rng, shape, prompt, f"s{r}")
+            grown.append(Rollout(rows, unit, stop=rng.choice(("finished", "length"))))
+            kind = rng.choice(("keep", "keep", "keep", "keep", "context", "drop"))
+            fates[unit] = Fate(kind, rng.choice((1.0, 1.0, 0.5, 2.0)))
+            rewards[unit] = rng.choice((0.0, 1.0, 1.0, rng.random()))
+            if kind == "drop" and rng.random() < 0.5:
+                rewards[unit] = None
+        groups.append(Group(Task(f"task {g}", {}, "worlds"), tuple(grown), id=f"g{g}"))
+    return World(groups, fates, rewards, seed)
