@@ -44,9 +44,9 @@ def source(text: str) -> Source:
     if name in ADAPTERS:
         if not rest:
             raise ValueError(f"source {name!r} needs more: {ADAPTERS[name]}")
-        from strop.tasks import adapters  # pyright: ignore
+        from strop.tasks import adapters
 
-        return cast("Source", adapters.adapter(name, rest))
+        return adapters.adapter(name, rest)
     if name not in SOURCES:
         raise ValueError(f"no task source {name!r}; {nearest(name, [*SOURCES, *ADAPTERS])}")
     make = maker(name)
