@@ -81,7 +81,7 @@ def test_a_damaged_commit_is_named_with_what_to_do(tmp_path):
     path = run.commit_path(1)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(RunError, match=r"000001\.json\.gz is damaged"):
-        resume(tmp_path / "run", say=lambda _: None)
+        resume(tmp_path / "run", say=lambda _: None).train()
 
 
 def test_another_number_of_threads_is_said_aloud(tmp_path):

@@ -124,7 +124,9 @@ class Run:
         }
         body = canonical(record)
         self.digest_groups = hashlib.sha256(body.encode()).hexdigest()[:16]
-        if self.replayed is None:
+        if self.replayed is not None:
+            self.state, self.bill, self.ledger = self.replayed["state"], self.replayed["bill"], Ledger(**self.replayed["ledger"])
+        else:
             self.bill = {name: self.bill.get(name, 0) + value for name, value in self._engine_bill().items()}
             after = {"step": self.step, "version": self.version, "state": self.state, "bill": self.bill, "ledger": asdict(self.ledger)}
             data = body[:-1] + "," + canonical(after)[1:]
@@ -224,21 +226,32 @@ class Run:
     # Its life.
 
     def train(self, show: Callable[[dict[str, Any]], None] | None = None) -> None:
-        """From here to the last step. Ctrl-C ends after the write in hand; `strop train --resume` goes on."""
+        """From here to the last step. A step whose groups are committed already is computed again from them."""
         while self.step < self.recipe.steps:
             started = self._mark = time.perf_counter()
             self.clock = {}
+            self.replayed = self._committed()
             line = asyncio.run(train.step(self))
-            line["t"] = {
-                "seconds": round(time.perf_counter() - started, 4),
-                **{k: round(v, 4) for k, v in self.clock.items()},
-                "at": time.time(),
-            }
+            clock = {"seconds": time.perf_counter() - started, **self.clock}
+            line["t"] = {name: round(value, 4) for name, value in clock.items()} | {"at": time.time(), "replayed": self.replayed is not None}
             durable.append(self.directory / "metrics.jsonl", canonical(line))
             if self.step % self.recipe.checkpoint_every == 0 or self.step == self.recipe.steps:
                 self.checkpoint()
             if show is not None:
                 show(line)
+
+    def _committed(self) -> dict[str, Any] | None:
+        """This step's record, if an earlier life of the run wrote one: nothing is sampled or graded twice."""
+        path = self.commit_path(self.step)
+        if not path.exists():
+            self.feed = self.method.feed
+            return None
+        try:
+            record = json.loads(gzip.decompress(path.read_bytes()))
+        except (OSError, EOFError, ValueError) as error:
+            raise RunError(f"{path} is damaged ({error}). Delete it and what follows it to sample these steps again.") from error
+        self.feed = Committed(record)
+        return record
 
     def lap(self, phase: str) -> None:
         now = time.perf_counter()
@@ -326,28 +339,6 @@ class Run:
         self.state, self.bill, self.ledger = state["state"], state["bill"], Ledger(**state["ledger"])
         self.engine.deliver(self.version)
 
-    def replay(self, show: Callable[[dict[str, Any]], None] | None = None) -> int:
-        """Compute again the updates whose groups were committed after the checkpoint. Nothing is sampled or graded again."""
-        count = 0
-        while self.step < self.recipe.steps and self.commit_path(self.step).exists():
-            try:
-                record = json.loads(gzip.decompress(self.commit_path(self.step).read_bytes()))
-            except (OSError, EOFError, ValueError) as error:
-                raise RunError(
-                    f"{self.commit_path(self.step)} is damaged ({error}). Delete it and what follows it to sample these steps again."
-                ) from error
-            self.replayed, self.feed = record, Committed(record)
-            line = asyncio.run(train.step(self))
-            self.state, self.bill, self.ledger = record["state"], {**record["bill"], "trained": self.trained}, Ledger(**record["ledger"])
-            self.replayed, self.feed = None, self.method.feed
-            line["bill"] = dict(self.bill)
-            line["t"] = {"replayed": True, "at": time.time()}
-            durable.append(self.directory / "metrics.jsonl", canonical(line))
-            if show is not None:
-                show(line)
-            count += 1
-        return count
-
 
 class Committed:
     """A feed that answers with one step's committed groups, all at once."""
@@ -407,19 +398,21 @@ def resume(directory: Path, say: Callable[[str], None] = print, method: Method |
         )
     if about["threads"] != torch.get_num_threads():
         say(f"note: this run began with {about['threads']} threads and goes on with {torch.get_num_threads()}: bits may differ.")
-    shutil.rmtree(directory / "checkpoints" / "discard", ignore_errors=True)
-    good = None
+    lines, good = len(read_metrics(directory)), None
     for path in sorted((p for p in (directory / "checkpoints").iterdir() if p.name.isdigit()), reverse=True):
-        if (path / "hash").exists() and (path / "hash").read_text() == _hash_directory(path):
+        if not (path / "hash").exists() or (path / "hash").read_text() != _hash_directory(path):
+            say(f"note: checkpoint {path.name} is damaged and is not used.")
+        elif int(path.name) > lines:
+            say(f"note: metrics.jsonl is torn after {lines} steps, so checkpoint {path.name} is not used and its steps are computed again.")
+        else:
             good = path
             break
-        say(f"note: checkpoint {path.name} is damaged and is not used.")
     if good is not None:
         run.restore(good)
     cut_metrics(directory / "metrics.jsonl", run.step)
-    count = run.replay()
     run.forget_bill()
-    say(f"resumed {directory} at step {run.step} (checkpoint {good.name if good else 'none'}, {count} committed steps replayed)")
+    waiting = sum(run.commit_path(step).exists() for step in range(run.step, recipe.steps))
+    say(f"resuming {directory} from step {run.step}; {waiting} later steps are committed and are computed again from their groups")
     return run
 
 
