@@ -30,7 +30,7 @@ from typing import Any
 from strop.records import Incident, Task, digest
 from strop.seams.source import Graded, Source, Split, split_of
 from strop.tasks import parse
-from strop.tasks.worker import Limits, MissingExtra, Outcome, Pool, pool
+from strop.tasks.worker import Limits, MissingExtra, Outcome, pool
 
 INSTRUCTION = "\n\nGive only the final answer between <answer> and </answer>."
 ATTEMPTS = 400
@@ -365,7 +365,7 @@ def from_folder(folder: Path, split: str) -> Any:
     data = datasets.load_from_disk(str(folder))
     if isinstance(data, datasets.DatasetDict):
         if split not in data:
-            raise ValueError(f"{folder.name} has no split {split!r}; it has: {', '.join(data)}. Name one with ,split=SPLIT")
+            raise ValueError(f"{folder.name} has no split {split!r}; it has: {', '.join(map(str, data))}. Name one with ,split=SPLIT")
         data = data[split]
     return data
 
@@ -386,37 +386,55 @@ EXAMPLES = {"composite": {"datasets": [{"name": "chain_sum", "weight": 1, "confi
 """Configurations for data sets that have no default one."""
 
 
-def survey(workers: Pool | None = None) -> list[tuple[str, float | None, str]]:
-    """(name, score of its gold answer, what is wrong) for one training problem of every registered data set."""
-    names = (workers or pool("gym")).one({"op": "names"}).value
-    return [(name, *gold_score(name)) for name in names]
+PROBE = "<answer>__import__('os').mkdir('strop-probe')</answer>"
+"""An answer that shows whether a scorer executes answers: the attempt is refused and named."""
 
 
-def gold_score(name: str) -> tuple[float | None, str]:
+@dataclass(frozen=True)
+class Finding:
+    """What one training problem of a data set shows."""
+
+    name: str
+    gold: float | None = None
+    wrong: str = ""
+    """Why gold does not score 1."""
+    executes: bool = False
+    """Whether the scorer runs the answer as code, which `worker` then refuses."""
+
+
+def survey() -> list[Finding]:
+    """One finding for every data set that reasoning-gym registers."""
+    return [find(name) for name in pool("gym").one({"op": "names"}).value]
+
+
+def find(name: str) -> Finding:
     try:
         source = Gym(name, EXAMPLES.get(name))
         task = source.task("train", seed=0, index=0)
     except (ValueError, RuntimeError) as error:
-        return None, str(error)
+        return Finding(name, wrong=str(error))
+    executes = any("tried" in incident.why for incident in source.grade(task, PROBE).incidents)
     gold = source.gold(task)
     if gold is None:
-        return None, "reasoning-gym writes no solution"
+        return Finding(name, None, "reasoning-gym writes no solution", executes)
     marks = source.grade(task, gold)
-    why = "; ".join(i.why for i in marks.incidents[:1]) or ("" if marks["outcome"] == 1.0 else marks.reason)
-    return marks["outcome"], why
+    wrong = "; ".join(i.why for i in marks.incidents[:1]) or ("" if marks["outcome"] == 1.0 else marks.reason)
+    return Finding(name, marks["outcome"], wrong, executes)
 
 
 def table() -> str:
-    """The survey in Markdown: the count, those that fail with the reason, then all."""
+    """The survey in Markdown: the counts, those that fail with the reason, then all."""
     from importlib.metadata import version
 
-    rows = survey()
-    good = sum(score == 1.0 for _, score, _ in rows)
+    found = survey()
+    good = sum(f.gold == 1.0 for f in found)
+    unsafe = [f.name for f in found if f.executes]
     lines = ["# reasoning-gym through strop", "", "Printed by `python -m strop.tasks.adapters`."]
-    lines += ["", f"reasoning-gym {version('reasoning-gym')}: {len(rows)} data sets, gold = 1 in {good}, not in {len(rows) - good}.", ""]
+    lines += ["", f"reasoning-gym {version('reasoning-gym')}: {len(found)} data sets, gold = 1 in {good}, not in {len(found) - good}."]
+    lines += ["", f"Scorers that execute the answer, in a locked process: {len(unsafe)} ({', '.join(unsafe)}).", ""]
     lines += ["| data set | gold scores | what is wrong |", "|---|---|---|"]
     lines += [
-        f"| {name} | {'none' if score is None else f'{score:g}'} | {why} |" for name, score, why in sorted(rows, key=lambda r: r[1] == 1.0)
+        f"| {f.name} | {'none' if f.gold is None else f'{f.gold:g}'} | {f.wrong} |" for f in sorted(found, key=lambda f: f.gold == 1.0)
     ]
     return "\n".join(lines)
 

@@ -17,6 +17,7 @@ import gc
 import importlib
 import importlib.util
 import json
+import logging
 import math
 import os
 import platform
@@ -65,12 +66,8 @@ class Math:
     """
 
     def __init__(self) -> None:
-        import logging
-
-        import math_verify
-
         logging.disable(logging.CRITICAL)
-        self.lib = math_verify
+        self.lib: Any = importlib.import_module("math_verify")
         self.lib.verify(self._read("\\frac{1}{2}"), self._read("0.5"), timeout_seconds=None)  # fills parser caches before forking
 
     def _read(self, text: str, loose: bool = False) -> list[Any]:

@@ -38,8 +38,6 @@ import sys
 import tempfile
 import threading
 import time
-import weakref
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,10 +98,16 @@ class Outcome:
     incident: str = ""
 
 
+_LIVE: set[Worker] = set()
+_ENDING = threading.Event()
+
+
 class Worker:
     """One server process. `ask` is for one thread at a time."""
 
     def __init__(self, kind: str, limits: Limits):
+        if _ENDING.is_set():
+            raise WorkerError("the program is ending: no worker is started any more")
         self.limits, self.served = limits, 0
         self.folder = tempfile.mkdtemp(prefix="strop-worker-")
         self.process = subprocess.Popen(
@@ -117,8 +121,7 @@ class Worker:
             start_new_session=True,
         )
         self.buffer = b""
-        self.close = weakref.finalize(self, _end, self.process, self.folder)
-        self.close.atexit = True
+        _LIVE.add(self)
         try:
             self.greeting = self._greet(kind)
         except BaseException:
@@ -144,17 +147,31 @@ class Worker:
             return None
         return Outcome(reply.get("value"), reply.get("reason", ""), reply.get("incident", ""))
 
+    def close(self) -> None:
+        """Kill the worker with all it started and remove its folder. A second call does nothing."""
+        try:
+            _LIVE.remove(self)
+        except KeyError:
+            return
+        with contextlib.suppress(OSError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     def _exchange(self, message: dict[str, Any], seconds: float) -> dict[str, Any] | None:
         """Send a line, receive a line; None when the process is gone or silent for that long."""
+        data = json.dumps(message, allow_nan=False).encode() + b"\n"
         try:
-            _send(self.process, json.dumps(message, allow_nan=False).encode() + b"\n")
-        except OSError:
-            return None
-        line = self._line(time.monotonic() + seconds)
-        try:
+            _send(self.process, data)
+            line = self._line(time.monotonic() + seconds)
             return None if line is None else json.loads(line)
+        except OSError:
+            return None  # its pipe is closed
         except ValueError:
-            return None
+            return None  # half a line, or a pipe closed by another thread
 
     def _line(self, deadline: float) -> bytes | None:
         assert self.process.stdout is not None
@@ -179,17 +196,6 @@ def _send(process: subprocess.Popen[bytes], data: bytes) -> None:
         view = view[os.write(process.stdin.fileno(), view) :]
 
 
-def _end(process: subprocess.Popen[bytes], folder: str) -> None:
-    """Kill a worker with all it started and remove its folder."""
-    with contextlib.suppress(OSError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            pipe.close()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 class Pool:
     """Persistent workers of one kind, started when first needed. Safe to use from several threads."""
 
@@ -207,11 +213,14 @@ class Pool:
         self.close()
 
     def close(self) -> None:
-        """End all workers; the pool starts new ones when it is used again."""
-        for _ in range(self.size):
-            if worker := self._idle.get():
-                worker.close()
-        for _ in range(self.size):
+        """End the workers that are not at work; the others end with the program. The pool starts new ones when it is used again."""
+        ended = 0
+        with contextlib.suppress(queue.Empty):
+            for _ in range(self.size):
+                if worker := self._idle.get_nowait():
+                    worker.close()
+                ended += 1
+        for _ in range(ended):
             self._idle.put(None)
 
     def one(self, item: dict[str, Any]) -> Outcome:
@@ -240,8 +249,28 @@ class Pool:
         """One outcome per item, in order. An item that is killed costs its siblings nothing."""
         if len(items) < 2 or self.size == 1:
             return [self.one(item) for item in items]
-        with ThreadPoolExecutor(min(self.size, len(items))) as threads:
-            return list(threads.map(self.one, items))
+        done: dict[int, Outcome] = {}
+        failed: list[BaseException] = []
+        left = iter(list(enumerate(items)))  # a list's iterator hands each item to one thread only
+
+        def work() -> None:
+            try:
+                for number, item in left:
+                    if failed:
+                        return
+                    done[number] = self.one(item)
+            except BaseException as error:
+                failed.append(error)
+
+        # daemons: a batch that nobody waits for any more must not hold up the end of the program
+        threads = [threading.Thread(target=work, daemon=True) for _ in range(min(self.size, len(items)))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if failed:
+            raise failed[0]
+        return [done[number] for number in range(len(items))]
 
     def isolation(self) -> dict[str, bool]:
         """What the kernel of this machine enforces: `seccomp`, `network_namespace`."""
@@ -267,10 +296,16 @@ def score(kind: str, items: list[dict[str, Any]], limits: Limits | None = None) 
     return pool(kind, limits).score(items)
 
 
-@atexit.register
 def close_all() -> None:
-    """End the shared workers."""
+    """End the shared workers; they start again when they are needed."""
     with _LOCK:
         for shared in _POOLS.values():
             shared.close()
         _POOLS.clear()
+
+
+@atexit.register
+def _leave() -> None:
+    _ENDING.set()
+    for worker in list(_LIVE):
+        worker.close()
