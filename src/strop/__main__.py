@@ -1,4 +1,5 @@
+"""`python -m strop` is `strop`."""
+
 from strop.cli import main
 
-if __name__ == "__main__":
-    main()
+main()

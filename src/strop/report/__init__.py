@@ -1,0 +1,1 @@
+"""A run, to look at: one picture (`curve`) and one self-contained page (`page`)."""

@@ -1,0 +1,180 @@
+"""The command line. Results go to stdout, progress to stderr; a user's mistake is one message and exit code 2.
+
+Nothing heavy is imported before a command needs it, so `strop --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import inspect
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NoReturn
+
+from strop import __version__
+
+COMMANDS = {
+    "train": ("strop.commands.train", "train a model, with a held-out evaluation before and after"),
+    "eval": ("strop.commands.eval", "score a model or a run on held-out tasks"),
+    "methods": ("strop.commands.lists:methods", "list the methods, or show one"),
+    "tasks": ("strop.commands.lists:tasks", "list the task sources, or show examples of one"),
+    "runs": ("strop.commands.lists:runs", "list the runs of a directory"),
+    "report": ("strop.commands.report", "write a run as one HTML page"),
+    "doctor": ("strop.commands.doctor", "check this machine and installation"),
+}
+
+MEMORY = ("can't allocate memory", "out of memory", "cannot allocate memory", "bad allocation")
+
+
+class Usage(ValueError):
+    """A command line that cannot be understood."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, with what to type to go on."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command; leaves with SystemExit when its exit code is not 0."""
+    code = _guarded(list(sys.argv[1:] if argv is None else argv))
+    if code:
+        raise SystemExit(code)
+
+
+def _guarded(argv: list[str]) -> int:
+    try:
+        return dispatch(argv)
+    except KeyboardInterrupt as stop:
+        say(f"\nstopped. {stop}".rstrip())
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if os.environ.get("STROP_DEBUG"):
+            raise
+        message = explain(error)
+        if message is None:
+            raise
+        say(f"strop: {message}")
+        for note in getattr(error, "__notes__", ()):
+            say(note)
+        return 2
+
+
+def explain(error: Exception) -> str | None:
+    """What a user is told instead of a traceback; None where the fault is ours."""
+    text = str(error).strip()
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(m in text.lower() for m in MEMORY)):
+        return (
+            f"out of memory ({(text.splitlines() or ['MemoryError'])[0][:160]}). Lower one of these: --token-budget (tokens in one training pass), "
+            "--slots (rows decoded at once), --cache (positions kept for prompts), or --group and --max-tokens."
+        )
+    if isinstance(error, OSError):
+        return f"{error.strerror or text}{f': {error.filename}' if error.filename else ''}"
+    if isinstance(error, ModuleNotFoundError):
+        return f"{text}. It belongs to an extra: pip install 'strop[math,data,gym]'."
+    if isinstance(error, (ValueError, NotImplementedError)) or type(error).__name__ in ("GraderFailed", "Diverged"):
+        return text
+    return None
+
+
+def dispatch(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if argv[0] in ("-V", "--version"):
+        print(f"strop {__version__}")
+        return 0
+    name = argv[0]
+    if name not in COMMANDS:
+        raise Usage(f"no command {name!r}. {closest(name, COMMANDS)}")
+    target, about = COMMANDS[name]
+    module_name, _, attribute = target.partition(":")
+    module = import_module(module_name)
+    command = getattr(module, attribute) if attribute else module
+    parser = Parser(prog=f"strop {name}", description=inspect.cleandoc(command.__doc__ or about), allow_abbrev=False, formatter_class=Help)
+    parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="one JSON object, to stdout or to FILE")
+    command.add(parser)
+    args = parser.parse_args(argv[1:])
+    return command.run(args) or 0
+
+
+def overview() -> str:
+    lines = ["strop: post-training of reasoning models", "", "usage: strop COMMAND [--help] …", ""]
+    lines += [f"  {name:9} {about}" for name, (_, about) in COMMANDS.items()]
+    lines += ["", "Every command takes --json [FILE]. With no arguments, `strop train` trains the bundled model on the default task."]
+    return "\n".join(lines)
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=30, width=110)
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are one line with the nearest known flag."""
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            flags = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
+            first = unknown[0].partition("=")[0]
+            raise Usage(f"{self.prog} has no {'flag' if first.startswith('-') else 'argument'} {first!r}. {closest(first, flags)}")
+        return found
+
+    def error(self, message: str) -> NoReturn:
+        raise Usage(f"{self.prog}: {message}. See {self.prog} --help.")
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    return f"Did you mean {' or '.join(repr(c) for c in close)}?" if close else f"Known: {', '.join(names)}."
+
+
+def say(text: str = "") -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def answer(args: argparse.Namespace, value: dict[str, Any], text: str) -> None:
+    """The result: text on stdout, or the JSON object there, or the object in a file and the text on stdout."""
+    if args.json is None:
+        print(text)
+        return
+    body = json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+    if args.json == "-":
+        print(body)
+        return
+    print(text)
+    Path(args.json).parent.mkdir(parents=True, exist_ok=True)
+    Path(args.json).write_text(body + "\n")
+
+
+def finite(value: Any) -> Any:
+    """JSON has no infinity and no NaN: they become null."""
+    if isinstance(value, dict):
+        return {k: finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in value]
+    return None if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))) else value
+
+
+def table(rows: Sequence[Sequence[Any]], head: Sequence[str]) -> str:
+    """Columns in plain text; numbers to the right."""
+    cells = [[_cell(c) for c in row] for row in rows]
+    width = [max(len(row[i]) for row in [list(head), *cells]) for i in range(len(head))]
+    numeric = [all(isinstance(row[i], int | float | None) for row in rows) and bool(rows) for i in range(len(head))]
+    put = [[c.rjust(w) if n else c.ljust(w) for c, w, n in zip(row, width, numeric, strict=True)] for row in [list(head), *cells]]
+    return "\n".join("  ".join(row).rstrip() for row in put)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

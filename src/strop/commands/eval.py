@@ -1,0 +1,93 @@
+"""Score a model, or the last checkpoint of a run, on held-out tasks: unbiased pass@k, mean, majority, with intervals.
+
+    strop eval pico --task chain --samples 16
+    strop eval runs/chain-grpo-1 --temperature 0.6
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+from strop.cli import Usage, answer, table
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL_OR_RUN", help="pico, a directory in Hugging Face format, a hub id, or a run's directory")
+    parser.add_argument("--task", metavar="NAME", help="a source from `strop tasks`, with options: chain:steps=5 [the run's, or the default task]")
+    parser.add_argument("--tasks", type=int, default=200, metavar="N", help="held-out tasks [200]")
+    parser.add_argument("--samples", type=int, default=16, metavar="N", help="replies per task [16; 1 when greedy]")
+    parser.add_argument("--temperature", type=float, default=1.0, metavar="X", help="0 is greedy [1]")
+    parser.add_argument("--top-p", type=float, default=1.0, metavar="X", help="keep the likeliest tokens up to this mass [1: all]")
+    parser.add_argument("--top-k", type=int, default=0, metavar="N", help="keep this many of the likeliest tokens [0: all]")
+    parser.add_argument("--max-tokens", type=int, default=None, metavar="N", help="longest reply [the run's, or 128]")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="keys the noise of sampling; the tasks are always the same [0]")
+    parser.add_argument("--slots", type=int, default=256, metavar="N", help="rows decoded at once: lower it when memory is short [256]")
+    parser.add_argument("--cache", type=int, default=262144, metavar="N", help="positions kept for prompts [262144]")
+    parser.add_argument("--device", default="auto", metavar="NAME", help="cpu, cuda, or auto [auto]")
+
+
+def run(args: argparse.Namespace) -> int:
+    for name, low in {"tasks": 1, "samples": 1, "temperature": 0, "top_k": 0, "slots": 1, "cache": 1}.items():
+        if not getattr(args, name) >= low or getattr(args, name) == float("inf"):
+            raise Usage(f"--{name.replace('_', '-')} is at least {low}, got {getattr(args, name)}")
+    if not 0 < args.top_p <= 1:
+        raise Usage(f"--top-p lies in (0, 1], got {args.top_p}")
+    if args.max_tokens is not None and args.max_tokens < 1:
+        raise Usage(f"--max-tokens is at least 1, got {args.max_tokens}")
+    model, recipe, parts = find(args.model)
+    task = args.task or (recipe or {}).get("task") or None
+    most = args.max_tokens or (recipe or {}).get("max_tokens") or 128
+    found = measure(args, model, task, most, {} if args.task else parts)
+    summary = {"model": model, **found}
+    names = [n for n in (*(k for k in found if k.startswith("pass@")), "mean", "majority", "lenient", "length", "cut") if found.get(n) is not None]
+    rows = [[n, found[n], *(found["interval"].get(n) or (None, None))] for n in names]
+    title = f"{model} on {found['task']}: {found['tasks']} held-out tasks x {found['samples']} samples, temperature {args.temperature:g}"
+    answer(args, summary, f"{title}\n\n{table(rows, ['', 'mean', 'low', 'high'])}")
+    return 0
+
+
+def find(name: str) -> tuple[str, dict[str, Any] | None, dict[str, Any]]:
+    """(model to load, the run's recipe, the parts it brought) of a model or a run."""
+    directory = Path(name)
+    if not (directory / "recipe.json").exists():
+        return name, None, {}
+    from strop.commands.recipes import load_python
+
+    parts = load_python(directory / "recipe.py")[1] if (directory / "recipe.py").exists() else {}
+    about = json.loads((directory / "recipe.json").read_text())
+    sampler = about["resolved"]["parts"]["sampler"]["with"]
+    recipe = {"task": about["recipe"]["task"], "max_tokens": sampler.get("max_tokens")}
+    saved = sorted(p for p in (directory / "checkpoints").glob("*") if p.name.isdigit() and (p / "hash").exists())
+    return str(saved[-1]) if saved else about["recipe"]["model"], recipe, parts
+
+
+def measure(args: argparse.Namespace, model: str, task: str | None, most: int, parts: dict[str, Any]) -> dict[str, Any]:
+    from strop.tasks import DEFAULT_TASK
+    from strop.tasks import source as named
+
+    source = parts.get("source") or named(task or DEFAULT_TASK)
+
+    import torch
+
+    from strop.commands.live import Progress
+    from strop.engines.embedded import EmbeddedEngine
+    from strop.evaluate import evaluate
+    from strop.policies.causal import load
+    from strop.records import Sampling
+    from strop.seams.context import Handle
+
+    device = args.device if args.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+    policy = load(model, device=device)
+    engine = EmbeddedEngine(policy.model, policy.tokenizer, seed=args.seed, slots=args.slots, cache=args.cache, eos_ids=policy.eos)
+    engine.begin(-1)
+    sampling = Sampling(args.temperature, args.top_p, args.top_k)
+    samples = 1 if args.temperature == 0 else args.samples
+    with Progress("evaluate") as tell:
+        made = asyncio.run(
+            evaluate(Handle(engine, policy.renderer), source, args.tasks, samples=samples, sampling=sampling, max_tokens=most, tell=tell)
+        )
+    return {"task": task or getattr(source, "name", DEFAULT_TASK), "max_tokens": most, "seed": args.seed, **made.summary()}

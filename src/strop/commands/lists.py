@@ -1,0 +1,149 @@
+"""What there is: methods, task sources, runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from strop.cli import Usage, answer, table
+
+
+class methods:
+    """List the methods, or show one: what it says of itself, and its parts.
+
+    strop methods
+    strop methods grpo
+    strop methods --baseline learned
+    """
+
+    @staticmethod
+    def add(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("name", nargs="?", metavar="NAME", help="show this method")
+        parser.add_argument("--baseline", choices=("group", "learned", "none"), help="only methods that compare a rollout with this")
+
+    @staticmethod
+    def run(args: argparse.Namespace) -> int:
+        from strop.methods import METHODS, method
+
+        if args.name:
+            one = method(args.name)
+            said = (sys.modules[METHODS[args.name].partition(":")[0]].__doc__ or "").strip()
+            value = {"name": one.name, "fingerprint": one.fingerprint, "paper": one.paper, "about": said, "parts": one.describe()}
+            answer(args, value, f"{one.name} ({one.fingerprint})\n\n{said}\n\n{json.dumps(one.describe(), indent=2)}")
+            return 0
+        rows = [_method_row(name) for name in METHODS]
+        rows = [row for row in rows if args.baseline in (None, row["baseline"])]
+        text = table([[r["name"], r["baseline"], r["paper"], r["about"]] for r in rows], ["method", "baseline", "paper", "about"])
+        answer(args, {"methods": rows}, text)
+        return 0
+
+
+def _method_row(name: str) -> dict[str, Any]:
+    from strop.methods import METHODS, method
+
+    one = method(name)
+    about = (import_module(METHODS[name].partition(":")[0]).__doc__ or "").strip().splitlines()
+    grouped = any("group" in link.needs for link in one.credit)
+    baseline = "learned" if "value" in one.heads else "group" if grouped else "none"
+    line = about[0].partition(": ")[2] or about[0] if about else ""
+    return {"name": name, "baseline": baseline, "paper": one.paper, "about": line, "fingerprint": one.fingerprint, "heads": list(one.heads)}
+
+
+class tasks:
+    """List the task sources, or show examples of one with their right answers.
+
+    strop tasks
+    strop tasks chain:steps=5 --count 2
+    """
+
+    @staticmethod
+    def add(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("name", nargs="?", metavar="NAME", help="show examples of this source; knobs follow a colon: chain:steps=5")
+        parser.add_argument("--count", type=int, default=3, metavar="N", help="examples [3]")
+        parser.add_argument("--seed", type=int, default=0, metavar="N")
+        parser.add_argument("--split", choices=("train", "test"), default="train")
+
+    @staticmethod
+    def run(args: argparse.Namespace) -> int:
+        from strop.tasks import ADAPTERS, DEFAULT_TASK, SOURCES, source
+
+        if args.name is None:
+            rows = [_source_row(name, name == DEFAULT_TASK) for name in SOURCES]
+            text = table([[r["name"], r["knobs"], r["about"]] for r in rows], ["task", "knobs", "about"])
+            text += "\n\nover other people's data:\n" + "\n".join(f"  {how}" for how in ADAPTERS.values())
+            answer(args, {"tasks": rows, "adapters": dict(ADAPTERS), "default": DEFAULT_TASK}, text)
+            return 0
+        if args.count < 1:
+            raise Usage(f"--count is at least 1, got {args.count}")
+        made = source(args.name)
+        count = args.count if made.size is None else min(args.count, made.size)
+        shown = [_example(made, args.split, args.seed, i) for i in range(count)]
+        text = "\n\n".join(f"{e['prompt']}\n-- gold (scores {e['scores']})\n{e['gold']}" for e in shown)
+        answer(args, {"name": args.name, "split": args.split, "size": made.size, "examples": shown}, text)
+        return 0
+
+
+def _source_row(name: str, default: bool) -> dict[str, Any]:
+    from strop.tasks import maker
+
+    make: Any = maker(name)
+    knobs = ",".join(f"{k}={f.default}" for k, f in make.__dataclass_fields__.items() if f.init)
+    about = (sys.modules[make.__module__].__doc__ or "").strip().splitlines()[0].partition(": ")[2]
+    return {"name": name, "knobs": knobs, "about": about + (" (default)" if default else "")}
+
+
+def _example(source: Any, split: str, seed: int, index: int) -> dict[str, Any]:
+    task = source.task(split, seed, index)
+    gold = source.gold(task)
+    return {"prompt": task.prompt, "gold": gold, "id": task.id, "scores": None if gold is None else dict(source.grade(task, gold))}
+
+
+class runs:
+    """List the runs of a directory: how far each got, and its held-out pass@1 before and after.
+
+    strop runs
+    """
+
+    @staticmethod
+    def add(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("directory", nargs="?", default="runs", metavar="DIR", help="where they are [runs]")
+
+    @staticmethod
+    def run(args: argparse.Namespace) -> int:
+        root = Path(args.directory)
+        if args.directory != "runs" and not root.is_dir():
+            raise Usage(f"no directory {args.directory!r}")
+        places = [root] if (root / "recipe.json").exists() else sorted(p.parent for p in root.glob("*/recipe.json"))
+        rows = [row for place in places if (row := _run_row(place))]
+        head = ["run", "method", "task", "model", "steps", "before", "after", "seconds"]
+        text = table([[r[h] for h in head] for r in rows], head) if rows else f"no runs in {root}. `strop train` makes one."
+        answer(args, {"runs": rows}, text)
+        return 0
+
+
+def _run_row(place: Path) -> dict[str, Any] | None:
+    """From the files alone: no heavy import."""
+    try:
+        about = json.loads((place / "recipe.json").read_text())
+        result = json.loads((place / "result.json").read_text()) if (place / "result.json").exists() else {}
+        recipe, resolved = about["recipe"], about["resolved"]
+    except (OSError, ValueError, KeyError):
+        return None
+    metrics = place / "metrics.jsonl"
+    done = metrics.read_bytes().count(b"\n") if metrics.exists() else 0
+    sides = {when: (result.get(when) or {}).get("pass@1") for when in ("before", "after")}
+    return {
+        "run": str(place),
+        "method": resolved["method"],
+        "task": resolved["task"],
+        "model": recipe["model"],
+        "steps": f"{done}/{recipe['steps']}",
+        **sides,
+        "seconds": result.get("seconds"),
+        "fingerprint": about["fingerprint"]["method"],
+        "resume": None if done >= recipe["steps"] else f"strop train --resume {place}",
+    }

@@ -1,0 +1,166 @@
+"""Recipes from the command line: the fields of `Recipe` as flags, and files in JSON, TOML or Python.
+
+The fields are read from the source of `strop/recipe.py`, without importing it, so that help stays quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib.util
+import json
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from strop.cli import Usage, closest
+
+if TYPE_CHECKING:
+    from strop.recipe import Recipe
+
+MODULE = "strop_recipe"
+"""The name a Python recipe is imported under, then and when its run is resumed."""
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One field of `Recipe`: what a flag and its help need."""
+
+    name: str
+    kind: type
+    optional: bool
+    default: Any
+    doc: str
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    def check(self, value: Any, where: str) -> Any:
+        """A value from a file: of this field's type, or refused with the field's name."""
+        if value is None and self.optional:
+            return None
+        if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if isinstance(value, bool) or not isinstance(value, self.kind):
+            raise Usage(f"{where}: {self.name} is {WORDS[self.kind]}, got {value!r}. {self.doc}".rstrip())
+        return value
+
+
+WORDS = {int: "a whole number", float: "a number", str: "a text"}
+
+
+def knobs() -> dict[str, Knob]:
+    tree = ast.parse((Path(__file__).parent.parent / "recipe.py").read_text())
+    body = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Recipe").body
+    found: dict[str, Knob] = {}
+    for here, after in zip(body, [*body[1:], None], strict=True):
+        if not isinstance(here, ast.AnnAssign) or not isinstance(here.target, ast.Name) or here.value is None:
+            continue
+        said = after.value.value if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else ""
+        types = ast.unparse(here.annotation).split(" | ")
+        kind = next(k for k in (str, int, float) if k.__name__ in types)
+        found[here.target.id] = Knob(here.target.id, kind, "None" in types, ast.literal_eval(here.value), " ".join(str(said).split()))
+    return found
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("recipe (each flag overrides the file's value)")
+    for knob in knobs().values():
+        default = f" [{knob.default}]" if knob.default not in (None, "") else ""
+        metavar = {int: "N", float: "X", str: "NAME"}[knob.kind]
+        text = (knob.doc or HELP.get(knob.name, "")).replace("%", "%%") + default
+        group.add_argument(knob.flag, type=knob.kind, default=None, metavar=metavar, help=text, dest="recipe_" + knob.name)
+
+
+HELP = {"checkpoint_every": "Steps between two checkpoints.", "seed": "Keys the tasks drawn and the noise of sampling."}
+
+
+def given(args: argparse.Namespace) -> dict[str, Any]:
+    """The recipe flags that were set."""
+    return {name: value for name in knobs() if (value := getattr(args, "recipe_" + name)) is not None}
+
+
+def build(args: argparse.Namespace) -> tuple[Recipe, Path | None, dict[str, Any]]:
+    """(recipe, the Python file it came from, the parts that file brings)."""
+    from strop.recipe import Recipe
+
+    file = Path(args.recipe) if args.recipe else None
+    if file is None:
+        return settled(Recipe(), given(args)), None, {}
+    if not file.is_file():
+        raise Usage(f"no recipe file {str(file)!r}. A recipe is a .json, .toml or .py file; without one, `strop train` uses the default recipe.")
+    if file.suffix == ".py":
+        recipe, parts = load_python(file)
+        return settled(recipe, given(args)), file, parts
+    return settled(Recipe(), read_data(file) | given(args)), None, {}
+
+
+def settled(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """With the changes, a model directory by its full path (a run is resumed from anywhere), and every name looked up."""
+    recipe = recipe.but(**changes)
+    if recipe.model != "pico" and Path(recipe.model).is_dir():
+        recipe = replace(recipe, model=str(Path(recipe.model).resolve()))
+    if recipe.device not in ("auto", "cpu", "cuda") and not recipe.device.startswith("cuda:"):
+        raise Usage(f"device={recipe.device!r}: cpu, cuda, or auto")
+    recipe.resolved()
+    return recipe
+
+
+def read_data(file: Path) -> dict[str, Any]:
+    try:
+        data = tomllib.loads(file.read_text()) if file.suffix == ".toml" else json.loads(file.read_text())
+    except (ValueError, UnicodeDecodeError) as error:
+        raise Usage(f"{file} cannot be read as {'TOML' if file.suffix == '.toml' else 'JSON'}: {error}") from error
+    if not isinstance(data, dict):
+        raise Usage(f"{file}: a recipe is an object of fields, got {type(data).__name__}")
+    known = knobs()
+    for name in data:
+        if name not in known:
+            raise Usage(f"{file}: a recipe has no field {name!r}. {closest(name, known)}")
+    return {name: known[name].check(value, str(file)) for name, value in data.items()}
+
+
+def load_python(file: Path) -> tuple[Recipe, dict[str, Any]]:
+    """RECIPE of a Python file; SOURCE, where it defines one, replaces the named task. A method of its own is registered."""
+    from strop.methods import METHODS
+    from strop.recipe import Recipe
+
+    module = _import(file)
+    recipe = getattr(module, "RECIPE", None)
+    if not isinstance(recipe, Recipe):
+        raise Usage(f"{file} defines no RECIPE. Add `from strop.recipe import Recipe` and `RECIPE = Recipe(…)`.")
+    if not isinstance(recipe.method, str):
+        own = recipe.method
+        from strop.methods import method as named
+
+        if own.name in METHODS and METHODS[own.name] != f"{MODULE}:RECIPE_METHOD":
+            if named(own.name).fingerprint != own.fingerprint:
+                raise Usage(f"{file}: its method differs from strop's {own.name!r}; give it a name of its own: `.but('my-{own.name}', …)`")
+        else:
+            module.RECIPE_METHOD = own  # type: ignore[attr-defined]
+            METHODS[own.name] = f"{MODULE}:RECIPE_METHOD"
+    source = getattr(module, "SOURCE", None)
+    return recipe, {} if source is None else {"source": source}
+
+
+def _import(file: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(MODULE, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[MODULE] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        step, line = error.__traceback__, 0
+        while step is not None:
+            if step.tb_frame.f_code.co_filename == str(file):
+                line = step.tb_lineno
+            step = step.tb_next
+        raise Usage(f"{file}, line {line}: {type(error).__name__}: {error}") from error
+    return module
+
+

@@ -1,0 +1,296 @@
+"""Train a model: held-out evaluation, training, held-out evaluation again, and a record of all of it.
+
+    strop train                                    the bundled model, the default task, GRPO
+    strop train --method rloo --task countdown --steps 100
+    strop train recipe.toml --seed 3               a recipe from a .json, .toml or .py file
+    strop train --resume runs/chain-grpo-1         go on with a run that was stopped
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from strop.cli import Interrupted, Usage, answer, say, table
+from strop.commands import recipes
+
+if TYPE_CHECKING:
+    from strop.evaluate import Evaluation
+    from strop.recipe import Recipe
+    from strop.run import Run
+
+COOLER = (0.3, 0.6)
+"""Temperatures, beside 1, at which the base is tried: what sharpening alone gives."""
+
+STEP_OF_EVALUATION = -1
+"""Keys the noise of evaluation, so that it never meets a training step's."""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", nargs="?", metavar="RECIPE", help="a .json, .toml or .py file (RECIPE = …, and SOURCE = … if it brings its own task)")
+    parser.add_argument("--out", metavar="DIR", help="the run's directory [runs/TASK-METHOD-N]")
+    parser.add_argument("--resume", metavar="RUN", help="go on with this run, as its recipe says")
+    recipes.add_flags(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    started = time.perf_counter()
+    work = _resumed(args) if args.resume else _fresh(args)
+    directory = work.directory
+    try:
+        with stopping() as asked:
+            result, shown = _work(work, started, asked)
+    except KeyboardInterrupt as stop:
+        raise Interrupted(_go_on(directory)) from stop
+    except Exception as error:
+        error.add_note(_go_on(directory))
+        raise
+    answer(args, result, shown)
+    return 0
+
+
+def _go_on(directory: Path) -> str:
+    return f"Everything sampled is kept. Go on with:  strop train --resume {directory}"
+
+
+def _fresh(args: argparse.Namespace) -> Run:
+    recipe, file, parts = recipes.build(args)
+    if "source" not in parts:
+        from strop.tasks import source
+
+        source(recipe.task_name())
+    directory = Path(args.out) if args.out else default_directory(recipe, parts)
+    from strop.run import create
+
+    say(f"loading {recipe.model}")
+    run = create(recipe, directory, **parts)
+    if file is not None and file.suffix == ".py":
+        shutil.copyfile(file, directory / "recipe.py")
+    return run
+
+
+def _resumed(args: argparse.Namespace) -> Run:
+    changed = [recipes.knobs()[name].flag for name in recipes.given(args)]
+    if changed or args.recipe or args.out:
+        raise Usage(f"--resume goes on with the run's own recipe, so it takes no {(changed or ['RECIPE or --out'])[0]}. Start a new run to change it.")
+    from strop.run import resume
+
+    directory = Path(args.resume)
+    parts: dict[str, Any] = {}
+    if (directory / "recipe.py").exists():
+        parts = recipes.load_python(directory / "recipe.py")[1]
+    return resume(directory, say=say, **parts)
+
+
+def default_directory(recipe: Recipe, parts: dict[str, Any]) -> Path:
+    """runs/TASK-METHOD-N, with the first N that is free."""
+    task = parts["source"].name if "source" in parts else recipe.task_name().partition(":")[0]
+    name = f"{task}-{recipe.resolved().name}"
+    number = 1
+    while Path("runs", f"{name}-{number}").exists():
+        number += 1
+    return Path("runs", f"{name}-{number}")
+
+
+@contextmanager
+def stopping() -> Iterator[list[bool]]:
+    """The first Ctrl-C inside a step lets it finish its writes; the next one, or one outside a step, stops at once.
+
+    Gives [in a step, was asked].
+    """
+    state = [False, False]
+
+    def asked(number: int, frame: Any) -> None:
+        if not state[0] or state[1]:
+            raise KeyboardInterrupt
+        state[1] = True
+        say("\nstopping after this step; Ctrl-C again stops at once")
+
+    try:
+        before = signal.signal(signal.SIGINT, asked)
+    except ValueError:  # not the main thread: whoever owns it decides
+        yield state
+        return
+    try:
+        yield state
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _work(run: Run, started: float, asked: list[bool]) -> tuple[dict[str, Any], str]:
+    from strop.commands.live import Live
+    from strop.report import curve, page
+    from strop.run import read_metrics
+
+    recipe, directory = run.recipe, run.directory
+    say(f"{directory}: {run.method.name} ({run.method.fingerprint}) on {_source_text(run)}, {recipe.model}, {recipe.steps} steps, seed {recipe.seed}")
+    before = _before(run)
+    live = Live(recipe.steps, read_metrics(directory))
+
+    def show(line: dict[str, Any]) -> None:
+        live.show(line)
+        if asked[1]:
+            raise KeyboardInterrupt
+        if run.step == recipe.steps:
+            asked[0] = False
+
+    with live:
+        asked[0] = True
+        run.train(show=show)
+        asked[0] = False
+    after = _after(run)
+    result = assemble(run, before, after, time.perf_counter() - started)
+    (directory / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    curve.write(directory, directory / "curve.png")
+    page.write(directory, directory / "report.html")
+    return result, text(result, run, before, after)
+
+
+def _source_text(run: Run) -> str:
+    return run.recipe.task_name() if run.recipe.task or run.source.name == run.recipe.task_name() else run.source.name
+
+
+# Evaluation before and after: kept in the run's directory, so that a resumed run does not repeat it.
+
+
+def _before(run: Run) -> dict[str, Evaluation]:
+    path = run.directory / "eval" / "before.json"
+    if path.exists():
+        return _read(path)
+    if not run.recipe.eval_tasks:
+        return {}
+    if run.step:
+        say("note: the evaluation before training is missing and cannot be made now")
+        return {}
+    return _measure(run, path, "before", COOLER)
+
+
+def _after(run: Run) -> dict[str, Evaluation]:
+    path = run.directory / "eval" / "after.json"
+    if path.exists():
+        return _read(path)
+    return _measure(run, path, "after", ()) if run.recipe.eval_tasks else {}
+
+
+def _read(path: Path) -> dict[str, Evaluation]:
+    from strop.evaluate import Evaluation
+
+    return {name: Evaluation.from_json(data) for name, data in json.loads(path.read_text()).items()}
+
+
+def _measure(run: Run, path: Path, when: str, cooler: tuple[float, ...]) -> dict[str, Evaluation]:
+    """`sampled` at temperature 1, `greedy`, and the cooler temperatures with a quarter of the samples."""
+    from strop import durable
+    from strop.commands.live import Progress
+    from strop.evaluate import evaluate
+    from strop.records import Sampling, canonical
+
+    recipe, most = run.recipe, getattr(run.method.sampler, "max_tokens", 128)
+    plan = [("sampled", 1.0, recipe.eval_samples), ("greedy", 0.0, 1)]
+    plan += [(f"{t:g}", t, max(recipe.eval_samples // 4, 1)) for t in cooler]
+    made: dict[str, Evaluation] = {}
+    run.engine.begin(STEP_OF_EVALUATION)
+    for name, temperature, samples in plan:
+        with Progress(f"evaluate {when}: {name if name in ('sampled', 'greedy') else 'temperature ' + name}") as tell:
+            made[name] = asyncio.run(
+                evaluate(
+                    run.handle,
+                    run.source,
+                    recipe.eval_tasks,
+                    samples=samples,
+                    sampling=Sampling(temperature=temperature),
+                    max_tokens=most,
+                    grader_limit=recipe.grader_limit,
+                    tell=tell,
+                )
+            )
+    run.engine.deliver(run.version)  # its cache is gone too: a resumed run finds the engine as this one does
+    run.forget_bill()
+    durable.write(path, canonical({name: e.to_json() for name, e in made.items()}).encode())
+    return made
+
+
+# What is said at the end.
+
+
+def assemble(run: Run, before: dict[str, Evaluation], after: dict[str, Evaluation], seconds: float) -> dict[str, Any]:
+    from strop.evaluate import rise
+
+    result: dict[str, Any] = {
+        "run": str(run.directory),
+        "method": run.method.name,
+        "fingerprint": run.method.fingerprint,
+        "recipe": run.recipe.fingerprint,
+        "task": _source_text(run),
+        "model": run.recipe.model,
+        "seed": run.recipe.seed,
+        "steps": run.step,
+        "seconds": round(seconds, 2),
+        "before": summary(before),
+        "after": summary(after),
+    }
+    if before:
+        cooler = {name: e.mean("pass@1") for name, e in before.items() if name not in ("sampled", "greedy")}
+        result["base_at_temperature"] = {**cooler, "1.0": before["sampled"].mean("pass@1")}
+    if before and after and (gap := rise(before["sampled"], after["sampled"])):
+        result["rise"] = {"pass@1": gap[0], "interval": list(gap[1])}
+    result["bill"] = run.bill
+    return result
+
+
+def summary(made: dict[str, Evaluation]) -> dict[str, Any] | None:
+    if not made:
+        return None
+    said = made["sampled"].summary()
+    said["greedy"] = made["greedy"].mean("pass@1")
+    said["greedy_lenient"] = made["greedy"].mean("lenient")
+    if found := made["greedy"].interval("pass@1"):
+        said["interval"]["greedy"] = list(found)
+    return said
+
+
+def text(result: dict[str, Any], run: Run, before: dict[str, Evaluation], after: dict[str, Evaluation]) -> str:
+    first, last = result["before"], result["after"]
+    lines = [f"{result['method']} ({result['fingerprint']}) on {result['task']}, {result['model']}: {result['steps']} steps, {result['seconds']:.0f} s"]
+    if last:
+        names = ["pass@1", "pass@8", "greedy", "majority", "lenient", "length", "cut"]
+        rows = [[n, _with_interval(first, n), _with_interval(last, n)] for n in names if last.get(n) is not None]
+        lines += ["", table(rows, ["held out", "before", "after"]), ""]
+    if "rise" in result:
+        low, high = result["rise"]["interval"]
+        lines.append(f"pass@1 rose by {result['rise']['pass@1']:+.3f} [{low:+.3f}, {high:+.3f}]")
+    if first and last and first.get("lenient") is not None:
+        gaps = [(side["lenient"] or 0) - (side["mean"] or 0) for side in (first, last)]
+        lines.append(f"right but not in the required form (lenient - strict): {gaps[0]:.3f} before, {gaps[1]:.3f} after")
+    if "base_at_temperature" in result:
+        tried = result["base_at_temperature"]
+        best = max(tried, key=lambda t: tried[t] if tried[t] is not None else -1)
+        lines.append(f"the base alone at its best temperature ({best}): {_number(tried[best])}; what sharpening gives without training")
+    lines += ["", f"run     {run.directory}", f"report  {run.directory / 'report.html'}", f"model   {_last_checkpoint(run.directory)}"]
+    if run.step < run.recipe.steps:
+        lines.append(f"resume  strop train --resume {run.directory}")
+    return "\n".join(lines)
+
+
+def _last_checkpoint(directory: Path) -> str:
+    there = sorted(p for p in (directory / "checkpoints").iterdir() if p.name.isdigit())
+    return str(there[-1]) if there else "-"
+
+
+def _with_interval(side: dict[str, Any] | None, name: str) -> str:
+    if side is None or side.get(name) is None:
+        return "-"
+    found = side["interval"].get(name)
+    return _number(side[name]) + (f" [{_number(found[0])}, {_number(found[1])}]" if found else "")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}" if value >= 10 else f"{value:.3f}"

@@ -1,0 +1,209 @@
+"""Evaluation on held-out tasks: unbiased pass@k, mean, majority, strict and lenient, with bootstrap intervals over tasks.
+
+Every number is a mean over tasks of one value per task, so an interval comes from drawing tasks again, and two
+evaluations of the same tasks can be compared task by task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import comb
+from typing import Any
+
+from strop import grading
+from strop.records import Group, Rollout, Sampling, Task
+from strop.seams.context import Footprint, Handle
+from strop.seams.source import Source
+
+RESAMPLES = 1000
+"""Bootstrap draws behind one interval."""
+
+HELD_OUT_SEED = 0
+"""Held-out tasks are the same for every run, so that runs can be compared."""
+
+
+def pass_at_k(samples: int, correct: int, k: int) -> float:
+    """The chance that at least one of k samples is right, unbiased: 1 - C(n-c, k) / C(n, k) (arXiv:2107.03374).
+
+    >>> pass_at_k(4, 1, 2)
+    0.5
+    """
+    if not 1 <= k <= samples:
+        raise ValueError(f"pass@{k} needs at least {k} samples of a task, got {samples}. Raise the number of samples.")
+    return 1.0 - comb(samples - correct, k) / comb(samples, k)
+
+
+def ladder(samples: int) -> list[int]:
+    """The k that are reported: 1, 2, 4, … up to the number of samples, and that number."""
+    powers = [2**i for i in range(samples.bit_length()) if 2**i <= samples]
+    return powers if powers[-1] == samples else [*powers, samples]
+
+
+def interval(values: Sequence[float], seed: int = 0, level: float = 0.95) -> tuple[float, float]:
+    """Percentile bootstrap of the mean, drawing tasks with replacement; a function of values and seed."""
+    import numpy as np
+
+    array = np.asarray(values, dtype=np.float64)
+    means = array[np.random.default_rng(seed).integers(0, len(array), (RESAMPLES, len(array)))].mean(1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Held-out results: one value per task under each name; what is printed are their means."""
+
+    values: Mapping[str, tuple[float | None, ...]]
+    """{name: one value per task}, None where a task has no graded sample (or too few for this k)."""
+    samples: int
+    sampling: Sampling = field(default_factory=Sampling)
+    seed: int = 0
+    ungraded: int = 0
+    """Samples that could not be graded, for reasons that are not the policy's."""
+
+    @property
+    def tasks(self) -> int:
+        return max((len(v) for v in self.values.values()), default=0)
+
+    def known(self, name: str) -> list[float]:
+        return [v for v in self.values.get(name, ()) if v is not None]
+
+    def mean(self, name: str) -> float | None:
+        known = self.known(name)
+        return sum(known) / len(known) if known else None
+
+    def interval(self, name: str) -> tuple[float, float] | None:
+        known = self.known(name)
+        return interval(known, self.seed) if known else None
+
+    def pass_at(self, k: int) -> float | None:
+        return self.mean(f"pass@{k}")
+
+    def summary(self) -> dict[str, Any]:
+        """What a table needs: means, intervals and how it was drawn. `pass@8` is there even where it is unknown."""
+        names = list(dict.fromkeys(["pass@1", "pass@8", *self.values]))
+        said: dict[str, Any] = {name: self.mean(name) for name in names}
+        said["interval"] = {name: list(found) for name in names if (found := self.interval(name))}
+        return {**said, "tasks": self.tasks, "samples": self.samples, "sampling": self.sampling.to_json(), "ungraded": self.ungraded}
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "values": {name: list(values) for name, values in self.values.items()},
+            "samples": self.samples,
+            "sampling": self.sampling.to_json(),
+            "seed": self.seed,
+            "ungraded": self.ungraded,
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Evaluation:
+        values = {name: tuple(v) for name, v in data["values"].items()}
+        return Evaluation(values, data["samples"], Sampling.from_json(data["sampling"]), data["seed"], data["ungraded"])
+
+
+def rise(before: Evaluation, after: Evaluation, name: str = "pass@1") -> tuple[float, tuple[float, float]] | None:
+    """The paired difference on tasks both know, and its interval."""
+    pairs = zip(before.values.get(name, ()), after.values.get(name, ()), strict=False)
+    gaps = [b - a for a, b in pairs if a is not None and b is not None]
+    return (sum(gaps) / len(gaps), interval(gaps, after.seed)) if gaps else None
+
+
+async def evaluate(
+    handle: Handle,
+    source: Source,
+    tasks: int,
+    *,
+    samples: int,
+    sampling: Sampling,
+    max_tokens: int,
+    seed: int = HELD_OUT_SEED,
+    grader_limit: float = 0.1,
+    tell: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """`samples` replies to each of the first `tasks` held-out tasks, all asked for at once so that the engine batches them.
+
+    The noise is keyed by the engine's step, the task and the temperature: evaluated twice, a policy gives the same replies.
+    """
+    if tasks < 1 or samples < 1:
+        raise ValueError(f"an evaluation needs at least one task and one sample, got tasks={tasks} and samples={samples}")
+    count = tasks if source.size is None else min(tasks, source.size)
+    if count < 1:
+        raise ValueError(f"{source.name} has no held-out tasks")
+    done = 0
+
+    async def replies(number: int, task: Task) -> Group:
+        nonlocal done
+        group = await _replies(handle, task, f"held-out/{number}/{task.id}/{sampling.temperature:g}", samples, sampling, max_tokens)
+        done += 1
+        if tell is not None:
+            tell(done, count)
+        return group
+
+    drawn = [source.task("test", seed, i) for i in range(count)]
+    groups = list(await asyncio.gather(*(replies(i, task) for i, task in enumerate(drawn))))
+    return await judge(source, groups, samples=samples, sampling=sampling, seed=seed, grader_limit=grader_limit)
+
+
+async def _replies(handle: Handle, task: Task, place: str, samples: int, sampling: Sampling, max_tokens: int) -> Group:
+    prompt = len(handle.renderer.prompt(task.prompt))
+    async with handle.engine.admit(Footprint(positions=prompt, requests=samples)):
+        root = await handle.open(task.prompt, root=place)
+        nodes = await asyncio.gather(*(handle.generate(root, max=max_tokens, sampling=sampling, keep=False) for _ in range(samples)))
+    made = (Rollout((n.row(),), f"{place}/{i}", stop=n.stop or "finished", text=handle.text(n)) for i, n in enumerate(nodes))
+    return Group(task, tuple(made), id=place)
+
+
+async def judge(
+    source: Source, groups: list[Group], *, samples: int, sampling: Sampling, seed: int = 0, grader_limit: float = 0.1
+) -> Evaluation:
+    """Grade groups and reduce each to one value per name."""
+    scores = await grading.grade(source, groups)
+    grading.check(scores, grader_limit)
+    per_task = [_values(source, group, scores.values, samples) for group in groups]
+    names = list(dict.fromkeys(name for values in per_task for name in values))
+    ungraded = sum(scores.get(r, "outcome") is None for g in groups for r in g.rollouts)
+    return Evaluation({name: tuple(v.get(name) for v in per_task) for name in names}, samples, sampling, seed, ungraded)
+
+
+def _values(source: Source, group: Group, scores: Mapping[str, Mapping[str, float | None]], samples: int) -> dict[str, float | None]:
+    """One task's values. A sample is right when its outcome is 1; `mean` keeps partial credit."""
+    graded = [(r, v) for r in group.rollouts if (v := scores[r.id].get("outcome")) is not None]
+    right = sum(v >= 1 for _, v in graded)
+    values: dict[str, float | None] = {
+        f"pass@{k}": pass_at_k(len(graded), right, k) if k <= len(graded) else None for k in ladder(samples)
+    }
+    values["mean"] = sum(v for _, v in graded) / len(graded) if graded else None
+    values["majority"] = majority([(answer_of(source, r.text), v) for r, v in graded])
+    lenient = [v for r in group.rollouts if (v := scores[r.id].get("lenient")) is not None]
+    if lenient:
+        values["lenient"] = sum(lenient) / len(lenient)
+    values["length"] = sum(r.length for r in group.rollouts) / len(group.rollouts)
+    values["cut"] = sum(r.stop == "length" for r in group.rollouts) / len(group.rollouts)
+    return values
+
+
+def answer_of(source: Any, text: str) -> str | None:
+    """What a text votes for: its parsed answer where the source can read one, else what follows its thinking, normalised."""
+    parse = getattr(source, "answer", None)
+    if parse is not None:
+        found = parse(text)
+        return None if found is None else str(found)
+    final = text.rpartition("</think>")[2]
+    if "<answer>" in final:
+        final = final.rpartition("<answer>")[2].partition("</answer>")[0]
+    return " ".join(final.casefold().split()) or None
+
+
+def majority(votes: Sequence[tuple[str | None, float]]) -> float | None:
+    """The mean outcome of the most common answer. Ties share; a text without an answer has no vote, and no votes score 0."""
+    if not votes:
+        return None
+    outcomes: dict[str, list[float]] = {}
+    for answer, outcome in votes:
+        if answer is not None:
+            outcomes.setdefault(answer, []).append(outcome)
+    most = max((len(v) for v in outcomes.values()), default=0)
+    winners = [sum(v) / len(v) for v in outcomes.values() if len(v) == most]
+    return sum(winners) / len(winners) if winners else 0.0

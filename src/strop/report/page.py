@@ -1,0 +1,203 @@
+"""A run as one HTML file: curves, before and after, rollouts to read, the recipe, the bill.
+
+The file refers to nothing outside itself. Whatever a model or a grader wrote is escaped: it is text and never markup.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+CURVES = (
+    ("reward", "mean reward of a step's rollouts"),
+    ("outcome", "share right, strict parse"),
+    ("lenient", "share right, lenient parse"),
+    ("length", "tokens a rollout"),
+    ("entropy", "nats a decision"),
+    ("spread", "share of groups whose rewards differ"),
+    ("grad_norm", "before clipping"),
+    ("mismatch", "largest gap of sampled and trained log-probability"),
+)
+LONGEST = 6000
+"""Characters of one text that the page shows."""
+MANY = 20
+"""Incidents that the page lists."""
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1b1f24; --dim: #5d6670; --line: #d5dae0; --soft: #f4f6f8; --paper: #ffffff; --mark: #2f6db3; --hot: #c2501f; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e4e8ec; --dim: #98a2ad; --line: #3a424b; --soft: #1e2328; --paper: #15181c; --mark: #6fa8e6; --hot: #f0915f; } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
+table { border-collapse: collapse; } th, td { text-align: left; padding: .2rem .9rem .2rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+td.n { font-variant-numeric: tabular-nums; } .dim { color: var(--dim); }
+pre { background: var(--soft); padding: .6rem .8rem; border-radius: 4px; white-space: pre-wrap; overflow-wrap: anywhere; margin: .3rem 0 1rem; }
+.curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(18rem, 1fr)); gap: 1rem; }
+svg { width: 100%; height: auto; } svg text { fill: var(--dim); font: 10px system-ui, sans-serif; }
+svg .axis { stroke: var(--line); } svg .curve { stroke: var(--mark); fill: none; stroke-width: 1.5; } svg .held { fill: var(--hot); }
+"""
+
+
+def write(directory: Path, target: Path) -> Path:
+    target.write_text(render(directory), encoding="utf-8")
+    return target
+
+
+def render(directory: Path) -> str:
+    """The page of a run, finished or not."""
+    from strop.report.curve import held_out
+    from strop.run import RunError, read_metrics
+
+    path = directory / "recipe.json"
+    if not path.exists():
+        raise RunError(f"{directory} holds no run (no recipe.json). `strop runs` lists the runs there are.")
+    about, lines, result = json.loads(path.read_text()), read_metrics(directory), held_out(directory)
+    resolved = about.get("resolved", {})
+    title = f"{resolved.get('method', '')} on {resolved.get('task', '')}"
+    body = [
+        f"<h1>{escape(title)}</h1>",
+        f"<p class=dim>{escape(directory.name)} · method {escape(str(about.get('fingerprint', {}).get('method', '')))} · "
+        f"recipe {escape(str(about.get('fingerprint', {}).get('recipe', '')))} · {len(lines)} of {resolved.get('steps', '?')} steps</p>",
+        section("Held out", before_after(result)),
+        section("Curves", curves(lines, result)),
+        section("Rollouts to read", samples(directory, len(lines))),
+        section("Incidents", incidents(directory, lines)),
+        section("Bill", pairs(lines[-1].get("bill", {}) if lines else {}, "positions computed in training, evaluation left out")),
+        section("Recipe", pairs(about.get("recipe", {})) + "<h3>Parts</h3>" + pre(json.dumps(resolved.get("parts", {}), indent=1))),
+        section("Made with", pairs({**about.get("versions", {}), "threads": about.get("threads"), "engine grade": about.get("grade")})),
+    ]
+    head = f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
+    return f"{head}<style>{STYLE}</style></head><body>\n" + "\n".join(body) + "\n</body></html>\n"
+
+
+def section(title: str, body: str) -> str:
+    return f"<h2>{escape(title)}</h2>\n{body}" if body else ""
+
+
+def pre(text: str) -> str:
+    cut = f"\n… {len(text) - LONGEST} more characters" if len(text) > LONGEST else ""
+    return f"<pre>{escape(text[:LONGEST] + cut)}</pre>"
+
+
+def table(rows: Iterable[Sequence[Any]], head: Sequence[str] = ()) -> str:
+    top = "<tr>" + "".join(f"<th>{escape(h)}</th>" for h in head) + "</tr>" if head else ""
+    return f"<table>{top}" + "".join("<tr>" + "".join(f"<td class=n>{escape(str(c))}</td>" for c in row) + "</tr>" for row in rows) + "</table>"
+
+
+def pairs(values: dict[str, Any], note: str = "") -> str:
+    body = table((k, v if isinstance(v, str) else json.dumps(v)) for k, v in values.items()) if values else ""
+    return (f"<p class=dim>{escape(note)}</p>" if note and body else "") + body
+
+
+def before_after(result: dict[str, Any]) -> str:
+    sides = [result.get("before") or {}, result.get("after") or {}]
+    if not any(sides):
+        return "<p class=dim>not evaluated</p>"
+    names = [n for n in (*(k for k in sides[-1] or sides[0] if k.startswith("pass@")), "greedy", "majority", "mean", "lenient", "length", "cut")]
+    rows = [(name, *(_ranged(side, name) for side in sides)) for name in names]
+    more = ""
+    if tried := result.get("base_at_temperature"):
+        more = "<p>The base alone, pass@1 by temperature: " + ", ".join(f"{escape(t)}: {_short(v)}" for t, v in tried.items()) + "</p>"
+    return table(rows, ("", "before", "after")) + "<p class=dim>95% bootstrap intervals over tasks</p>" + more
+
+
+def _ranged(side: dict[str, Any], name: str) -> str:
+    found = side.get("interval", {}).get(name)
+    return _short(side.get(name)) + (f" [{_short(found[0])}, {_short(found[1])}]" if found else "")
+
+
+def _short(value: Any) -> str:
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def curves(lines: list[dict[str, Any]], result: dict[str, Any]) -> str:
+    made = []
+    for name, about in CURVES:
+        points = [(line["step"] + 1, float(line[name])) for line in lines if line.get(name) is not None]
+        if not points:
+            continue
+        marks = []
+        if name in ("reward", "outcome"):
+            at = {"before": 0, "after": points[-1][0]}
+            marks = [(at[k], side["pass@1"]) for k in at if (side := result.get(k)) and side.get("pass@1") is not None]
+        made.append(f"<figure style='margin:0'><figcaption>{escape(name)} <span class=dim>{escape(about)}</span></figcaption>{svg(points, marks)}</figure>")
+    return f"<div class=curves>{''.join(made)}</div><p class=dim>Dots: held-out pass@1 before and after.</p>" if made else "<p class=dim>no steps yet</p>"
+
+
+def svg(points: Sequence[tuple[float, float]], marks: Sequence[tuple[float, float]] = (), width: int = 320, height: int = 150) -> str:
+    """A curve in its own box, with its extremes written at the axes."""
+    everything = [*points, *marks]
+    xs, ys = [x for x, _ in everything], [y for _, y in everything]
+    left, right, low, high = min(xs), max(xs), min(ys), max(ys)
+    wide, tall = (right - left) or 1.0, (high - low) or 1.0
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return 44 + (x - left) / wide * (width - 56), 8 + (high - y) / tall * (height - 32)
+
+    path = " ".join(f"{a:.1f},{b:.1f}" for a, b in (at(x, y) for x, y in points))
+    dots = "".join("<circle class=held cx='{:.1f}' cy='{:.1f}' r='4'/>".format(*at(x, y)) for x, y in marks)
+    return (
+        f"<svg viewBox='0 0 {width} {height}' role='img'><path class=axis d='M44 4V{height - 22}H{width - 8}' fill='none'/>"
+        f"<text x='2' y='14'>{high:.3g}</text><text x='2' y='{height - 24}'>{low:.3g}</text><text x='44' y='{height - 8}'>{left:.0f}</text>"
+        f"<text x='{width - 8}' y='{height - 8}' text-anchor='end'>{right:.0f}</text><polyline class=curve points='{path}'/>{dots}</svg>"
+    )
+
+
+def read_step(directory: Path, step: int) -> dict[str, Any] | None:
+    """The record a step was computed from; None where it is missing or torn."""
+    path = directory / "groups" / f"{step:06d}.json.gz"
+    try:
+        return json.loads(gzip.decompress(path.read_bytes()))
+    except (OSError, EOFError, ValueError):
+        return None
+
+
+def samples(directory: Path, steps: int) -> str:
+    """The best and the worst rollout of one group in the first, the middle and the last step."""
+    made = []
+    for step in sorted({0, steps // 2, steps - 1} if steps else set()):
+        record = read_step(directory, step)
+        if record is None:
+            continue
+        rewards = record["rewards"]
+        group = widest(record["groups"], rewards)
+        known = [r for r in group["rollouts"] if rewards.get(r["id"]) is not None] if group else []
+        if group is None or not known:
+            continue
+        made.append(f"<h3>Step {step + 1}</h3><p class=dim>the task whose rollouts differ most</p>{pre(group['task']['prompt'])}")
+        best, worst = max(known, key=lambda r: rewards[r["id"]]), min(known, key=lambda r: rewards[r["id"]])
+        for word, rollout in {"best": best, "worst": worst}.items():
+            made.append(shown(word, rollout, rewards[rollout["id"]], record["scores"]))
+    return "".join(made) or "<p class=dim>no steps yet</p>"
+
+
+def widest(groups: list[dict[str, Any]], rewards: dict[str, float | None]) -> dict[str, Any] | None:
+    def spread(group: dict[str, Any]) -> float:
+        known = [v for r in group["rollouts"] if (v := rewards.get(r["id"])) is not None]
+        return max(known) - min(known) if known else -1.0
+
+    return max(groups, key=spread, default=None)
+
+
+def shown(word: str, rollout: dict[str, Any], reward: float, scores: dict[str, Any]) -> str:
+    length = sum(len(s["tokens"]) for row in rollout["rows"] for s in row["segments"] if s["kind"] == "action")
+    said = f"{word}: reward {reward:g}, {length} tokens, ended by {rollout['stop']}"
+    if reason := scores.get("reasons", {}).get(rollout["id"]):
+        said += f", {reason}"
+    return f"<p class=dim>{escape(said)}</p>{pre(rollout['text'])}"
+
+
+def incidents(directory: Path, lines: list[dict[str, Any]]) -> str:
+    """Faults that were not the policy's, by step."""
+    total, rows = sum(line.get("incidents", 0) for line in lines), list[tuple[Any, ...]]()
+    for line in lines:
+        if line.get("incidents") and len(rows) < MANY:
+            record = read_step(directory, line["step"]) or {"scores": {"incidents": []}}
+            rows += [(line["step"] + 1, unit, channel, why[:300]) for unit, channel, why in record["scores"]["incidents"]]
+    if not total:
+        return "<p class=dim>none</p>"
+    return f"<p>{total} in all; the first {min(len(rows), MANY)}:</p>" + table(rows[:MANY], ("step", "rollout", "channel", "why"))
