@@ -172,7 +172,7 @@ def train(model: Qwen3ForCausalLM, data: list[list[Part]], *, lr: float, warmup:
 def sample(model, tokenizer, tasks: list[Task], *, samples: int, temperature: float, seed: int, width: int = 1024) -> list[list[str]]:
     """`samples` texts for every task, drawn from the whole distribution at a temperature (0: greedy)."""
     generator = torch.Generator().manual_seed(seed)
-    end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+    end = tokenizer.eos_token_id
     prompts = [
         tokenizer.apply_chat_template([{"role": "user", "content": t.prompt}], add_generation_prompt=True)["input_ids"] for t in tasks
     ]
@@ -182,19 +182,24 @@ def sample(model, tokenizer, tasks: list[Task], *, samples: int, temperature: fl
         size = len(prompts[order[0]])
         now = [at for at in order[:width] if len(prompts[at]) == size]
         order = order[len(now) :]
-        tokens, cache, out = torch.tensor([prompts[at] for at in now]), None, list[torch.Tensor]()
-        done = torch.zeros(len(now), dtype=torch.bool)
-        while len(out) < LONGEST and not done.all():
+        tokens, cache, living = torch.tensor([prompts[at] for at in now]), None, torch.arange(len(now))
+        written: list[list[int]] = [[] for _ in now]
+        for _ in range(LONGEST):
             step = model(tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
             cache, logits = step.past_key_values, step.logits[:, -1]
             if temperature:
-                drawn = torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator)
+                tokens = torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator)
             else:
-                drawn = logits.argmax(-1, keepdim=True)
-            tokens = drawn.masked_fill(done[:, None], pad)
-            out.append(tokens)
-            done |= tokens[:, 0] == end
-        for at, row in zip(now, torch.cat(out, 1).tolist(), strict=True):
+                tokens = logits.argmax(-1, keepdim=True)
+            for row, token in zip(living.tolist(), tokens[:, 0].tolist(), strict=True):
+                written[row].append(token)
+            left = (tokens[:, 0] != end).nonzero()[:, 0]
+            if len(left) < len(living):
+                living, tokens = living[left], tokens[left]
+                cache.batch_select_indices(left)
+            if not len(living):
+                break
+        for at, row in zip(now, written, strict=True):
             texts[at].append(tokenizer.decode(row, skip_special_tokens=True))
     return texts
 
