@@ -78,7 +78,7 @@ class Index:
 
     def max(self, x: Tensor, fine: str, coarse: str) -> Tensor:
         """A unit that holds nothing has maximum -inf."""
-        return x.new_full((self.size(coarse),), -torch.inf).index_reduce(0, self.up(fine, coarse), x, "amax")
+        return x.new_full((self.size(coarse),), -torch.inf).scatter_reduce(0, self.up(fine, coarse), x, "amax")
 
     def spread(self, x: Tensor, coarse: str, fine: str) -> Tensor:
         return x[self.up(fine, coarse)]
