@@ -9,7 +9,7 @@ chunks in a line, so a fork shares its prefix.
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from strop.engines.forward import FLOOR, Shape, ceil_to
+from strop.seams.engine import Node
 
 
 def length_class(length: int) -> int:
@@ -65,8 +66,10 @@ class Account:
 
     positions: int
     used: int = 0
-    nodes: Any = None
+    nodes: weakref.WeakSet[Any] | None = None
     """Nodes whose chunks end with the lease."""
+    prompts: weakref.WeakValueDictionary[tuple[int, ...], Chunk] = field(default_factory=weakref.WeakValueDictionary)
+    """Prompts by their tokens: the same text opened again is not computed again."""
 
     def give(self, positions: int) -> None:
         self.used -= positions
@@ -88,27 +91,40 @@ class Store:
     def __init__(self, positions: int, evict: bool) -> None:
         self.positions, self.evict = positions, evict
         self.common = Account(positions)
-        self.chunks: weakref.WeakKeyDictionary[Any, Chunk] = weakref.WeakKeyDictionary()
+        self.chunks: weakref.WeakKeyDictionary[Node, Chunk] = weakref.WeakKeyDictionary()
         self.clock = 0
 
-    def get(self, node: Any) -> Chunk | None:
+    def get(self, node: Node, account: Account | None) -> Chunk | None:
         chunk = self.chunks.get(node)
+        if (chunk is None or chunk.kv is None) and node.parent is None:
+            chunk = self._owner(account).prompts.get(node.segment.tokens)
+            if chunk is not None and chunk.kv is not None:
+                self._keep(node, chunk, self._owner(account))
         if chunk is None or chunk.kv is None:
             return None
         self.clock += 1
         chunk.touched = self.clock
         return chunk
 
-    def put(self, node: Any, kv: Tensor, logits: Tensor, account: Account | None) -> None:
+    def _owner(self, account: Account | None) -> Account:
+        return self.common if self.evict or account is None else account
+
+    def _keep(self, node: Node, chunk: Chunk, account: Account) -> None:
+        self.chunks[node] = chunk
+        if account.nodes is not None:
+            account.nodes.add(node)
+        if node.parent is None:
+            account.prompts[node.segment.tokens] = chunk
+
+    def put(self, node: Node, kv: Tensor, logits: Tensor, account: Account | None) -> None:
         """Keeps a chunk; `kv` must be the caller's to give away.
 
         Without eviction a chunk that does not fit is an error: dropping it would have
         to be made up for by a prefill, whose bits are not those of the decode.
         """
         count = kv.shape[3]
-        account = account or self.common
+        account = self._owner(account)
         if self.evict:
-            account = self.common
             if count > self.positions:
                 return
             self._make_room(count)
@@ -127,12 +143,10 @@ class Store:
         chunk = Chunk(kv, logits, self.clock)
         chunk.free = weakref.finalize(chunk, account.give, count)
         chunk.free.atexit = False
-        self.chunks[node] = chunk
-        if account.nodes is not None:
-            account.nodes.add(node)
+        self._keep(node, chunk, account)
 
     def close(self, account: Account) -> None:
-        for node in list(account.nodes):
+        for node in list(account.nodes or ()):
             self.chunks.pop(node, None)
 
     def clear(self) -> None:

@@ -126,7 +126,9 @@ class EmbeddedEngine:
         if max < 1:
             raise ValueError(f"max is the largest number of tokens to write, at least 1; got {max}.")
         if node.length + max > self.limit:
-            raise ValueError(f"{node.length} tokens and {max} more exceed the model's {self.limit} positions. Lower `max` or shorten the prompt.")
+            raise ValueError(
+                f"{node.length} tokens and {max} more exceed the model's {self.limit} positions. Lower `max` or shorten the prompt."
+            )
         if stop and self.tokenizer is None:
             raise ValueError("stop strings are matched in decoded text: give the engine its tokenizer, or stop by eos_ids.")
         if any(not s for s in stop):
@@ -203,7 +205,9 @@ class EmbeddedEngine:
     async def _admit(self, footprint: Footprint) -> AsyncIterator[None]:
         before = _LEASE.get()
         if before is not None and before[0] is self:
-            raise RuntimeError("this task already holds a lease: one that waits for more while holding could wait forever. Declare the sum.")
+            raise RuntimeError(
+                "this task already holds a lease: one that waits for more while holding could wait forever. Declare the sum."
+            )
         if self._store.evict:
             yield
             return
@@ -393,7 +397,7 @@ class EmbeddedEngine:
         for node in wanted:
             line, kvs, logits = node.line(), list[Tensor](), None
             for part in line:
-                chunk = self._store.get(part)
+                chunk = self._store.get(part, wanted[node])
                 if chunk is None or chunk.kv is None:
                     break
                 kvs.append(chunk.kv)
@@ -425,8 +429,7 @@ class EmbeddedEngine:
         for node, rest, _ in group:
             unique.setdefault(_same(node, rest, wanted[node]), len(unique))
         n = len(unique)
-        shape, device = self.runner.shape, self.runner.device
-        kv = torch.zeros(shape.layers, 2, ceil_to(n, FLOOR), shape.heads, length, shape.dim, dtype=self.runner.dtype, device=device)
+        kv = self._zeros(ceil_to(n, FLOOR), length)
         ids, starts, ends = np.zeros((n, size), dtype=np.int64), np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
         for node, rest, kvs in group:
             row = unique[_same(node, rest, wanted[node])]
@@ -457,7 +460,7 @@ class EmbeddedEngine:
                     self.counters.recomputed += count if again else 0
                     self.counters.prefilled += 0 if again else count
                 self._seen.add(part)
-                if part.children[0] or part is node:
+                if self._store.get(part, wanted[node]) is None:
                     self._store.put(part, chunk, after.clone(), wanted[node])
             billed.add(row)
             found[node] = [*kvs, *parts], after
@@ -610,7 +613,6 @@ class EmbeddedEngine:
         for scoring in self._scorings:
             if not scoring.future.done():
                 groups.setdefault(_bucket(scoring.node.length), []).append(scoring)
-        shape = self.runner.shape
         for size, group in groups.items():
             most = max(1, min(_PREFILL_ENTRIES // (size * size), (1 << 25) // (size * self.vocab)))
             for i in range(0, len(group), most):
@@ -619,7 +621,7 @@ class EmbeddedEngine:
                 for row, scoring in enumerate(part):
                     ids[row, : scoring.node.length] = scoring.node.tokens
                 rows = ceil_to(len(part), FLOOR)
-                kv = torch.zeros(shape.layers, 2, rows, shape.heads, size, shape.dim, dtype=self.runner.dtype, device=self.runner.device)
+                kv = self._zeros(rows, size)
                 pos = np.broadcast_to(np.arange(size), ids.shape).copy()
                 logits = self.runner.run(self._to(ids), self._to(pos), [Block(kv, len(part), True)])
                 for row, scoring in enumerate(part):
@@ -638,12 +640,12 @@ class EmbeddedEngine:
     def _rows_stand_alone(self) -> bool:
         """Whether the same rows, alone and among others, come out bit for bit: a few steps on arbitrary tokens."""
         state = np.random.default_rng(0)
-        shape, many = self.runner.shape, 3 * FLOOR + 5
+        many = 3 * FLOOR + 5
         ids = self._to(state.integers(0, self.vocab, (many, FLOOR + 2)))
 
         def trial(rows: slice) -> Tensor:
             n = ids[rows].shape[0]
-            kv = torch.zeros(shape.layers, 2, ceil_to(n, FLOOR), shape.heads, 64, shape.dim, dtype=self.runner.dtype, device=self.runner.device)
+            kv = self._zeros(ceil_to(n, FLOOR), 64)
             pos = self._to(np.broadcast_to(np.arange(FLOOR), (n, FLOOR)).copy())
             outs = [self.runner.run(ids[rows, :FLOOR], pos, [Block(kv, n, False)])[:, -1]]
             pad = ceil_to(n, FLOOR) - n
@@ -656,6 +658,10 @@ class EmbeddedEngine:
 
         together = trial(slice(None))
         return all(torch.equal(trial(slice(a, b)), together[:, a:b]) for a, b in ((0, 1), (2, 5), (3, 3 + FLOOR), (many - FLOOR - 3, many)))
+
+    def _zeros(self, rows: int, length: int) -> Tensor:
+        shape = self.runner.shape
+        return torch.zeros(shape.layers, 2, rows, shape.heads, length, shape.dim, dtype=self.runner.dtype, device=self.runner.device)
 
     def _to(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.runner.device)

@@ -103,7 +103,7 @@ class Generic:
         kinds = getattr(self.config, "layer_types", None) or ["full_attention"]
         other = sorted(set(kinds) - {"full_attention", "sliding_attention"})
         if other:
-            raise ValueError(f"model {type(model).__name__} has layers of kind {other}; the embedded engine runs full and sliding attention.")
+            raise ValueError(f"{type(model).__name__} has layers of kind {other}; the embedded engine runs full and sliding attention.")
         window = getattr(self.config, "sliding_window", None)
         if getattr(self.config, "layer_types", None) is None:
             kinds = ["sliding_attention" if window else "full_attention"]

@@ -66,7 +66,9 @@ class Fast:
 
     def __init__(self, model: PreTrainedModel) -> None:
         if not declared(model):
-            raise ValueError(f"model type {model.config.model_type!r} has no fast path (there is one for {', '.join(FAMILIES)}); use path='generic'.")
+            raise ValueError(
+                f"this {model.config.model_type!r} model has no fast path (there is one for plain {', '.join(FAMILIES)}); use path='generic'."
+            )
         config: Any = model.config
         self.model = model
         self.name = f"fast:{config.model_type}"
@@ -182,14 +184,14 @@ class Fast:
         """Attention of several new positions per row, after what is cached."""
         n, T = pos_NT.shape
         q, k, v = (t.view(n, T, -1, self.D).transpose(1, 2) for t in (q, k, v))
-        if block.fresh and (window is None or T <= window):
+        if block.fresh and (window is None or window >= T):
             kv[0, :n, :, :T], kv[1, :n, :, :T] = k, v
-            out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=self.H != self.Hkv)
+            out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=self.Hkv != self.H)
         else:
             rows = torch.arange(n, device=q.device)[:, None]
             kv[0][rows, :, pos_NT], kv[1][rows, :, pos_NT] = k.transpose(1, 2), v.transpose(1, 2)
             seen = ~block.hidden(pos_NT, window)[:, None]
-            out = F.scaled_dot_product_attention(q, kv[0, :n], kv[1, :n], attn_mask=seen, enable_gqa=self.H != self.Hkv)
+            out = F.scaled_dot_product_attention(q, kv[0, :n], kv[1, :n], attn_mask=seen, enable_gqa=self.Hkv != self.H)
         return out.transpose(1, 2).reshape(n * T, -1)
 
 
