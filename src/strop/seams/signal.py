@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from strop.seams.part import Part, part
+from strop.seams.part import Part, nearest, part
 from strop.seams.reduction import Reduction
+
+KINDS = ("action", "forced", "teacher")
+"""Kinds of segments that can be trained."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,11 @@ class Where:
     kinds: tuple[str, ...] = ("action",)
     labels: tuple[str, ...] = ()
     share: float = 1.0
+
+    def __post_init__(self) -> None:
+        for kind in self.kinds:
+            if kind not in KINDS:
+                raise ValueError(f"unknown kind {kind!r}. {nearest(kind, KINDS)}")
 
     def __or__(self, other: Where) -> Where:
         if (self.labels, self.share) != (other.labels, other.share):

@@ -1,0 +1,265 @@
+import dataclasses
+import json
+import re
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from strop.method import Method
+from strop.methods import METHODS, method
+from strop.methods.grpo import GRPO
+from strop.methods.ppo import PPO
+from strop.seams.correction import masked, truncated
+from strop.seams.credit import batch_whiten, gae, group_centered, kl_in_reward, returns_to_go, reward_itself
+from strop.seams.curriculum import Uniform
+from strop.seams.gate import DropFlat, MaskOverlong
+from strop.seams.objective import clipped_surrogate, cross_entropy, importance_sampling, kl_to, policy_gradient, sequence_ratio
+from strop.seams.part import Part, part
+from strop.seams.reduction import means, over, power_of, sum_over
+from strop.seams.reward import outcome_and_format
+from strop.seams.sampler import Independent
+from strop.seams.signal import Signal, Where, linear, random_share, spans, teacher
+from strop.seams.update import AdamW
+
+SURROGATE = Signal(clipped_surrogate(), means("token"))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_builds_and_says_what_it_is(name):
+    one = method(name)
+    assert one.name == name
+    assert re.fullmatch(r"\d{4}\.\d{5}", one.paper)
+    assert one.signals["policy"].weight == 1.0
+    assert json.loads(json.dumps(one.describe())) == one.describe()
+    assert re.fullmatch("[0-9a-f]{12}", one.fingerprint)
+
+
+def test_no_two_methods_are_the_same():
+    assert len({method(name).fingerprint for name in METHODS}) == len(METHODS)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "grpo"])
+def test_a_method_differs_from_its_parent_in_the_seams_it_names(name):
+    one = method(name)
+    said = {idea.split(".")[0] for idea in one.idea}
+    differs = {key for key, value in one.describe().items() if value != GRPO.describe()[key]}
+    assert differs - {"reference"} == said - {"reference"}
+
+
+def test_an_unknown_method_is_refused_with_the_nearest_name():
+    with pytest.raises(ValueError, match=r"unknown method 'grop'\. Did you mean 'grpo'"):
+        method("grop")
+
+
+def other(value: Any) -> Any:
+    """A value that differs."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1 if isinstance(value, int) else value * 0.5 + 0.01
+    if isinstance(value, str):
+        return {"token": "sequence", "k1": "k3"}.get(value, value + "x")
+    return 3.0 if value is None else None
+
+
+def links() -> list[tuple[str, Part]]:
+    found: dict[str, Part] = {}
+    for name in METHODS:
+        one = method(name)
+        for each in (*one.credit, one.correction, one.reward, *(s.objective for s in one.signals.values())):
+            found.setdefault(each.name, each)
+    for each in (truncated, masked, kl_to, outcome_and_format, gae, linear):
+        found.setdefault(each.name, each)
+    return [(constant, each) for each in found.values() for constant in each.constants]
+
+
+@pytest.mark.parametrize(("constant", "each"), links(), ids=lambda value: value if isinstance(value, str) else value.name)
+def test_a_constant_of_a_part_changes_its_description(constant, each):
+    assert each(**{constant: other(each.constants[constant])}).describe() != each.describe()
+
+
+CHANGES = {
+    "reward": outcome_and_format(),
+    "credit": (group_centered(),),
+    "sampler": Independent(n=7, max_tokens=128),
+    "curriculum": Uniform(),
+    "gate": (DropFlat(),),
+    "correction": truncated(),
+    "update": AdamW(lr=2e-6, minibatch=16),
+    "tasks": 31,
+    "heads": ("value",),
+    "reference": True,
+}
+
+
+@pytest.mark.parametrize("seam", CHANGES)
+def test_changing_a_seam_changes_the_fingerprint(seam):
+    assert GRPO.but(**{seam: CHANGES[seam]}).fingerprint != GRPO.fingerprint
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        SURROGATE.but(reduce=means("rollout", "token")),
+        SURROGATE.but(reduce=means(sum_over("token"))),
+        SURROGATE.but(reduce=means(over("token", 128))),
+        SURROGATE.but(reduce=means(power_of("token", 0.5))),
+        SURROGATE.but(weight=0.5),
+        SURROGATE.but(weight=linear()),
+        SURROGATE.but(on=teacher),
+        SURROGATE.but(on=spans("late")),
+        SURROGATE.but(on=random_share(0.5)),
+        SURROGATE.but(objective=clipped_surrogate(clip_high=0.28)),
+        SURROGATE.but(objective=clipped_surrogate(dual_clip=3.0)),
+    ],
+    ids=str,
+)
+def test_changing_anything_in_a_signal_changes_the_fingerprint(changed):
+    plain = GRPO.but(signals={"policy": SURROGATE})
+    assert plain.but(signals={"policy": changed}).fingerprint != plain.fingerprint
+
+
+@pytest.mark.parametrize("record", [AdamW(minibatch=16), Independent(), DropFlat(), MaskOverlong()], ids=lambda r: type(r).__name__)
+def test_changing_any_field_of_a_record_changes_the_fingerprint(record):
+    seam = {"AdamW": "update", "Independent": "sampler", "DropFlat": "gate", "MaskOverlong": "gate"}[type(record).__name__]
+    built = {dataclasses.replace(record, **change) for change in fields_changed(record)} | {record}
+    prints = {GRPO.but(**{seam: (r,) if seam == "gate" else r}).fingerprint for r in built}
+    assert len(prints) == len(built) == len(dataclasses.fields(record)) + 1
+
+
+def fields_changed(record: Any) -> list[dict[str, Any]]:
+    special = {
+        "betas": (0.8, 0.99),
+        "schedule": linear(),
+        "sampling": dataclasses.replace(record.sampling, temperature=0.7) if hasattr(record, "sampling") else None,
+        "stop": ("x",),
+    }
+    return [{f.name: special[f.name] if f.name in special else other(getattr(record, f.name))} for f in dataclasses.fields(record)]
+
+
+def test_names_and_papers_are_not_identity():
+    assert GRPO.but("mine", paper="none", idea=("x",)).fingerprint == GRPO.fingerprint
+
+
+def test_signals_are_merged_by_name():
+    both = GRPO.but(signals={"kl": Signal(kl_to(), means("token"), weight=0.04)}, reference=True)
+    assert list(both.signals) == ["policy", "kl"]
+    assert both.signals["policy"] == GRPO.signals["policy"]
+
+
+@part()
+def reads_old_value(old_value_T: Tensor) -> Tensor:
+    return old_value_T
+
+
+@part()
+def reads_the_trained(logp_T: Tensor, trained_T: Tensor) -> Tensor:
+    return logp_T * trained_T
+
+
+@part()
+def reads_a_typo(logp_T: Tensor, sampled_lop_T: Tensor) -> Tensor:
+    return logp_T + sampled_lop_T
+
+
+@part(gives="credit_T")
+def credit_from_entropy(entropy_T: Tensor) -> Tensor:
+    return entropy_T
+
+
+@part(gives="bonus_T")
+def bonus(age_T: Tensor) -> Tensor:
+    return age_T
+
+
+@part()
+def reads_bonus(logp_T: Tensor, bonus_T: Tensor) -> Tensor:
+    return -logp_T * bonus_T
+
+
+@part()
+def silent(reward_R: Tensor) -> Tensor:
+    return reward_R
+
+
+def signal(objective: Part) -> dict[str, Signal]:
+    return {"policy": Signal(objective, means("token"))}
+
+
+REFUSED = {
+    "no signal": ({"signals": {}}, "has no signal"),
+    "no task": ({"tasks": 0}, "at least one task"),
+    "one rollout against its siblings": ({"sampler": Independent(n=1)}, "needs a group of at least 2, got 1. Raise the sampler's n"),
+    "no ratio over several updates": (
+        {"signals": signal(policy_gradient())},
+        "no importance ratio, but the update makes 2 optimiser steps",
+    ),
+    "no ratio over several epochs": ({"signals": signal(policy_gradient()), "update": AdamW(epochs=3)}, "makes 3 optimiser steps"),
+    "a reference nobody keeps": ({"signals": signal(kl_to())}, "reads reference_logp_T, so it needs reference=True"),
+    "a reference nobody keeps, in credit": ({"credit": (kl_in_reward(), returns_to_go())}, "needs reference=True"),
+    "a value nobody gives": ({"credit": (gae(),)}, "reads old_value_T, so it needs heads=('value',)"),
+    "a value nobody gives, in an objective": ({"signals": signal(reads_old_value)}, "needs heads=('value',)"),
+    "a name with a typo": ({"signals": signal(reads_a_typo)}, "reads sampled_lop_T, which nobody provides. Did you mean 'sampled_logp_T'"),
+    "an objective that wants a mask": ({"signals": signal(reads_the_trained)}, "reads trained_T, which nobody provides"),
+    "a credit of the moving policy": ({"credit": (credit_from_entropy,)}, "reads entropy_T, which moves during the update"),
+    "no credit at all": ({"credit": ()}, "reads credit_T, which no link of its credit gives before it. Credit: []"),
+    "links in the wrong order": ({"credit": (batch_whiten(), reward_itself())}, "credit[0] 'batch_whiten' reads credit_T, which no link"),
+    "a link that gives nothing": ({"credit": (silent,)}, "credit[0] 'silent' does not say what it gives"),
+    "a head nobody knows": ({"heads": ("valu",)}, "unknown head 'valu'. Did you mean 'value'"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_method_that_makes_no_sense_is_refused_in_words(case):
+    changes, words = REFUSED[case]
+    seams: dict[str, Any] = {f.name: getattr(GRPO, f.name) for f in dataclasses.fields(Method)} | changes
+    with pytest.raises(ValueError, match=re.escape(words)) as refusal:
+        Method(**seams)
+    assert "'grpo'" in str(refusal.value)
+
+
+def test_an_objective_may_read_what_a_link_of_the_credit_gives():
+    assert GRPO.but(credit=(group_centered(), bonus), signals=signal(reads_bonus)).needs("bonus_T")
+    assert PPO.needs("return_T")
+    assert not GRPO.needs("entropy_T")
+
+
+def test_a_supervised_method_needs_no_credit():
+    seams = {f.name: getattr(GRPO, f.name) for f in dataclasses.fields(Method)}
+    Method(**seams | {"credit": (), "signals": {"sft": Signal(cross_entropy(), means("token"), on=teacher)}})
+
+
+def test_one_update_may_go_without_a_ratio_and_several_with_one():
+    GRPO.but(signals=signal(policy_gradient()), update=AdamW(minibatch=None))
+    GRPO.but(signals=signal(importance_sampling()), update=AdamW(epochs=4, minibatch=8))
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda: GRPO.but(credits=()), "a method has no seam 'credits'. Did you mean 'credit'"),
+        (lambda: Signal(sequence_ratio(), means("token")), "gives one loss per rollout, but its reduction ends at 'token'"),
+        (lambda: Signal(clipped_surrogate(), means("rollout")), "write means(..., 'token')"),
+        (lambda: AdamW(lr=-1.0), "a learning rate is at least 0"),
+        (lambda: AdamW(lr=float("nan")), "a learning rate is at least 0"),
+        (lambda: AdamW(epochs=0), "needs at least 1"),
+        (lambda: AdamW(minibatch=0), "at least 1 group"),
+        (lambda: AdamW(clip_norm=0.0), "needs a positive norm, or None"),
+        (lambda: Independent(n=0), "Independent(n=0): needs at least 1"),
+        (lambda: Independent(sampling=dataclasses.replace(Independent().sampling, top_p=0.9)), "Train with top_p=1, top_k=0"),
+        (lambda: random_share(0.0), "a share lies in (0, 1]"),
+        (lambda: spans("a") | teacher, "only selections by kind"),
+        (lambda: Where(kinds=("teachr",)), "unknown kind 'teachr'. Did you mean 'teacher'"),
+    ],
+)
+def test_a_record_that_makes_no_sense_is_refused_in_words(build, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        build()
+
+
+@pytest.mark.parametrize(
+    ("groups", "update", "steps"), [(32, AdamW(), 1), (32, AdamW(minibatch=16), 2), (33, AdamW(epochs=2, minibatch=16), 6)]
+)
+def test_optimiser_steps_per_batch_by_hand(groups, update, steps):
+    assert update.updates(groups) == steps
