@@ -121,6 +121,14 @@ class Segment:
     def __post_init__(self) -> None:
         if self.logp is not None and len(self.logp) != len(self.tokens):
             raise ValueError(f"segment {self.id!r}: {len(self.tokens)} tokens but {len(self.logp)} log-probabilities")
+        for span in self.spans:
+            if not 0 <= span.start <= span.stop <= len(self.tokens):
+                raise ValueError(
+                    f"segment {self.id!r}: span {span.label!r} is [{span.start}, {span.stop}), but it has {len(self.tokens)} tokens"
+                )
+        for name, values in self.tracks.items():
+            if len(values) != len(self.tokens):
+                raise ValueError(f"segment {self.id!r}: {len(self.tokens)} tokens but {len(values)} values in track {name!r}")
 
     def __hash__(self) -> int:
         return hash((self.kind, self.tokens, self.id))
