@@ -15,9 +15,7 @@ from torch import Tensor
 from strop.records import KEEP, Fate, Group, Sampling
 from strop.seams.context import keyed
 from strop.seams.index import Index
-from strop.seams.signal import Where
-
-KINDS = ("action", "forced", "teacher")
+from strop.seams.signal import KINDS, Where
 
 
 @dataclass(frozen=True)
