@@ -1,6 +1,6 @@
 """Make pico: a small base model for strop's own tasks, trained from random weights on their worked texts.
 
-    python scripts/make_pico.py                              about ten minutes on two cores
+    python scripts/make_pico.py                              six minutes of training on two free cores
     python scripts/make_pico.py --size 3m --out /tmp/pico3m
     python scripts/make_pico.py --smoke --out /tmp/pico      the same road in under a minute; learns next to nothing
 
@@ -290,7 +290,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", choices=[*SIZES], default="1m")
     parser.add_argument("--out", type=Path, default=strop.pico.path(), help="folder to write; the package's own by default")
-    parser.add_argument("--steps", type=int, default=3000, help="batches to train on")
+    parser.add_argument("--steps", type=int, default=2400, help="batches to train on")
     parser.add_argument("--batch", type=int, default=64, help="texts in a batch")
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--tasks", type=int, default=256, help="held-out tasks to score on")
