@@ -51,7 +51,7 @@ def setup(extra: str) -> None:
 
 
 def main() -> int:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 (an older Python should read why, not a traceback)
         sys.exit(f"start.py: strop needs Python 3.11 or later, this is {sys.version.split()[0]}")
     verb, rest = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("", [])
     if verb == "train":

@@ -17,7 +17,6 @@ import copy
 import gzip
 import hashlib
 import json
-import os
 import platform
 import shutil
 import time
@@ -233,7 +232,8 @@ class Run:
             self.replayed = self._committed()
             line = asyncio.run(train.step(self))
             clock = {"seconds": time.perf_counter() - started, **self.clock}
-            line["t"] = {name: round(value, 4) for name, value in clock.items()} | {"at": time.time(), "replayed": self.replayed is not None}
+            line["t"] = {name: round(value, 4) for name, value in clock.items()}
+            line["t"] |= {"at": time.time(), "replayed": self.replayed is not None}
             durable.append(self.directory / "metrics.jsonl", canonical(line))
             if self.step % self.recipe.checkpoint_every == 0 or self.step == self.recipe.steps:
                 self.checkpoint()
@@ -388,7 +388,7 @@ def resume(directory: Path, say: Callable[[str], None] = print, method: Method |
         recipe = recipe.but(method=method)
     elif recipe.method not in METHODS:
         raise RunError(
-            f"{directory} was made by the method {recipe.method!r} of a recipe file; give that file too: strop train FILE --resume {directory}"
+            f"{directory} was made by the method {recipe.method!r} of a recipe file; give it too: strop train FILE --resume {directory}"
         )
     run = Run(recipe, directory, **parts)
     if run.method.fingerprint != about["fingerprint"]["method"]:
@@ -468,6 +468,3 @@ def _hash_directory(path: Path) -> str:
         total.update(file.relative_to(path).as_posix().encode())
         total.update(file.read_bytes())
     return total.hexdigest()
-
-
-__all__ = ["Run", "RunError", "create", "cut_metrics", "os", "read_metrics", "resume", "versions"]

@@ -60,7 +60,8 @@ def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) 
         raise ModelError(
             f"model {name!r} has no chat template, so strop cannot write its prompts. Set tokenizer.chat_template and save the tokenizer."
         )
-    return CausalPolicy(model.to(device).eval(), tokenizer, name)
+    model.to(torch.device(device))  # pyright: ignore[reportArgumentType, reportCallIssue]
+    return CausalPolicy(model.eval(), tokenizer, name)
 
 
 def _locate(name: str) -> str:
@@ -187,11 +188,12 @@ class CausalPolicy:
         at_T = torch.tensor([p for row in batch.rows for p in row.at], dtype=torch.long, device=self.device)
         target_T = ids[row_T, at_T]
         if self._splits():
-            hidden = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state[row_T, at_T - 1]
+            state = hidden = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state[row_T, at_T - 1]
             head = self.model.get_output_embeddings()
         else:
             output = self.model(input_ids=ids, use_cache=False, output_hidden_states="value_T" in want)
             hidden, head = output.logits[row_T, at_T - 1], None
+            state = output.hidden_states[-1][row_T, at_T - 1] if "value_T" in want else hidden
         drawn = batch.sampling_T.to(self.device)
         plain = all(s.temperature == 1.0 and s.allowed is None for s in batch.samplings)
         vocabulary = self.model.config.get_text_config().vocab_size
@@ -216,7 +218,6 @@ class CausalPolicy:
             scored = [score(*piece) for piece in pieces]
         tracks = {"logp_T": torch.cat([s[0] for s in scored]), "entropy_T": torch.cat([s[1] for s in scored])}
         if "value_T" in want:
-            state = hidden if head is not None else output.hidden_states[-1][row_T, at_T - 1]
             tracks["value_T"] = self.heads["value"](state)[:, 0].to(tracks["logp_T"].dtype)
         return {name: track.to(batch.index.row_T.device) for name, track in tracks.items()}
 

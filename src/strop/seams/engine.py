@@ -6,12 +6,12 @@ one decode loop. Generating twice on one node is a fork. Holding a node holds no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from strop.records import Author, Kind, Row, Sampling, Segment, Stop
+from strop.records import Row, Sampling, Segment, Stop
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,13 +78,16 @@ class Engine(Protocol):
         """A prompt. Its positions are computed once however often it is generated on."""
         ...
 
-    async def generate(
+    def generate(
         self, node: Node, *, max: int, stop: tuple[str, ...] = (), sampling: Sampling = Sampling(), keep: bool = True
-    ) -> Node:
-        """One action under `node`. `keep=False` says nobody will build on it, so its cache need not stay."""
+    ) -> Coroutine[Any, Any, Node]:
+        """One action under `node`. The child's ordinal, and so its noise, is fixed by this call, not by when it is awaited.
+
+        `keep=False` says nobody will build on it, so its cache need not stay.
+        """
         ...
 
-    async def extend(self, node: Node, tokens: Sequence[int], *, kind: Literal["observation", "forced"]) -> Node: ...
+    def extend(self, node: Node, tokens: Sequence[int], *, kind: Literal["observation", "forced"]) -> Coroutine[Any, Any, Node]: ...
 
     async def score(self, node: Node) -> tuple[float, ...]:
         """Log-probability of each of the node's own tokens given its past, by the weights as they stand."""
@@ -101,6 +104,3 @@ class Engine(Protocol):
     def deliver(self, version: int) -> None:
         """The weights changed; caches of older versions die."""
         ...
-
-
-__all__ = ["Author", "Counters", "Engine", "Footprint", "Kind", "Node"]
