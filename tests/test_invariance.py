@@ -13,12 +13,12 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from torch import Tensor
-from worlds import Bigram, as_dtype, worlds
+from worlds import Bigram, World, as_dtype, worlds
 
 from strop.batch import Batch
 from strop.method import Method
 from strop.methods import METHODS, method
-from strop.records import Fate
+from strop.records import Fate, Group, Rollout, Row, Segment, Task
 from strop.seams import correction, credit, objective
 from strop.seams.credit import batch_whiten, gae, group_standardized, kl_in_reward
 from strop.seams.objective import clipped_surrogate, clipped_value, cross_entropy, entropy_bonus, kl_to
@@ -155,7 +155,7 @@ def agree(one: Method, batch: Batch, policy, tolerance: float, splits=SPLITS) ->
             assert torch.isfinite(gradient).all(), one.name
             assert (gradient - slope).abs().max() <= tolerance * slope.abs().max().clamp_min(1e-2), (one.name, name)
             for signal in one.signals:
-                loss, expected = facts.get(f"loss/{signal}", 0.0), wanted.get(f"loss/{signal}", 0.0)
+                loss, expected = facts[f"loss/{signal}"], wanted[f"loss/{signal}"]
                 assert abs(loss - expected) <= tolerance * max(abs(expected), 1.0), (one.name, name, signal)
 
 
@@ -274,6 +274,20 @@ def test_doubling_every_fate_weight_doubles_the_gradient(world):
     light = [slope for _, slope in results(one, settle(one, world.batch()), world.policy)]
     for slope, (_, gradient) in zip(light, results(one, settle(one, heavy.batch()), world.policy), strict=True):
         assert torch.equal(gradient, 2 * slope)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("kind", ["context", "drop"])
+def test_a_batch_that_trains_nothing_has_no_gradient_and_the_same_facts(name, kind):
+    one, policy = CASES[name], Bigram(0)
+    prompt, action = Segment("prompt", (1, 2), "p"), Segment("action", (3, 4), "a", logp=(-1.0, -1.0))
+    group = Group(Task("p", {}, "s"), tuple(Rollout((Row.of(prompt, action),), f"r{i}") for i in range(2)), id="g")
+    world = World([group], {f"r{i}": Fate(kind) for i in range(2)}, {"r0": 0.0, "r1": 1.0}, 0)
+    for mini in (settle(one, world.batch()), *settle(one, world.batch()).minibatches(1)):
+        facts = backward(one, mini, policy, 64, 0.0, (0,))
+        assert not policy.gradient().any()
+        assert set(facts.values()) == {0.0}
+        assert {f"loss/{signal}" for signal in one.signals} < set(facts)
 
 
 def test_a_real_model_agrees_with_itself_however_the_batch_is_cut_and_padded():

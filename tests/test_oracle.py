@@ -122,5 +122,5 @@ def test_a_method_is_its_formula_written_as_a_loop(name, world):
     if total.requires_grad:
         total.backward()
     for signal, loss in wanted.items():
-        assert facts.get(f"loss/{signal}", 0.0) == pytest.approx(loss.item(), rel=1e-10, abs=1e-10)
+        assert facts[f"loss/{signal}"] == pytest.approx(loss.item(), rel=1e-10, abs=1e-10)
     torch.testing.assert_close(gradient, policy.gradient(), rtol=1e-9, atol=1e-11)

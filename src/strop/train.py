@@ -5,7 +5,7 @@ take -> grade -> observe -> gate -> commit -> pack -> measure -> correct -> cred
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ async def step(run: Run) -> dict[str, Any]:
     seen: Counter[str] = Counter()
     run.engine.begin(run.step)
     for _ in range(1 + method.refills):
-        want = method.tasks - sum(any(fates[r.id].kind == "keep" for r in g.rollouts) for g in groups)
+        want = method.tasks - sum(g.role == "solve" and any(fates[r.id].kind == "keep" for r in g.rollouts) for g in groups)
         if want <= 0:
             break
         fresh = await run.feed.take(run.pick, want, method.sampler, method.environment, ctx, seen)
@@ -101,7 +101,7 @@ def backward(method: Method, mini: Batch, policy: Any, budget: int, fraction: fl
     shares = {name: s.reduce.shares(mini.index.select(masks[name])) for name, s in method.signals.items()}
     grain = max((s.objective.grain for s in method.signals.values()), key=ORDER.index)
     want = frozenset(name for name in ("logp_T", "entropy_T", "value_T") if method.needs(name))
-    facts: defaultdict[str, float] = defaultdict(float)
+    facts = dict.fromkeys(("trained", "positions", "entropy", "off", "gap", *(f"loss/{name}" for name in method.signals)), 0.0)
     for rows in mini.micros(budget, grain):
         micro, at_T = mini.take(rows), mini.index.rows(torch.tensor(rows))[1]
         moving = policy.evaluate(micro, want)
@@ -127,7 +127,7 @@ def backward(method: Method, mini: Batch, policy: Any, budget: int, fraction: fl
             facts["gap"] = max(facts["gap"], gap_T.abs().max().item() if len(gap_T) else 0.0)
         if loss.requires_grad:
             loss.backward()
-    return dict(facts)
+    return facts
 
 
 def _share_here(share: Tensor, grain: str, mask: Tensor, at_T: Tensor, rows: list[int], index: Index) -> Tensor:
