@@ -1,8 +1,8 @@
 """Credit: how much each decision earns. A chain over the whole batch; it never reads the moving policy.
 
 A link gives `credit_R` (spread over the rollout's decisions at the end of the chain), `credit_T`, or the
-per-decision `reward_T` that a later link reads. Statistics are over the rollouts the gate left in the batch,
-context included.
+per-decision `reward_T` that a later link reads. Statistics over rollouts are of those the gate left in the batch,
+context included; decisions are the trained ones only, so a prefix that a row repeats and leaves out comes once.
 """
 
 from __future__ import annotations
