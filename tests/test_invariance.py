@@ -106,11 +106,11 @@ def atoms(mini: Batch, grain: str) -> list[list[int]]:
     return list(made.values())
 
 
-def one_atom(mini: Batch, budget: int, grain: str) -> list[list[int]]:
+def one_atom(mini: Batch, budget: int, grain: str, used_T=None) -> list[list[int]]:
     return atoms(mini, grain)
 
 
-def shuffled(mini: Batch, budget: int, grain: str) -> list[list[int]]:
+def shuffled(mini: Batch, budget: int, grain: str, used_T=None) -> list[list[int]]:
     rng, packs = random.Random(budget), list[list[int]]()
     loose = atoms(mini, grain)
     rng.shuffle(loose)

@@ -6,7 +6,7 @@ them are trained follows from `Row.trains` and the rollout's fate; nobody writes
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -55,12 +55,16 @@ class Batch:
         """Everything a part may read, by name."""
         return {**self.facts, **self.tracks, "trained_T": self.trained_T, "index": self.index}
 
+    def of_kinds(self, kinds: Iterable[str]) -> Tensor:
+        """The decisions of these segment kinds, as a mask."""
+        wanted = torch.zeros(len(KINDS), dtype=torch.bool)
+        for kind in kinds:
+            wanted[KINDS.index(kind)] = True
+        return wanted[self.kind_T]
+
     def selected(self, where: Where, key: tuple[str | int, ...]) -> Tensor:
         """The decisions a signal applies to, as a mask."""
-        kinds = torch.zeros(len(KINDS), dtype=torch.bool)
-        for kind in where.kinds:
-            kinds[KINDS.index(kind)] = True
-        mask_T = self.trains_T & kinds[self.kind_T]
+        mask_T = self.trains_T & self.of_kinds(where.kinds)
         if where.labels:
             inside = torch.zeros_like(mask_T)
             for label in where.labels:
@@ -99,12 +103,13 @@ class Batch:
             if rows:
                 yield self.take(rows)
 
-    def micros(self, budget: int, grain: str) -> list[list[int]]:
+    def micros(self, budget: int, grain: str, used_T: Tensor | None = None) -> list[list[int]]:
         """Rows for each forward pass: padded tokens within the budget, an atom of the grain never split.
 
-        Rows that train nothing are left out. Atoms are sorted by length, so little is padded.
+        Rows without a used decision (by default, one that is trained) are left out. Atoms are sorted by length, so little is padded.
         """
-        trains_W = self.index.sum(self.trains_T.to(torch.long), "token", "row").tolist()
+        used_T = self.trains_T if used_T is None else used_T
+        trains_W = self.index.sum(used_T.to(torch.long), "token", "row").tolist()
         atom_W = list(range(len(self.rows))) if grain in ("token", "row") else self.index.up("row", grain).tolist()
         atoms: dict[int, list[int]] = {}
         for row, atom in enumerate(atom_W):

@@ -94,6 +94,11 @@ class Method:
     def _check_sense(self) -> None:
         if "policy" not in self.signals and not self.signals:
             raise ValueError(f"method {self.name!r} has no signal, so it would train nothing")
+        for name, signal in self.signals.items():
+            if signal.policy != "actor":
+                raise NotImplementedError(
+                    f"not built yet: several trained policies (signal {name!r} trains {signal.policy!r}). Train the actor."
+                )
         if self.tasks < 1:
             raise ValueError(f"method {self.name!r}: tasks={self.tasks}; a step needs at least one task")
         updates = self.update.updates(self.tasks)
@@ -137,3 +142,15 @@ class Method:
     @property
     def fingerprint(self) -> str:
         return fingerprint(self.describe())
+
+
+@dataclass(frozen=True)
+class Program:
+    """Stages of methods, one after another or repeated, on one bill."""
+
+    stages: tuple[Method, ...]
+
+    def __post_init__(self) -> None:
+        raise NotImplementedError(
+            "not built yet: Program (stages of methods). Run the stages one after another, each from the last checkpoint."
+        )

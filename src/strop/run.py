@@ -37,6 +37,7 @@ from strop.policies.causal import CausalPolicy, load
 from strop.recipe import Recipe
 from strop.records import Fate, Group, Scores, Task, canonical
 from strop.seams.context import Ctx, Handle, Ledger, Progress
+from strop.seams.feed import Recorded
 from strop.seams.source import Source
 from strop.tasks import source as named_source
 
@@ -104,6 +105,8 @@ class Run:
 
     async def grade(self, groups: list[Group]) -> Scores:
         self.lap("sample")
+        if self.replayed is not None:
+            return Scores.from_json(self.replayed["scores"])
         scores = await grading.grade(self.source, groups)
         grading.check(scores, self.recipe.grader_limit)
         self.lap("grade")
@@ -135,7 +138,9 @@ class Run:
     def measure(self, batch: Batch) -> Batch:
         """Tracks under the weights as they stand, where some part reads them and nobody recorded them."""
         sampled_T = batch.tracks["sampled_logp_T"]
-        unknown = bool(sampled_T[batch.trains_T].isnan().any())
+        readers = (s.on.kinds for s in self.method.signals.values() if "old_logp_T" in s.objective.reads)
+        read_T = batch.of_kinds({kind for kinds in readers for kind in kinds}) & batch.trains_T
+        unknown = bool(sampled_T[read_T].isnan().any())
         want = frozenset({"logp_T", "value_T"} if self.method.heads else {"logp_T"})
         own = self._measured(self.policy, batch, want) if unknown or self.method.heads else {"logp_T": sampled_T}
         tracks = {"old_logp_T": own["logp_T"]}
@@ -187,8 +192,9 @@ class Run:
         facts: list[dict[str, float]],
     ) -> dict[str, Any]:
         """The metrics line. Everything outside `t` is the same whenever and however often this step is computed."""
-        members = [r for g in groups for r in g.rollouts]
-        known = [v for v in rewards.values() if v is not None]
+        tried = [g for g in groups if g.role != "demo"]
+        members = [r for g in tried for r in g.rollouts]
+        known = [v for r in members if (v := rewards[r.id]) is not None]
         total = {name: sum(f[name] for f in facts) for name in (facts[0] if facts else {})}
         trained = max(total.get("trained", 0), 1)
         updates = max(len(facts), 1)
@@ -204,7 +210,7 @@ class Run:
             "fingerprint": self.method.fingerprint,
             "reward": _mean(known),
             **{name: _mean([v for r in members if (v := scores.get(r, name)) is not None]) for name in scores.channels()},
-            "spread": _mean([float(len({rewards[r.id] for r in g.rollouts}) > 1) for g in groups]),
+            "spread": _mean([float(len({rewards[r.id] for r in g.rollouts}) > 1) for g in tried]),
             "length": _mean([float(r.length) for r in members]),
             "cut": _mean([float(r.stop == "length") for r in members]),
             "entropy": total.get("entropy", 0.0) / trained,
@@ -250,7 +256,7 @@ class Run:
             record = json.loads(gzip.decompress(path.read_bytes()))
         except (OSError, EOFError, ValueError) as error:
             raise RunError(f"{path} is damaged ({error}). Delete it and what follows it to sample these steps again.") from error
-        self.feed = Committed(record)
+        self.feed = Recorded(tuple(Group.from_json(g) for g in record["groups"]))
         return record
 
     def lap(self, phase: str) -> None:
@@ -340,20 +346,9 @@ class Run:
         self.engine.deliver(self.version)
 
 
-class Committed:
-    """A feed that answers with one step's committed groups, all at once."""
-
-    def __init__(self, record: Mapping[str, Any]):
-        self.groups = [Group.from_json(g) for g in record["groups"]]
-
-    async def take(self, pick: Any, want: int, sampler: Any, environment: Any, ctx: Ctx, seen: Any) -> list[Group]:
-        groups, self.groups = self.groups, []
-        return groups
-
-
 def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:
     """A new run in a directory that is not there yet."""
-    if directory.exists() and any(directory.iterdir() if directory.is_dir() else [1]):
+    if directory.is_file() or any(not p.is_dir() for p in directory.rglob("*")):  # empty folders: a run that never began
         raise RunError(f"{directory} exists already. Go on with it: strop train --resume {directory}. Or name another: --out DIR.")
     try:
         for name in ("", "groups", "checkpoints", "eval"):

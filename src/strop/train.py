@@ -102,7 +102,8 @@ def backward(method: Method, mini: Batch, policy: Any, budget: int, fraction: fl
     grain = max((s.objective.grain for s in method.signals.values()), key=ORDER.index)
     want = frozenset(name for name in ("logp_T", "entropy_T", "value_T") if method.needs(name))
     facts = dict.fromkeys(("trained", "positions", "entropy", "off", "gap", *(f"loss/{name}" for name in method.signals)), 0.0)
-    for rows in mini.micros(budget, grain):
+    used_T = torch.stack(list(masks.values())).any(0)
+    for rows in mini.micros(budget, grain, used_T):
         micro, at_T = mini.take(rows), mini.index.rows(torch.tensor(rows))[1]
         moving = policy.evaluate(micro, want)
         loss = moving["logp_T"].new_zeros(())

@@ -129,6 +129,9 @@ class ChatRenderer:
             self._between = (before.removeprefix(closing), after)
         return self._between
 
+    def reply(self, text: str) -> tuple[int, ...]:
+        return (*self._encode(text), self.eos[0])
+
     def text(self, tokens: Sequence[int]) -> str:
         ids = list(tokens)
         while ids and ids[-1] in self.eos:

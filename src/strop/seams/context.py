@@ -40,6 +40,10 @@ class Renderer(Protocol):
         """What closes the reply, a further user's message, and the next opening: only the new tokens."""
         ...
 
+    def reply(self, text: str) -> tuple[int, ...]:
+        """A whole reply somebody else wrote, with the token that ends it."""
+        ...
+
     def text(self, tokens: Sequence[int]) -> str:
         """What was written, without the end-of-turn token."""
         ...

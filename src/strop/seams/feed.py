@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from strop.records import Group, Task
+from strop.records import Group, Rollout, Row, Segment, Task
 from strop.seams.context import Ctx
 from strop.seams.sampler import Environment, Sampler
 
@@ -48,6 +48,53 @@ class Rollouts:
         actor = ctx.policies["actor"]
         async with actor.engine.admit(sampler.footprint(len(actor.renderer.prompt(task.prompt)))):
             return await sampler(task, environment, ctx.at(place))
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Groups that exist already, all of them in the first round: a step that was committed, or somebody else's rollouts."""
+
+    groups: tuple[Group, ...]
+
+    async def take(
+        self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx, seen: Counter[str]
+    ) -> list[Group]:
+        if seen["recorded"]:
+            return []
+        seen["recorded"] += 1
+        return list(self.groups)
+
+
+@dataclass(frozen=True)
+class WithDemos:
+    """Another feed's groups and, once a step, demonstrations: the source's gold texts as teacher segments, role `demo`.
+
+    A signal with `on=teacher` learns from them (`cross_entropy`: a supervised share beside reinforcement); signals on
+    `actions` do not see them. A teacher's text has no log-probability of ours, and none is made up.
+    """
+
+    feed: Feed = Rollouts()
+    demos: int = 8
+
+    async def take(
+        self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx, seen: Counter[str]
+    ) -> list[Group]:
+        groups = await self.feed.take(pick, want, sampler, environment, ctx, seen)
+        if not seen["demos"]:
+            seen["demos"] += 1
+            groups += [self._demo(task, f"demo/{task.id}#{number}", ctx) for number, task in enumerate(pick(self.demos))]
+        return groups
+
+    @staticmethod
+    def _demo(task: Task, place: str, ctx: Ctx) -> Group:
+        gold = ctx.source.gold(task)
+        if gold is None:
+            raise ValueError(f"source {ctx.source.name!r} has no gold text for task {task.id}, so there is nothing to demonstrate")
+        renderer = ctx.policies["actor"].renderer
+        prompt = Segment("prompt", renderer.prompt(task.prompt), "0")
+        taught = Segment("teacher", renderer.reply(gold), "0.0")
+        rollout = Rollout((Row.of(prompt, taught),), f"{place}/0", provenance="gold", text=gold)
+        return Group(task, (rollout,), role="demo", id=place)
 
 
 @dataclass(frozen=True)

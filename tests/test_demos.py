@@ -1,0 +1,43 @@
+"""A supervised share beside reinforcement: demonstrations enter by the feed and are learned by a signal of their own."""
+
+import asyncio
+import json
+from dataclasses import replace
+
+from strop import pico, train
+from strop.methods.grpo import GRPO
+from strop.recipe import Recipe
+from strop.run import create
+from strop.seams.feed import WithDemos
+from strop.seams.objective import cross_entropy
+from strop.seams.reduction import means
+from strop.seams.signal import Signal, teacher
+
+MIX = GRPO.but(
+    "sft-mix",
+    feed=WithDemos(demos=4),
+    signals={"demo": Signal(cross_entropy(), on=teacher, reduce=means("rollout", "token"), weight=0.1)},
+    sampler=replace(GRPO.sampler, n=4, max_tokens=8),
+)
+
+
+def small(tmp_path, method):
+    recipe = Recipe(method=method, model=str(pico.path()), steps=1, tasks=2, eval_tasks=0, slots=16, lr=1e-3)
+    return create(recipe, tmp_path / "run")
+
+
+def test_demonstrations_are_learned_and_counted_apart_from_what_was_tried(tmp_path):
+    run = small(tmp_path, MIX)
+    line = asyncio.run(train.step(run))
+    assert line["rollouts"] == 2 * 4
+    assert line["loss"]["demo"] > 0
+    record = json.loads(json.dumps(line))
+    assert record["incidents"] == 0
+
+
+def test_without_a_teacher_signal_demonstrations_change_nothing(tmp_path):
+    alone = small(tmp_path / "a", GRPO.but(sampler=MIX.sampler))
+    beside = small(tmp_path / "b", GRPO.but(sampler=MIX.sampler, feed=WithDemos(demos=4)))
+    asyncio.run(train.step(alone))
+    asyncio.run(train.step(beside))
+    assert alone.digest_weights() == beside.digest_weights()
