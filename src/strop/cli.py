@@ -72,8 +72,8 @@ def explain(error: Exception) -> str | None:
     text = str(error).strip()
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(m in text.lower() for m in MEMORY)):
         return (
-            f"out of memory ({(text.splitlines() or ['MemoryError'])[0][:160]}). Lower one of these: --token-budget (tokens in one training pass), "
-            "--slots (rows decoded at once), --cache (positions kept for prompts), or --group and --max-tokens."
+            f"out of memory ({(text.splitlines() or ['MemoryError'])[0][:160]}). Lower one of these: --token-budget (tokens in one "
+            "training pass), --slots (rows decoded at once), --cache (positions kept for prompts), or --group and --max-tokens."
         )
     if isinstance(error, OSError):
         return f"{error.strerror or text}{f': {error.filename}' if error.filename else ''}"

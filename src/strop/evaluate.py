@@ -171,9 +171,7 @@ def _values(source: Source, group: Group, scores: Mapping[str, Mapping[str, floa
     """One task's values. A sample is right when its outcome is 1; `mean` keeps partial credit."""
     graded = [(r, v) for r in group.rollouts if (v := scores[r.id].get("outcome")) is not None]
     right = sum(v >= 1 for _, v in graded)
-    values: dict[str, float | None] = {
-        f"pass@{k}": pass_at_k(len(graded), right, k) if k <= len(graded) else None for k in ladder(samples)
-    }
+    values: dict[str, float | None] = {f"pass@{k}": pass_at_k(len(graded), right, k) if k <= len(graded) else None for k in ladder(samples)}
     values["mean"] = sum(v for _, v in graded) / len(graded) if graded else None
     values["majority"] = majority([(answer_of(source, r.text), v) for r, v in graded])
     lenient = [v for r in group.rollouts if (v := scores[r.id].get("lenient")) is not None]

@@ -1,5 +1,6 @@
 """Score a model, or the last checkpoint of a run, on held-out tasks: unbiased pass@k, mean, majority, with intervals.
 
+Examples:
     strop eval pico --task chain --samples 16
     strop eval runs/chain-grpo-1 --temperature 0.6
 """
@@ -17,7 +18,7 @@ from strop.cli import Usage, answer, table
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL_OR_RUN", help="pico, a directory in Hugging Face format, a hub id, or a run's directory")
-    parser.add_argument("--task", metavar="NAME", help="a source from `strop tasks`, with options: chain:steps=5 [the run's, or the default task]")
+    parser.add_argument("--task", metavar="NAME", help="a source from `strop tasks`: chain:steps=5 [the run's, or the default task]")
     parser.add_argument("--tasks", type=int, default=200, metavar="N", help="held-out tasks [200]")
     parser.add_argument("--samples", type=int, default=16, metavar="N", help="replies per task [16; 1 when greedy]")
     parser.add_argument("--temperature", type=float, default=1.0, metavar="X", help="0 is greedy [1]")
@@ -43,7 +44,11 @@ def run(args: argparse.Namespace) -> int:
     most = args.max_tokens or (recipe or {}).get("max_tokens") or 128
     found = measure(args, model, task, most, {} if args.task else parts)
     summary = {"model": model, **found}
-    names = [n for n in (*(k for k in found if k.startswith("pass@")), "mean", "majority", "lenient", "length", "cut") if found.get(n) is not None]
+    names = [
+        n
+        for n in (*(k for k in found if k.startswith("pass@")), "mean", "majority", "lenient", "length", "cut")
+        if found.get(n) is not None
+    ]
     rows = [[n, found[n], *(found["interval"].get(n) or (None, None))] for n in names]
     title = f"{model} on {found['task']}: {found['tasks']} held-out tasks x {found['samples']} samples, temperature {args.temperature:g}"
     answer(args, summary, f"{title}\n\n{table(rows, ['', 'mean', 'low', 'high'])}")

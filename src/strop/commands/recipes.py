@@ -92,7 +92,7 @@ def build(args: argparse.Namespace) -> tuple[Recipe, Path | None, dict[str, Any]
     if file is None:
         return settled(Recipe(), given(args)), None, {}
     if not file.is_file():
-        raise Usage(f"no recipe file {str(file)!r}. A recipe is a .json, .toml or .py file; without one, `strop train` uses the default recipe.")
+        raise Usage(f"no recipe file {str(file)!r}. A recipe is a .json, .toml or .py file; without one the default recipe runs.")
     if file.suffix == ".py":
         recipe, parts = load_python(file)
         return settled(recipe, given(args)), file, parts
@@ -149,7 +149,8 @@ def load_python(file: Path) -> tuple[Recipe, dict[str, Any]]:
 
 def _import(file: Path) -> Any:
     spec = importlib.util.spec_from_file_location(MODULE, file)
-    assert spec is not None and spec.loader is not None
+    if spec is None or spec.loader is None:
+        raise Usage(f"{file} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[MODULE] = module
     try:
@@ -162,5 +163,3 @@ def _import(file: Path) -> Any:
             step = step.tb_next
         raise Usage(f"{file}, line {line}: {type(error).__name__}: {error}") from error
     return module
-
-

@@ -1,5 +1,6 @@
 """Write a run as one self-contained HTML page: curves, held-out results, rollouts to read, recipe, bill.
 
+Example:
     strop report runs/chain-grpo-1
 """
 
@@ -22,5 +23,6 @@ def run(args: argparse.Namespace) -> int:
     directory = Path(args.run)
     target = page.write(directory, Path(args.out) if args.out else directory / "report.html")
     picture = curve.write(directory, directory / "curve.png")
-    answer(args, {"run": str(directory), "report": str(target), "curve": str(picture), "bytes": target.stat().st_size}, f"{target}\n{picture}")
+    value = {"run": str(directory), "report": str(target), "curve": str(picture), "bytes": target.stat().st_size}
+    answer(args, value, f"{target}\n{picture}")
     return 0

@@ -1,5 +1,6 @@
 """Train a model: held-out evaluation, training, held-out evaluation again, and a record of all of it.
 
+Examples:
     strop train                                    the bundled model, the default task, GRPO
     strop train --method rloo --task countdown --steps 100
     strop train recipe.toml --seed 3               a recipe from a .json, .toml or .py file
@@ -35,7 +36,8 @@ STEP_OF_EVALUATION = -1
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", nargs="?", metavar="RECIPE", help="a .json, .toml or .py file (RECIPE = …, and SOURCE = … if it brings its own task)")
+    about = "a .json, .toml or .py file (RECIPE = …, and SOURCE = … if it brings its own task)"
+    parser.add_argument("recipe", nargs="?", metavar="RECIPE", help=about)
     parser.add_argument("--out", metavar="DIR", help="the run's directory [runs/TASK-METHOD-N]")
     parser.add_argument("--resume", metavar="RUN", help="go on with this run, as its recipe says")
     recipes.add_flags(parser)
@@ -80,7 +82,8 @@ def _fresh(args: argparse.Namespace) -> Run:
 def _resumed(args: argparse.Namespace) -> Run:
     changed = [recipes.knobs()[name].flag for name in recipes.given(args)]
     if changed or args.recipe or args.out:
-        raise Usage(f"--resume goes on with the run's own recipe, so it takes no {(changed or ['RECIPE or --out'])[0]}. Start a new run to change it.")
+        refused = changed[0] if changed else "RECIPE or --out"
+        raise Usage(f"--resume goes on with the run's own recipe, so it takes no {refused}. Start a new run to change it.")
     from strop.run import resume
 
     directory = Path(args.resume)
@@ -131,7 +134,8 @@ def _work(run: Run, started: float, asked: list[bool]) -> tuple[dict[str, Any], 
     from strop.run import read_metrics
 
     recipe, directory = run.recipe, run.directory
-    say(f"{directory}: {run.method.name} ({run.method.fingerprint}) on {_source_text(run)}, {recipe.model}, {recipe.steps} steps, seed {recipe.seed}")
+    what = f"{run.method.name} ({run.method.fingerprint}) on {_source_text(run)}, {recipe.model}"
+    say(f"{directory}: {what}, {recipe.steps} steps, seed {recipe.seed}")
     before = _before(run)
     live = Live(recipe.steps, read_metrics(directory))
 
@@ -259,7 +263,8 @@ def summary(made: dict[str, Evaluation]) -> dict[str, Any] | None:
 
 def text(result: dict[str, Any], run: Run, before: dict[str, Evaluation], after: dict[str, Evaluation]) -> str:
     first, last = result["before"], result["after"]
-    lines = [f"{result['method']} ({result['fingerprint']}) on {result['task']}, {result['model']}: {result['steps']} steps, {result['seconds']:.0f} s"]
+    what = f"{result['method']} ({result['fingerprint']}) on {result['task']}, {result['model']}"
+    lines = [f"{what}: {result['steps']} steps, {result['seconds']:.0f} s"]
     if last:
         names = ["pass@1", "pass@8", "greedy", "majority", "lenient", "length", "cut"]
         rows = [[n, _with_interval(first, n), _with_interval(last, n)] for n in names if last.get(n) is not None]

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+HELD_OUT = "#cc5522"
+
 
 def held_out(directory: Path) -> dict[str, Any]:
     """The run's result, where it has one already."""
@@ -45,5 +47,7 @@ def _marks(axes: Any, result: dict[str, Any], last: int) -> None:
             continue
         low, high = side["interval"]["pass@1"]
         value = side["pass@1"]
-        axes.errorbar([at], [value], yerr=[[max(value - low, 0)], [max(high - value, 0)]], fmt="o", color="#cc5522", markersize=5, capsize=3)
-        axes.annotate(f"{value:.2f}", (at, value), textcoords="offset points", xytext=(6, -10 if at == 0 else 6), fontsize=8, color="#cc5522")
+        bars = [[max(value - low, 0)], [max(high - value, 0)]]
+        axes.errorbar([at], [value], yerr=bars, fmt="o", color=HELD_OUT, markersize=5, capsize=3)
+        above = (6, -10 if at == 0 else 6)
+        axes.annotate(f"{value:.2f}", (at, value), textcoords="offset points", xytext=above, fontsize=8, color=HELD_OUT)

@@ -28,17 +28,30 @@ MANY = 20
 """Incidents that the page lists."""
 
 STYLE = """
-:root { color-scheme: light dark; --ink: #1b1f24; --dim: #5d6670; --line: #d5dae0; --soft: #f4f6f8; --paper: #ffffff; --mark: #2f6db3; --hot: #c2501f; }
+:root {
+  color-scheme: light dark;
+  --ink: #1b1f24; --dim: #5d6670; --line: #d5dae0; --soft: #f4f6f8; --paper: #ffffff; --mark: #2f6db3; --hot: #c2501f;
+}
 @media (prefers-color-scheme: dark) {
-  :root { --ink: #e4e8ec; --dim: #98a2ad; --line: #3a424b; --soft: #1e2328; --paper: #15181c; --mark: #6fa8e6; --hot: #f0915f; } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
-table { border-collapse: collapse; } th, td { text-align: left; padding: .2rem .9rem .2rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-td.n { font-variant-numeric: tabular-nums; } .dim { color: var(--dim); }
-pre { background: var(--soft); padding: .6rem .8rem; border-radius: 4px; white-space: pre-wrap; overflow-wrap: anywhere; margin: .3rem 0 1rem; }
+  :root { --ink: #e4e8ec; --dim: #98a2ad; --line: #3a424b; --soft: #1e2328; --paper: #15181c; --mark: #6fa8e6; --hot: #f0915f; }
+}
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); }
+body { max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.4rem; }
+h2 { font-size: 1.1rem; margin-top: 2rem; }
+table { border-collapse: collapse; }
+th, td { text-align: left; padding: .2rem .9rem .2rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+td.n { font-variant-numeric: tabular-nums; }
+.dim { color: var(--dim); }
+pre { background: var(--soft); padding: .6rem .8rem; border-radius: 4px; margin: .3rem 0 1rem; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+figure { margin: 0; }
 .curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(18rem, 1fr)); gap: 1rem; }
-svg { width: 100%; height: auto; } svg text { fill: var(--dim); font: 10px system-ui, sans-serif; }
-svg .axis { stroke: var(--line); } svg .curve { stroke: var(--mark); fill: none; stroke-width: 1.5; } svg .held { fill: var(--hot); }
+svg { width: 100%; height: auto; }
+svg text { fill: var(--dim); font: 10px system-ui, sans-serif; }
+svg .axis { stroke: var(--line); }
+svg .curve { stroke: var(--mark); fill: none; stroke-width: 1.5; }
+svg .held { fill: var(--hot); }
 """
 
 
@@ -70,8 +83,9 @@ def render(directory: Path) -> str:
         section("Recipe", pairs(about.get("recipe", {})) + "<h3>Parts</h3>" + pre(json.dumps(resolved.get("parts", {}), indent=1))),
         section("Made with", pairs({**about.get("versions", {}), "threads": about.get("threads"), "engine grade": about.get("grade")})),
     ]
-    head = f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
-    return f"{head}<style>{STYLE}</style></head><body>\n" + "\n".join(body) + "\n</body></html>\n"
+    head = '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    head += f"<title>{escape(title)}</title><style>{STYLE}</style></head>"
+    return f"{head}<body>\n" + "\n".join(body) + "\n</body></html>\n"
 
 
 def section(title: str, body: str) -> str:
@@ -85,7 +99,8 @@ def pre(text: str) -> str:
 
 def table(rows: Iterable[Sequence[Any]], head: Sequence[str] = ()) -> str:
     top = "<tr>" + "".join(f"<th>{escape(h)}</th>" for h in head) + "</tr>" if head else ""
-    return f"<table>{top}" + "".join("<tr>" + "".join(f"<td class=n>{escape(str(c))}</td>" for c in row) + "</tr>" for row in rows) + "</table>"
+    body = ("<tr>" + "".join(f"<td class=n>{escape(str(c))}</td>" for c in row) + "</tr>" for row in rows)
+    return f"<table>{top}{''.join(body)}</table>"
 
 
 def pairs(values: dict[str, Any], note: str = "") -> str:
@@ -97,7 +112,7 @@ def before_after(result: dict[str, Any]) -> str:
     sides = [result.get("before") or {}, result.get("after") or {}]
     if not any(sides):
         return "<p class=dim>not evaluated</p>"
-    names = [n for n in (*(k for k in sides[-1] or sides[0] if k.startswith("pass@")), "greedy", "majority", "mean", "lenient", "length", "cut")]
+    names = [k for k in sides[-1] or sides[0] if k.startswith("pass@")] + ["greedy", "majority", "mean", "lenient", "length", "cut"]
     rows = [(name, *(_ranged(side, name) for side in sides)) for name in names]
     more = ""
     if tried := result.get("base_at_temperature"):
@@ -124,8 +139,11 @@ def curves(lines: list[dict[str, Any]], result: dict[str, Any]) -> str:
         if name in ("reward", "outcome"):
             at = {"before": 0, "after": points[-1][0]}
             marks = [(at[k], side["pass@1"]) for k in at if (side := result.get(k)) and side.get("pass@1") is not None]
-        made.append(f"<figure style='margin:0'><figcaption>{escape(name)} <span class=dim>{escape(about)}</span></figcaption>{svg(points, marks)}</figure>")
-    return f"<div class=curves>{''.join(made)}</div><p class=dim>Dots: held-out pass@1 before and after.</p>" if made else "<p class=dim>no steps yet</p>"
+        caption = f"<figcaption>{escape(name)} <span class=dim>{escape(about)}</span></figcaption>"
+        made.append(f"<figure>{caption}{svg(points, marks)}</figure>")
+    if not made:
+        return "<p class=dim>no steps yet</p>"
+    return f"<div class=curves>{''.join(made)}</div><p class=dim>Dots: held-out pass@1 before and after.</p>"
 
 
 def svg(points: Sequence[tuple[float, float]], marks: Sequence[tuple[float, float]] = (), width: int = 320, height: int = 150) -> str:

@@ -1,0 +1,127 @@
+"""The page holds everything in one file and treats what a model wrote as text."""
+
+import gzip
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from strop.report import curve, page
+from strop.run import RunError
+
+HOSTILE = "</pre><script>alert(1)</script><img src=x onerror=alert(2)>&amp;"
+
+
+def record(step):
+    rollouts = [
+        {"id": f"t#0/{i}", "stop": "finished", "keys": {}, "provenance": "", "text": f"{HOSTILE} {step}-{i}", "rows": rows(3 + i)}
+        for i in range(2)
+    ]
+    task = {"prompt": f"1+1=? {HOSTILE}", "needs": {}, "source": "chain", "meta": {}, "id": "t"}
+    scores = {"values": {}, "reasons": {"t#0/1": HOSTILE}, "incidents": [["t#0/1", "outcome", HOSTILE]]}
+    return {
+        "groups": [{"id": "t#0", "role": "solve", "task": task, "rollouts": rollouts}],
+        "scores": scores,
+        "rewards": {"t#0/0": 1.0, "t#0/1": 0.0},
+    }
+
+
+def rows(length):
+    return [
+        {
+            "segments": [{"kind": "prompt", "id": "0", "tokens": [1]}, {"kind": "action", "id": "0.0", "tokens": [2] * length}],
+            "trains": ["0.0"],
+        }
+    ]
+
+
+@pytest.fixture
+def run(tmp_path):
+    (tmp_path / "groups").mkdir()
+    parts = {"sampler": {"with": {"max_tokens": 8}}}
+    about = {
+        "recipe": {"task": HOSTILE, "model": "pico", "steps": 5},
+        "resolved": {"method": "grpo", "task": "chain", "steps": 5, "parts": parts},
+    }
+    about |= {"fingerprint": {"method": "abc", "recipe": "def"}, "versions": {"torch": "2"}, "threads": 2, "grade": "exact"}
+    (tmp_path / "recipe.json").write_text(json.dumps(about))
+    lines = []
+    for step in range(5):
+        (tmp_path / "groups" / f"{step:06d}.json.gz").write_bytes(gzip.compress(json.dumps(record(step)).encode()))
+        line = {"step": step, "reward": step / 5, "outcome": step / 5, "length": 9.0, "entropy": 0.5, "incidents": 1}
+        lines.append(json.dumps({**line, "bill": {"decoded": 10 * step}}))
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    side = {"pass@1": 0.25, "pass@8": None, "greedy": 0.5, "interval": {"pass@1": [0.2, 0.3]}}
+    (tmp_path / "result.json").write_text(
+        json.dumps({"before": side, "after": {**side, "pass@1": 0.5}, "base_at_temperature": {"0.3": 0.4}})
+    )
+    return tmp_path
+
+
+class Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.seen, self.attributes, self.text = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append(tag)
+        self.attributes += [name for name, _ in attrs]
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_what_a_model_or_a_grader_wrote_is_text_and_never_markup(run):
+    tags = Tags()
+    tags.feed(page.render(run))
+    assert "script" not in tags.seen
+    assert "img" not in tags.seen
+    assert not [name for name in tags.attributes if name.startswith("on")]
+    assert HOSTILE in "".join(tags.text), "it is there to read"
+
+
+def test_the_page_refers_to_nothing_outside_itself(run):
+    html = page.render(run)
+    assert not re.findall(r"(?:src|href)\s*=|url\(|@import|https?://", html.replace("src=x", ""))
+
+
+def test_the_page_shows_best_and_worst_of_the_first_the_middle_and_the_last_step(run):
+    html = page.render(run)
+    assert [int(n) for n in re.findall(r"<h3>Step (\d+)", html)] == [1, 3, 5]
+    assert html.count("best: reward 1, 3 tokens") == 3
+    assert html.count("worst: reward 0, 4 tokens") == 3
+
+
+def test_the_page_shows_before_and_after_with_intervals_and_the_bill(run):
+    html = page.render(run)
+    assert "0.25 [0.2, 0.3]" in html
+    assert "decoded" in html
+    assert "5 in all" in html
+
+
+def test_a_run_without_a_step_still_has_a_page(run):
+    (run / "metrics.jsonl").unlink()
+    (run / "result.json").unlink()
+    html = page.render(run)
+    assert "no steps yet" in html
+    assert "not evaluated" in html
+
+
+def test_a_torn_record_is_left_out(run):
+    (run / "groups" / "000002.json.gz").write_bytes(b"torn")
+    assert [int(n) for n in re.findall(r"<h3>Step (\d+)", page.render(run))] == [1, 5]
+
+
+def test_a_directory_without_a_run_is_refused(tmp_path):
+    with pytest.raises(RunError, match=r"holds no run"):
+        page.render(tmp_path)
+
+
+def test_a_flat_curve_has_finite_coordinates():
+    assert "nan" not in page.svg([(1, 0.5), (2, 0.5)])
+    assert "nan" not in page.svg([(1, 0.5)], [(0, 0.25)])
+
+
+def test_the_picture_is_a_png(run):
+    assert curve.write(run, run / "curve.png").read_bytes().startswith(b"\x89PNG")
