@@ -96,12 +96,12 @@ for correct in parts(correction):
         )
 
 
-def atoms(mini: Batch, grain: str) -> list[list[int]]:
-    trains_W = mini.index.sum(mini.trains_T.long(), "token", "row").tolist()
+def atoms(mini: Batch, grain: str, used_T: Tensor | None = None) -> list[list[int]]:
+    used_W = mini.index.sum((mini.trains_T if used_T is None else used_T).long(), "token", "row").tolist()
     of_W = mini.index.up("row", "row" if grain == "token" else grain).tolist()
     made: dict[int, list[int]] = {}
     for w, atom in enumerate(of_W):
-        if trains_W[w]:
+        if used_W[w]:
             made.setdefault(atom, []).append(w)
     return list(made.values())
 
@@ -112,7 +112,7 @@ def one_atom(mini: Batch, budget: int, grain: str, used_T=None) -> list[list[int
 
 def shuffled(mini: Batch, budget: int, grain: str, used_T=None) -> list[list[int]]:
     rng, packs = random.Random(budget), list[list[int]]()
-    loose = atoms(mini, grain)
+    loose = atoms(mini, grain, used_T)
     rng.shuffle(loose)
     for atom in loose:
         if packs and rng.random() < 0.5:
