@@ -206,7 +206,7 @@ class EmbeddedEngine:
         before = _LEASE.get()
         if before is not None and before[0] is self:
             raise RuntimeError(
-                "this task already holds a lease: one that waits for more while holding could wait forever. Declare the sum."
+                "this task already holds a lease: waiting for more while holding may never end. Declare the sum."
             )
         if self._store.evict:
             yield

@@ -67,7 +67,7 @@ class Fast:
     def __init__(self, model: PreTrainedModel) -> None:
         if not declared(model):
             raise ValueError(
-                f"this {model.config.model_type!r} model has no fast path (there is one for plain {', '.join(FAMILIES)}); use path='generic'."
+                f"a {model.config.model_type!r} model has no fast path (there is one for plain {', '.join(FAMILIES)}); pass path='generic'."
             )
         config: Any = model.config
         self.model = model
