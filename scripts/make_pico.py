@@ -255,7 +255,7 @@ def card_text(card: dict) -> str:
         + ". Held-out tasks have ids that hash into the other split.",
         f"- Training: cross-entropy on responses, AdamW, cosine, {card['steps']} batches of {card['batch']}.",
         "- Compute per seed: "
-        + "; ".join(f"seed {r['seed']}: {r['tokens']:,} positions in {r['seconds']:.0f} s on {r['threads']} threads" for r in runs),
+        + "; ".join(f"seed {r['seed']}: {r['tokens']:,} positions in {r['seconds']:.0f} s (threads: {r['threads']})" for r in runs),
         f"- Shipped: seed {runs[0]['seed']}.",
         "",
         "## pass@k on held-out tasks",
