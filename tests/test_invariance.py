@@ -21,6 +21,7 @@ from strop.methods import METHODS, method
 from strop.records import Fate, Group, Rollout, Row, Segment, Task
 from strop.seams import correction, credit, objective
 from strop.seams.credit import batch_whiten, gae, group_standardized, kl_in_reward
+from strop.seams.index import Index
 from strop.seams.objective import clipped_surrogate, clipped_value, cross_entropy, entropy_bonus, kl_to
 from strop.seams.part import Part, part
 from strop.seams.reduction import PER_SEQUENCE, PER_TOKEN, means, over, power_of, sum_over
@@ -76,7 +77,18 @@ EVERYTHING = built(
     chain=(kl_in_reward(estimator="k3"), gae(gamma=0.9, lam=0.8), batch_whiten()),
     correct=correction.truncated(cap=1.1, level="sequence"),
 )
-CASES: dict[str, Method] = {"everything": EVERYTHING}
+
+
+@part(grain="rollout")
+def never_zero(logp_T: Tensor, index: Index) -> Tensor:
+    """A loss that a rollout without decisions has too: it must not count in passes that do not hold the rollout."""
+    return 3.0 - index.mean(logp_T, "token", "rollout")
+
+
+CASES: dict[str, Method] = {
+    "everything": EVERYTHING,
+    "never zero": built("never zero", {"it": Signal(never_zero, means("group", "rollout"))}),
+}
 for name in METHODS:
     CASES[f"method {name}"] = method(name)
 for loss in parts(objective):
@@ -182,7 +194,7 @@ def mean_of_this_pass(logp_T: Tensor, credit_T: Tensor) -> Tensor:
 
 
 @part(grain="rollout")
-def mean_of_these_rollouts(logp_T: Tensor, credit_T: Tensor, index) -> Tensor:
+def mean_of_these_rollouts(logp_T: Tensor, credit_T: Tensor, index: Index) -> Tensor:
     return -index.sum(logp_T * credit_T, "token", "rollout") / index.active("rollout").sum()
 
 

@@ -87,7 +87,7 @@ def ppo_loss(world: World, policy, old, reference):
             credit = 0.0
             for i in reversed(range(len(steps))):
                 kind, before, token = steps[i]
-                reward = -0.05 * (old.logp(before, token) - reference.logp(before, token)).item()
+                reward = -0.05 * (old.logp(before, token) - reference.logp(before, token)).item() if kind == "action" else 0.0
                 if i + 1 == len(steps):
                     reward += world.rewards[rollout.id]
                     following = values[i] if rollout.stop == "length" else 0.0

@@ -55,14 +55,16 @@ class World:
     seed: int
 
     def batch(self, dtype: torch.dtype = torch.float64) -> Batch:
-        """Packed and measured as a run would: rows that train nothing are never measured."""
+        """Packed and measured as a run would: neither rows that train nothing nor what nobody drew have log-probabilities."""
         made = as_dtype(pack(self.groups, self.fates, self.rewards, version=3), dtype)
         seen_T = made.index.spread(made.index.sum(made.trains_T.long(), "token", "row") > 0, "row", "token")
         with torch.no_grad():
             old, reference = self.old.evaluate(made, frozenset()), self.reference.evaluate(made, frozenset())
         tracks = {"old_logp_T": old["logp_T"], "old_value_T": old["value_T"], "reference_logp_T": reference["logp_T"]}
         nan = torch.tensor(float("nan"), dtype=dtype)
-        return made.with_(**{name: torch.where(seen_T, track.to(dtype), nan) for name, track in tracks.items()})
+        tracks = {name: torch.where(seen_T, track.to(dtype), nan) for name, track in tracks.items()}
+        tracks["old_logp_T"] = torch.where(made.of_kinds(("action",)), tracks["old_logp_T"], nan)
+        return made.with_(**tracks)
 
     @property
     def policy(self) -> Bigram:

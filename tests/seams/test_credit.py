@@ -134,8 +134,12 @@ def test_an_unknown_estimator_is_refused():
 
 
 def test_leaving_the_reference_costs_reward():
-    got_T = kl_in_reward(torch.tensor([0.0, 1.0]), torch.tensor([-1.0, -1.0]), torch.tensor([-1.5, -0.5]), coefficient=0.1)
-    torch.testing.assert_close(got_T, torch.tensor([-0.05, 1.05]))
+    old_T, reference_T = torch.tensor([-1.0, -1.0, float("nan")]), torch.tensor([-1.5, -0.5, -1.0])
+    for estimator, wanted in {"k1": [-0.05, 1.05, 2.0], "k2": [-0.0125, 0.9875, 2.0]}.items():
+        got_T = kl_in_reward(
+            torch.tensor([0.0, 1.0, 2.0]), old_T, reference_T, torch.tensor([True, True, False]), coefficient=0.1, estimator=estimator
+        )
+        torch.testing.assert_close(got_T, torch.tensor(wanted))
 
 
 def test_returns_to_go_by_hand():

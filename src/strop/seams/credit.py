@@ -76,14 +76,15 @@ def batch_whiten(credit_T: Tensor, trained_T: Tensor, *, std_floor: float = 1e-8
 
 @part(gives="reward_T", needs=("reference",))
 def kl_in_reward(
-    reward_T: Tensor, old_logp_T: Tensor, reference_logp_T: Tensor, *, coefficient: float = 0.01, estimator: str = "k1"
+    reward_T: Tensor, old_logp_T: Tensor, reference_logp_T: Tensor, trained_T: Tensor, *, coefficient: float = 0.01, estimator: str = "k1"
 ) -> Tensor:
-    """Pay for leaving the reference: reward[t] - coefficient * KL estimate at t.
+    """Pay for leaving the reference: reward[t] - coefficient * KL estimate at t, at actions; what was forced is free.
 
     k1 = log(old / reference), k2 = k1^2 / 2, k3 = exp(-k1) - 1 + k1. Measured once, under the weights that
     start the update; a penalty that must follow the policy is the signal `kl_to`.
     """
-    return reward_T - coefficient * kl_estimate(old_logp_T - reference_logp_T, estimator)
+    log_ratio_T = torch.where(trained_T, old_logp_T - reference_logp_T, torch.zeros_like(old_logp_T))
+    return reward_T - coefficient * kl_estimate(log_ratio_T, estimator)
 
 
 def kl_estimate(log_ratio: Tensor, estimator: str) -> Tensor:
