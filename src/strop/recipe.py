@@ -19,7 +19,7 @@ class Recipe:
     """A source from `strop tasks`, with options: chain:steps=5. Empty: the default task."""
     model: str = "pico"
     """The bundled model, a directory in Hugging Face format, or a hub id."""
-    steps: int = 60
+    steps: int = 40
     """Updates of the batch; each samples, grades and learns once."""
     seed: int = 0
     lr: float | None = None

@@ -23,9 +23,13 @@ class Graded(dict[str, float | None]):
 
 
 class Source(Protocol):
-    name: str
-    size: int | None
-    """Tasks per split; None for an unlimited stream."""
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def size(self) -> int | None:
+        """Tasks to train on; None for an unlimited stream."""
+        ...
 
     def task(self, split: Split, seed: int, index: int) -> Task: ...
 
