@@ -120,7 +120,7 @@ def vllm_side(model_path: str, threads: int, slots: int) -> tuple[str, Callable[
     def go(prompts: list[list[int]], lengths: list[list[int]]) -> int:
         asks = [
             ({"prompt_token_ids": p}, SamplingParams(temperature=1.0, max_tokens=n, ignore_eos=True, detokenize=False))
-            for p, ls in zip(prompts, lengths)
+            for p, ls in zip(prompts, lengths, strict=True)
             for n in ls
         ]
         done = llm.generate([a for a, _ in asks], [s for _, s in asks], use_tqdm=False)
@@ -230,9 +230,7 @@ def report(sides: dict[str, Side], args: argparse.Namespace) -> None:
         if name in speeds:
             each = [a / b for a, b in zip(speeds["strop"], speeds[name], strict=True)]
             ratios[name], ranges[name] = round(statistics.median(each), 2), [round(min(each), 2), round(max(each), 2)]
-    print(
-        f"{args.prompts} prompts x {SAMPLES} samples, lengths geometric(mean {MEAN}, cap {CAP}), {args.threads} threads, float32, {args.model}"
-    )
+    print(f"{args.prompts} prompts x {SAMPLES} samples, lengths geometric(mean {MEAN}, cap {CAP}), {args.threads} threads, float32")
     for name, side in sides.items():
         s = speeds[name]
         line = f"{name:13} {statistics.median(s):8.0f} tok/s ({min(s):.0f} to {max(s):.0f})  {side.runs[-1]['peak']:5} MiB peak"

@@ -429,7 +429,7 @@ class EmbeddedEngine:
         for node, rest, _ in group:
             unique.setdefault(_same(node, rest, wanted[node]), len(unique))
         n = len(unique)
-        kv = self._zeros(ceil_to(n, FLOOR), length)
+        kv = self._space(n, length, fresh)
         ids, starts, ends = np.zeros((n, size), dtype=np.int64), np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
         for node, rest, kvs in group:
             row = unique[_same(node, rest, wanted[node])]
@@ -620,8 +620,7 @@ class EmbeddedEngine:
                 ids = np.zeros((len(part), size), dtype=np.int64)
                 for row, scoring in enumerate(part):
                     ids[row, : scoring.node.length] = scoring.node.tokens
-                rows = ceil_to(len(part), FLOOR)
-                kv = self._zeros(rows, size)
+                kv = self._space(len(part), size, True)
                 pos = np.broadcast_to(np.arange(size), ids.shape).copy()
                 logits = self.runner.run(self._to(ids), self._to(pos), [Block(kv, len(part), True)])
                 for row, scoring in enumerate(part):
@@ -645,7 +644,7 @@ class EmbeddedEngine:
 
         def trial(rows: slice) -> Tensor:
             n = ids[rows].shape[0]
-            kv = self._zeros(ceil_to(n, FLOOR), 64)
+            kv = self._space(ceil_to(n, FLOOR), 64, False)
             pos = self._to(np.broadcast_to(np.arange(FLOOR), (n, FLOOR)).copy())
             outs = [self.runner.run(ids[rows, :FLOOR], pos, [Block(kv, n, False)])[:, -1]]
             pad = ceil_to(n, FLOOR) - n
@@ -659,9 +658,12 @@ class EmbeddedEngine:
         together = trial(slice(None))
         return all(torch.equal(trial(slice(a, b)), together[:, a:b]) for a, b in ((0, 1), (2, 5), (3, 3 + FLOOR), (many - FLOOR - 3, many)))
 
-    def _zeros(self, rows: int, length: int) -> Tensor:
+    def _space(self, rows: int, length: int, fresh: bool) -> Tensor:
+        """Cache for one pass. A fresh one is written before it is read; another must hold no garbage where nothing is written."""
         shape = self.runner.shape
-        return torch.zeros(shape.layers, 2, rows, shape.heads, length, shape.dim, dtype=self.runner.dtype, device=self.runner.device)
+        make = torch.empty if fresh else torch.zeros
+        sizes = (shape.layers, 2, ceil_to(rows, self.runner.floor), shape.heads, length, shape.dim)
+        return make(sizes, dtype=self.runner.dtype, device=self.runner.device)
 
     def _to(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.runner.device)

@@ -53,6 +53,8 @@ class Runner(Protocol):
     """The model as the engine sees it."""
 
     name: str
+    floor: int
+    """A block's cache has a multiple of this many rows."""
     shape: Shape
     dtype: torch.dtype
     device: torch.device
@@ -93,7 +95,7 @@ class BlockCache(Cache):
 class Generic:
     """The model's own forward, one call per block. Slower than a declared family, and works for all of them."""
 
-    name = "generic"
+    name, floor = "generic", FLOOR
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model

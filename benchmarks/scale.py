@@ -1,0 +1,125 @@
+"""Decode speed by model size and batch, beside the machine's own matrix-multiply ceiling measured in the same run.
+
+    python benchmarks/scale.py [--quick] [--json FILE]
+
+Random Qwen3 models of about 0.8M, 3M, 10M and 30M parameters; batches of 8 to 512 rows that each write
+the same number of tokens after a prompt of 64. The ceiling is the best float32 product seen (GFLOP/s); a token
+costs two operations per weight it passes (embedding rows are looked up, not multiplied) and
+four per position, query head and head entry it attends to.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from strop.engines.embedded import EmbeddedEngine
+
+PROMPT, VOCAB = 64, 264
+SIZES: dict[str, dict[str, int]] = {
+    "0.8M": {"hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 384},
+    "3M": {"hidden_size": 224, "num_hidden_layers": 5, "num_attention_heads": 7, "intermediate_size": 640},
+    "10M": {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1024},
+    "30M": {"hidden_size": 576, "num_hidden_layers": 8, "num_attention_heads": 18, "intermediate_size": 1536},
+}
+
+
+def model(size: str) -> Qwen3ForCausalLM:
+    torch.manual_seed(0)
+    shape = SIZES[size]
+    config = Qwen3Config(
+        vocab_size=VOCAB,
+        head_dim=32,
+        num_key_value_heads=2 if shape["num_attention_heads"] % 2 == 0 else 1,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=None,
+        **shape,  # type: ignore[arg-type]
+    )
+    return Qwen3ForCausalLM(config).eval()
+
+
+def ceiling() -> float:
+    """GFLOP/s of a product that fits the second-level cache, and of a large one: the larger of the medians."""
+    found = []
+    for n in (256, 1024):
+        a, b = torch.randn(n, n), torch.randn(n, n)
+        out, seconds = torch.empty(n, n), []
+        for _ in range(25):
+            start = time.perf_counter()
+            torch.mm(a, b, out=out)
+            seconds.append(time.perf_counter() - start)
+        found.append(2 * n**3 / statistics.median(seconds) / 1e9)
+    return max(found)
+
+
+def decode(engine: EmbeddedEngine, batch: int, tokens: int) -> float:
+    """Tokens per second of one batch, its single shared prompt included."""
+
+    async def run() -> None:
+        node = await engine.open([i % VOCAB for i in range(PROMPT)], root="r")
+        await asyncio.gather(*(engine.generate(node, max=tokens, keep=False) for _ in range(batch)))
+
+    start = time.perf_counter()
+    asyncio.run(run())
+    return batch * tokens / (time.perf_counter() - start)
+
+
+def operations(m: Qwen3ForCausalLM, tokens: int) -> float:
+    """Floating-point operations of an average written token."""
+    config: Any = m.config
+    weights = sum(p.numel() for p in m.parameters())
+    return 2 * weights + 4 * config.num_hidden_layers * config.num_attention_heads * config.head_dim * (PROMPT + tokens / 2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="two sizes, three batches, one repeat")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    sizes = ("0.8M", "3M") if args.quick else tuple(SIZES)
+    batches = (8, 64, 256) if args.quick else (8, 16, 32, 64, 128, 256, 512)
+    tokens, repeats = (16, 1) if args.quick else (48, 3)
+    rows: list[dict[str, Any]] = []
+    print(f"{'size':>6} {'batch':>6} {'tok/s':>9} {'GFLOP/s':>9} {'ceiling':>9} {'fraction':>9}")
+    for size in sizes:
+        m = model(size)
+        each = operations(m, tokens)
+        for batch in batches:
+            engine = EmbeddedEngine(m, slots=batch, eos_ids=())
+            decode(engine, batch, 4)
+            pairs = [(decode(engine, batch, tokens), ceiling()) for _ in range(repeats)]
+            speed, top = (statistics.median(p[i] for p in pairs) for i in (0, 1))
+            row = {
+                "size": size,
+                "parameters": m.num_parameters(),
+                "batch": batch,
+                "tokens_per_second": round(speed),
+                "gflops": round(speed * each / 1e9, 1),
+                "ceiling_gflops": round(top, 1),
+                "fraction": round(statistics.median(s * each / 1e9 / c for s, c in pairs), 3),
+                "path": engine.path,
+                "grade": engine.grade,
+            }
+            rows.append(row)
+            shown = (row[k] for k in ("tokens_per_second", "gflops", "ceiling_gflops", "fraction"))
+            print(f"{size:>6} {batch:>6} " + " ".join(f"{value:>9}" for value in shown), flush=True)
+    print(f"{args.threads} threads, float32, torch {torch.__version__}, path {rows[0]['path']}", file=sys.stderr)
+    if args.json:
+        args.json.write_text(json.dumps({"threads": args.threads, "rows": rows}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
