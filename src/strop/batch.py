@@ -173,6 +173,10 @@ def pack(groups: list[Group], fates: Mapping[str, Fate], rewards: Mapping[str, f
                         count = len(segment.tokens)
                         for span in segment.spans:
                             labels.setdefault(span.label, []).extend(len(kind) + i for i in range(span.start, span.stop))
+                        if not start and count:
+                            raise ValueError(
+                                f"rollout {rollout.id!r}: its row begins with a decision; nothing before it gave it a probability"
+                            )
                         at.extend(range(start, start + count))
                         kind.extend([KINDS.index(segment.kind)] * count)
                         trains.extend([segment.id in row.trains and fate.kind == "keep"] * count)

@@ -50,9 +50,8 @@ async def step(run: Run) -> dict[str, Any]:
         if epoch:
             keyed(run.recipe.seed, run.step, "epoch", epoch).shuffle(order)
         for mini in batch.minibatches(method.update.minibatch, order):
-            facts.append(
-                backward(method, mini, run.policy, run.recipe.token_budget, ctx.progress.fraction, (run.recipe.seed, run.step, epoch))
-            )
+            key = (run.recipe.seed, run.step, len(facts))
+            facts.append(backward(method, mini, run.policy, run.recipe.token_budget, ctx.progress.fraction, key))
             facts[-1]["grad_norm"] = run.apply(ctx.progress.fraction)
     run.deliver()
     return run.report(groups, scores, fates, rewards, batch, facts)

@@ -101,6 +101,8 @@ def part(*, version: int = 1, gives: str = "", grain: Grain = "token", needs: tu
 
 def describe(value: Any) -> Any:
     """Plain JSON that says everything about a value: parts, frozen records, containers, numbers, words."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # 1.0 and 1 are equal constants, so they are written alike
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Part):
