@@ -444,3 +444,32 @@ def test_ctrl_c_ends_after_the_write_and_says_how_to_go_on(small, tmp_path):
     lines = metrics.read_bytes().splitlines()
     assert all(json.loads(line) for line in lines)
     assert len(list((tmp_path / "run" / "groups").glob("*.json.gz"))) == len(lines), "the step in hand was finished"
+
+
+LIMITED = """
+import resource, sys
+import torch
+from strop import cli, train
+
+plain = train.step
+
+async def limited(run):
+    size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + 200 * 2**20,) * 2)
+    return await plain(run)
+
+train.step = limited
+cli.main(sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs the address space of a process, as Linux gives it")
+def test_a_real_allocation_failure_names_the_settings(tiny, tmp_path):
+    flags = ["--tasks", "64", "--group", "64", "--max-tokens", "128", "--token-budget", "2000000", "--eval-tasks", "0"]
+    argv = ["train", "--model", str(tiny), *flags, "--out", str(tmp_path / "run")]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", LIMITED, *argv], capture_output=True, text=True, env=env, timeout=120, check=False)
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert "Traceback" not in done.stderr
+    assert "--token-budget" in done.stderr
+    assert f"--resume {tmp_path / 'run'}" in done.stderr

@@ -83,7 +83,8 @@ class Evaluation:
 
     def summary(self) -> dict[str, Any]:
         """What a table needs: means, intervals and how it was drawn. `pass@8` is there even where it is unknown."""
-        names = list(dict.fromkeys(["pass@1", "pass@8", *self.values]))
+        passes = sorted({"pass@1", "pass@8", *(n for n in self.values if n.startswith("pass@"))}, key=lambda name: int(name[5:]))
+        names = [*passes, *(n for n in self.values if n not in passes)]
         said: dict[str, Any] = {name: self.mean(name) for name in names}
         said["interval"] = {name: list(found) for name in names if (found := self.interval(name))}
         return {**said, "tasks": self.tasks, "samples": self.samples, "sampling": self.sampling.to_json(), "ungraded": self.ungraded}

@@ -271,14 +271,14 @@ def text(result: dict[str, Any], run: Run, before: dict[str, Evaluation], after:
         lines += ["", table(rows, ["held out", "before", "after"]), ""]
     if "rise" in result:
         low, high = result["rise"]["interval"]
-        lines.append(f"pass@1 rose by {result['rise']['pass@1']:+.3f} [{low:+.3f}, {high:+.3f}]")
+        lines.append(f"rise of pass@1: {result['rise']['pass@1']:+.3f} [{low:+.3f}, {high:+.3f}]")
     if first and last and first.get("lenient") is not None:
         gaps = [(side["lenient"] or 0) - (side["mean"] or 0) for side in (first, last)]
         lines.append(f"right but not in the required form (lenient - strict): {gaps[0]:.3f} before, {gaps[1]:.3f} after")
     if "base_at_temperature" in result:
         tried = result["base_at_temperature"]
         best = max(tried, key=lambda t: tried[t] if tried[t] is not None else -1)
-        lines.append(f"the base alone at its best temperature ({best}): {_number(tried[best])}; what sharpening gives without training")
+        lines.append(f"sharpening without training: pass@1 of the base at its best temperature ({best}) is {_number(tried[best])}")
     lines += ["", f"run     {run.directory}", f"report  {run.directory / 'report.html'}", f"model   {_last_checkpoint(run.directory)}"]
     if run.step < run.recipe.steps:
         lines.append(f"resume  strop train --resume {run.directory}")
