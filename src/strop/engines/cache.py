@@ -21,10 +21,10 @@ from strop.seams.engine import Node
 
 
 def length_class(length: int) -> int:
-    """The number of positions a row of this length attends over: steps of 64, then of about a fifth."""
+    """The number of positions a row of this length attends over: at least 64, steps of 32 up to 256, then of about a fifth."""
     size = 64
     while size < length:
-        size += max(64, ceil_to(size // 5, 64))
+        size += 32 if size < 256 else ceil_to(size // 5, 64)
     return size
 
 
