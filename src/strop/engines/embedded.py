@@ -205,9 +205,7 @@ class EmbeddedEngine:
     async def _admit(self, footprint: Footprint) -> AsyncIterator[None]:
         before = _LEASE.get()
         if before is not None and before[0] is self:
-            raise RuntimeError(
-                "this task already holds a lease: waiting for more while holding may never end. Declare the sum."
-            )
+            raise RuntimeError("this task already holds a lease: waiting for more while holding may never end. Declare the sum.")
         if self._store.evict:
             yield
             return
