@@ -49,6 +49,7 @@ def prompts() -> list[str]:
 
 def side_strop(workload: str, model: str) -> list[float]:
     import asyncio
+    from dataclasses import dataclass
 
     import torch
 
@@ -60,9 +61,8 @@ def side_strop(workload: str, model: str) -> list[float]:
     from strop.run import create
     from strop.seams.engine import Footprint
     from strop.seams.source import Graded
-    from strop.tasks import source
     from strop.seams.update import AdamW
-    from dataclasses import dataclass
+    from strop.tasks import source
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     chain = source("chain")

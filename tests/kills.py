@@ -111,7 +111,7 @@ def main(phase: str, first: int, last: int) -> None:
         at = {"write": 3 + 7 * number, "sample": 5 + 8 * number, "update": number % STEPS}[phase]
 
         def killed(directory: Path = directory, at: int = at) -> None:
-            run = create(recipe(model), directory) if number % 2 == 0 or phase != "update" else create(recipe(model), directory)
+            run = create(recipe(model), directory)
             arm(run, phase, at)
             run.train()
 

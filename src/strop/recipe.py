@@ -50,16 +50,16 @@ class Recipe:
         least = {"steps": 0, "token_budget": 1, "slots": 1, "cache": 1, "eval_tasks": 0, "eval_samples": 1, "checkpoint_every": 1}
         for name, low in least.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or value < low:
+            if not _whole(value) or value < low:
                 raise ValueError(f"{name}={value!r}: needs a whole number of at least {low}")
         for name in ("tasks", "group", "max_tokens"):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
+            if value is not None and (not _whole(value) or value < 1):
                 raise ValueError(f"{name}={value!r}: needs a whole number of at least 1")
-        if self.lr is not None and not self.lr >= 0:
-            raise ValueError(f"lr={self.lr}: a learning rate is at least 0")
-        if not 0 <= self.grader_limit <= 1:
-            raise ValueError(f"grader_limit={self.grader_limit}: a share lies in [0, 1]")
+        if self.lr is not None and not (_number(self.lr) and self.lr >= 0):
+            raise ValueError(f"lr={self.lr!r}: a learning rate is a number of at least 0")
+        if not (_number(self.grader_limit) and 0 <= self.grader_limit <= 1):
+            raise ValueError(f"grader_limit={self.grader_limit!r}: a share is a number in [0, 1]")
 
     def but(self, **changes: Any) -> Recipe:
         known = {f.name for f in fields(self)}
@@ -105,3 +105,11 @@ class Recipe:
 
 PICO_LR = 3e-4
 """A model of a million parameters takes steps that would break a large one; 1e-3 collapses it."""
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

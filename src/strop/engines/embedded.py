@@ -91,7 +91,7 @@ class EmbeddedEngine:
         self.path = self.runner.name
         self.version, self.step, self.counters = 0, 0, Counters()
         self.limit: int = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 31
-        self.vocab = int(model.get_output_embeddings().weight.shape[0])
+        self.vocab = int(model.get_output_embeddings().weight.shape[0])  # pyright: ignore[reportOptionalMemberAccess]
         self.eos_ids = _eos_ids(model, tokenizer) if eos_ids is None else tuple(eos_ids)
         self._ends_V = np.zeros(self.vocab, dtype=bool)
         self._ends_V[[i for i in self.eos_ids if i < self.vocab]] = True
