@@ -3,7 +3,8 @@
     python examples/plain_loop.py
 
 Three updates are made twice: by `strop train`'s own step, which samples and grades, and here, from the same groups.
-The weights agree within 1e-6. Read this file to see what the method is; read `strop/train.py` to see it take any method.
+The weights agree within 1e-6. (Both count in float64: Adam divides a gradient by its own size, so in float32 a weight whose
+gradient is nothing but rounding takes a full step one way or the other.) Read this file to see what the method is; read `strop/train.py` to see it take any method.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ def plain_update(model: torch.nn.Module, optimiser: torch.optim.Optimizer, group
         part = groups[start : start + MINIBATCH]
         optimiser.zero_grad()
         for group in part:
-            rewards = torch.tensor([reward[r.id] for r in group.rollouts])
+            rewards = torch.tensor([reward[r.id] for r in group.rollouts], dtype=torch.float64)
             advantages = (rewards - rewards.mean()) / rewards.std(correction=0).clamp_min(1e-4)
             for rollout, advantage in zip(group.rollouts, advantages, strict=True):
                 prompt, action = rollout.rows[0].segments
                 ids = torch.tensor([[*prompt.tokens, *action.tokens]])
                 logits = model(input_ids=ids).logits[0, len(prompt.tokens) - 1 : -1]
                 logp = logits.log_softmax(-1)[torch.arange(len(action.tokens)), ids[0, len(prompt.tokens) :]]
-                ratio = (logp - torch.tensor(action.logp)).exp()
+                ratio = (logp - torch.tensor(action.logp, dtype=torch.float64)).exp()
                 gain = torch.minimum(ratio * advantage, ratio.clamp(1 - CLIP, 1 + CLIP) * advantage)
                 loss = -gain.mean() / len(group.rollouts) / len(part)
                 loss.backward()
@@ -52,9 +53,9 @@ def main() -> None:
 
     method = GRPO.but(update=AdamW(lr=LR, minibatch=MINIBATCH), sampler=replace(GRPO.sampler, max_tokens=64))
     recipe = Recipe(method=method, steps=STEPS, tasks=8, eval_tasks=0, lr=LR)
-    run = create(recipe, Path(tempfile.mkdtemp()) / "run")
+    run = create(recipe, Path(tempfile.mkdtemp()) / "run", policy=load("pico", dtype=torch.float64))
 
-    model = load("pico").model
+    model = load("pico", dtype=torch.float64).model
     optimiser = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0.0)
     for step in range(STEPS):
         line = asyncio.run(train.step(run))
