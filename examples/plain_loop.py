@@ -4,7 +4,8 @@
 
 Three updates are made twice: by `strop train`'s own step, which samples and grades, and here, from the same groups.
 The weights agree within 1e-6. (Both count in float64: Adam divides a gradient by its own size, so in float32 a weight whose
-gradient is nothing but rounding takes a full step one way or the other.) Read this file to see what the method is; read `strop/train.py` to see it take any method.
+gradient is nothing but rounding takes a full step one way or the other.) Read this file to see what the method is; read
+`strop/train.py` to see it take any method.
 """
 
 from __future__ import annotations
