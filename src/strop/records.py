@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -328,9 +328,3 @@ class Fate:
 
 
 KEEP = Fate()
-
-
-def rollouts(groups: list[Group]) -> Iterator[tuple[Group, Rollout]]:
-    for group in groups:
-        for rollout in group.rollouts:
-            yield group, rollout

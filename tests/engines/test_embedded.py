@@ -250,13 +250,13 @@ def test_stops(qwen3: PreTrainedModel):
     ended = asyncio.run(one(free, stop=("no such text~~~", written[20:23])))
     cut = written.index(written[20:23]) + 3
     assert (ended.stop, ended.segment.tokens) == ("stop", plain.segment.tokens[:cut])
-    assert ended.segment.logp == plain.segment.logp[:cut]  # type: ignore[index]
+    assert ended.segment.logp == plain.segment.logp[:cut]
 
     end = plain.segment.tokens[10]
     finished = asyncio.run(one(EmbeddedEngine(qwen3, text, eos_ids=(end,))))
     first = plain.segment.tokens.index(end) + 1
     assert (finished.stop, finished.segment.tokens) == ("finished", plain.segment.tokens[:first])
-    assert finished.length == plain.parent.length + first  # type: ignore[union-attr]
+    assert finished.length == plain.parent.length + first
 
 
 def test_allowed_and_author_travel_on_the_segment(qwen3: PreTrainedModel):
@@ -299,7 +299,7 @@ def test_delivered_weights_are_the_ones_that_write(qwen3: PreTrainedModel):
     async def on_old() -> Node:
         return await engine.generate(before, max=4)
 
-    assert asyncio.run(on_old()).segment.author.version == 1  # type: ignore[union-attr]
+    assert asyncio.run(on_old()).segment.author.version == 1
     # the prompt was computed under version 1 already, for `after`
     assert engine.counters.recomputed == len(before.segment.tokens)
 

@@ -40,7 +40,7 @@ def _full(model: PreTrainedModel, node: Node) -> torch.Tensor:
 @pytest.mark.parametrize(("family", "path"), [(f, "generic") for f in FAMILIES] + [(f, "fast") for f in FAST])
 def test_sampled_and_scored_logp_are_those_of_a_full_forward(family: str, path: str, folder: Path):
     model = make(family, folder)
-    engine = EmbeddedEngine(model, path=path)  # type: ignore[arg-type]
+    engine = EmbeddedEngine(model, path=path)
     assert engine.path.startswith(path)
     nodes = asyncio.run(_grow(engine))
     for node in nodes:
@@ -66,7 +66,7 @@ def test_declared_families_take_the_fast_path_and_write_what_the_generic_one_wri
 @pytest.mark.parametrize(("family", "path"), [(f, "auto") for f in FAMILIES] + [("Qwen3", "generic")])
 def test_greedy_is_transformers_generate_until_a_near_tie(family: str, path: str, folder: Path, record_property: pytest.FixtureRequest):
     model = make(family, folder)
-    engine = EmbeddedEngine(model, path=path, eos_ids=())  # type: ignore[arg-type]
+    engine = EmbeddedEngine(model, path=path, eos_ids=())
     prompts = [[(7 * i + j * j) % VOCAB for j in range(10 + 3 * i)] for i in range(4)]
 
     async def greedy(i: int) -> Node:
@@ -88,5 +88,5 @@ def test_greedy_is_transformers_generate_until_a_near_tie(family: str, path: str
             top = model(torch.tensor([prompt + ours[:split]])).logits[0, -1].topk(2).values
         assert top[0] - top[1] < 1e-4
         ties += 1
-    record_property("near_ties", ties)  # type: ignore[operator]
+    record_property("near_ties", ties)
     assert ties <= 1

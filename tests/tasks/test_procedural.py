@@ -77,7 +77,7 @@ def test_a_task_travels_through_json_and_is_graded_by_its_source(name: str):
 @pytest.mark.parametrize("name", SOURCES)
 def test_worked_texts_are_varied_and_partly_wrong(name: str):
     where, rng = source(name), random.Random(0)
-    texts = [(task := where.task("train", 0, index), where.worked(task, rng)) for index in range(500)]  # type: ignore[attr-defined]
+    texts = [(task := where.task("train", 0, index), where.worked(task, rng)) for index in range(500)]
     grades = [where.grade(task, text) for task, text in texts]
     share = sum(grades_["outcome"] or 0 for grades_ in grades) / 500
     assert 0.4 < share < 0.9
