@@ -16,7 +16,7 @@ import dataclasses
 import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
 
@@ -37,6 +37,9 @@ class Part:
     grain: Grain = "token"
     needs: tuple[str, ...] = ()
     """What it asks of the run beyond its arguments, checked when the method is built: `group`, `updates`, `reference`."""
+    formula: str | Callable[..., str] = field(default="", compare=False)
+    """What it computes, as lines `name = expression`; `{constant}` stands for a bound value. A function of the constants where they
+    decide the form. Not part of the identity: the fingerprint is the constants', the tests hold the formula to the code."""
 
     @property
     def name(self) -> str:
@@ -83,7 +86,9 @@ class Part:
         return hash((self.id, self.version, self.bound))
 
 
-def part(*, version: int = 1, gives: str = "", grain: Grain = "token", needs: tuple[str, ...] = ()) -> Callable[[Callable[..., Any]], Part]:
+def part(
+    *, version: int = 1, gives: str = "", grain: Grain = "token", needs: tuple[str, ...] = (), formula: str | Callable[..., str] = ""
+) -> Callable[[Callable[..., Any]], Part]:
     """Make a function a part. Lambdas and closures are refused: they cannot be named, hashed or compared."""
 
     def wrap(fn: Callable[..., Any]) -> Part:
@@ -91,7 +96,7 @@ def part(*, version: int = 1, gives: str = "", grain: Grain = "token", needs: tu
             raise ValueError(
                 f"{fn.__qualname__} is a lambda or a closure; a part is a function at module level with keyword-only constants"
             )
-        made = Part(fn, (), version, gives, grain, needs)
+        made = Part(fn, (), version, gives, grain, needs, formula)
         object.__setattr__(made, "__doc__", fn.__doc__)
         object.__setattr__(made, "__module__", fn.__module__)
         return made
