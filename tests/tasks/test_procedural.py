@@ -146,9 +146,9 @@ def test_the_default_task_exists():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("chian", "did you mean chain"),
-        ("sudoku", "known are chain"),
-        ("chain:step=3", "did you mean steps"),
+        ("chian", "Did you mean 'chain'"),
+        ("sudoku", "Known: chain"),
+        ("chain:step=3", "Did you mean 'steps'"),
         ("chain:steps", "KNOB=VALUE"),
         ("chain:steps=many", "steps is a number"),
         ("chain:steps=nan", "steps is a number"),
