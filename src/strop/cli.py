@@ -21,6 +21,7 @@ COMMANDS = {
     "train": ("strop.commands.train", "train a model, with a held-out evaluation before and after"),
     "eval": ("strop.commands.eval", "score a model or a run on held-out tasks"),
     "methods": ("strop.commands.lists:methods", "list the methods, or show one"),
+    "claim": ("strop.commands.claim", "list, show or run claims: experiments that could refute a method"),
     "tasks": ("strop.commands.lists:tasks", "list the task sources, or show examples of one"),
     "runs": ("strop.commands.lists:runs", "list the runs of a directory"),
     "report": ("strop.commands.report", "write a run as one HTML page"),
@@ -141,7 +142,7 @@ def say(text: str = "") -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def answer(args: argparse.Namespace, value: dict[str, Any], text: str) -> None:
+def answer(args: argparse.Namespace, value: dict[str, Any] | list[Any], text: str) -> None:
     """The result: text on stdout, or the JSON object there, or the object in a file and the text on stdout."""
     if args.json is None:
         print(text)

@@ -29,8 +29,9 @@ ADAPTERS: dict[str, str] = {
     "jsonl": "jsonl:PATH, one task a line",
     "parquet": "parquet:PATH, one task a row",
     "hf": "hf:NAME, a data set of the Hugging Face hub",
+    "pool": "pool:SIZE:SOURCE+SOURCE, a finite pool of other sources' tasks",
 }
-"""Sources over other people's data, and how each is written."""
+"""Sources over other people's data, or over other sources, and how each is written."""
 
 
 def maker(name: str) -> Callable[..., Source]:
@@ -44,6 +45,10 @@ def source(text: str) -> Source:
     if name in ADAPTERS:
         if not rest:
             raise ValueError(f"source {name!r} needs more: {ADAPTERS[name]}")
+        if name == "pool":
+            from strop.tasks.pool import pool
+
+            return pool(rest)
         from strop.tasks import adapters
 
         return adapters.adapter(name, rest)

@@ -1,0 +1,177 @@
+"""Claim: an experiment that could refute a method. Written before the run; everything in it is data.
+
+    mechanism     what the method does differently
+    consequence   what can be measured of it, and by how much
+    regime        where: task, model, budget
+
+Arms differ in the method and share everything else: tasks, seeds, initial weights, budget. The effect is the paired difference
+of one measure between two of them; the others are there so that it can be told apart from something simpler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from strop.claims.trace import Trace
+from strop.method import Method
+from strop.recipe import Recipe
+from strop.records import digest
+from strop.seams.part import Part, describe, nearest
+
+ProfileName = Literal["quick", "full", "extended"]
+PROFILES: tuple[ProfileName, ...] = ("quick", "full", "extended")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One side of a comparison. `control` says what it controls for; the method on trial has none."""
+
+    name: str
+    method: Method
+    control: str = ""
+    random: bool = False
+    """The control that selects by chance: required where the method on trial selects."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How much of the experiment is run. Only a full or extended one may end in a verdict."""
+
+    seeds: tuple[int, ...]
+    budget: str
+    """As in a recipe: '400000 decoded'."""
+    minutes: float
+    """What it should take on two cores; shown before it starts."""
+    arms: tuple[str, ...] = ()
+    """Arms that are run; none named means all. The record says which were left out."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """An evaluation on held-out tasks at these shares of the budget, by the same sampler for all arms."""
+
+    tasks: int = 200
+    samples: int = 4
+    at: tuple[float, ...] = (0.0, 1.0)
+    max_tokens: int = 128
+
+
+@dataclass(frozen=True)
+class Check:
+    """A condition without which the comparison says nothing: the mechanism was on. `of` gives a number, which must reach `least`."""
+
+    says: str
+    of: Part
+    """Reads one `trace`."""
+    arm: str
+    least: float
+
+    def value(self, trace: Trace) -> float:
+        return float(self.of.on({"trace": trace}))
+
+
+@dataclass(frozen=True)
+class Claim:
+    name: str
+    mechanism: str
+    consequence: str
+    regime: str
+    method: str
+    """Its name in `strop methods`: where the verdict is shown."""
+    recipe: Recipe
+    """What all arms share; method, seed and budget are put in by the runner."""
+    arms: tuple[Arm, ...]
+    compare: tuple[str, str]
+    """The effect is the measure of the first arm minus that of the second."""
+    measure: Part
+    """Reads one `trace` and gives its curve: (positions spent, value) pairs."""
+    threshold: float
+    """Set before the run. Supported: the whole interval above it; refuted: below it."""
+    refuted_if: str
+    profiles: Mapping[str, Profile]
+    checks: tuple[Check, ...]
+    tie: bool = False
+    """The claim is that both arms agree within the threshold."""
+    held_out: HeldOut | None = None
+    selects: bool = False
+    """The mechanism chooses tasks, rollouts or tokens, so an arm must choose by chance."""
+    random: bool = True
+    """False where the effect is arithmetic: then seeds may agree exactly."""
+    pilot: tuple[float, ...] = ()
+    """Paired differences of a pilot on other seeds, at the full budget: from them the smallest effect that can be found."""
+    pitfalls: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("mechanism", "consequence", "regime", "refuted_if"):
+            if not getattr(self, name).strip():
+                raise ValueError(f"claim {self.name!r} has no {name}: a claim names mechanism, consequence and regime, and what refutes it")
+        names = [arm.name for arm in self.arms]
+        if len(set(names)) < len(names):
+            raise ValueError(f"claim {self.name!r}: two arms have one name: {names}")
+        unknown = [
+            n
+            for n in (*self.compare, *(c.arm for c in self.checks), *(a for p in self.profiles.values() for a in p.arms))
+            if n not in names
+        ]
+        if unknown:
+            raise ValueError(f"claim {self.name!r} has no arm {unknown[0]!r}. {nearest(unknown[0], names)}")
+        if not self.checks:
+            raise ValueError(f"claim {self.name!r} has no activity check: nothing would tell whether its mechanism was on")
+        if all(not arm.control for arm in self.arms):
+            raise ValueError(f"claim {self.name!r} has no control: an arm that removes the mechanism")
+        if self.selects and not any(arm.random for arm in self.arms):
+            raise ValueError(f"claim {self.name!r} is about a selection, so one arm must select by chance: Arm(…, random=True)")
+        for key, profile in self.profiles.items():
+            if key not in PROFILES:
+                raise ValueError(f"claim {self.name!r} has a profile {key!r}; profiles are {', '.join(PROFILES)}")
+            if key != "quick" and len(profile.seeds) < 4:
+                raise ValueError(f"claim {self.name!r}: its {key} profile has {len(profile.seeds)} seeds; a verdict needs at least 4")
+            missing = [n for n in self.compare if profile.arms and n not in profile.arms]
+            if missing:
+                raise ValueError(f"claim {self.name!r}: its {key} profile leaves out {missing[0]!r}, which the effect compares")
+
+    @property
+    def says(self) -> str:
+        return f"{self.mechanism} {self.consequence}, {self.regime}"
+
+    def arm(self, name: str) -> Arm:
+        found = [arm for arm in self.arms if arm.name == name]
+        if not found:
+            raise ValueError(f"claim {self.name!r} has no arm {name!r}. {nearest(name, [arm.name for arm in self.arms])}")
+        return found[0]
+
+    def profile(self, name: str) -> Profile:
+        if name not in self.profiles:
+            raise ValueError(f"claim {self.name!r} has no {name} profile. It has: {', '.join(self.profiles)}.")
+        return self.profiles[name]
+
+    def runs(self, profile: str) -> tuple[Arm, ...]:
+        wanted = self.profile(profile).arms
+        return tuple(arm for arm in self.arms if not wanted or arm.name in wanted)
+
+    def recipe_of(self, arm: Arm, seed: int, profile: str) -> Recipe:
+        """What this arm trains under this seed. Held-out evaluation is the claim's own matter."""
+        return self.recipe.but(method=arm.method, seed=seed, budget=self.profile(profile).budget, eval_tasks=0)
+
+    def describe(self) -> dict[str, Any]:
+        """Everything that decides the outcome, as plain JSON; a record made by another version of the claim shows in its fingerprint."""
+        return {
+            "name": self.name,
+            "says": self.says,
+            "recipe": self.recipe.but(method=self.arms[0].method).describe(),
+            "arms": {arm.name: arm.method.describe() for arm in self.arms},
+            "compare": list(self.compare),
+            "measure": describe(self.measure),
+            "threshold": self.threshold,
+            "tie": self.tie,
+            "held_out": describe(self.held_out),
+            "checks": [describe(check) for check in self.checks],
+            "profiles": {name: describe(profile) for name, profile in self.profiles.items()},
+            "random": self.random,
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        return digest(self.describe())[:12]

@@ -1,0 +1,300 @@
+"""Run a claim: every arm under every seed, each a run of its own that can be killed and goes on; then the verdict.
+
+    DIRECTORY/PROFILE/ARM/SEED/     a run as `strop train` makes it, with its held-out evaluations and, once done, arm.json
+    DIRECTORY/PROFILE/record.json   the record; page.html and curves.png beside it
+
+What would make the comparison worthless ends in the verdict `void`, with the reasons: a mechanism that was off, arms that
+spent differently, shared train and test tasks, different starts, seeds that reach nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from strop import durable
+from strop.claims import record as records
+from strop.claims.claim import Arm, Claim
+from strop.claims.statistics import LEVEL, corrected, judge, judge_tie, smallest_detectable
+from strop.claims.trace import Curve, Trace, at, read
+from strop.recipe import Recipe
+from strop.records import Sampling, canonical
+
+TOLERANCE = 0.02
+"""Spending within this share of each other is equal."""
+
+World = Callable[[Recipe, Path], dict[str, Any]]
+"""Parts of a run that are not in its recipe (policy, source, engine), for worlds that are no language model."""
+Tell = Callable[[str, int, float], None]
+"""Progress: arm, seed, share of its budget spent."""
+
+
+def run_arm(
+    claim: Claim, arm: Arm, seed: int, profile: str, directory: Path, world: World | None = None, tell: Tell | None = None
+) -> Trace:
+    """One arm under one seed: begun, gone on with, or read if it is done."""
+    from strop.run import create, resume
+
+    recipe = claim.recipe_of(arm, seed, profile)
+    if (directory / "arm.json").exists():
+        return read(directory, arm.name, seed, recipe)
+    parts = {} if world is None else world(recipe, directory)
+    started = time.perf_counter()
+    if (directory / "recipe.json").exists():
+        run = resume(directory, say=lambda _: None, method=arm.method, **parts)
+    else:
+        run = create(recipe, directory, **parts)
+        (directory / "initial").write_text(run.digest_weights())
+    tested = Tests(claim, run)
+    tested.when(run.spent or 0.0)
+
+    def show(line: dict[str, Any]) -> None:
+        tested.when(run.spent or 0.0)
+        if tell is not None:
+            tell(arm.name, seed, min(run.spent or 0.0, 1.0))
+
+    run.train(show=show)
+    ended = (run.spent or 0.0) >= 1 - TOLERANCE
+    about = {
+        "initial": (directory / "initial").read_text(),
+        "seconds": round(sum(line["t"]["seconds"] for line in records.lines(directory)), 2),
+        "wall": round(time.perf_counter() - started, 2),
+        "fingerprint": run.method.fingerprint,
+        "reached": ended,
+        "tested": sorted(tested.tasks),
+    }
+    durable.write(directory / "arm.json", canonical(about).encode())
+    return read(directory, arm.name, seed, recipe)
+
+
+class Tests:
+    """The held-out evaluations of one run: due at shares of its budget, kept as files, never billed."""
+
+    def __init__(self, claim: Claim, run: Any):
+        self.plan, self.run = claim.held_out, run
+        self.tasks: set[str] = set()
+        if self.plan is not None:
+            count = min(self.plan.tasks, run.source.size or self.plan.tasks)
+            from strop.evaluate import HELD_OUT_SEED
+
+            self.tasks = {run.source.task("test", HELD_OUT_SEED, i).id for i in range(count)}
+
+    def when(self, spent: float) -> None:
+        """Make the one that is due now, unless an earlier life of the run made it."""
+        if self.plan is None:
+            return
+        path = self.run.directory / "eval" / f"{self.run.step:06d}.json"
+        made = len(list(path.parent.glob("[0-9]*.json")))
+        due = sum(share <= spent for share in self.plan.at)
+        if path.exists() or due <= made:
+            return
+        from strop.evaluate import evaluate
+        from strop.run import spend
+
+        found = asyncio.run(
+            evaluate(
+                self.run.handle,
+                self.run.source,
+                self.plan.tasks,
+                samples=self.plan.samples,
+                sampling=Sampling(),
+                max_tokens=self.plan.max_tokens,
+            )
+        )
+        self.run.forget_bill()
+        bill = self.run.bill
+        said = {
+            "step": self.run.step,
+            "spent": spend(bill, self.run.recipe.budget_in_positions[1]),
+            "means": {name: found.mean(name) for name in found.values},
+        }
+        durable.write(path, canonical(said).encode())
+
+
+def run(
+    claim: Claim,
+    directory: Path,
+    profile: str = "quick",
+    *,
+    seeds: int | None = None,
+    jobs: int = 1,
+    together: int = 1,
+    world: World | None = None,
+    tell: Tell | None = None,
+) -> dict[str, Any]:
+    """The record. `together` counts the claims that are judged at once; `seeds` runs only the first so many of the profile's."""
+    chosen = claim.profile(profile).seeds[:seeds]
+    todo = [(arm, seed) for seed in chosen for arm in claim.runs(profile)]
+    began = time.perf_counter()
+    traces: dict[str, dict[int, Trace]] = {arm.name: {} for arm in claim.runs(profile)}
+    for arm, seed in _each(claim, todo, profile, directory, jobs, world, tell):
+        traces[arm.name][seed] = read(directory / profile / arm.name / str(seed), arm.name, seed, claim.recipe_of(arm, seed, profile))
+    made = verdict(claim, profile, traces, together=together)
+    made["wall_seconds"] = round(time.perf_counter() - began, 1)
+    durable.write(directory / profile / "record.json", (json.dumps(made, indent=1, ensure_ascii=False) + "\n").encode())
+    return made
+
+
+def _each(
+    claim: Claim, todo: Sequence[tuple[Arm, int]], profile: str, directory: Path, jobs: int, world: World | None, tell: Tell | None
+) -> Iterable[tuple[Arm, int]]:
+    """Runs that are done, in order; with several jobs each run has a process and one thread of its own."""
+    place = {(arm.name, seed): directory / profile / arm.name / str(seed) for arm, seed in todo}
+    if jobs == 1:
+        for arm, seed in todo:
+            run_arm(claim, arm, seed, profile, place[arm.name, seed], world, tell)
+            yield arm, seed
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        waiting = {pool.submit(_named, claim.name, arm.name, seed, profile, str(place[arm.name, seed])): (arm, seed) for arm, seed in todo}
+        for future in as_completed(waiting):
+            future.result()
+            arm, seed = waiting[future]
+            if tell is not None:
+                tell(arm.name, seed, 1.0)
+            yield arm, seed
+
+
+def _named(claim: str, arm: str, seed: int, profile: str, directory: str) -> None:
+    """In a worker process: claims travel by name."""
+    import torch
+
+    from strop.claims import named
+
+    torch.set_num_threads(1)
+    found = named(claim)
+    run_arm(found, found.arm(arm), seed, profile, Path(directory))
+
+
+def verdict(claim: Claim, profile: str, traces: dict[str, dict[int, Trace]], *, together: int = 1) -> dict[str, Any]:
+    """The record of finished runs: a pure function of what they left behind."""
+    level = corrected(together)
+    seeds = sorted(next(iter(traces.values())))
+    curves: dict[str, dict[int, Curve]] = {
+        name: {seed: claim.measure.on({"trace": trace}) for seed, trace in by_seed.items()} for name, by_seed in traces.items()
+    }
+    budget, _ = claim.recipe_of(claim.arms[0], 0, profile).budget_in_positions
+    wrong = [*_unequal(traces, curves, budget), *_shared(traces), *_starts(traces), *(_frozen(claim, traces, curves))]
+    checks: list[dict[str, Any]] = []
+    for check in claim.checks:
+        if check.arm not in traces:
+            continue
+        found = {seed: round(check.value(traces[check.arm][seed]), 6) for seed in seeds}
+        checks.append({"says": check.says, "arm": check.arm, "least": check.least, "values": found})
+        if off := [seed for seed in seeds if not found[seed] >= check.least]:
+            wrong.append(f"mechanism off: {check.says} ({check.arm}, seed {off[0]}: {found[off[0]]:g}, needs {check.least:g})")
+    first, second = claim.compare
+    values = {name: {seed: at(curve, budget) for seed, curve in by_seed.items() if curve} for name, by_seed in curves.items()}
+    differences = [values[first][seed] - values[second][seed] for seed in seeds if seed in values[first] and seed in values[second]]
+    decide = judge_tie if claim.tie else judge
+    judged = decide(differences, claim.threshold, level) if differences else None
+    word = judged.verdict if judged is not None else "inconclusive"
+    if profile == "quick":
+        word = "direction only"
+    if wrong:
+        word = "void"
+    return {
+        "claim": claim.name,
+        "method": claim.method,
+        "says": claim.says,
+        "profile": profile,
+        "verdict": word,
+        "why_void": wrong,
+        "effect": None if judged is None else judged.effect,
+        "interval": None if judged is None else list(judged.interval),
+        "level": level,
+        "threshold": claim.threshold,
+        "tie": claim.tie,
+        "refuted_if": claim.refuted_if,
+        "compare": list(claim.compare),
+        "measure": claim.measure.describe(),
+        "seeds": seeds,
+        "differences": differences,
+        "detectable": {
+            "pilot": list(claim.pilot),
+            "smallest": smallest_detectable(claim.pilot, max(len(seeds), 2), level=level) if len(claim.pilot) > 1 else None,
+        },
+        "values": values,
+        "curves": {name: {seed: [list(point) for point in thin(curve)] for seed, curve in c.items()} for name, c in curves.items()},
+        "checks": checks,
+        "budget": claim.profile(profile).budget,
+        "budgets": {name: records.bill(list(by_seed.values())) for name, by_seed in traces.items()},
+        "left_out": [arm.name for arm in claim.arms if arm.name not in traces],
+        "arms": {
+            arm.name: {"method": arm.method.name, "control": arm.control, "random": arm.random, "fingerprint": arm.method.fingerprint}
+            for arm in claim.arms
+        },
+        "fingerprint": claim.fingerprint,
+        "held_out": None if claim.held_out is None else asdict(claim.held_out),
+        **records.here(),
+    }
+
+
+def thin(curve: Curve, points: int = 200) -> Curve:
+    """At most so many points, the last one among them: a record is read by people too."""
+    if len(curve) <= points:
+        return curve
+    step = (len(curve) - 1) / (points - 1)
+    return [curve[round(i * step)] for i in range(points)]
+
+
+# What makes a comparison worthless.
+
+
+def _unequal(traces: dict[str, dict[int, Trace]], curves: dict[str, dict[int, Curve]], budget: int) -> list[str]:
+    """A curve that ends before the budget does, or begins after it, cannot be read there."""
+    wrong: list[str] = []
+    for name, by_seed in traces.items():
+        for seed, trace in by_seed.items():
+            curve = curves[name][seed]
+            if not trace.spent or trace.spent[-1] < (1 - TOLERANCE) * budget:
+                spent = trace.spent[-1] if trace.spent else 0
+                wrong.append(f"unequal budgets: {name}, seed {seed} spent {spent:,} of {budget:,} {trace.unit}")
+            elif not curve or curve[-1][0] < (1 - TOLERANCE) * budget or curve[0][0] > (1 + TOLERANCE) * budget:
+                reach = f"[{curve[0][0]:,.0f}, {curve[-1][0]:,.0f}]" if curve else "nothing"
+                wrong.append(f"unequal budgets: the measure of {name}, seed {seed} covers {reach}, not {budget:,} {trace.unit}")
+    return wrong
+
+
+def _shared(traces: dict[str, dict[int, Trace]]) -> list[str]:
+    """Tasks that were trained on and tested on."""
+    for name, by_seed in traces.items():
+        for seed, trace in by_seed.items():
+            both = trace.trained_on & frozenset(trace.about["tested"])
+            if both:
+                return [f"train and test share {len(both)} tasks ({name}, seed {seed}: {sorted(both)[0]})"]
+    return []
+
+
+def _starts(traces: dict[str, dict[int, Trace]]) -> list[str]:
+    """Paired arms begin at the same weights."""
+    seeds = next(iter(traces.values()))
+    for seed in seeds:
+        starts = {by_seed[seed].about["initial"] for by_seed in traces.values()}
+        if len(starts) > 1:
+            return [f"the arms start from different weights under seed {seed}"]
+    return []
+
+
+def _frozen(claim: Claim, traces: dict[str, dict[int, Trace]], curves: dict[str, dict[int, Curve]]) -> list[str]:
+    """A seed that changes nothing reached nothing."""
+    if not claim.random:
+        return []
+    for name, by_seed in curves.items():
+        seen: dict[str, int] = {}
+        for seed, curve in by_seed.items():
+            key = canonical([[x, y] for x, y in curve])
+            if key in seen and len(curve) > 0:
+                return [f"seeds {seen[key]} and {seed} of {name} gave identical curves: the seed reached nothing"]
+            seen[key] = seed
+    return []
+
+
+__all__ = ["LEVEL", "Tests", "World", "run", "run_arm", "verdict"]

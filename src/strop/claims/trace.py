@@ -1,0 +1,105 @@
+"""Trace: what one arm under one seed left behind. Measures and checks are pure functions of it.
+
+A curve is a list of (positions spent, value). Arms are compared at the budget they share, by interpolation, so that an arm
+whose last step overshoots gains nothing from it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from strop.recipe import Recipe
+from strop.records import Group, Scores
+from strop.seams.part import part
+
+Curve = list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Trace:
+    arm: str
+    seed: int
+    directory: Path
+    unit: str
+    """What its budget counts."""
+    about: dict[str, Any]
+    """`arm.json`: initial weights, seconds, held-out task ids."""
+
+    @cached_property
+    def lines(self) -> tuple[dict[str, Any], ...]:
+        """Its metrics, a line a step."""
+        from strop.run import read_metrics
+
+        return tuple(read_metrics(self.directory))
+
+    @cached_property
+    def spent(self) -> tuple[int, ...]:
+        """Positions spent after each step."""
+        from strop.run import spend
+
+        return tuple(spend(line["bill"], self.unit) for line in self.lines)
+
+    @cached_property
+    def held_out(self) -> tuple[dict[str, Any], ...]:
+        """Evaluations in order: step, spent, and means by name."""
+        return tuple(json.loads(path.read_text()) for path in sorted((self.directory / "eval").glob("[0-9]*.json")))
+
+    def steps(self) -> Iterator[tuple[list[Group], Scores, dict[str, Any]]]:
+        """What was sampled and graded, step by step, and the state of the parts afterwards."""
+        for path in sorted((self.directory / "groups").glob("*.json.gz")):
+            record = json.loads(gzip.decompress(path.read_bytes()))
+            yield [Group.from_json(g) for g in record["groups"]], Scores.from_json(record["scores"]), record["state"]
+
+    @cached_property
+    def trained_on(self) -> frozenset[str]:
+        """Ids of the tasks it was trained on."""
+        return frozenset(group.task.id for groups, _, _ in self.steps() for group in groups)
+
+
+def read(directory: Path, arm: str, seed: int, recipe: Recipe) -> Trace:
+    return Trace(arm, seed, directory, recipe.budget_in_positions[1], json.loads((directory / "arm.json").read_text()))
+
+
+def at(curve: Curve, spent: float) -> float:
+    """The curve's value when so much was spent, on the straight line between its neighbours."""
+    before = [point for point in curve if point[0] <= spent]
+    after = [point for point in curve if point[0] >= spent]
+    if not before or not after:
+        return before[-1][1] if before else after[0][1]
+    (x0, y0), (x1, y1) = before[-1], after[0]
+    return y0 if x1 == x0 else y0 + (y1 - y0) * (spent - x0) / (x1 - x0)
+
+
+# Measures: one curve per trace.
+
+
+@part(gives="curve")
+def step_value(trace: Trace, *, name: str) -> Curve:
+    """One number of the metrics lines, step by step."""
+    return _known(trace.spent, [line.get(name) for line in trace.lines])
+
+
+@part(gives="curve")
+def mean_so_far(trace: Trace, *, name: str) -> Curve:
+    """The mean over all steps so far of one number of the metrics lines: for shares that are a property of the whole run."""
+    total, curve = 0.0, Curve()
+    for number, (x, y) in enumerate(_known(trace.spent, [line.get(name) for line in trace.lines]), start=1):
+        total += y
+        curve.append((x, total / number))
+    return curve
+
+
+@part(gives="curve")
+def held_out(trace: Trace, *, name: str) -> Curve:
+    """A mean over held-out tasks, at each evaluation."""
+    return _known([e["spent"] for e in trace.held_out], [e["means"].get(name) for e in trace.held_out])
+
+
+def _known(spent: Sequence[float], values: Sequence[float | None]) -> Curve:
+    return [(float(x), float(y)) for x, y in zip(spent, values, strict=True) if y is not None]

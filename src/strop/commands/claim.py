@@ -1,0 +1,148 @@
+"""Claims: experiments that could refute a method.
+
+    strop claim list                                    every claim with its verdict
+    strop claim show NAME                               what it says, its arms, budget, threshold and checks
+    strop claim run NAME [NAME …] [--profile quick]     run it; killed, the same line goes on where it stopped
+
+A quick profile shows activity and direction in minutes and never ends in a verdict; a full one does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from strop.claims import CLAIMS, named
+from strop.cli import Usage, answer, say, table
+
+if TYPE_CHECKING:
+    from strop.claims.claim import Claim
+
+VERBS = ("list", "show", "run")
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("verb", metavar="list|show|run")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="claims, by name; judged together when several are run")
+    parser.add_argument("--profile", default="quick", metavar="P", help="quick, full or extended [quick]")
+    parser.add_argument("--seeds", type=int, metavar="N", help="only the first N of the profile's seeds")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at once, one thread each [1, with all threads]")
+    parser.add_argument("--out", default="runs/claims", metavar="DIR", help="where its runs are kept [runs/claims]")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.verb not in VERBS:
+        from strop.seams.part import nearest
+
+        raise Usage(f"strop claim has no {args.verb!r}. {nearest(args.verb, VERBS)}")
+    if args.verb == "list":
+        return _list(args)
+    if not args.names:
+        raise Usage(f"strop claim {args.verb} needs a claim's name. Known: {', '.join(sorted(CLAIMS))}.")
+    found = [named(name) for name in args.names]
+    return _show(args, found) if args.verb == "show" else _run(args, found)
+
+
+def _list(args: argparse.Namespace) -> int:
+    from strop.claims.record import verdict_of
+
+    rows = [
+        {
+            "name": claim.name,
+            "method": claim.method,
+            "profile_minutes": {key: profile.minutes for key, profile in claim.profiles.items()},
+            "verdict": verdict_of(claim.name),
+        }
+        for claim in map(named, sorted(CLAIMS))
+    ]
+    shown = [[r["name"], r["method"], ", ".join(f"{k} {m:g} min" for k, m in r["profile_minutes"].items()), r["verdict"]] for r in rows]
+    answer(args, rows, table(shown, ["claim", "method", "takes", "verdict"]))
+    return 0
+
+
+def _show(args: argparse.Namespace, claims: list[Claim]) -> int:
+    from strop.claims.record import shipped
+
+    said = [{**claim.describe(), "record": shipped().get(claim.name)} for claim in claims]
+    answer(args, said[0] if len(said) == 1 else said, "\n\n".join(text(claim) for claim in claims))
+    return 0
+
+
+def text(claim: Claim) -> str:
+    from strop.claims.record import shipped
+
+    sign = "within" if claim.tie else "above"
+    lines = [f"{claim.name} ({claim.fingerprint}), for the method {claim.method}", "", f"  {claim.says}.", ""]
+    lines += [f"effect    {claim.compare[0]} - {claim.compare[1]}, in {claim.measure}, {sign} {claim.threshold:g}"]
+    lines += [f"refuted   if {claim.refuted_if}"]
+    lines += [f"task      {claim.recipe.task_name()}, model {claim.recipe.model}"]
+    lines += [
+        "",
+        table(
+            [[a.name, a.control or "the method on trial", a.method.fingerprint] for a in claim.arms], ["arm", "controls for", "fingerprint"]
+        ),
+    ]
+    lines += ["", table([[c.says, c.arm, f"at least {c.least:g}"] for c in claim.checks], ["mechanism on", "arm", "needs"]), ""]
+    for name, profile in claim.profiles.items():
+        arms = ", ".join(a.name for a in claim.runs(name))
+        lines.append(f"{name:9} {len(profile.seeds)} seeds, {profile.budget}, about {profile.minutes:g} min: {arms}")
+    if claim.pitfalls:
+        lines += ["", claim.pitfalls]
+    if made := shipped().get(claim.name):
+        lines += ["", summary(made)]
+    return "\n".join(lines)
+
+
+def summary(record: dict[str, Any]) -> str:
+    low, high = record["interval"] or (None, None)
+    said = f"{record['claim']}: {record['verdict']}"
+    if record["effect"] is not None:
+        said += f", effect {record['effect']:+.4g} [{low:+.4g}, {high:+.4g}] against {record['threshold']:g}"
+        said += f" ({record['compare'][0]} - {record['compare'][1]}, {len(record['seeds'])} seeds, {record['profile']})"
+    return "\n".join([said, *(f"  void: {why}" for why in record["why_void"])])
+
+
+def _run(args: argparse.Namespace, claims: list[Claim]) -> int:
+    from strop.claims import runner
+    from strop.report import claim as page
+
+    if args.jobs < 1 or (args.seeds is not None and args.seeds < 1):
+        raise Usage("--jobs and --seeds are at least 1")
+    for claim in claims:
+        claim.profile(args.profile)
+    made: list[dict[str, Any]] = []
+    for claim in claims:
+        place = Path(args.out) / claim.name
+        runs = len(claim.runs(args.profile)) * len(claim.profile(args.profile).seeds[: args.seeds])
+        say(f"{claim.name}: {runs} runs in {place / args.profile}, about {claim.profile(args.profile).minutes:g} min for the whole profile")
+        record = runner.run(claim, place, args.profile, seeds=args.seeds, jobs=args.jobs, together=len(claims), tell=Teller(runs))
+        page.write(record, place / args.profile / "page.html")
+        made.append(record)
+    shown = []
+    for record, claim in zip(made, claims, strict=True):
+        where = Path(args.out) / claim.name / args.profile
+        shown.append(f"{summary(record)}\n  record {where / 'record.json'}\n  page   {where / 'page.html'}")
+    answer(args, made[0] if len(made) == 1 else made, "\n".join(shown))
+    return 0
+
+
+class Teller:
+    """Progress on stderr: one line that is rewritten on a terminal; elsewhere one for each run that ends."""
+
+    def __init__(self, runs: int):
+        self.runs, self.ended, self.began, self.terminal = runs, 0, time.perf_counter(), sys.stderr.isatty()
+
+    def __call__(self, arm: str, seed: int, share: float) -> None:
+        done = share >= 1
+        self.ended += done
+        spent = time.perf_counter() - self.began
+        whole = (self.ended + (0 if done else share)) / self.runs
+        left = f", about {spent * (1 - whole) / whole:.0f} s left" if whole > 0 else ""
+        line = f"{arm} seed {seed}: {share:.0%}; {self.ended} of {self.runs} runs done in {spent:.0f} s{left}"
+        if self.terminal:
+            print(f"\r\033[K{line}", end="\n" if self.ended == self.runs else "", file=sys.stderr, flush=True)
+        elif done:
+            say(line)
