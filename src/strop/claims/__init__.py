@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from strop.claims.claim import Claim
 
-CLAIMS: dict[str, str] = {}
+CLAIMS: dict[str, str] = {
+    "cdas-spread": "strop.methods.cdas:SPREAD",
+    "cdas-fixed-point": "strop.methods.cdas:FIXED_POINT",
+}
 """{name: module:attribute}; imported when asked for."""
 
 

@@ -11,8 +11,8 @@ of one measure between two of them; the others are there so that it can be told 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 from strop.claims.trace import Trace
 from strop.method import Method
@@ -20,8 +20,8 @@ from strop.recipe import Recipe
 from strop.records import digest
 from strop.seams.part import Part, describe, nearest
 
-ProfileName = Literal["quick", "full", "extended"]
-PROFILES: tuple[ProfileName, ...] = ("quick", "full", "extended")
+PROFILES = ("quick", "pilot", "full", "extended")
+PILOT_SEEDS = (100, 101, 102)
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class Profile:
     """What it should take on two cores; shown before it starts."""
     arms: tuple[str, ...] = ()
     """Arms that are run; none named means all. The record says which were left out."""
+    task: str = ""
+    """Another task than the claim's, for a quick look at a small one."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +126,8 @@ class Claim:
         if self.selects and not any(arm.random for arm in self.arms):
             raise ValueError(f"claim {self.name!r} is about a selection, so one arm must select by chance: Arm(…, random=True)")
         for key, profile in self.profiles.items():
-            if key not in PROFILES:
-                raise ValueError(f"claim {self.name!r} has a profile {key!r}; profiles are {', '.join(PROFILES)}")
+            if key not in PROFILES or key == "pilot":
+                raise ValueError(f"claim {self.name!r} declares a profile {key!r}; it may declare quick, full and extended")
             if key != "quick" and len(profile.seeds) < 4:
                 raise ValueError(f"claim {self.name!r}: its {key} profile has {len(profile.seeds)} seeds; a verdict needs at least 4")
             missing = [n for n in self.compare if profile.arms and n not in profile.arms]
@@ -143,6 +145,11 @@ class Claim:
         return found[0]
 
     def profile(self, name: str) -> Profile:
+        """A declared one, or `pilot`: the full one's compared arms on three seeds of their own, from which the spread is taken."""
+        if name == "pilot" and "full" in self.profiles:
+            full = self.profiles["full"]
+            runs = (len(full.arms) or len(self.arms)) * len(full.seeds)
+            return replace(full, seeds=PILOT_SEEDS, arms=self.compare, minutes=round(full.minutes * 6 / runs))
         if name not in self.profiles:
             raise ValueError(f"claim {self.name!r} has no {name} profile. It has: {', '.join(self.profiles)}.")
         return self.profiles[name]
@@ -153,7 +160,8 @@ class Claim:
 
     def recipe_of(self, arm: Arm, seed: int, profile: str) -> Recipe:
         """What this arm trains under this seed. Held-out evaluation is the claim's own matter."""
-        return self.recipe.but(method=arm.method, seed=seed, budget=self.profile(profile).budget, eval_tasks=0)
+        chosen = self.profile(profile)
+        return self.recipe.but(method=arm.method, seed=seed, budget=chosen.budget, eval_tasks=0, task=chosen.task or self.recipe.task)
 
     def describe(self) -> dict[str, Any]:
         """Everything that decides the outcome, as plain JSON; a record made by another version of the claim shows in its fingerprint."""

@@ -1,7 +1,8 @@
 """Run a claim: every arm under every seed, each a run of its own that can be killed and goes on; then the verdict.
 
-    DIRECTORY/PROFILE/ARM/SEED/     a run as `strop train` makes it, with its held-out evaluations and, once done, arm.json
-    DIRECTORY/PROFILE/record.json   the record; page.html and curves.png beside it
+    DIRECTORY/runs/ARM-DIGEST-SEED/    a run as `strop train` makes it, with its held-out evaluations and, once done, arm.json;
+                                       the digest is the recipe's, so claims that ask for the same run share it
+    DIRECTORY/NAME-PROFILE/            record.json, page.html
 
 What would make the comparison worthless ends in the verdict `void`, with the reasons: a mechanism that was off, arms that
 spent differently, shared train and test tasks, different starts, seeds that reach nothing.
@@ -26,6 +27,7 @@ from strop.claims.statistics import LEVEL, corrected, judge, judge_tie, smallest
 from strop.claims.trace import Curve, Trace, at, read
 from strop.recipe import Recipe
 from strop.records import Sampling, canonical
+from strop.seams.part import describe, fingerprint
 
 TOLERANCE = 0.02
 """Spending within this share of each other is equal."""
@@ -135,18 +137,30 @@ def run(
     began = time.perf_counter()
     traces: dict[str, dict[int, Trace]] = {arm.name: {} for arm in claim.runs(profile)}
     for arm, seed in _each(claim, todo, profile, directory, jobs, world, tell):
-        traces[arm.name][seed] = read(directory / profile / arm.name / str(seed), arm.name, seed, claim.recipe_of(arm, seed, profile))
+        place = run_place(claim, arm, seed, profile, directory)
+        traces[arm.name][seed] = read(place, arm.name, seed, claim.recipe_of(arm, seed, profile))
     made = verdict(claim, profile, traces, together=together)
     made["wall_seconds"] = round(time.perf_counter() - began, 1)
-    durable.write(directory / profile / "record.json", (json.dumps(made, indent=1, ensure_ascii=False) + "\n").encode())
+    home(claim, profile, directory).mkdir(parents=True, exist_ok=True)
+    durable.write(home(claim, profile, directory) / "record.json", (json.dumps(made, indent=1, ensure_ascii=False) + "\n").encode())
     return made
+
+
+def run_place(claim: Claim, arm: Arm, seed: int, profile: str, directory: Path) -> Path:
+    said = {**claim.recipe_of(arm, 0, profile).describe(), "held_out": describe(claim.held_out)}
+    return directory / "runs" / f"{arm.name}-{fingerprint(said)}-{seed}"
+
+
+def home(claim: Claim, profile: str, directory: Path) -> Path:
+    """Where a claim's record and page go."""
+    return directory / f"{claim.name}-{profile}"
 
 
 def _each(
     claim: Claim, todo: Sequence[tuple[Arm, int]], profile: str, directory: Path, jobs: int, world: World | None, tell: Tell | None
 ) -> Iterable[tuple[Arm, int]]:
     """Runs that are done, in order; with several jobs each run has a process and one thread of its own."""
-    place = {(arm.name, seed): directory / profile / arm.name / str(seed) for arm, seed in todo}
+    place = {(arm.name, seed): run_place(claim, arm, seed, profile, directory) for arm, seed in todo}
     if jobs == 1:
         for arm, seed in todo:
             run_arm(claim, arm, seed, profile, place[arm.name, seed], world, tell)
@@ -196,7 +210,7 @@ def verdict(claim: Claim, profile: str, traces: dict[str, dict[int, Trace]], *, 
     decide = judge_tie if claim.tie else judge
     judged = decide(differences, claim.threshold, level) if differences else None
     word = judged.verdict if judged is not None else "inconclusive"
-    if profile == "quick":
+    if profile in ("quick", "pilot"):
         word = "direction only"
     if wrong:
         word = "void"
@@ -217,10 +231,7 @@ def verdict(claim: Claim, profile: str, traces: dict[str, dict[int, Trace]], *, 
         "measure": claim.measure.describe(),
         "seeds": seeds,
         "differences": differences,
-        "detectable": {
-            "pilot": list(claim.pilot),
-            "smallest": smallest_detectable(claim.pilot, max(len(seeds), 2), level=level) if len(claim.pilot) > 1 else None,
-        },
+        "detectable": _detectable(claim, profile, differences, level),
         "values": values,
         "curves": {name: {seed: [list(point) for point in thin(curve)] for seed, curve in c.items()} for name, c in curves.items()},
         "checks": checks,
@@ -235,6 +246,14 @@ def verdict(claim: Claim, profile: str, traces: dict[str, dict[int, Trace]], *, 
         "held_out": None if claim.held_out is None else asdict(claim.held_out),
         **records.here(),
     }
+
+
+def _detectable(claim: Claim, profile: str, differences: list[float], level: float) -> dict[str, Any]:
+    """The smallest margin over the threshold that the full profile's seeds find at 80 %, by the pilot's spread."""
+    pilot = differences if profile == "pilot" else list(claim.pilot)
+    seeds = len(claim.profiles["full"].seeds) if "full" in claim.profiles else 0
+    known = len(pilot) > 1 and seeds > 1
+    return {"pilot": pilot, "seeds": seeds, "smallest": smallest_detectable(pilot, seeds, level=level) if known else None}
 
 
 def thin(curve: Curve, points: int = 200) -> Curve:

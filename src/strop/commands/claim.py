@@ -27,7 +27,7 @@ VERBS = ("list", "show", "run")
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("verb", metavar="list|show|run")
     parser.add_argument("names", nargs="*", metavar="NAME", help="claims, by name; judged together when several are run")
-    parser.add_argument("--profile", default="quick", metavar="P", help="quick, full or extended [quick]")
+    parser.add_argument("--profile", default="quick", metavar="P", help="quick, pilot, full or extended [quick]")
     parser.add_argument("--seeds", type=int, metavar="N", help="only the first N of the profile's seeds")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at once, one thread each [1, with all threads]")
     parser.add_argument("--out", default="runs/claims", metavar="DIR", help="where its runs are kept [runs/claims]")
@@ -102,6 +102,9 @@ def summary(record: dict[str, Any]) -> str:
     if record["effect"] is not None:
         said += f", effect {record['effect']:+.4g} [{low:+.4g}, {high:+.4g}] against {record['threshold']:g}"
         said += f" ({record['compare'][0]} - {record['compare'][1]}, {len(record['seeds'])} seeds, {record['profile']})"
+    if record["profile"] == "pilot" and record["detectable"]["smallest"] is not None:
+        said += f"\n  differences {[round(d, 4) for d in record['differences']]}: {record['detectable']['seeds']} seeds find a margin of "
+        said += f"{record['detectable']['smallest']:.3g} over the threshold four times in five"
     return "\n".join([said, *(f"  void: {why}" for why in record["why_void"])])
 
 
@@ -115,15 +118,14 @@ def _run(args: argparse.Namespace, claims: list[Claim]) -> int:
         claim.profile(args.profile)
     made: list[dict[str, Any]] = []
     for claim in claims:
-        place = Path(args.out) / claim.name
         runs = len(claim.runs(args.profile)) * len(claim.profile(args.profile).seeds[: args.seeds])
-        say(f"{claim.name}: {runs} runs in {place / args.profile}, about {claim.profile(args.profile).minutes:g} min for the whole profile")
-        record = runner.run(claim, place, args.profile, seeds=args.seeds, jobs=args.jobs, together=len(claims), tell=Teller(runs))
-        page.write(record, place / args.profile / "page.html")
+        say(f"{claim.name}: {runs} runs in {args.out}, about {claim.profile(args.profile).minutes:g} min for the whole profile")
+        record = runner.run(claim, Path(args.out), args.profile, seeds=args.seeds, jobs=args.jobs, together=len(claims), tell=Teller(runs))
+        page.write(record, runner.home(claim, args.profile, Path(args.out)) / "page.html")
         made.append(record)
     shown = []
     for record, claim in zip(made, claims, strict=True):
-        where = Path(args.out) / claim.name / args.profile
+        where = runner.home(claim, args.profile, Path(args.out))
         shown.append(f"{summary(record)}\n  record {where / 'record.json'}\n  page   {where / 'page.html'}")
     answer(args, made[0] if len(made) == 1 else made, "\n".join(shown))
     return 0

@@ -17,6 +17,7 @@ METHODS = {
     "cispo": "strop.methods.cispo:CISPO",
     "reinforce++": "strop.methods.reinforce_pp:REINFORCE_PP",
     "ppo": "strop.methods.ppo:PPO",
+    "cdas": "strop.methods.cdas:CDAS",
 }
 
 

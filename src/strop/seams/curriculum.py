@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -63,3 +64,63 @@ class Epochs:
 
     def observe(self, state: State, groups: list[Group], scores: Scores, ctx: Ctx) -> State:
         return state
+
+
+@dataclass(frozen=True)
+class NearRate:
+    """The tasks whose mean pass rate over their last few visits lies nearest to a target; untried ones first, in random order.
+
+    The plain alternative to a model of difficulty. Needs a finite source.
+    """
+
+    target: float = 0.5
+    last: int = 3
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.target <= 1 or self.last < 1:
+            raise ValueError(f"NearRate(target={self.target}, last={self.last}): a target is a rate in [0, 1], over at least 1 visit")
+
+    def init(self, source: Source) -> State:
+        return {"rates": [[] for _ in range(finite(source))], "place": {}}
+
+    def pick(self, n: int, state: State, ctx: Ctx) -> tuple[list[Task], State]:
+        rates: list[list[float]] = state["rates"]
+        new = unvisited([len(seen) for seen in rates], ctx.seed)[:n]
+        known = [at for at, seen in enumerate(rates) if seen]
+        ctx.rng("ties").shuffle(known)
+        known.sort(key=lambda at: abs(sum(rates[at]) / len(rates[at]) - self.target))
+        return placed(new + known[: n - len(new)], state, ctx)
+
+    def observe(self, state: State, groups: list[Group], scores: Scores, ctx: Ctx) -> State:
+        rates: list[list[float]] = [list(seen) for seen in state["rates"]]
+        for group in groups:
+            at, rate = state["place"].get(group.task.id), scores.rate(group)
+            if group.role == "solve" and at is not None and rate is not None:
+                rates[at] = [*rates[at], rate][-self.last :]
+        return {**state, "rates": rates}
+
+
+# What curricula share that remember every task: {task id: place} in their state, and a first pass in random order.
+
+
+def finite(source: Source) -> int:
+    """The source's size; one that never ends is refused."""
+    if source.size is None:
+        raise ValueError(
+            f"a curriculum that remembers every task needs an end to them, and {source.name!r} has none. "
+            f"Draw a pool: --task pool:320:{source.name}"
+        )
+    return source.size
+
+
+def unvisited(visits: Sequence[int], seed: int) -> list[int]:
+    """Places nobody has tried, in the random order of the first pass."""
+    order = list(range(len(visits)))
+    keyed(seed, "first pass").shuffle(order)
+    return [at for at in order if not visits[at]]
+
+
+def placed(places: list[int], state: State, ctx: Ctx) -> tuple[list[Task], State]:
+    """The tasks at these places, and the state that knows them again when their groups come back."""
+    tasks = [ctx.source.task("train", ctx.seed, at) for at in places]
+    return tasks, {**state, "place": {**state["place"], **{task.id: at for task, at in zip(tasks, places, strict=True)}}}
