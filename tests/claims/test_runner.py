@@ -1,0 +1,109 @@
+"""The runner on a language model: small runs, real files, a kill."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from strop.claims import runner
+from strop.claims.claim import Claim, HeldOut
+from strop.claims.trace import held_out
+from strop.report import claim as page
+
+from .test_claim import PLAIN, claim
+
+
+def small(**changes):
+    recipe = PLAIN["recipe"].but(lr=1e-3, checkpoint_every=2)
+    return claim(**{"recipe": recipe, "held_out": HeldOut(tasks=4, samples=2, at=(0.0, 1.0), max_tokens=8), **changes})
+
+
+def test_a_claim_is_run_recorded_and_read_back(tmp_path):
+    told = []
+    record = runner.run(small(), tmp_path, "quick", tell=lambda *said: told.append(said))
+    assert record["verdict"] == "direction only"
+    assert record["why_void"] == []
+    assert len(record["differences"]) == 2 == len(record["seeds"])
+    assert {"claim", "verdict", "effect", "interval", "seeds", "budgets"} <= record.keys()
+    for spent in record["budgets"].values():
+        assert spent["decoded"] >= 60
+        assert spent["trained"] > spent["decoded"]
+    assert json.loads((runner.home(small(), "quick", tmp_path) / "record.json").read_text())["effect"] == record["effect"]
+    assert [arm for arm, _, share in told if share >= 1] == ["large", "none"] * 2
+    drawn = page.render(record)
+    assert drawn.count("<svg") == 2
+    assert "larger-step: direction only" in drawn
+    made = sorted((tmp_path / "runs").glob("*/eval/[0-9]*.json"))
+    assert len(made) == 8, "two arms, two seeds, before and after"
+
+
+def test_a_finished_run_is_not_run_again_and_a_killed_one_goes_on(tmp_path, monkeypatch):
+    whole = runner.run(small(), tmp_path / "whole", "quick")
+    arm = small().arms[0]
+    place = runner.run_place(small(), arm, 0, "quick", tmp_path / "cut")
+    with pytest.raises(KeyboardInterrupt):
+        runner.run_arm(small(), arm, 0, "quick", place, tell=lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    assert not (place / "arm.json").exists()
+    again = runner.run(small(), tmp_path / "cut", "quick")
+    assert again["curves"] == whole["curves"]
+    assert again["budgets"]["large"]["decoded"] == whole["budgets"]["large"]["decoded"]
+    monkeypatch.setattr("strop.run.create", lambda *_, **__: pytest.fail("a finished run was begun again"))
+    assert runner.run(small(), tmp_path / "cut", "quick")["differences"] == whole["differences"]
+
+
+def test_arms_that_are_one_method_give_identical_curves(tmp_path):
+    record = runner.run(small(), tmp_path, "quick")
+    assert record["differences"] == [0.0, 0.0], "GRPO against GRPO under another name: the same tasks, seeds and weights"
+
+
+def test_a_mechanism_that_is_off_makes_the_claim_void(tmp_path):
+    record = runner.run(small(checks=(replace(PLAIN["checks"][0], least=1000),)), tmp_path, "full")
+    assert record["verdict"] == "void"
+    assert "mechanism off: it stepped (large, seed 0:" in record["why_void"][0]
+
+
+def test_a_measure_that_does_not_reach_the_budget_makes_it_void(tmp_path):
+    early = HeldOut(tasks=2, samples=1, at=(0.0,), max_tokens=8)
+    record = runner.run(small(measure=held_out(name="mean"), held_out=early), tmp_path, "quick")
+    assert record["verdict"] == "void"
+    assert "unequal budgets: the measure of large, seed 0 covers [0, 0]" in record["why_void"][0]
+
+
+def test_a_run_that_ends_before_its_budget_makes_it_void(tmp_path):
+    record = runner.run(small(recipe=small().recipe.but(steps=2)), tmp_path, "quick")
+    assert any("unequal budgets: large, seed 0 spent" in why for why in record["why_void"])
+
+
+class Leaky:
+    """A source whose held-out tasks are its training tasks."""
+
+    name, size = "leaky", None
+
+    def __init__(self):
+        from strop.tasks import source
+
+        self.inner = source("chain")
+
+    def task(self, split, seed, index):
+        return self.inner.task("train", 0, index)
+
+    def grade(self, task, text):
+        return self.inner.grade(task, text)
+
+    def gold(self, task):
+        return self.inner.gold(task)
+
+
+def test_tasks_that_are_trained_on_and_tested_on_make_it_void(tmp_path):
+    record = runner.run(small(), tmp_path, "quick", world=lambda recipe, directory: {"source": Leaky()})
+    assert record["verdict"] == "void"
+    assert any("train and test share" in why for why in record["why_void"])
+
+
+def test_seeds_that_reach_nothing_make_it_void(tmp_path, monkeypatch):
+    whole = Claim.recipe_of
+    monkeypatch.setattr(Claim, "recipe_of", lambda self, arm, seed, profile: whole(self, arm, 0, profile))  # the planted bug
+    record = runner.run(small(), tmp_path / "lost", "quick")
+    assert record["verdict"] == "void"
+    assert any("seeds 0 and 1 of large gave identical curves: the seed reached nothing" in why for why in record["why_void"])
+    assert not any("identical" in why for why in runner.run(small(random=False), tmp_path / "meant", "quick")["why_void"])
