@@ -147,6 +147,8 @@ def answer(args: argparse.Namespace, value: dict[str, Any] | list[Any], text: st
     if args.json is None:
         print(text)
         return
+    from strop.records import finite
+
     body = json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False)
     if args.json == "-":
         print(body)
@@ -154,15 +156,6 @@ def answer(args: argparse.Namespace, value: dict[str, Any] | list[Any], text: st
     print(text)
     Path(args.json).parent.mkdir(parents=True, exist_ok=True)
     Path(args.json).write_text(body + "\n")
-
-
-def finite(value: Any) -> Any:
-    """JSON has no infinity and no NaN: they become null."""
-    if isinstance(value, dict):
-        return {k: finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(v) for v in value]
-    return None if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))) else value
 
 
 def table(rows: Sequence[Sequence[Any]], head: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 Kind = Literal["prompt", "action", "forced", "observation", "teacher"]
 Stop = Literal["finished", "stop", "length", "turns", "budget", "format", "tool", "error"]
@@ -21,6 +21,15 @@ SegmentId = str
 def canonical(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def finite(value: Any) -> Any:
+    """What JSON can carry: infinity and NaN become null."""
+    if isinstance(value, dict):
+        return {k: finite(v) for k, v in cast("dict[Any, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in cast("list[Any]", value)]
+    return None if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))) else value
 
 
 def digest(value: Any) -> str:

@@ -26,7 +26,7 @@ from strop.claims.claim import Arm, Claim
 from strop.claims.statistics import LEVEL, corrected, judge, judge_tie, smallest_detectable
 from strop.claims.trace import Curve, Trace, at, read
 from strop.recipe import Recipe
-from strop.records import Sampling, canonical
+from strop.records import Sampling, canonical, finite
 from strop.seams.part import describe, fingerprint
 
 TOLERANCE = 0.02
@@ -142,7 +142,10 @@ def run(
     made = verdict(claim, profile, traces, together=together)
     made["wall_seconds"] = round(time.perf_counter() - began, 1)
     home(claim, profile, directory).mkdir(parents=True, exist_ok=True)
-    durable.write(home(claim, profile, directory) / "record.json", (json.dumps(made, indent=1, ensure_ascii=False) + "\n").encode())
+    durable.write(
+        home(claim, profile, directory) / "record.json",
+        (json.dumps(finite(made), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(),
+    )
     return made
 
 
