@@ -71,7 +71,7 @@ NAMES: dict[str, str] = {
 """What a formula may read without defining it, beside the channels `<channel>_R` of a reward."""
 
 FUNCTIONS = frozenset(
-    "exp log sqrt abs cos min max clip where detach mean sum std count active last next later_sum span".split()
+    ["exp", "log", "sqrt", "abs", "cos", "min", "max", "clip", "where", "detach", "mean", "sum", "std", "count", "active", "last", "next", "later_sum", "span"]
 )  # fmt: skip
 RESERVED = FUNCTIONS | set(UNITS) | set(NAMES) | {"pi", "inf", "loss", "factor"}
 """Names that a signal may not take, since its own stands in the same text."""

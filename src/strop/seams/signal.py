@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from strop.seams.formula import RESERVED, number
+from strop.seams.formula import number
 from strop.seams.part import Part, nearest, part
 from strop.seams.reduction import Reduction
 
