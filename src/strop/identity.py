@@ -16,6 +16,7 @@ from strop.seams.formula import UNITS, number
 from strop.seams.part import Part, describe
 from strop.seams.reduction import Reduction
 from strop.seams.signal import Signal
+from strop.sense import remarks
 
 
 def explain(method: Method) -> str:
@@ -88,7 +89,7 @@ def _update(method: Method) -> Iterator[str]:
     times = "once" if update.epochs == 1 else f"{update.epochs} times"
     count = update.updates(method.tasks)
     yield f"    a batch of {method.tasks} groups, {held}, {times}: {count} optimiser update{'s' * (count > 1)} per batch"
-    yield from (f"    note: {remark}" for remark in method.remarks())
+    yield from (f"    note: {remark}" for remark in remarks(method))
 
 
 def _said(part: Part) -> Iterator[str]:
