@@ -94,7 +94,7 @@ for name in METHODS:
 for loss in parts(objective):
     for reduce in REDUCTIONS:
         if reduce.grain == loss.grain and (loss is objective.clipped_surrogate or reduce in (PER_SEQUENCE, *REDUCTIONS[6:])):
-            label = f"objective {loss.name}, {reduce.formula()}"
+            label = f"objective {loss.name}, {reduce.words()}"
             CASES[label] = built(label, {"it": Signal(loss(), reduce)}, chain=for_value(loss))
 CASES["objective dual clip"] = built("dual", {"it": Signal(clipped_surrogate(dual_clip=1.2), PER_TOKEN)})
 for link in parts(credit):

@@ -126,9 +126,20 @@ def _rows(rng: random.Random, shape: str, prompt: Segment, name: str) -> tuple[R
 @st.composite
 def worlds(draw: st.DrawFn, shapes: tuple[str, ...] = SHAPES) -> World:
     seed = draw(st.integers(0, 2**20))
+    return world_of(seed, draw(st.lists(st.lists(st.sampled_from(shapes), min_size=1, max_size=4), min_size=1, max_size=4)))
+
+
+def random_world(seed: int) -> World:
+    """The same without hypothesis: every seed another world, of two to four groups."""
+    rng = random.Random(f"world {seed}")
+    return world_of(seed, [[rng.choice(SHAPES) for _ in range(rng.randint(1, 5))] for _ in range(rng.randint(2, 4))])
+
+
+def world_of(seed: int, shapes: list[list[str]]) -> World:
+    """Groups of rollouts of these shapes; everything else follows from the seed."""
     rng = random.Random(seed)
     groups, fates, rewards = [], {}, {}
-    for g, members in enumerate(draw(st.lists(st.lists(st.sampled_from(shapes), min_size=1, max_size=4), min_size=1, max_size=4))):
+    for g, members in enumerate(shapes):
         prompt, grown = _segment(rng, "prompt", "p"), list[Rollout]()
         for r, shape in enumerate(members):
             unit = f"g{g}/{r}"

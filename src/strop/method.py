@@ -115,6 +115,10 @@ class Method:
                     "batch. Use epochs=1 and minibatch=None, or importance_sampling / clipped_surrogate."
                 )
 
+    def remarks(self) -> list[str]:
+        """What is legal and yet worth knowing."""
+        return []
+
     @property
     def refills(self) -> int:
         return max((gate.refill for gate in self.gate), default=0)

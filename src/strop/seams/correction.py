@@ -15,7 +15,12 @@ from strop.seams.part import part
 Corrected = tuple[Tensor, Tensor]
 
 
-@part()
+@part(
+    formula="""
+    weight_T = 1
+    mask_T = 1
+"""
+)
 def none(old_logp_T: Tensor) -> Corrected:
     """Weight 1, nothing masked."""
     return torch.ones_like(old_logp_T), torch.ones_like(old_logp_T, dtype=torch.bool)
@@ -31,7 +36,20 @@ def _ratio(old_logp_T: Tensor, sampled_logp_T: Tensor, trained_T: Tensor, index:
     raise ValueError(f"unknown level {level!r}; use token or sequence")
 
 
-@part(needs=("sampled",))
+def _ratio_formula(level: str) -> str:
+    log = "where(trained_T, old_logp_T - sampled_logp_T, 0)"
+    return f"ratio_T = exp({log})\n" if level == "token" else f"ratio_T = exp(sum({log}, rollout))\n"
+
+
+def _truncated_formula(*, level: str, **_: float) -> str:
+    return _ratio_formula(level) + "weight_T = min(ratio_T, {cap})\nmask_T = 1"
+
+
+def _masked_formula(*, level: str, **_: float) -> str:
+    return _ratio_formula(level) + "mask_T = {low} <= ratio_T <= {high}\nweight_T = where(mask_T, ratio_T, 1)"
+
+
+@part(needs=("sampled",), formula=_truncated_formula)
 def truncated(
     old_logp_T: Tensor, sampled_logp_T: Tensor, trained_T: Tensor, index: Index, *, cap: float = 2.0, level: str = "token"
 ) -> Corrected:
@@ -40,7 +58,7 @@ def truncated(
     return ratio_T.clamp_max(cap), torch.ones_like(ratio_T, dtype=torch.bool)
 
 
-@part(needs=("sampled",))
+@part(needs=("sampled",), formula=_masked_formula)
 def masked(
     old_logp_T: Tensor,
     sampled_logp_T: Tensor,

@@ -14,13 +14,13 @@ from strop.seams.index import Index
 from strop.seams.part import part
 
 
-@part(gives="credit_R")
+@part(gives="credit_R", formula="credit_R = reward_R")
 def reward_itself(reward_R: Tensor) -> Tensor:
     """A[r] = reward[r]: REINFORCE without a baseline."""
     return reward_R.clone()
 
 
-@part(gives="credit_R", needs=("group",))
+@part(gives="credit_R", needs=("group",), formula="credit_R = reward_R - mean(reward_R, group)")
 def group_centered(reward_R: Tensor, index: Index) -> Tensor:
     """A[r] = reward[r] - mean(reward over r's group): each rollout against its siblings (Dr. GRPO, arXiv:2503.20783).
 
@@ -31,7 +31,17 @@ def group_centered(reward_R: Tensor, index: Index) -> Tensor:
     return reward_R - index.spread(mean_G, "group", "rollout")
 
 
-@part(gives="credit_R", needs=("group",))
+def _standardized_formula(*, unbiased: bool, **_: float) -> str:
+    if not unbiased:
+        return "credit_R = (reward_R - mean(reward_R, group)) / max(std(reward_R, group), {std_floor})"
+    return """
+        centered_R = reward_R - mean(reward_R, group)
+        std_G = sqrt(sum(centered_R ** 2, group) / max(count(rollout, group) - 1, 1))
+        credit_R = centered_R / max(std_G, {std_floor})
+    """
+
+
+@part(gives="credit_R", needs=("group",), formula=_standardized_formula)
 def group_standardized(reward_R: Tensor, index: Index, *, std_floor: float = 1e-4, unbiased: bool = False) -> Tensor:
     """Center on the group's mean, then divide by its spread (GRPO, arXiv:2402.03300).
 
@@ -49,7 +59,14 @@ def group_standardized(reward_R: Tensor, index: Index, *, std_floor: float = 1e-
     return centered_R / index.spread(variance_G.sqrt().clamp_min(std_floor), "group", "rollout")
 
 
-@part(gives="credit_R", needs=("group",))
+@part(
+    gives="credit_R",
+    needs=("group",),
+    formula="""
+        n_G = count(rollout, group)
+        credit_R = (reward_R - mean(reward_R, group)) * n_G / max(n_G - 1, 1)
+    """,
+)
 def leave_one_out(reward_R: Tensor, index: Index) -> Tensor:
     """A[r] = reward[r] - mean(reward over r's siblings without r) (RLOO, arXiv:2402.14740).
 
@@ -63,7 +80,12 @@ def leave_one_out(reward_R: Tensor, index: Index) -> Tensor:
     return group_centered(reward_R, index) * count_R / (count_R - 1).clamp_min(1)
 
 
-@part(gives="credit_T")
+def _whiten_formula(*, center: bool, **_: float) -> str:
+    spread = "spread = max(std(credit_T, batch, trained_T), {std_floor})\n"
+    return spread + ("credit_T = (credit_T - mean(credit_T, batch, trained_T)) / spread" if center else "credit_T = credit_T / spread")
+
+
+@part(gives="credit_T", formula=_whiten_formula)
 def batch_whiten(credit_T: Tensor, trained_T: Tensor, *, std_floor: float = 1e-8, center: bool = True) -> Tensor:
     """Zero mean and unit spread over the trained decisions of the whole batch (REINFORCE++, arXiv:2501.03262)."""
     known_T = credit_T[trained_T]
@@ -74,7 +96,17 @@ def batch_whiten(credit_T: Tensor, trained_T: Tensor, *, std_floor: float = 1e-8
     return (credit_T - mean) / std if center else credit_T / std
 
 
-@part(gives="reward_T", needs=("reference",))
+def kl_formula(estimator: str) -> str:
+    """`kl_estimate` of log_ratio_T, as it is printed."""
+    return {"k1": "log_ratio_T", "k2": "log_ratio_T ** 2 / 2", "k3": "(exp(-log_ratio_T) - 1 + log_ratio_T)"}[estimator]
+
+
+def _kl_in_reward_formula(*, estimator: str, **_: float) -> str:
+    kl = kl_formula(estimator)
+    return f"log_ratio_T = where(trained_T, old_logp_T - reference_logp_T, 0)\nreward_T = reward_T - {{coefficient}} * {kl}"
+
+
+@part(gives="reward_T", needs=("reference",), formula=_kl_in_reward_formula)
 def kl_in_reward(
     reward_T: Tensor, old_logp_T: Tensor, reference_logp_T: Tensor, trained_T: Tensor, *, coefficient: float = 0.01, estimator: str = "k1"
 ) -> Tensor:
@@ -98,13 +130,22 @@ def kl_estimate(log_ratio: Tensor, estimator: str) -> Tensor:
     raise ValueError(f"unknown KL estimator {estimator!r}; use k1, k2 or k3")
 
 
-@part(gives="credit_T")
+@part(gives="credit_T", formula="credit_T = later_sum(reward_T, {gamma})")
 def returns_to_go(reward_T: Tensor, index: Index, *, gamma: float = 1.0) -> Tensor:
     """A[t] = sum of later rewards of the same rollout, discounted by gamma per decision."""
     return _backwards(reward_T, index, gamma)
 
 
-@part(gives="credit_T,return_T", needs=("value",))
+@part(
+    gives="credit_T,return_T",
+    needs=("value",),
+    formula="""
+        next_value_T = next(old_value_T, where(truncated_R, old_value_T, 0))
+        delta_T = reward_T + {gamma} * next_value_T - old_value_T
+        credit_T = later_sum(delta_T, {gamma} * {lam})
+        return_T = credit_T + old_value_T
+    """,
+)
 def gae(
     reward_T: Tensor, old_value_T: Tensor, truncated_R: Tensor, index: Index, *, gamma: float = 1.0, lam: float = 0.95
 ) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ from functools import cached_property
 from typing import Any, cast
 
 from strop.records import canonical, digest
+from strop.seams.formula import UNITS, Formula, fill, placeholders
 
 Grain = str
 """token (one decision), row, rollout, group."""
@@ -37,9 +38,10 @@ class Part:
     grain: Grain = "token"
     needs: tuple[str, ...] = ()
     """What it asks of the run beyond its arguments, checked when the method is built: `group`, `updates`, `reference`."""
-    formula: str | Callable[..., str] = field(default="", compare=False)
-    """What it computes, as lines `name = expression`; `{constant}` stands for a bound value. A function of the constants where they
-    decide the form. Not part of the identity: the fingerprint is the constants', the tests hold the formula to the code."""
+    formula: Formula = field(default="", compare=False)
+    """What it computes, in the language of `seams/formula.py`: lines `name = expression`, where `{constant}` stands for a bound value;
+    or a function of the constants that gives such lines, where they decide the form. Not part of the identity: the fingerprint is the
+    constants', and the tests hold the formula to the code."""
 
     @property
     def name(self) -> str:
@@ -76,6 +78,13 @@ class Part:
             return self.fn(**dict(self.bound))
         return self.fn(*(have[name] for name in self.reads), **dict(self.bound))
 
+    def says(self) -> str:
+        """What it computes, with its constants in; a bare call where its author gave no formula."""
+        if self.formula:
+            return fill(self.formula, self.constants)
+        given = self.gives or f"loss_{UNITS[self.grain]}"
+        return f"{given.replace(',', ', ')} = {self.name}({', '.join((*self.reads, *(f'{k}={v!r}' for k, v in self.constants.items())))})"
+
     def describe(self) -> dict[str, Any]:
         return {"part": self.id, "version": self.version, "with": describe(self.constants)}
 
@@ -87,7 +96,7 @@ class Part:
 
 
 def part(
-    *, version: int = 1, gives: str = "", grain: Grain = "token", needs: tuple[str, ...] = (), formula: str | Callable[..., str] = ""
+    *, version: int = 1, gives: str = "", grain: Grain = "token", needs: tuple[str, ...] = (), formula: Formula = ""
 ) -> Callable[[Callable[..., Any]], Part]:
     """Make a function a part. Lambdas and closures are refused: they cannot be named, hashed or compared."""
 
@@ -97,6 +106,11 @@ def part(
                 f"{fn.__qualname__} is a lambda or a closure; a part is a function at module level with keyword-only constants"
             )
         made = Part(fn, (), version, gives, grain, needs, formula)
+        if isinstance(formula, str) and formula and placeholders(formula) != set(made.constants):
+            raise ValueError(
+                f"the formula of {fn.__qualname__} names the constants {sorted(placeholders(formula))}, but its keyword-only parameters "
+                f"are {sorted(made.constants)}: what is printed must say all of them"
+            )
         object.__setattr__(made, "__doc__", fn.__doc__)
         object.__setattr__(made, "__module__", fn.__module__)
         return made
