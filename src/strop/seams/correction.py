@@ -75,7 +75,11 @@ def masked(
     return torch.where(mask_T, ratio_T, torch.ones_like(ratio_T)), mask_T
 
 
-@part(needs=("sampled",))
+def _zeroed_formula(*, level: str, **_: float) -> str:
+    return _ratio_formula(level) + "weight_T = where(ratio_T <= {cap}, ratio_T, 0)\nmask_T = 1"
+
+
+@part(needs=("sampled",), formula=_zeroed_formula)
 def zeroed(
     old_logp_T: Tensor, sampled_logp_T: Tensor, trained_T: Tensor, index: Index, *, cap: float = 3.0, level: str = "sequence"
 ) -> Corrected:

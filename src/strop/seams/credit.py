@@ -179,7 +179,14 @@ def _backwards(x_T: Tensor, index: Index, decay: float) -> Tensor:
     return y_T
 
 
-@part(gives="credit_R", needs=("group",))
+@part(
+    gives="credit_R",
+    needs=("group",),
+    formula="""
+        centered_R = reward_R - mean(reward_R, group)
+        credit_R = centered_R / (sqrt(sum(centered_R ** 2, group) / max(count(rollout, group) - 1, 1)) + {eps})
+    """,
+)
 def group_normalized(reward_R: Tensor, index: Index, *, eps: float = 1e-4) -> Tensor:
     """Center on the group's mean, then divide by its sample deviation plus a constant: what most libraries compute.
 
@@ -197,7 +204,20 @@ def group_normalized(reward_R: Tensor, index: Index, *, eps: float = 1e-4) -> Te
     return centered_R / index.spread(std_G + eps, "group", "rollout")
 
 
-@part(gives="credit_R", needs=("group",))
+@part(
+    gives="credit_R",
+    needs=("group",),
+    formula="""
+        n_G = count(rollout, group)
+        centered_R = reward_R - mean(reward_R, group)
+        own_R = centered_R * n_G / max(n_G - 1, 1)
+        others_R = max(sum(centered_R ** 2, group) - own_R * centered_R, 0) / max(n_G - 2, 1)
+        lowest_R = reward_R == min(reward_R, group)
+        highest_R = reward_R == max(reward_R, group)
+        agree_R = sum(lowest_R, group) - lowest_R == n_G - 1 or sum(highest_R, group) - highest_R == n_G - 1
+        credit_R = where(agree_R, own_R, own_R / (sqrt(others_R) + {eps}))
+    """,
+)
 def siblings_standardized(reward_R: Tensor, index: Index, *, eps: float = 1e-6) -> Tensor:
     """Center on the siblings' mean and divide by the siblings' deviation: the rollout is in neither (NeMo-RL).
 
@@ -219,17 +239,16 @@ def siblings_standardized(reward_R: Tensor, index: Index, *, eps: float = 1e-6) 
 
 def _siblings_agree(reward_R: Tensor, index: Index) -> Tensor:
     """By comparison, not by a deviation of zero: rounding would leave a tiny one, and dividing by it explodes."""
-    low_R, high_R = (index.spread(x, "group", "rollout") for x in (-index.max(-reward_R, "rollout", "group"), index.max(reward_R, "rollout", "group")))
-
-    def others(extreme_R: Tensor) -> Tensor:
-        at_R = (reward_R == extreme_R).to(torch.long)
-        return index.spread(index.sum(at_R, "rollout", "group"), "group", "rollout") - at_R
-
     siblings_R = index.spread(index.count("rollout", "group"), "group", "rollout") - 1
-    return (others(low_R) == siblings_R) | (others(high_R) == siblings_R)
+
+    def at(extreme_G: Tensor) -> Tensor:
+        here_R = (reward_R == index.spread(extreme_G, "group", "rollout")).to(torch.long)
+        return index.spread(index.sum(here_R, "rollout", "group"), "group", "rollout") - here_R == siblings_R
+
+    return at(index.max(reward_R, "rollout", "group")) | at(-index.max(-reward_R, "rollout", "group"))
 
 
-@part(gives="reward_T")
+@part(gives="reward_T", formula="reward_T = where(last(rollout), credit_R, 0)")
 def credit_at_end(credit_R: Tensor, index: Index) -> Tensor:
     """The credit so far becomes the reward of the rollout's last decision, for links that work per decision.
 
@@ -238,7 +257,11 @@ def credit_at_end(credit_R: Tensor, index: Index) -> Tensor:
     return torch.where(index.last(), index.spread(credit_R, "rollout", "token"), 0.0)
 
 
-@part(gives="reward_R", needs=("reference",))
+@part(
+    gives="reward_R",
+    needs=("reference",),
+    formula="reward_R = reward_R - {coefficient} * sum(where(trained_T, old_logp_T - reference_logp_T, 0), rollout)",
+)
 def kl_in_outcome(
     reward_R: Tensor, old_logp_T: Tensor, reference_logp_T: Tensor, trained_T: Tensor, index: Index, *, coefficient: float = 0.05
 ) -> Tensor:
