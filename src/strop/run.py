@@ -32,7 +32,7 @@ from strop import __version__, durable, grading, train
 from strop.batch import Batch
 from strop.engines.embedded import EmbeddedEngine
 from strop.method import Method
-from strop.methods import METHODS
+from strop.methods import METHODS, target
 from strop.policies.causal import CausalPolicy, load
 from strop.recipe import Recipe
 from strop.records import Fate, Group, Scores, Task, canonical
@@ -381,7 +381,7 @@ def resume(directory: Path, say: Callable[[str], None] = print, method: Method |
         raise RunError(f"{directory / 'recipe.json'} cannot be read: {error}") from error
     if method is not None:
         recipe = recipe.but(method=method)
-    elif recipe.method not in METHODS:
+    elif target(str(recipe.method)) not in METHODS:
         raise RunError(
             f"{directory} was made by the method {recipe.method!r} of a recipe file; give it too: strop train FILE --resume {directory}"
         )

@@ -27,11 +27,11 @@ class methods:
 
     @staticmethod
     def run(args: argparse.Namespace) -> int:
-        from strop.methods import METHODS, method
+        from strop.methods import METHODS, method, target
 
         if args.name:
             one = method(args.name)
-            said = (sys.modules[METHODS[args.name].partition(":")[0]].__doc__ or "").strip()
+            said = (sys.modules[METHODS[target(args.name)].partition(":")[0]].__doc__ or "").strip()
             value = {"name": one.name, "fingerprint": one.fingerprint, "paper": one.paper, "about": said, "parts": one.describe()}
             answer(args, value, f"{one.name} ({one.fingerprint})\n\n{said}\n\n{json.dumps(one.describe(), indent=2)}")
             return 0

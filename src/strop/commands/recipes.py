@@ -126,7 +126,7 @@ def read_data(file: Path) -> dict[str, Any]:
 
 def load_python(file: Path) -> tuple[Recipe, dict[str, Any]]:
     """RECIPE of a Python file; SOURCE, where it defines one, replaces the named task. A method of its own is registered."""
-    from strop.methods import METHODS
+    from strop.methods import METHODS, target
     from strop.recipe import Recipe
 
     module = _import(file)
@@ -137,7 +137,7 @@ def load_python(file: Path) -> tuple[Recipe, dict[str, Any]]:
         own = recipe.method
         from strop.methods import method as named
 
-        if own.name in METHODS and METHODS[own.name] != f"{MODULE}:RECIPE_METHOD":
+        if target(own.name) in METHODS and METHODS[target(own.name)] != f"{MODULE}:RECIPE_METHOD":
             if named(own.name).fingerprint != own.fingerprint:
                 raise Usage(f"{file}: its method differs from strop's {own.name!r}; give it a name of its own: `.but('my-{own.name}', …)`")
         else:

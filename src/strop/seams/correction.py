@@ -68,3 +68,16 @@ def masked(
     ratio_T = _ratio(old_logp_T, sampled_logp_T, trained_T, index, level)
     mask_T = (ratio_T >= low) & (ratio_T <= high)
     return torch.where(mask_T, ratio_T, torch.ones_like(ratio_T)), mask_T
+
+
+def _zeroed_formula(*, level: str, **_: float) -> str:
+    return _ratio_formula(level) + "weight_T = where(ratio_T <= {cap}, ratio_T, 0)\nmask_T = 1"
+
+
+@part(needs=("sampled",), formula=_zeroed_formula)
+def zeroed(
+    old_logp_T: Tensor, sampled_logp_T: Tensor, trained_T: Tensor, index: Index, *, cap: float = 3.0, level: str = "sequence"
+) -> Corrected:
+    """weight = old / sampled up to the cap and 0 above it. Against `masked`, what is zeroed still counts in every denominator."""
+    ratio_T = _ratio(old_logp_T, sampled_logp_T, trained_T, index, level)
+    return torch.where(ratio_T <= cap, ratio_T, torch.zeros_like(ratio_T)), torch.ones_like(ratio_T, dtype=torch.bool)

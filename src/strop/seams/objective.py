@@ -162,3 +162,71 @@ def clipped_value(value_T: Tensor, old_value_T: Tensor, return_T: Tensor, *, cli
         near_T = old_value_T + (value_T - old_value_T).clamp(-clip, clip)
         error_T = torch.maximum(error_T, (near_T - return_T).square())
     return error_T / 2
+
+
+@part(
+    grain="rollout",
+    formula="""
+        ratio_R = exp(sum(logp_T - old_logp_T, rollout))
+        earned_R = mean(credit_T, rollout)
+        gain_R = min(ratio_R * earned_R, clip(ratio_R, 1 - {clip_low}, 1 + {clip_high}) * earned_R)
+        loss_R = -mean(weight_T, rollout) * gain_R
+    """,
+)
+def product_ratio(
+    logp_T: Tensor, old_logp_T: Tensor, credit_T: Tensor, weight_T: Tensor, index: Index, *, clip_low: float = 0.2, clip_high: float = 0.2
+) -> Tensor:
+    """One ratio per rollout, the product of its decisions' ratios, clipped as a whole: the rollout as one action (TRL's RLOO).
+
+    Against `sequence_ratio` there is no root, so a long rollout leaves the clip range after a small step.
+    """
+    ratio_R = index.sum(logp_T - old_logp_T, "token", "rollout").exp()
+    credit_R, weight_R = index.mean(credit_T, "token", "rollout"), index.mean(weight_T, "token", "rollout")
+    return weight_R * _clipped(ratio_R, credit_R, clip_low, clip_high, None)
+
+
+@part(formula="loss_T = -exp(logp_T - sampled_logp_T) * credit_T")
+def importance_to_sampler(logp_T: Tensor, sampled_logp_T: Tensor, credit_T: Tensor) -> Tensor:
+    """loss = -exp(logp - sampled_logp) * A, with no clip: one ratio bridges engine, old weights and new, so no correction is asked for."""
+    return -(logp_T - sampled_logp_T).exp() * credit_T
+
+
+@part(
+    formula="""
+        moved_T = detach(exp(logp_T) - exp(sampled_logp_T))
+        far_T = where(credit_T > 0, moved_T > {high}, moved_T < -{low})
+        loss_T = where(far_T, 0, -exp(logp_T - sampled_logp_T) * credit_T)
+    """,
+)
+def probability_bound(logp_T: Tensor, sampled_logp_T: Tensor, credit_T: Tensor, *, low: float = 0.2, high: float = 0.2) -> Tensor:
+    """loss = -exp(logp - sampled_logp) * A, but nothing once the probability itself moved far in A's direction (arXiv:2602.04879).
+
+    Far is: up by more than `high` where A > 0, down by more than `low` elsewhere. A bound on the difference, not the ratio, leaves
+    unlikely tokens free. What is left out counts in the denominator.
+    """
+    moved_T = (logp_T.exp() - sampled_logp_T.exp()).detach()
+    far_T = torch.where(credit_T > 0, moved_T > high, moved_T < -low)
+    return -torch.where(far_T, torch.zeros_like(logp_T), (logp_T - sampled_logp_T).exp() * credit_T)
+
+
+@part(formula="loss_T = (logp_T - sampled_logp_T) ** 2")
+def drift_from_sampler(logp_T: Tensor, sampled_logp_T: Tensor) -> Tensor:
+    """(logp - sampled_logp)^2: a pull back to the policy that wrote the rollout, no reference needed. Use as a signal of its own."""
+    return (logp_T - sampled_logp_T).square()
+
+
+def _kl_with_score_formula(*, estimator: str, **_: float) -> str:
+    score = f"exp(logp_T - detach(logp_T)) * ({kl_formula(estimator)})"
+    return f"log_ratio_T = logp_T - reference_logp_T\nloss_T = clip({score}, -{{limit}}, {{limit}})"
+
+
+@part(needs=("reference",), formula=_kl_with_score_formula)
+def kl_with_score(logp_T: Tensor, reference_logp_T: Tensor, *, estimator: str = "k3", limit: float = 10.0) -> Tensor:
+    """As `kl_to`, but the gradient also passes through the sampling: the derivative of the KL, not only of its estimate.
+
+        loss = exp(logp - stop_gradient(logp)) * KL estimate, limited to [-limit, limit]
+
+    Its value is `kl_to`'s. The gradient of k3 alone pushes towards KL(reference || policy); with the score term it is the one asked for
+    on fresh rollouts (arXiv:2506.09477). Beyond the limit there is no gradient.
+    """
+    return ((logp_T - logp_T.detach()).exp() * kl_estimate(logp_T - reference_logp_T, estimator)).clamp(-limit, limit)
