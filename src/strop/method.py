@@ -101,7 +101,7 @@ class Method:
         for one in self.lineage:
             if one in since:
                 break
-            found |= {_unit(path): None for path in one.idea}
+            found |= {unit: None for path in one.idea for unit in _units(path, self.signals)}
         return tuple(found)
 
     def only(self, *units: str) -> Method:
@@ -180,9 +180,11 @@ class Method:
         return fingerprint(self.describe())
 
 
-def _unit(path: str) -> str:
-    """`signals.policy.reduce` belongs to `signals.policy`, `update.lr` to `update`."""
-    return ".".join(path.split(".")[: 2 if path.startswith("signals.") else 1])
+def _units(path: str, signals: Iterable[str]) -> list[str]:
+    """`signals.policy.reduce` belongs to `signals.policy`, `update.lr` to `update`; `signals` is all of them."""
+    if path == "signals":
+        return [f"signals.{name}" for name in signals]
+    return [".".join(path.split(".")[: 2 if path.startswith("signals.") else 1])]
 
 
 @dataclass(frozen=True)

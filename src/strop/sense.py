@@ -49,7 +49,7 @@ def _parts(method: Method) -> None:
     known = {f.name for f in fields(method)}
     for path in method.idea:
         seam, _, rest = path.partition(".")
-        if seam not in known or (seam == "signals" and rest.partition(".")[0] not in method.signals):
+        if seam not in known or (seam == "signals" and rest and rest.partition(".")[0] not in method.signals):
             raise ValueError(f"method {method.name!r}: its idea names {path!r}, which it does not have. {nearest(seam, known)}")
 
 
