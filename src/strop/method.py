@@ -18,7 +18,7 @@ from strop.seams.correction import none
 from strop.seams.curriculum import Curriculum, Epochs
 from strop.seams.feed import Feed, Rollouts
 from strop.seams.gate import Gate
-from strop.seams.part import Part, describe, fingerprint, nearest
+from strop.seams.part import Part, describe, fingerprint, nearest, written
 from strop.seams.reward import outcome
 from strop.seams.sampler import Environment, Independent, Sampler
 from strop.seams.signal import Signal
@@ -114,7 +114,7 @@ class Method:
                 )
         if not units:
             raise ValueError(f"only of what? The ideas of {self.name!r} are {', '.join(mine)}: {self.name}.only({mine[0]!r})")
-        return self.lineage[-1]._given(self, units, f"{self.name}.only({', '.join(units)})")
+        return self.lineage[-1]._given(self, units, f"{self.name}.only({', '.join(units)})", self.paper)
 
     def __add__(self, other: Method) -> Method:
         """This method and the other's idea, each signal whole. A method of its own: it inherits neither claim.
@@ -131,18 +131,19 @@ class Method:
                 ways += [f"{self.name}.only({', '.join(kept)}) + {other.name}"] if kept else []
                 ways += [f"a {unit} of your own, with .but({unit.partition('.')[0]}=…)"]
                 raise ValueError(
-                    f"{self.name} + {other.name}: both have an idea for {unit}, and the two differ: {self._at(unit)!r} and "
-                    f"{other._at(unit)!r}. Choose: {'; or '.join(ways)}."
+                    f"{self.name} + {other.name}: both have an idea for {unit}, and the two differ: {_short(self._at(unit))}, and "
+                    f"{_short(other._at(unit))}. Choose: {'; or '.join(ways)}."
                 )
         if not theirs:
             raise ValueError(f"{self.name} + {other.name}: {other.name} has no idea that {self.name} lacks, so there is nothing to add")
-        return self._given(other, theirs, f"{self.name} + {other.name}")
+        papers = " + ".join(dict.fromkeys(paper for paper in (self.paper, other.paper) if paper))
+        return self._given(other, theirs, f"{self.name} + {other.name}", papers)
 
     def _at(self, unit: str) -> Any:
         seam, _, name = unit.partition(".")
         return self.signals.get(name) if name else getattr(self, seam)
 
-    def _given(self, other: Method, units: tuple[str, ...], name: str) -> Method:
+    def _given(self, other: Method, units: tuple[str, ...], name: str, paper: str) -> Method:
         """This method with these units of the other's, and the reference and heads that they read."""
         changes: dict[str, Any] = {u: other._at(u) for u in units if "." not in u}
         signals = {u.partition(".")[2]: other._at(u) for u in units if "." in u}
@@ -153,8 +154,7 @@ class Method:
             changes["reference"] = True
         if read & {"value_T", "old_value_T", "return_T"}:
             changes["heads"] = tuple(dict.fromkeys((*self.heads, *other.heads)))
-        papers = " + ".join(dict.fromkeys(p for p in (self.paper, other.paper) if p))
-        return self.but(name, idea=units, paper=papers, **changes, **({"signals": signals} if signals else {}))
+        return self.but(name, idea=units, paper=paper, **changes, **({"signals": signals} if signals else {}))
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that says everything, constants written out; `from_json` gives it back equal."""
@@ -178,6 +178,10 @@ class Method:
     @property
     def fingerprint(self) -> str:
         return fingerprint(self.describe())
+
+
+def _short(unit: Any) -> str:
+    return f"{written(unit.objective)}, {written(unit.reduce)}" if isinstance(unit, Signal) else written(unit)
 
 
 def _units(path: str, signals: Iterable[str]) -> list[str]:

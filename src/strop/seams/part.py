@@ -21,7 +21,7 @@ from functools import cached_property
 from typing import Any, cast
 
 from strop.records import canonical, digest
-from strop.seams.formula import UNITS, Formula, fill, placeholders
+from strop.seams.formula import UNITS, Formula, fill, number, placeholders
 
 Grain = str
 """token (one decision), row, rollout, group."""
@@ -167,6 +167,26 @@ def _body(thing: Part | type) -> dict[str, str]:
 
 def fingerprint(value: Any) -> str:
     return digest(describe(value))[:12]
+
+
+def written(value: Any) -> str:
+    """A part or record as it would be written in Python, with every constant it has, defaults included."""
+    if isinstance(value, Part):
+        return f"{value.name}({', '.join(f'{k}={written(v)}' for k, v in value.constants.items())})"
+    if hasattr(value, "words"):  # a reduction says itself shorter
+        return value.words()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        given = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
+        return f"{type(value).__name__}({', '.join(f'{k}={written(v)}' for k, v in given)})"
+    if isinstance(value, Mapping):
+        items = cast(Mapping[Any, Any], value)
+        return f"{{{', '.join(f'{k}: {written(v)}' for k, v in items.items())}}}"
+    if isinstance(value, tuple | list):
+        members = cast(tuple[Any, ...], value)
+        return f"({', '.join(written(v) for v in members)}{',' * (len(members) == 1)})"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return number(value).strip("()")
+    return repr(value)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
