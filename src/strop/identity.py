@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from strop.method import Method
+from strop.method import SAID, Method
 from strop.seams.formula import UNITS, number
 from strop.seams.part import Part, written
 from strop.seams.reduction import Reduction
@@ -100,8 +100,8 @@ def _said(part: Part) -> Iterator[str]:
 def log_probabilities(method: Method) -> Iterator[str]:
     """Which of the four log-probabilities each name is in this method."""
     yield "logp_T is the learner's, now; sampled_logp_T what the engine recorded"
-    updates = method.update.updates(method.tasks)
-    if not method.needs("old_logp_T"):
+    updates, read = method.update.updates(method.tasks), _said_to_read(method)
+    if "old_logp_T" not in read:
         yield "old_logp_T is read by nothing here"
     elif method.heads:
         yield "old_logp_T is measured: one pass of the learner before the update, the one that also gives the old values"
@@ -110,10 +110,18 @@ def log_probabilities(method: Method) -> Iterator[str]:
         yield "old_logp_T is sampled_logp_T: the embedded engine samples from the learner's own weights (gap: `mismatch` on every line)"
         if unsigned:
             yield f"    except where the batch holds {' or '.join(unsigned)} text: then one pass of the learner measures it"
-    if method.needs("old_logp_T") and updates == 1:
+    if "old_logp_T" in read and updates == 1:
         yield "    with one update per batch it equals logp_T.detach() within rounding: every ratio of the two is 1"
-    if method.needs("reference_logp_T"):
+    if "reference_logp_T" in read:
         yield "reference_logp_T is measured: one pass of the initial weights, kept frozen"
+    elif method.reference:
+        yield "the initial weights are kept frozen, though nothing here reads reference_logp_T"
+
+
+def _said_to_read(method: Method) -> set[str]:
+    """Names in the formulas, or, where a part has none, what it takes."""
+    parts = [method.correction, *method.credit, *(s.objective for s in method.signals.values())]
+    return {name for each in parts for name in each.reads if name in each.says()}
 
 
 def first_line(record: Any) -> str:
@@ -149,8 +157,7 @@ ABSENT = "—"
 def _tree(value: Any) -> Any:
     """Nested names: a part or record is ("its name", {constant: …}), a chain is numbered, what is left is written out."""
     if isinstance(value, Method):
-        said = {f.name for f in dataclasses.fields(value) if f.name in value.describe()}
-        return ("", {name: _tree(getattr(value, name)) for name in said})
+        return ("", {f.name: _tree(getattr(value, f.name)) for f in dataclasses.fields(value) if f.name not in SAID})
     if isinstance(value, Part):
         return (value.id, {k: _tree(v) for k, v in value.constants.items()})
     if isinstance(value, Reduction):

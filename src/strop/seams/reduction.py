@@ -29,6 +29,12 @@ class Level:
     constant: float | None = None
     """Divide by this instead of by a count."""
 
+    def __post_init__(self) -> None:
+        if self.constant is not None and self.power != 1:
+            raise ValueError(f"a level divides by {self.constant:g} or by a power of its count, not by both")
+        if self.constant is not None and not self.constant > 0:
+            raise ValueError(f"a level divides by a positive number, got {self.constant:g}")
+
 
 def sum_over(level: str) -> Level:
     return Level(level, power=0.0)

@@ -25,6 +25,8 @@ class Where:
         for kind in self.kinds:
             if kind not in KINDS:
                 raise ValueError(f"unknown kind {kind!r}. {nearest(kind, KINDS)}")
+        if not 0 < self.share <= 1:
+            raise ValueError(f"a share lies in (0, 1], got {self.share}")
 
     def __or__(self, other: Where) -> Where:
         if (self.labels, self.share) != (other.labels, other.share):
@@ -43,8 +45,6 @@ def spans(*labels: str) -> Where:
 
 def random_share(share: float) -> Where:
     """A random part of the actions, drawn anew each step from the run's keyed noise."""
-    if not 0 < share <= 1:
-        raise ValueError(f"a share lies in (0, 1], got {share}")
     return Where(share=share)
 
 
