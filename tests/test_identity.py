@@ -87,7 +87,7 @@ def others(value: Any) -> list[Any]:
     if isinstance(value, float):
         return [value * 1.25, value * 0.75]
     if value is None:
-        return [0.75, 3, [1, 2]]
+        return [0.75, 3, 64, [1, 2]]
     return list(OTHER_WORDS.get(value, (value + "x",)))
 
 
@@ -116,6 +116,7 @@ FIXED = {
     "feed.with.feed.with.ahead": "the same",
     "reference": "False would take it away from a part that reads it",
     "heads.0": "there is one head",
+    "update.with.epochs": "an objective without a ratio takes one update",
     "environment": "no environment comes with strop",
     "sampler.with.sampling.with.top_p": "training refuses it",
     "sampler.with.sampling.with.top_k": "training refuses it",

@@ -11,12 +11,13 @@ from importlib import import_module
 
 from strop.records import Sampling
 from strop.seams.part import Part, part_id
+from strop.seams.sampler import Reply
 
 Known = Part | type
 """A part, or the frozen dataclass of a record."""
 
 RECORDS = ("gate", "sampler", "curriculum", "feed", "update", "reduction", "signal")
-"""Modules whose frozen dataclasses are records of a method."""
+"""Modules whose frozen dataclasses are records of a method, but for what an environment answers."""
 
 
 @cache
@@ -28,7 +29,7 @@ def own() -> dict[str, Known]:
     for module in (import_module(f"strop.seams.{m.name}") for m in pkgutil.iter_modules(strop.seams.__path__)):
         short = module.__name__.rpartition(".")[2]
         for value in vars(module).values():
-            record = short in RECORDS and inspect.isclass(value) and dataclasses.is_dataclass(value)
+            record = short in RECORDS and inspect.isclass(value) and dataclasses.is_dataclass(value) and value is not Reply
             if (isinstance(value, Part) or record) and value.__module__ == module.__name__:
                 _add(found, value)
     return dict(sorted(found.items()))

@@ -38,11 +38,12 @@ def body(thing: Part | type) -> str:
 
 def _gather(module: str, name: str, seen: dict[str, str]) -> None:
     """The normal form of a definition and, before it returns, of all it uses from the same package."""
-    if f"{module}.{name}" in seen:
+    key = f"{module}.{name}" if module.startswith("strop.") else name  # a user may rename a file
+    if key in seen:
         return
     definitions, imported = _module(module)
     node = _Normal().visit(ast.parse(ast.unparse(definitions[name]))).body[0]
-    seen[f"{module}.{name}"] = ast.unparse(ast.fix_missing_locations(node))
+    seen[key] = ast.unparse(ast.fix_missing_locations(node))
     for used in sorted({n.id for n in ast.walk(node) if isinstance(n, ast.Name)}):
         if used in definitions:
             _gather(module, used, seen)
@@ -55,12 +56,16 @@ def _is_helper(module: str, name: str) -> bool:
     return module.startswith("strop.seams.") and module not in MACHINERY and isinstance(_module(module)[0].get(name), ast.FunctionDef)
 
 
-@cache
 def _module(name: str) -> tuple[dict[str, ast.stmt], dict[str, tuple[str, str]]]:
     """What a module defines at its top level, and what it imports by name from where."""
+    return _parsed(inspect.getsource(sys.modules[name]))
+
+
+@cache
+def _parsed(source: str) -> tuple[dict[str, ast.stmt], dict[str, tuple[str, str]]]:
     definitions: dict[str, ast.stmt] = {}
     imported: dict[str, tuple[str, str]] = {}
-    for node in ast.parse(inspect.getsource(sys.modules[name])).body:
+    for node in ast.parse(source).body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             definitions[node.name] = node
         elif isinstance(node, ast.Assign):
