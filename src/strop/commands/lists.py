@@ -27,18 +27,20 @@ class methods:
 
     @staticmethod
     def run(args: argparse.Namespace) -> int:
-        from strop.methods import METHODS, method, target
+        from strop.methods import ALIASES, METHODS, method, target
 
         if args.name:
             one = method(args.name)
             said = (sys.modules[METHODS[target(args.name)].partition(":")[0]].__doc__ or "").strip()
             value = {"name": one.name, "fingerprint": one.fingerprint, "paper": one.paper, "about": said, "parts": one.describe()}
-            answer(args, value, f"{one.name} ({one.fingerprint})\n\n{said}\n\n{json.dumps(one.describe(), indent=2)}")
+            known_as = f"{args.name} is {one.name}" if args.name in ALIASES else one.name
+            answer(args, value, f"{known_as} ({one.fingerprint})\n\n{said}\n\n{json.dumps(one.describe(), indent=2)}")
             return 0
         rows = [_method_row(name) for name in METHODS]
         rows = [row for row in rows if args.baseline in (None, row["baseline"])]
         text = table([[r["name"], r["baseline"], r["paper"], r["about"]] for r in rows], ["method", "baseline", "paper", "about"])
-        answer(args, {"methods": rows}, text)
+        text += "\n\nother names:\n" + "\n".join(f"  {alias} is {name}" for alias, name in ALIASES.items())
+        answer(args, {"methods": rows, "aliases": ALIASES}, text)
         return 0
 
 
