@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -172,7 +173,7 @@ class Reader:
     def following(self, x: Value, end: Value) -> Value:
         x_T, found = self.spread(x, "T"), self.spread(end, "T").copy()
         for members in self.groups("T", "R"):
-            for now, after in zip(members, members[1:], strict=False):
+            for now, after in pairwise(members):
                 found[now] = x_T[after]
         return Value("T", found)
 

@@ -139,7 +139,7 @@ def fields_changed(record: Any) -> list[dict[str, Any]]:
 
 
 def test_names_and_papers_are_not_identity():
-    assert GRPO.but("mine", paper="none", idea=("x",)).fingerprint == GRPO.fingerprint
+    assert GRPO.but("mine", paper="none", idea=("credit",)).fingerprint == GRPO.fingerprint
 
 
 def test_signals_are_merged_by_name():

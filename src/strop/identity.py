@@ -13,9 +13,10 @@ from typing import Any, cast
 
 from strop.method import Method
 from strop.seams.formula import UNITS, number
-from strop.seams.part import Part, describe
+from strop.seams.part import Part, written
 from strop.seams.reduction import Reduction
 from strop.seams.signal import Signal
+from strop.sense import remarks
 
 
 def explain(method: Method) -> str:
@@ -88,7 +89,7 @@ def _update(method: Method) -> Iterator[str]:
     times = "once" if update.epochs == 1 else f"{update.epochs} times"
     count = update.updates(method.tasks)
     yield f"    a batch of {method.tasks} groups, {held}, {times}: {count} optimiser update{'s' * (count > 1)} per batch"
-    yield from (f"    note: {remark}" for remark in method.remarks())
+    yield from (f"    note: {remark}" for remark in remarks(method))
 
 
 def _said(part: Part) -> Iterator[str]:
@@ -113,26 +114,6 @@ def log_probabilities(method: Method) -> Iterator[str]:
         yield "    with one update per batch it equals logp_T.detach() within rounding: every ratio of the two is 1"
     if method.needs("reference_logp_T"):
         yield "reference_logp_T is measured: one pass of the initial weights, kept frozen"
-
-
-def written(value: Any) -> str:
-    """A part or record as it would be written in Python, with every constant it has, defaults included."""
-    if isinstance(value, Part):
-        return f"{value.name}({', '.join(f'{k}={written(v)}' for k, v in value.constants.items())})"
-    if isinstance(value, Reduction):
-        return value.words()
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        given = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
-        return f"{type(value).__name__}({', '.join(f'{k}={written(v)}' for k, v in given)})"
-    if isinstance(value, Mapping):
-        items = cast(Mapping[Any, Any], value)
-        return f"{{{', '.join(f'{k}: {written(v)}' for k, v in items.items())}}}"
-    if isinstance(value, tuple | list):
-        members = cast(tuple[Any, ...], value)
-        return f"({', '.join(written(v) for v in members)}{',' * (len(members) == 1)})"
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return number(value).strip("()")
-    return repr(value)
 
 
 def first_line(record: Any) -> str:
@@ -226,6 +207,12 @@ def _changed(a: Method, b: Method) -> Iterator[str]:
             yield line
 
 
-def plain(difference: Difference) -> dict[str, Any]:
-    """As JSON."""
-    return describe(dataclasses.asdict(difference)) | {"same": difference.same}
+def seams_that_differ(method: Method) -> list[str]:
+    """Against its parent: the idea as the method names it, then, in brackets, what else differs and so is its setting."""
+    if method.parent is None:
+        return []
+    mine, theirs = method.describe(), method.parent.describe()
+    changed = [seam for seam in mine if seam != "signals" and mine[seam] != theirs[seam]]
+    changed += [f"signals.{n}" for n in {**mine["signals"], **theirs["signals"]} if mine["signals"].get(n) != theirs["signals"].get(n)]
+    setting = [seam for seam in changed if seam not in method.units()]
+    return [*method.idea, *(f"({seam})" for seam in setting)]

@@ -147,6 +147,16 @@ def load_python(file: Path) -> tuple[Recipe, dict[str, Any]]:
     return recipe, {} if source is None else {"source": source}
 
 
+def parts_of(file: Path) -> list[Any]:
+    """The parts and records that a Python recipe defines."""
+    from dataclasses import is_dataclass
+
+    from strop.seams.part import Part
+
+    module = _import(file)
+    return [v for v in vars(module).values() if getattr(v, "__module__", "") == MODULE and (isinstance(v, Part) or is_dataclass(v))]
+
+
 def _import(file: Path) -> Any:
     spec = importlib.util.spec_from_file_location(MODULE, file)
     if spec is None or spec.loader is None:

@@ -40,9 +40,25 @@ def target(name: str) -> str:
     return ALIASES.get(name, name)
 
 
+def known(name: str) -> bool:
+    """A name of a method, or a sum of such names."""
+    return all(target(piece.partition(".only(")[0].strip()) in METHODS for piece in name.split(" + "))
+
+
 def method(name: str) -> Method:
+    """By its name. `a + b` is a with b's idea, `a.only(gate)` one of a's ideas on its root: "gspo + dapo.only(gate)"."""
+    first, *others = (_one(piece.strip()) for piece in name.split(" + "))
+    for other in others:
+        first = first + other
+    return first
+
+
+def _one(name: str) -> Method:
     from strop.seams.part import nearest
 
+    whole, only, units = name.partition(".only(")
+    if only:
+        return _one(whole).only(*(unit.strip(" '\"") for unit in units.removesuffix(")").split(",")))
     if target(name) not in METHODS:
         raise ValueError(f"unknown method {name!r}. {nearest(name, (*METHODS, *ALIASES))}")
     module, attribute = METHODS[target(name)].split(":")

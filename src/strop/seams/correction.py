@@ -1,7 +1,7 @@
 """Correction: from the engine's log-probability to the learner's, once, before the update.
 
-Gives a weight and a mask per decision. The objective's own ratio then goes from `old_logp` to the moving
-`logp`. With the embedded engine both are the same number and `none` is the honest choice.
+Gives a weight and a mask per decision; one that only masks says `gives="mask_T"`. The objective's own ratio then goes from `old_logp`
+to the moving `logp`. With the embedded engine both are the same number and `none` is the honest choice.
 """
 
 from __future__ import annotations
@@ -15,12 +15,7 @@ from strop.seams.part import part
 Corrected = tuple[Tensor, Tensor]
 
 
-@part(
-    formula="""
-    weight_T = 1
-    mask_T = 1
-"""
-)
+@part(gives="mask_T", formula="weight_T = 1\nmask_T = 1")
 def none(old_logp_T: Tensor) -> Corrected:
     """Weight 1, nothing masked."""
     return torch.ones_like(old_logp_T), torch.ones_like(old_logp_T, dtype=torch.bool)

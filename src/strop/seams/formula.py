@@ -12,6 +12,7 @@ above the lines selects (`decisions where …`); rollouts and groups that hold n
 from __future__ import annotations
 
 import ast
+import re
 import string
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -70,9 +71,7 @@ NAMES: dict[str, str] = {
 }
 """What a formula may read without defining it, beside the channels `<channel>_R` of a reward."""
 
-FUNCTIONS = frozenset(
-    ["exp", "log", "sqrt", "abs", "cos", "min", "max", "clip", "where", "detach", "mean", "sum", "std", "count", "active", "last", "next", "later_sum", "span"]
-)  # fmt: skip
+FUNCTIONS = {"exp", "log", "sqrt", "abs", "cos"} | {word for form in WORDS for word in re.findall(r"(\w+)\(", form)}
 RESERVED = FUNCTIONS | set(UNITS) | set(NAMES) | {"pi", "inf", "loss", "factor"}
 """Names that a signal may not take, since its own stands in the same text."""
 

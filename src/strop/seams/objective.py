@@ -41,7 +41,7 @@ def _clipped_formula(*, dual_clip: float | None, **_: float) -> str:
     )
 
 
-@part(formula=_clipped_formula)
+@part(needs=("clip",), formula=_clipped_formula)
 def clipped_surrogate(
     logp_T: Tensor,
     old_logp_T: Tensor,
@@ -65,6 +65,7 @@ def clipped_surrogate(
 
 @part(
     grain="rollout",
+    needs=("clip",),
     formula="""
         ratio_R = exp(mean(logp_T - old_logp_T, rollout))
         earned_R = mean(credit_T, rollout)
@@ -81,6 +82,7 @@ def sequence_ratio(
 
 @part(
     grain="row",
+    needs=("clip",),
     formula="""
         ratio_W = exp(mean(logp_T - old_logp_T, row))
         earned_W = mean(credit_T, row)
@@ -108,7 +110,7 @@ def _cispo_formula(*, clip_low: float | None, **_: float) -> str:
     return f"ratio_T = exp(logp_T - old_logp_T)\nloss_T = -weight_T * detach(clip(ratio_T, {low}, 1 + {{clip_high}})) * credit_T * logp_T"
 
 
-@part(formula=_cispo_formula)
+@part(needs=("clip",), formula=_cispo_formula)
 def cispo(
     logp_T: Tensor, old_logp_T: Tensor, credit_T: Tensor, weight_T: Tensor, *, clip_low: float | None = None, clip_high: float = 0.28
 ) -> Tensor:

@@ -58,6 +58,8 @@ class Signal:
     policy: str = "actor"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.objective, Part):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError(f"a signal's objective is a part, got {self.objective!r}: put @part() on a function at module level")
         if self.objective.grain != self.reduce.grain:
             raise ValueError(
                 f"objective {self.objective.name!r} gives one loss per {self.objective.grain}, but its reduction ends at "
