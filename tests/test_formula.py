@@ -10,9 +10,8 @@ import pytest
 import torch
 from reader import Reader, Value
 from test_invariance import CASES
-from worlds import World, random_world
+from worlds import Leaves, World, random_world
 
-from strop.batch import Batch
 from strop.identity import explain
 from strop.method import Method
 from strop.methods import METHODS, method
@@ -32,16 +31,6 @@ def in_float64():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
-
-
-class Leaves:
-    """A policy whose tracks are themselves the parameters, one per decision of the batch."""
-
-    def __init__(self, tracks: dict[str, np.ndarray]):
-        self.tracks = {name: torch.tensor(values, requires_grad=True) for name, values in tracks.items()}
-
-    def evaluate(self, batch: Batch, want: frozenset[str]) -> dict[str, torch.Tensor]:
-        return {name: track[batch.tracks["place_T"].long()] for name, track in self.tracks.items()}
 
 
 def structure(world: World) -> tuple[dict[str, list[int]], dict[str, list[float]], dict[str, list[float]]]:
