@@ -252,7 +252,7 @@ def card_text(card: dict) -> str:
         f"- Made by: `{card['command']}`; trained from random weights, no outside data.",
         f"- Data: {card['texts']:,} worked texts of the training splits, in the shares "
         + ", ".join(f"{name} {share:.0%}" for name, share in card["mix"].items())
-        + ". Held-out tasks have ids that hash into the other split.",
+        + ". Held-out problems hash into the other split.",
         f"- Training: cross-entropy on responses, AdamW, cosine, {card['steps']} batches of {card['batch']}.",
         "- Compute per seed: "
         + "; ".join(f"seed {r['seed']}: {r['tokens']:,} positions in {r['seconds']:.0f} s (threads: {r['threads']})" for r in runs),

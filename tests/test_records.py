@@ -134,6 +134,11 @@ def test_a_segment_whose_parts_do_not_fit_its_tokens_is_refused(change, words):
         Segment("action", (1, 2), "s", **change)
 
 
+def test_a_row_cannot_train_a_segment_it_does_not_hold():
+    with pytest.raises(ValueError, match=r"a row trains \['late'\], which are not among its segments \['a', 'b'\]"):
+        Row((Segment("prompt", (1,), "a"), Segment("action", (2,), "b")), frozenset({"b", "late"}))
+
+
 def test_channels_of_two_graders_merge_and_a_contradiction_is_refused():
     one = Scores({"r0": {"outcome": 1.0}}, {"r0": "wrong"}, (Incident("r0", "style", "timeout"),))
     both = one | Scores({"r0": {"style": None}, "r1": {"outcome": 0.0}})

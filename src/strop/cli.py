@@ -6,7 +6,6 @@ Nothing heavy is imported before a command needs it, so `strop --help` answers a
 from __future__ import annotations
 
 import argparse
-import difflib
 import inspect
 import json
 import os
@@ -95,7 +94,7 @@ def dispatch(argv: list[str]) -> int:
         return 0
     name = argv[0]
     if name not in COMMANDS:
-        raise Usage(f"no command {name!r}. {closest(name, COMMANDS)}")
+        raise Usage(f"no command {name!r}. {_nearest(name, COMMANDS)}")
     target, about = COMMANDS[name]
     module_name, _, attribute = target.partition(":")
     module = import_module(module_name)
@@ -127,17 +126,17 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             flags = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
             first = unknown[0].partition("=")[0]
-            raise Usage(f"{self.prog} has no {'flag' if first.startswith('-') else 'argument'} {first!r}. {closest(first, flags)}")
+            raise Usage(f"{self.prog} has no {'flag' if first.startswith('-') else 'argument'} {first!r}. {_nearest(first, flags)}")
         return found
 
     def error(self, message: str) -> NoReturn:
         raise Usage(f"{self.prog}: {message}. See {self.prog} --help.")
 
 
-def closest(name: str, known: Iterable[str]) -> str:
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    return f"Did you mean {' or '.join(repr(c) for c in close)}?" if close else f"Known: {', '.join(names)}."
+def _nearest(name: str, known: Iterable[str]) -> str:
+    from strop.seams.part import nearest
+
+    return nearest(name, known)
 
 
 def say(text: str = "") -> None:

@@ -21,6 +21,8 @@ class Recipe:
     """The bundled model, a directory in Hugging Face format, or a hub id."""
     steps: int = 40
     """Updates of the batch; each samples, grades and learns once."""
+    budget: str | None = None
+    """Ends the run before its last step when so much is spent: '400000 decoded', or '2000000' of all positions."""
     seed: int = 0
     lr: float | None = None
     """Learning rate; None takes the model's own: 3e-4 for pico, the method's for others."""
@@ -56,10 +58,23 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and (not _whole(value) or value < 1):
                 raise ValueError(f"{name}={value!r}: needs a whole number of at least 1")
+        if self.budget is not None:
+            _ = self.budget_in_positions
         if self.lr is not None and not (_number(self.lr) and self.lr >= 0):
             raise ValueError(f"lr={self.lr!r}: a learning rate is a number of at least 0")
         if not (_number(self.grader_limit) and 0 <= self.grader_limit <= 1):
             raise ValueError(f"grader_limit={self.grader_limit!r}: a share is a number in [0, 1]")
+
+    @property
+    def budget_in_positions(self) -> tuple[int, str]:
+        """How many, of what."""
+        count, _, unit = (self.budget or "").partition(" ")
+        unit = unit.strip() or "positions"
+        if unit not in UNITS:
+            raise ValueError(f"budget={self.budget!r}: nothing is counted in {unit!r}. {nearest(unit, UNITS)}")
+        if not count.isdecimal() or int(count) < 1:
+            raise ValueError(f"budget={self.budget!r}: write a whole number and a unit, as in '400000 decoded'")
+        return int(count), unit
 
     def but(self, **changes: Any) -> Recipe:
         known = {f.name for f in fields(self)}
@@ -102,6 +117,9 @@ class Recipe:
     def fingerprint(self) -> str:
         return fingerprint(self.describe())
 
+
+UNITS = ("positions", "prefilled", "decoded", "scored", "recomputed", "measured", "trained")
+"""What a budget may be counted in: entries of a run's bill, or all of them."""
 
 PICO_LR = 3e-4
 """A model of a million parameters takes steps that would break a large one; 1e-3 collapses it."""

@@ -179,6 +179,11 @@ class Row:
     """Ids of the segments that receive gradient in this row. A row that repeats a shared prefix may leave it out."""
     layout: Literal["causal"] = "causal"
 
+    def __post_init__(self) -> None:
+        unknown = self.trains.difference(s.id for s in self.segments)
+        if unknown:
+            raise ValueError(f"a row trains {sorted(unknown)}, which are not among its segments {[s.id for s in self.segments]}")
+
     @staticmethod
     def of(*segments: Segment) -> Row:
         """A row that trains everything which is not prompt or observation."""

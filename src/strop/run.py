@@ -20,6 +20,7 @@ import json
 import platform
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -72,8 +73,9 @@ class Run:
         self.feed = self.method.feed
         self.state = {"curriculum": self.method.curriculum.init(self.source)}
         self.ledger = Ledger()
-        self.step, self.version, self.trained = 0, 0, 0
+        self.step, self.version = 0, 0
         self.bill: dict[str, int] = {}
+        self.learned: Counter[str] = Counter()
         self.engine = EmbeddedEngine(
             self.policy.model,
             self.policy.tokenizer,
@@ -96,7 +98,7 @@ class Run:
     # What the step asks for, in the order it asks.
 
     def context(self) -> Ctx:
-        progress = Progress(self.step, self.recipe.steps)
+        progress = Progress(self.step, self.recipe.steps, self.spent)
         return Ctx(self.recipe.seed, progress, self.source, {"actor": self.handle}, self.grade, self.ledger)
 
     def pick(self, n: int) -> list[Task]:
@@ -153,10 +155,13 @@ class Run:
     def _measured(self, policy: CausalPolicy, batch: Batch, want: frozenset[str]) -> dict[str, Tensor]:
         """One pass without gradient. Decisions of rows that train nothing stay NaN."""
         tracks = {name: torch.full((batch.index.size("token"),), float("nan")) for name in want}
+        entry = "measured" if policy is self.policy else f"{policy.name}/measured"
         with torch.no_grad():
             for rows in batch.micros(self.recipe.token_budget, "row"):
                 at_T = batch.index.rows(torch.tensor(rows))[1]
-                got = policy.evaluate(batch.take(rows), want)
+                micro = batch.take(rows)
+                got = policy.evaluate(micro, want)
+                self.learned[entry] += sum(len(row.tokens) for row in micro.rows)
                 for name in want:
                     tracks[name][at_T] = got[name]
         return tracks
@@ -198,8 +203,8 @@ class Run:
         total = {name: sum(f[name] for f in facts) for name in (facts[0] if facts else {})}
         trained = max(total.get("trained", 0), 1)
         updates = max(len(facts), 1)
-        self.trained += int(total.get("positions", 0))
-        self.bill["trained"] = self.trained
+        self.learned["trained"] += int(total.get("positions", 0))
+        self.bill |= self.learned
         dropped: dict[str, int] = {}
         for fate in fates.values():
             if fate.kind != "keep":
@@ -228,11 +233,23 @@ class Run:
         self.step += 1
         return line
 
+    @property
+    def spent(self) -> float | None:
+        """The share of the recipe's budget that is spent, in positions; None without one. Discarded work is spent too."""
+        if self.recipe.budget is None:
+            return None
+        count, unit = self.recipe.budget_in_positions
+        return spend(self.bill, unit) / count
+
+    @property
+    def finished(self) -> bool:
+        return self.step >= self.recipe.steps or (self.spent is not None and self.spent >= 1)
+
     # Its life.
 
     def train(self, show: Callable[[dict[str, Any]], None] | None = None) -> None:
-        """From here to the last step. A step whose groups are committed already is computed again from them."""
-        while self.step < self.recipe.steps:
+        """From here to the end. A step whose groups are committed already is computed again from them."""
+        while not self.finished:
             started = self._mark = time.perf_counter()
             self.clock = {}
             self.replayed = self._committed()
@@ -241,7 +258,7 @@ class Run:
             line["t"] = {name: round(value, 4) for name, value in clock.items()}
             line["t"] |= {"at": time.time(), "replayed": self.replayed is not None}
             durable.append(self.directory / "metrics.jsonl", canonical(line))
-            if self.step % self.recipe.checkpoint_every == 0 or self.step == self.recipe.steps:
+            if self.step % self.recipe.checkpoint_every == 0 or self.finished:
                 self.checkpoint()
             if show is not None:
                 show(line)
@@ -308,7 +325,7 @@ class Run:
         state = {
             "step": self.step,
             "version": self.version,
-            "trained": self.trained,
+            "learned": dict(self.learned),
             "state": self.state,
             "ledger": asdict(self.ledger),
             "bill": self.bill,
@@ -341,7 +358,7 @@ class Run:
             mine = {key.rsplit("/", 1)[1]: value for key, value in tensors.items() if key.rsplit("/", 1)[0] == name}
             if mine:
                 self.optimiser.state[parameter] = mine
-        self.step, self.version, self.trained = state["step"], state["version"], state["trained"]
+        self.step, self.version, self.learned = state["step"], state["version"], Counter(state["learned"])
         self.state, self.bill, self.ledger = state["state"], state["bill"], Ledger(**state["ledger"])
         self.engine.deliver(self.version)
 
@@ -410,6 +427,11 @@ def resume(directory: Path, say: Callable[[str], None] = print, method: Method |
     waiting = sum(run.commit_path(step).exists() for step in range(run.step, recipe.steps))
     say(f"resuming {directory} from step {run.step}; {waiting} later steps are committed and are computed again from their groups")
     return run
+
+
+def spend(bill: Mapping[str, int], unit: str = "positions") -> int:
+    """What a bill comes to in one unit: `decoded`, `trained`, …, or all positions that some policy computed (copies are no work)."""
+    return sum(count for name, count in bill.items() if name != "copied") if unit == "positions" else bill.get(unit, 0)
 
 
 def cut_metrics(path: Path, steps: int) -> None:

@@ -139,7 +139,7 @@ def test_other_bad_input_is_refused_in_words(write, tmp_path):
     path = write(*sums(2))
     for rest, says in [
         (f"{path},grader=exactly", "grader is 'math' or 'exact'"),
-        (f"{path},promt=q", "no option 'promt'; did you mean prompt"),
+        (f"{path},promt=q", "no option 'promt'. Did you mean 'prompt'"),
         (f"{path},prompt=a,prompt=b", "given twice"),
         (f"{write(name='empty.jsonl')},grader=exact", r"empty\.jsonl has no rows"),
         (",grader=exact", "needs a name or a path"),
@@ -251,8 +251,8 @@ def test_reasoning_gym_streams_are_disjoint_and_repeatable():
 @needs_gym
 def test_reasoning_gym_names_and_fields_are_checked():
     for rest, says in [
-        ("chain_sums", "no data set 'chain_sums'; did you mean.*chain_sum"),
-        ("chain_sum,terms=3", "no field 'terms'; did you mean"),
+        ("chain_sums", "no data set 'chain_sums'. Did you mean.*chain_sum"),
+        ("chain_sum,terms=3", "no field 'terms'. Did you mean"),
         ("chain_sum,min_terms=-3", "cannot be made with these values"),
     ]:
         with pytest.raises(ValueError, match=says):

@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from strop.cli import Usage, closest
+from strop.cli import Usage
+from strop.seams.part import nearest
 
 if TYPE_CHECKING:
     from strop.recipe import Recipe
@@ -120,7 +121,7 @@ def read_data(file: Path) -> dict[str, Any]:
     known = knobs()
     for name in data:
         if name not in known:
-            raise Usage(f"{file}: a recipe has no field {name!r}. {closest(name, known)}")
+            raise Usage(f"{file}: a recipe has no field {name!r}. {nearest(name, known)}")
     return {name: known[name].check(value, str(file)) for name, value in data.items()}
 
 

@@ -144,7 +144,7 @@ def _work(run: Run, started: float, asked: list[bool]) -> tuple[dict[str, Any], 
         live.show(line)
         if asked[1]:
             raise KeyboardInterrupt
-        if run.step == recipe.steps:
+        if run.finished:
             asked[0] = False
 
     with live:
@@ -281,7 +281,7 @@ def text(result: dict[str, Any], run: Run, before: dict[str, Evaluation], after:
         best = max(tried, key=lambda t: tried[t] if tried[t] is not None else -1)
         lines.append(f"sharpening without training: pass@1 of the base at its best temperature ({best}) is {_number(tried[best])}")
     lines += ["", f"run     {run.directory}", f"report  {run.directory / 'report.html'}", f"model   {_last_checkpoint(run.directory)}"]
-    if run.step < run.recipe.steps:
+    if not run.finished:
         lines.append(f"resume  strop train --resume {run.directory}")
     return "\n".join(lines)
 

@@ -23,10 +23,12 @@ class Progress:
 
     step: int = 0
     steps: int = 1
+    spent: float | None = None
+    """Share of the budget in positions, where the recipe has one: then steps are only its upper bound."""
 
     @property
     def fraction(self) -> float:
-        return min(self.step / max(self.steps, 1), 1.0)
+        return min(self.step / max(self.steps, 1) if self.spent is None else self.spent, 1.0)
 
 
 class Renderer(Protocol):

@@ -6,12 +6,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, cast
 
+from strop.seams.part import nearest
 from strop.seams.source import Source
 
 DEFAULT_TASK = "chain"
@@ -48,7 +48,7 @@ def source(text: str) -> Source:
 
         return adapters.adapter(name, rest)
     if name not in SOURCES:
-        raise ValueError(f"no task source {name!r}; {nearest(name, [*SOURCES, *ADAPTERS])}")
+        raise ValueError(f"no task source {name!r}. {nearest(name, [*SOURCES, *ADAPTERS])}")
     make = maker(name)
     return make(**arguments(name, make, rest))
 
@@ -62,7 +62,7 @@ def arguments(name: str, make: Any, text: str) -> dict[str, int | float]:
         if not equals:
             raise ValueError(f"{name}: a knob is written KNOB=VALUE, got {part!r}; it has {', '.join(known)}")
         if knob not in known:
-            raise ValueError(f"{name} has no knob {knob!r}; {nearest(knob, known)}")
+            raise ValueError(f"{name} has no knob {knob!r}. {nearest(knob, known)}")
         if knob in read:
             raise ValueError(f"{name}: {knob} is given twice")
         read[knob] = number(name, knob, value)
@@ -79,9 +79,3 @@ def number(name: str, knob: str, text: str) -> int | float:
         if math.isfinite(value):
             return value
     raise ValueError(f"{name}: {knob} is a number, got {short!r}")
-
-
-def nearest(name: str, known: list[str]) -> str:
-    """Help for an unknown name: those that look like it, else all."""
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"

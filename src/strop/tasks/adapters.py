@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from strop.records import Incident, Task, digest
+from strop.seams.part import nearest
 from strop.seams.source import Graded, Source, Split, split_of
 from strop.tasks import parse
 from strop.tasks.worker import Limits, MissingExtra, Outcome, pool
@@ -71,12 +72,6 @@ def need(module: str, extra: str, otherwise: str = "") -> None:
     """Refuse early, with the install line, when an optional library is missing."""
     if importlib.util.find_spec(module) is None:
         raise MissingExtra(f"{module} is not installed: pip install 'strop[{extra}]'{otherwise}", name=module)
-
-
-def nearest(name: str, known: list[str]) -> str:
-    from strop.tasks import nearest
-
-    return nearest(name, known)
 
 
 # ---------------------------------------------------------------------------------------------- grading
@@ -135,9 +130,9 @@ class Gym:
     def _check(self) -> None:
         refusal = self._ask({"op": "check", "seed": 0})
         if refusal["why"] == "name":
-            raise ValueError(f"reasoning-gym has no data set {self.data_set!r}; {nearest(self.data_set, refusal['known'])}")
+            raise ValueError(f"reasoning-gym has no data set {self.data_set!r}. {nearest(self.data_set, refusal['known'])}")
         if refusal["why"] == "field":
-            raise ValueError(f"rg:{self.data_set} has no field {refusal['unknown']!r}; {nearest(refusal['unknown'], refusal['known'])}")
+            raise ValueError(f"rg:{self.data_set} has no field {refusal['unknown']!r}. {nearest(refusal['unknown'], refusal['known'])}")
         if refusal["why"]:
             raise ValueError(f"{self.name} cannot be made with these values: {refusal['error']}")
 
@@ -228,7 +223,7 @@ def columns(options: dict[str, str], kind: str, *more: str) -> Columns:
     known = [*Columns.__dataclass_fields__, *more]
     for key in options:
         if key not in known:
-            raise ValueError(f"{kind} has no option {key!r}; {nearest(key, known)}")
+            raise ValueError(f"{kind} has no option {key!r}. {nearest(key, known)}")
     return Columns(**{key: value for key, value in options.items() if key not in more})
 
 

@@ -45,7 +45,7 @@ class Countdown:
             meta = {"numbers": self.numbers, "seed": seed, "index": index}
             return Task(prompt, {"numbers": numbers, "target": reached}, self.name, meta)
 
-        return draw(self, split, seed, index, make)
+        return draw(self, split, seed, index, make, same=lambda task: [sorted(task.needs["numbers"]), task.needs["target"]])
 
     def grade(self, task: Task, text: str) -> Graded:
         def judge(answer: str) -> str:

@@ -48,7 +48,7 @@ class Path:
             meta = {"places": self.places, "seed": seed, "index": index}
             return Task(prompt, {"start": start, "goal": goal, "roads": written}, self.name, meta)
 
-        return draw(self, split, seed, index, make)
+        return draw(self, split, seed, index, make, same=unordered)
 
     def grade(self, task: Task, text: str) -> Graded:
         roads = {frozenset(road) for road in task.needs["roads"]}
@@ -80,6 +80,12 @@ class Path:
             return answered(route)
         work = " ".join(a + b for a, b in pairwise(route))
         return answered(route, work) if style < 0.95 else f"<think>{work}</think>{route}"
+
+
+def unordered(task: Task) -> list[list[str]]:
+    """The task whichever way its roads, and the route itself, are written."""
+    ends = sorted((task.needs["start"], task.needs["goal"]))
+    return [ends, sorted("".join(sorted(road)) for road in task.needs["roads"])]
 
 
 def shortest(task: Task, rng: random.Random | None) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
-from strop.records import Task
+from strop.records import Task, digest
 from strop.seams.source import Graded, Split, split_of
 
 WIDEST = 256
@@ -42,15 +42,21 @@ def spec(source: Any) -> str:
     return source.name + (":" + ",".join(changed) if changed else "")
 
 
-def draw(source: Any, split: Split, seed: int, index: int, make: Callable[[random.Random], Task]) -> Task:
-    """The index-th task of a split: drawn again until its id hashes into that split, so train and test never meet."""
+def draw(
+    source: Any, split: Split, seed: int, index: int, make: Callable[[random.Random], Task], same: Callable[[Task], Any] | None = None
+) -> Task:
+    """The index-th task of a split: drawn again until it hashes into that split, so train and test never meet.
+
+    `same` gives what stays when a task is only written differently (its numbers in another order), so that twins share a
+    split; without it the task's id decides.
+    """
     if split not in ("train", "test"):
         raise ValueError(f"split is 'train' or 'test', got {split!r}")
     if index < 0:
         raise ValueError(f"a task's index is 0 or more, got {index}")
     for attempt in range(ATTEMPTS):
         task = make(generator(source.name, sorted(knobs(source).items()), split, seed, index, attempt))
-        if split_of(task.id) == split:
+        if split_of(task.id if same is None else digest(same(task))) == split:
             return task
     raise ValueError(f"{spec(source)} has too few different tasks to fill the split {split!r}; make it harder")
 
