@@ -10,7 +10,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -153,6 +153,7 @@ def distance(a: Answer, b: Answer) -> tuple[float, float]:
     return (loss if loss == loss else np.inf), (slope if slope == slope else np.inf)
 
 
+@cache
 def agreement(name: str) -> tuple[float, float]:
     """The same over all batches."""
     found = [distance(computed(method(name), world(n)), ORACLES[name](plain(world(n)))) for n in range(BATCHES)]
@@ -280,6 +281,7 @@ MUTANTS: dict[str, dict[str, Change]] = {
         **normalized(1e-4, 1e-6),
         **CLIP,
         **PER_TOKEN,
+        "ratio to the sampler": lambda m: aimed(surrogate_to_sampler)(m.but(correction=none)),
         "a KL": added(kl=KL),
         "no correction": corrected(none),
         "correction token by token": lambda m: corrected(m.correction(level="token"))(m),
@@ -478,6 +480,7 @@ def mutants(name: str) -> dict[str, Callable[[World], Answer]]:
     return made
 
 
+@cache
 def kills(name: str) -> dict[str, int | None]:
     """For each mutant the first batch that tells it from the oracle; None where it survives them all."""
     made, found = mutants(name), dict[str, int | None]()

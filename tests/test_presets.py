@@ -1,5 +1,9 @@
 """Every method against its oracle, and what the comparison notices."""
 
+import re
+from pathlib import Path
+
+import preset_table
 import pytest
 from oracles import ORACLES
 from presets import MUTANTS, SAME, agreement, kills
@@ -29,3 +33,12 @@ def test_an_alias_is_the_method_whose_name_it_begins():
     for alias, name in ALIASES.items():
         assert method(alias) is method(name)
         assert name.startswith(alias)
+
+
+@pytest.mark.filterwarnings("ignore")  # the library's own
+def test_the_page_of_presets_is_what_the_comparisons_give():
+    """Its figures are the machine's rounding: they may differ in size, not in being nothing else."""
+    shown = (Path(__file__).parent.parent / "docs" / "presets.md").read_text()
+    figure = re.compile(r"\b(?:\de-\d\d|0e\+00)\b")
+    assert figure.sub("#", shown).strip() == figure.sub("#", preset_table.page()).strip()
+    assert all(float(number) < SAME for number in figure.findall(shown))
