@@ -114,7 +114,7 @@ def test_what_can_change_a_number_changes_the_hash_and_no_other(hashes, old, new
 
 def test_a_helper_of_another_seam_is_part_of_the_body(monkeypatch):
     before, other = lock.body(kl_to), lock.body(leave_one_out)
-    definitions, imported = lock._module("strop.seams.credit")
+    definitions, _ = lock._module("strop.seams.credit")
     text = lock.ast.unparse(definitions["kl_estimate"]).replace("/ 2", "/ 3")
     monkeypatch.setitem(definitions, "kl_estimate", lock.ast.parse(text).body[0])
     assert lock.body(kl_to) != before
