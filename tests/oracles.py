@@ -108,7 +108,7 @@ def grpo_verl(batch):
 
 
 def grpo_openrlhf(batch):
-    """openrlhf 0.11.2, trainer/ppo_utils/experience_maker.py 205-212, 273, 284-325, 390-430; models/utils.py 131-165; models/loss.py 26-40."""
+    """openrlhf 0.11.2, trainer/ppo_utils/experience_maker.py 205-325, 390-430; models/utils.py 131-165; models/loss.py 26-40, 186-205."""
     loss, slope, tokens = 0.0, flat(batch), tokens_of(batch)
     for group in batch:
         rewards = rewards_of(group)
@@ -126,7 +126,7 @@ def grpo_openrlhf(batch):
 
 
 def grpo_prime_rl(batch):
-    """prime-rl 0.8.0, orchestrator/algo/grpo.py 28, orchestrator/filters.py 107, trainer/rl/loss.py 109-150, trainer/rl/train.py 318-334."""
+    """prime-rl 0.8.0, orchestrator/algo/grpo.py 28, orchestrator/filters.py 107, trainer/rl/loss.py 109-149, train.py 318-334."""
     loss, slope = 0.0, flat(batch)
     sent = [(r, r["reward"] - rewards_of(g).mean()) for g in batch for r in learning(g)]
     sent = [(rollout, advantage) for rollout, advantage in sent if abs(advantage) > 1e-9]
@@ -282,7 +282,7 @@ def cispo(batch):
 
 
 def ppo(batch):
-    """arXiv:1707.06347 with a KL of 0.05 in the reward: GAE at 0.95, whitened; half the clipped squared error of the value, weighing 0.5."""
+    """arXiv:1707.06347, KL of 0.05 in the reward: GAE at 0.95, whitened; half the clipped squared error of the value, weighing 0.5."""
     found = []
     for group in batch:
         for rollout in group:

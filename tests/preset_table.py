@@ -17,10 +17,10 @@ HEAD = """\
 
 This page is what `python tests/preset_table.py` prints; `tests/test_presets.py` compares them.
 
-`grpo` is a name that every library gives to something of its own. A preset `method@library-version` is what that library computes by default,
-read in the version named; its file in `src/strop/methods/` gives the lines read, what is left out and why. `strop explain NAME` prints a
-preset's formula, `strop diff A B` how two differ. Rates, schedules and the number of updates per batch are the library's where it
-gives any; tasks, rollouts per task and lengths are strop's.
+`grpo` is a name that every library gives to something of its own. A preset `method@library-version` is what that library computes by
+default, read in the version named; its file in `src/strop/methods/` gives the lines read, what is left out and why. `strop explain NAME`
+prints a preset's formula, `strop diff A B` how two differ. Rates, schedules and the number of updates per batch are the library's where
+it gives any; tasks, rollouts per task and lengths are strop's.
 
 ## What each is
 """
@@ -29,10 +29,10 @@ COMPARED = """
 ## How closely it was compared
 
 *Oracle*: `tests/oracles.py` writes each method again in numpy and loops over tokens, by hand down to the slope in every log-probability.
-{batches} random batches: ragged rows, masked and forced tokens, restarted contexts, groups of one mind or of one rollout, weights, rollouts
-that count only as siblings; old weights differ from the moving ones. *Mutants* are the method or the batch with one mistake each (`MUTANTS` in
-`tests/presets.py` names them): all must differ from the oracle on some batch. *TRL*: its own trainers from tokens and rewards to loss and
-slopes (`tests/trl_trainers.py`), {batches} batches. Figures are largest differences, in loss and in slope, relative where a number is above 1.
+{batches} random batches: ragged rows, masked and forced tokens, restarted contexts, groups of one mind or of one rollout, weights,
+rollouts that count only as siblings; old weights differ from the moving ones. *Mutants* are the method or the batch with one mistake each
+(`MUTANTS` in `tests/presets.py` names them): all must differ from the oracle on some batch. *TRL*: its own trainers, from tokens and
+rewards to loss and slopes (`tests/trl_trainers.py`), {batches} batches. Figures are largest differences, relative where above 1.
 """
 
 

@@ -40,7 +40,6 @@ from strop.seams.credit import (
 )
 from strop.seams.gate import DropFlat, MaskOverlong, decide
 from strop.seams.objective import (
-    cispo,
     clipped_surrogate,
     clipped_value,
     importance_sampling,

@@ -14,7 +14,7 @@ def test_a_method_is_what_trl_computes_with_these_settings(name):
     assert slope < SAME
 
 
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", sorted(RIVALS.keys() - {"rloo"}))
 def test_trl_with_these_settings_is_no_other_method(name):
-    for other in RIVALS.keys() - {name, "rloo"}:
+    for other in RIVALS.keys() - {name}:
         assert any(max(difference(name, RIVALS[other].method, number)) > OTHER for number in range(10)), other

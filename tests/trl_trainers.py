@@ -1,8 +1,8 @@
 """TRL's own trainers on our batches: from tokens and rewards to loss and slopes, through all of their code but the model's.
 
-They run their `_generate_and_score_completions` and `_compute_loss`. Given to them are the rollouts, the rewards, and, where they would ask a
-model, the log-probabilities of the moving, the old and the reference policy. Old weights differ from the moving ones, as from the second
-update on; replies of an environment are masked; some groups agree on their reward.
+They run their `_generate_and_score_completions` and `_compute_loss`. Given to them are the rollouts, the rewards, and, where they would ask
+a model, the log-probabilities of the moving, the old and the reference policy. Old weights differ from the moving ones, as from the
+second update on; replies of an environment are masked; some groups agree on their reward.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Read in tinker-cookbook 0.6.1: rl/data_processing.py 24-43 (credit), rl/train.py 545-564 (loss_fn "importance_sampling", one substep, no
 KL); the loss itself is the service's: tinker-docs.thinkingmachines.ai/tinker/losses, exp(logp - sampled_logp) * A summed over all tokens.
-This is rl/train.py's synchronous default; asynchronous runs and recipes/rl_loop.py default to "stable_reinforce", which is the service's own.
+This is rl/train.py's synchronous default; asynchronous runs and recipes/rl_loop.py default to "stable_reinforce", the service's own.
 A sum grows with the batch; Adam divides the scale away, a clip on the gradient's norm would not, so there is none.
 Left out: LoRA and its learning rate.
 """
