@@ -312,7 +312,9 @@ def closed_over(scale: float) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("fn", "kind"), [(lambda logp_T: logp_T, "lambda"), (closed_over(2.0), "closure"), (Holder().method, "bound method")], ids=str
+    ("fn", "kind"),
+    [(lambda logp_T: logp_T, "lambda"), (closed_over(2.0), "closure"), (Holder().method, "bound method")],
+    ids=["lambda", "closure", "bound method"],
 )
 def test_what_cannot_be_named_is_no_part(fn, kind):
     with pytest.raises(ValueError, match=f"is a {kind}: it cannot be named, hashed or loaded again"):

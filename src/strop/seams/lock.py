@@ -12,6 +12,7 @@ import hashlib
 import inspect
 import json
 import sys
+import textwrap
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,13 @@ def body(thing: Part | type) -> str:
     fn = thing.fn if isinstance(thing, Part) else thing
     seen = {"gives": f"{thing.gives} {thing.grain}"} if isinstance(thing, Part) else {}
     try:
-        _gather(fn.__module__, fn.__name__, seen)
+        if fn.__qualname__ == fn.__name__:
+            _gather(fn.__module__, fn.__name__, seen)
+        else:  # defined inside something: by itself
+            seen["inner"] = _normal(ast.parse(textwrap.dedent(inspect.getsource(fn))).body[0])
     except (OSError, TypeError, KeyError):  # typed into a prompt: no source to read
         code: Any = getattr(fn, "__code__", None)
-        seen = {"code": repr((code.co_code, code.co_names, [c for c in code.co_consts if not inspect.iscode(c)]))} if code else {}
+        seen["code"] = repr((code.co_code, code.co_names, [c for c in code.co_consts if not inspect.iscode(c)])) if code else ""
     return hashlib.sha256("\n".join(seen[key] for key in sorted(seen)).encode()).hexdigest()[:16]
 
 
@@ -42,13 +46,17 @@ def _gather(module: str, name: str, seen: dict[str, str]) -> None:
     if key in seen:
         return
     definitions, imported = _module(module)
-    node = _Normal().visit(ast.parse(ast.unparse(definitions[name]))).body[0]
-    seen[key] = ast.unparse(ast.fix_missing_locations(node))
-    for used in sorted({n.id for n in ast.walk(node) if isinstance(n, ast.Name)}):
+    seen[key] = _normal(definitions[name])
+    for used in sorted({n.id for n in ast.walk(ast.parse(seen[key])) if isinstance(n, ast.Name)}):
         if used in definitions:
             _gather(module, used, seen)
         elif used in imported and _is_helper(*imported[used]):
             _gather(*imported[used], seen)
+
+
+def _normal(node: ast.stmt) -> str:
+    """The definition in one form however it was written."""
+    return ast.unparse(ast.fix_missing_locations(_Normal().visit(ast.parse(ast.unparse(node)))))
 
 
 def _is_helper(module: str, name: str) -> bool:
