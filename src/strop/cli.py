@@ -21,6 +21,8 @@ COMMANDS = {
     "train": ("strop.commands.train", "train a model, with a held-out evaluation before and after"),
     "eval": ("strop.commands.eval", "score a model or a run on held-out tasks"),
     "methods": ("strop.commands.lists:methods", "list the methods, or show one"),
+    "explain": ("strop.commands.identity:explain", "print what a method computes, with every constant"),
+    "diff": ("strop.commands.identity:diff", "print how two methods differ"),
     "tasks": ("strop.commands.lists:tasks", "list the task sources, or show examples of one"),
     "runs": ("strop.commands.lists:runs", "list the runs of a directory"),
     "report": ("strop.commands.report", "write a run as one HTML page"),

@@ -33,7 +33,7 @@ from strop import __version__, durable, grading, train
 from strop.batch import Batch
 from strop.engines.embedded import EmbeddedEngine
 from strop.method import Method
-from strop.methods import METHODS
+from strop.methods import known
 from strop.policies.causal import CausalPolicy, load
 from strop.recipe import Recipe
 from strop.records import Fate, Group, Scores, Task, canonical
@@ -377,6 +377,7 @@ def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:
     about = {
         "recipe": _plain(recipe),
         "resolved": recipe.describe(),
+        "method": run.method.to_json(),
         "fingerprint": {"method": run.method.fingerprint, "recipe": recipe.fingerprint},
     }
     about |= {"versions": versions(), "threads": torch.get_num_threads(), "grade": getattr(run.engine, "grade", "unknown")}
@@ -398,7 +399,7 @@ def resume(directory: Path, say: Callable[[str], None] = print, method: Method |
         raise RunError(f"{directory / 'recipe.json'} cannot be read: {error}") from error
     if method is not None:
         recipe = recipe.but(method=method)
-    elif recipe.method not in METHODS:
+    elif not known(str(recipe.method)):
         raise RunError(
             f"{directory} was made by the method {recipe.method!r} of a recipe file; give it too: strop train FILE --resume {directory}"
         )

@@ -127,7 +127,7 @@ def read_data(file: Path) -> dict[str, Any]:
 
 def load_python(file: Path) -> tuple[Recipe, dict[str, Any]]:
     """RECIPE of a Python file; SOURCE, where it defines one, replaces the named task. A method of its own is registered."""
-    from strop.methods import METHODS
+    from strop.methods import METHODS, target
     from strop.recipe import Recipe
 
     module = _import(file)
@@ -138,7 +138,7 @@ def load_python(file: Path) -> tuple[Recipe, dict[str, Any]]:
         own = recipe.method
         from strop.methods import method as named
 
-        if own.name in METHODS and METHODS[own.name] != f"{MODULE}:RECIPE_METHOD":
+        if target(own.name) in METHODS and METHODS[target(own.name)] != f"{MODULE}:RECIPE_METHOD":
             if named(own.name).fingerprint != own.fingerprint:
                 raise Usage(f"{file}: its method differs from strop's {own.name!r}; give it a name of its own: `.but('my-{own.name}', …)`")
         else:
@@ -146,6 +146,16 @@ def load_python(file: Path) -> tuple[Recipe, dict[str, Any]]:
             METHODS[own.name] = f"{MODULE}:RECIPE_METHOD"
     source = getattr(module, "SOURCE", None)
     return recipe, {} if source is None else {"source": source}
+
+
+def parts_of(file: Path) -> list[Any]:
+    """The parts and records that a Python recipe defines."""
+    from dataclasses import is_dataclass
+
+    from strop.seams.part import Part
+
+    module = _import(file)
+    return [v for v in vars(module).values() if getattr(v, "__module__", "") == MODULE and (isinstance(v, Part) or is_dataclass(v))]
 
 
 def _import(file: Path) -> Any:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import shutil
 import signal
 import time
@@ -96,7 +97,7 @@ def _resumed(args: argparse.Namespace) -> Run:
 def default_directory(recipe: Recipe, parts: dict[str, Any]) -> Path:
     """runs/TASK-METHOD-N, with the first N that is free."""
     task = parts["source"].name if "source" in parts else recipe.task_name().partition(":")[0]
-    name = f"{task}-{recipe.resolved().name}"
+    name = re.sub(r"[^\w@.+-]+", "-", f"{task}-{recipe.resolved().name}".replace(" + ", "+")).strip("-")
     number = 1
     while Path("runs", f"{name}-{number}").exists():
         number += 1
