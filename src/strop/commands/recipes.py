@@ -148,6 +148,12 @@ def load_python(file: Path) -> tuple[Recipe, dict[str, Any]]:
     return recipe, {} if source is None else {"source": source}
 
 
+def parts_of(directory: Path) -> dict[str, Any]:
+    """What the Python recipe that a run was made from brings; it stands in the run's directory."""
+    file = directory / "recipe.py"
+    return load_python(file)[1] if file.exists() else {}
+
+
 def _import(file: Path) -> Any:
     spec = importlib.util.spec_from_file_location(MODULE, file)
     if spec is None or spec.loader is None:

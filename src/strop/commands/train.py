@@ -87,10 +87,7 @@ def _resumed(args: argparse.Namespace) -> Run:
     from strop.run import resume
 
     directory = Path(args.resume)
-    parts: dict[str, Any] = {}
-    if (directory / "recipe.py").exists():
-        parts = recipes.load_python(directory / "recipe.py")[1]
-    return resume(directory, say=say, **parts)
+    return resume(directory, say=say, **recipes.parts_of(directory))
 
 
 def default_directory(recipe: Recipe, parts: dict[str, Any]) -> Path:
