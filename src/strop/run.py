@@ -7,7 +7,8 @@
     eval/            held-out results before and after
 
 Weights at step n are a function of the last checkpoint and the groups committed since: resuming computes those updates
-again, and replaying does the same with the groups of another run. Equality of two runs means equal metrics lines outside `t`, where the clocks are.
+again, and replaying does the same with the groups of another run. Two runs are equal when their metrics lines are, outside
+`t`, where the clocks are.
 """
 
 from __future__ import annotations
@@ -465,11 +466,7 @@ def reopen(directory: Path, say: Callable[[str], None] = print, method: Method |
     if "replay" in about:
         parts["recording"] = Recording(Path(about["replay"]["of"]), about["replay"]["steps"], about["replay"]["foreign"])
     run = Run(recipe, directory, **parts)
-    if run.method.fingerprint != about["fingerprint"]["method"]:
-        raise RunError(
-            f"{directory} was made by method {about['fingerprint']['method']}, but this version of strop builds {run.method.fingerprint} "
-            "from the same recipe. Resume it with the version named in its recipe.json, or start a new run."
-        )
+    check_method(directory, about, run.method)
     if about["threads"] != torch.get_num_threads():
         say(f"note: this run began with {about['threads']} threads and goes on with {torch.get_num_threads()}: bits may differ.")
     return run
@@ -491,6 +488,15 @@ def read_recipe(directory: Path, method: Method | None = None) -> tuple[dict[str
             f"{directory} was made by the method {recipe.method!r} of a recipe file; give it too: strop train FILE --resume {directory}"
         )
     return about, recipe
+
+
+def check_method(directory: Path, about: Mapping[str, Any], method: Method) -> None:
+    """The method that a run was made by is the one its recipe gives today."""
+    if method.fingerprint != about["fingerprint"]["method"]:
+        raise RunError(
+            f"{directory} was made by method {about['fingerprint']['method']}, but this version of strop builds {method.fingerprint} "
+            "from the same recipe. Resume it with the version named in its recipe.json, or start a new run."
+        )
 
 
 def good_checkpoints(directory: Path, say: Callable[[str], None] = lambda said: None) -> list[Path]:

@@ -45,21 +45,21 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     started = time.perf_counter()
-    work = _resumed(args) if args.resume else _fresh(args)
-    directory = work.directory
+    run = _resumed(args) if args.resume else _fresh(args)
+    directory = run.directory
     try:
         with stopping() as asked:
-            result, shown = _work(work, started, asked)
+            result, shown = work(run, started, asked)
     except KeyboardInterrupt as stop:
-        raise Interrupted(_go_on(directory)) from stop
+        raise Interrupted(go_on(directory)) from stop
     except Exception as error:
-        error.add_note(_go_on(directory))
+        error.add_note(go_on(directory))
         raise
     answer(args, result, shown)
     return 0
 
 
-def _go_on(directory: Path) -> str:
+def go_on(directory: Path) -> str:
     return f"Everything sampled is kept. Go on with:  strop train --resume {directory}"
 
 
@@ -125,7 +125,7 @@ def stopping() -> Iterator[list[bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _work(run: Run, started: float, asked: list[bool]) -> tuple[dict[str, Any], str]:
+def work(run: Run, started: float, asked: list[bool]) -> tuple[dict[str, Any], str]:
     from strop.commands.live import Live
     from strop.report import curve, page
     from strop.run import read_metrics
