@@ -44,8 +44,8 @@ from strop.seams.source import Source
 from strop.tasks import source as named_source
 
 KEEP_CHECKPOINTS = 2
-START_GAP = 0.05
-"""Nats a decision: two engines on the same weights differ by 1e-4 or less, two models by far more."""
+SAME_WEIGHTS = 0.02
+"""Nats a decision: an engine and the learner on the same weights differ by 1e-4 or less, two models by far more."""
 
 
 class RunError(ValueError):
@@ -166,16 +166,16 @@ class Run:
         """Tracks under the weights as they stand, where some part reads them and nobody recorded them."""
         batch = train.measure(self.method, batch, self.policy, self.reference, self.recipe.token_budget, self.learned, own=not self.foreign)
         if self.foreign and not self.step:
-            self._check_start(batch)
+            self.check_drew(batch, batch.tracks["old_logp_T"])
         return batch
 
-    def _check_start(self, batch: Batch) -> None:
-        """Before its first update a learner is the model that drew the recording, or it starts from other weights."""
-        gap_T = (batch.tracks["old_logp_T"] - batch.tracks["sampled_logp_T"])[batch.trained_T].abs()
-        if len(gap_T) and not gap_T.mean() < START_GAP:
+    def check_drew(self, batch: Batch, logp_T: Tensor) -> None:
+        """Weights that give recorded tokens other log-probabilities than they were drawn with did not draw them."""
+        gap_T = (logp_T - batch.tracks["sampled_logp_T"])[batch.trained_T].abs()
+        if len(gap_T) and not gap_T.mean() < SAME_WEIGHTS:
             raise RunError(
-                f"the model {self.recipe.model!r} gives the recorded tokens log-probabilities that are {gap_T.mean():.2g} off on average: "
-                "it is not the model that the recorded run started from. Put that model back in its place."
+                f"step {self.step}: the recorded tokens' log-probabilities are {gap_T.mean():.2g} off on average, so these weights did "
+                f"not draw them: {self.recipe.model!r} is not the model that the run started from. Put that model back in its place."
             )
 
     def apply(self, fraction: float) -> float:
@@ -441,6 +441,7 @@ def at_step(
     The updates since the last checkpoint before it are computed again: all of them, where no such checkpoint was kept. With
     `nearest` none are, and the weights are those of the checkpoint closest to the step: another learner's than the one that drew it.
     """
+    as_threaded(directory)
     run = reopen(directory, say, method, **parts)
     if not commit_path(directory, step).exists():
         last = recorded_steps(directory) - 1
@@ -470,6 +471,11 @@ def reopen(directory: Path, say: Callable[[str], None] = print, method: Method |
     if about["threads"] != torch.get_num_threads():
         say(f"note: this run began with {about['threads']} threads and goes on with {torch.get_num_threads()}: bits may differ.")
     return run
+
+
+def as_threaded(directory: Path) -> None:
+    """Compute with as many threads as the run did: sums over another number of threads have other bits."""
+    torch.set_num_threads(read_recipe(directory)[0]["threads"])
 
 
 def read_recipe(directory: Path, method: Method | None = None) -> tuple[dict[str, Any], Recipe]:

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _made(origin: Path, method: str | None, out: str | None) -> Run:
     from strop.replay import plan
-    from strop.run import create
+    from strop.run import as_threaded, create
 
     brought = origin / "recipe.py" if (origin / "recipe.py").exists() else None
     parts, wanted = recipes.parts_of(origin), method
@@ -60,6 +60,8 @@ def _made(origin: Path, method: str | None, out: str | None) -> Run:
         recipe, parts = recipes.load_python(brought)
         wanted = recipe.resolved().name
     made = plan(origin, wanted)
+    if method is None:
+        as_threaded(origin)
     directory = Path(out) if out else _free(origin, wanted or "replay")
     work = create(made.recipe, directory, recording=made.recording, **parts)
     if brought is not None:
