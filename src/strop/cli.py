@@ -23,6 +23,7 @@ COMMANDS = {
     "methods": ("strop.commands.lists:methods", "list the methods, or show one"),
     "tasks": ("strop.commands.lists:tasks", "list the task sources, or show examples of one"),
     "runs": ("strop.commands.lists:runs", "list the runs of a directory"),
+    "lab": ("strop.commands.lab", "exact bias and variance of a method's gradient"),
     "report": ("strop.commands.report", "write a run as one HTML page"),
     "doctor": ("strop.commands.doctor", "check this machine and installation"),
 }
