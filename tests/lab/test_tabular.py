@@ -29,17 +29,17 @@ def test_the_engine_draws_each_sequence_as_often_as_the_table_says_and_records_w
 
     async def drawn():
         root = await engine.open(policy.renderer.prompt("1"), root="r")
-        return [await engine.generate(root, max=99, sampling=Sampling(temperature)) for _ in range(count)]
+        nodes = [await engine.generate(root, max=99, sampling=Sampling(temperature)) for _ in range(count)]
+        return [(node, await engine.score(node)) for node in nodes]
 
-    nodes = asyncio.run(drawn())
     with torch.no_grad():
         logp_N = SOURCE.language.logp_N(policy.logits[1] / temperature)
     seen_N = torch.zeros(SOURCE.language.count, dtype=torch.float64)
-    for node in nodes:
+    for node, scored in asyncio.run(drawn()):
         number = SOURCE.language.number(node.segment.tokens)
         seen_N[number] += 1
         assert sum(node.segment.logp) == pytest.approx(logp_N[number].item(), abs=1e-12)
-        assert asyncio.run(engine.score(node)) == node.segment.logp
+        assert scored == node.segment.logp
         assert (node.stop == "length") == bool(SOURCE.language.cut_N[number])
     expected_N = count * logp_N.exp()
     chi_square = ((seen_N - expected_N).square() / expected_N)[expected_N > 5].sum().item()
@@ -123,6 +123,6 @@ def test_what_a_table_cannot_do_is_refused_in_words(tmp_path):
         tabular.create(RECIPE.but(method="ppo"), tmp_path / "run", SOURCE)
     with pytest.raises(ValueError, match="number of a task below 1"):
         policy.renderer.prompt("7")
+    root = asyncio.run(TabularEngine(policy).open((4,), root="r"))
     with pytest.raises(ValueError, match="sampled whole"):
-        root = asyncio.run(TabularEngine(policy).open((4,), root="r"))
         TabularEngine(policy).generate(root, max=3, sampling=Sampling(top_p=0.9))
