@@ -188,7 +188,7 @@ def test_another_version_or_number_of_threads_is_named_where_nothing_else_differ
 def test_rollouts_of_another_learner_differ_in_credit_when_they_are_measured_again(origin, tmp_path):
     found = bisect(origin, on_the_record(origin, tmp_path / "other", foreign=True))
     assert found.stage == "credit"
-    assert named(found) == ["correction", "replay"]
+    assert named(found) == ["correction", "replay.foreign"]
 
 
 def test_a_longer_run_is_equal_as_far_as_both_go(origin, tmp_path):

@@ -38,7 +38,7 @@ SUSPECTS = {
     "scores": ("task", "grader_limit", *MACHINE),
     "rewards": ("parts.reward",),
     "fates": ("parts.gate", "grader_limit"),
-    "credit": (*GIVEN, "replay", "token_budget", *MACHINE),
+    "credit": (*GIVEN, "replay.foreign", "token_budget", *MACHINE),
     "weights": (*LEARNED, *ENGINE, *MACHINE),
     "optimiser": ("parts.update", *MACHINE),
 }
@@ -193,7 +193,9 @@ def token(values: Sequence[Any], at: int) -> str:
 
 def causes(what: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[Difference, ...]:
     """What the two runs' recipes and machines say differently about this stage, in the order of suspicion."""
-    sides = [{**about["resolved"], **{name: about.get(name) for name in (*MACHINE, "replay")}} for about in (first, second)]
+    sides = [
+        {**about["resolved"], **{name: about.get(name) for name in MACHINE}, "replay": about.get("replay", {})} for about in (first, second)
+    ]
     found: list[Difference] = []
     for name in SUSPECTS[what]:
         values: list[Any] = [side for side in sides]
