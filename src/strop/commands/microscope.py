@@ -13,12 +13,13 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from strop.cli import Usage, answer, say, table
 from strop.commands import recipes
 
 if TYPE_CHECKING:
+    from strop.policies.causal import CausalPolicy
     from strop.lab.microscope import Sight
     from strop.run import Run
 
@@ -58,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
     if args.out:
         from strop.report import lens
 
-        page = lens.render(sight, lambda token: work.policy.tokenizer.decode([token]), about)
+        tokenizer = cast("CausalPolicy", work.policy).tokenizer
+        page = lens.render(sight, lambda token: tokenizer.decode([token]), about)
         Path(args.out).write_text(page, encoding="utf-8")
         value["page"] = args.out
         said.append(f"page  {args.out}")
