@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from strop import grading
+from strop import cli, grading
 from strop.cli import COMMANDS, explain, main
 from strop.commands import recipes
 
@@ -484,3 +484,13 @@ def test_a_real_allocation_failure_names_the_settings(tiny, tmp_path):
     assert "Traceback" not in done.stderr
     assert "--token-budget" in done.stderr
     assert f"--resume {tmp_path / 'run'}" in done.stderr
+
+
+@pytest.mark.parametrize(("load", "policy"), [(0.5, None), (99.0, "passive")])
+def test_threads_wait_asleep_only_where_there_is_more_work_than_cores(monkeypatch, load, policy):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "to be restored")
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, load, load))
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    cli._wait_asleep_when_busy()
+    assert os.environ.get("OMP_WAIT_POLICY") == policy
