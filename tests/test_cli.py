@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from strop import grading
+from strop import cli, grading
 from strop.cli import COMMANDS, explain, main
 from strop.commands import recipes
 
@@ -556,3 +556,13 @@ def test_diff_says_equal_or_shows_both_sides(capsys):
 def test_a_method_that_is_not_there_or_makes_no_sense_is_one_message(argv, wanted, refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert wanted in refused(*argv)
+
+
+@pytest.mark.parametrize(("load", "policy"), [(0.5, None), (99.0, "passive")])
+def test_threads_wait_asleep_only_where_there_is_more_work_than_cores(monkeypatch, load, policy):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "to be restored")
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, load, load))
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    cli._wait_asleep_when_busy()
+    assert os.environ.get("OMP_WAIT_POLICY") == policy

@@ -9,6 +9,7 @@ forward computes (a test compares them), in about a third of its operations.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
@@ -129,21 +130,25 @@ class Part:
             near = block.kv.flatten(2, 3)[:, :, : block.n * Hkv]
             self.keys, self.values = near[:, 0].transpose(2, 3).unbind(), near[:, 1].unbind()
             self.flat = block.kv.view(-1, 2 * S * Hkv * L, D).unbind()
-            both = torch.arange(2 * Hkv, device=pos_NT.device)
-            head = (both // Hkv * S + torch.arange(block.n, device=pos_NT.device)[:, None]) * Hkv + both % Hkv
-            self.place = ((head * L) + self.pos).view(-1)
+            head = torch.arange(2 * S * Hkv, device=pos_NT.device).view(2, S, Hkv)[:, : block.n].transpose(0, 1)
+            self.place = (head * L + self.pos[:, :, None]).reshape(-1)
             """Where in a layer's flat cache each key head and each value head of each row writes."""
 
     def mask(self, window: int | None) -> Tensor:
-        """[n * Hkv, 1, L]: -inf where a key is later than the query or out of its window. Rows are windows of one ramp."""
+        """[n * Hkv, 1, L]: -inf where a key is later than the query or out of its window."""
         if window not in self._masks:
-            Hkv, L = self.block.kv.shape[3:5]
-            after = torch.arange(1 - L, L, device=self.pos.device)
-            seen = after <= 0 if window is None else (after <= 0) & (after > -window)
-            ramp = torch.where(seen, 0.0, -torch.inf).to(self.block.kv.dtype)
-            row = (L - 1 - self.pos).expand(-1, Hkv).reshape(-1)
-            self._masks[window] = ramp.unfold(0, L, 1)[row][:, None]
+            kv, L = self.block.kv, self.block.kv.shape[4]
+            row = (L - 1 - self.pos).repeat_interleave(kv.shape[3])
+            self._masks[window] = masks(L, window, kv.dtype, kv.device)[row][:, None]
         return self._masks[window]
+
+
+@lru_cache(maxsize=256)
+def masks(length: int, window: int | None, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """[L, L]: row i is the mask of a query at L - 1 - i. All are windows of one ramp, so they take no room."""
+    after = torch.arange(1 - length, length, device=device)
+    seen = after <= 0 if window is None else (after <= 0) & (after > -window)
+    return torch.where(seen, 0.0, -torch.inf).to(dtype).unfold(0, length, 1)
 
 
 class Fast:
