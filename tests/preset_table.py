@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import presets
 import trl_trainers
@@ -35,6 +36,12 @@ rollouts that count only as siblings; old weights differ from the moving ones. *
 rewards to loss and slopes (`tests/trl_trainers.py`), {batches} batches. Figures are largest differences, relative where above 1.
 """
 
+OTHERS = """
+The other libraries install neither small nor beside each other, so the suite does not hold them. Their own functions for credit and loss,
+from the versions named, were run on the same batches as TRL's by `tests/peers.py`, which says how to repeat it; this is what it printed
+(NeMo-RL adds 1e-8 to every count of tokens; Tinker's loss is a service, so its documents stand in for it):
+"""
+
 
 def page() -> str:
     names = [name for name in METHODS if name in presets.MUTANTS]
@@ -44,6 +51,7 @@ def page() -> str:
     parts += [
         _table(["preset", "oracle: loss", "slope", "mutants killed", "TRL: loss", "slope", "against TRL with"], map(_compared, names))
     ]
+    parts += [OTHERS, "```", (Path(__file__).parent.parent / "docs" / "peers.txt").read_text().strip(), "```"]
     return "\n".join([*parts, "\n## Other names\n", _table(["alias", "preset"], other)])
 
 

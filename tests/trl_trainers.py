@@ -117,38 +117,53 @@ def trainer(name: str) -> Any:
     return made
 
 
+@dataclasses.dataclass
+class Padded:
+    """The batch as libraries hold it: one line per completion, with a mask. What the mask hides is noise."""
+
+    tokens: list[list[int]]
+    acts: list[list[int]]
+    mask: torch.Tensor
+    tracks: dict[str, torch.Tensor]
+
+    @staticmethod
+    def of(world: World) -> Padded:
+        written = [[s for s in r.rows[0].segments if s.kind != "prompt"] for group in world.groups for r in group.rollouts]
+        tokens = [[token for s in segments for token in s.tokens] for segments in written]
+        acts = [[int(s.kind == "action") for s in segments for _ in s.tokens] for segments in written]
+        mask = torch.zeros(len(tokens), max(map(len, tokens)), dtype=torch.bool)
+        for at, row in enumerate(acts):
+            mask[at, : len(row)] = torch.tensor(row, dtype=torch.bool)
+        own, noise = [token for group in plain(world) for r in group for token in r["tokens"]], np.random.default_rng(world.seed)
+        tracks = {which: torch.tensor(noise.normal(size=mask.shape)) for which in ("now", "old", "reference", "sampled")}
+        for which, track in tracks.items():
+            track[mask] = torch.tensor([token[which] for token in own])
+        tracks["now"].requires_grad_()
+        return Padded(tokens, acts, mask, tracks)
+
+    def answer(self, loss: torch.Tensor) -> Answer:
+        loss.backward()
+        assert self.tracks["now"].grad is not None
+        return loss.item(), self.tracks["now"].grad[self.mask].numpy()
+
+
 def theirs(name: str, world: World) -> Answer:
     """What TRL computes."""
     rollouts = [r for group in world.groups for r in group.rollouts]
-    written = [[s for s in r.rows[0].segments if s.kind != "prompt"] for r in rollouts]
-    tokens = [[token for s in segments for token in s.tokens] for segments in written]
-    acts = [[int(s.kind == "action") for s in segments for _ in s.tokens] for segments in written]
-    drawn = [[logp for s in segments for logp in s.logp or [0.0] * len(s.tokens)] for segments in written]
-    own = [token for group in plain(world) for rollout in group for token in rollout["tokens"]]
-    act = np.zeros((len(rollouts), max(map(len, tokens))), dtype=bool)
-    for at, mask in enumerate(acts):
-        act[at, : len(mask)] = mask
-    noise = np.random.default_rng(world.seed)
     with in_float64():
-        tracks = {which: torch.tensor(noise.normal(size=act.shape)) for which in ("now", "old", "reference")}  # noise that no loss may see
-        for which, track in tracks.items():
-            track[torch.tensor(act)] = torch.tensor([token[which] for token in own])
-        tracks["now"].requires_grad_()
-        one = trainer(name)
+        batch, one = Padded.of(world), trainer(name)
+        drawn = [row[: len(tokens)] for row, tokens in zip(batch.tracks["sampled"].tolist(), batch.tokens, strict=True)]
 
         def given(model: Any, *_: Any, **__: Any) -> Any:
             which = "now" if torch.is_grad_enabled() else "reference" if model is one.ref_model else "old"
-            return tracks[which], torch.zeros(act.shape), None
+            return batch.tracks[which], torch.zeros(batch.mask.shape), None
 
         one._get_per_token_logps_and_entropies = given
         prompts = [list(r.rows[0].segments[0].tokens) for r in rollouts]
-        one.rollout_func = lambda *_: {"prompt_ids": prompts, "completion_ids": tokens, "logprobs": drawn, "env_mask": acts}
-        one._generate_single_turn = lambda *_: tokens  # RLOO's trainer has no rollout_func
+        one.rollout_func = lambda *_: {"prompt_ids": prompts, "completion_ids": batch.tokens, "logprobs": drawn, "env_mask": batch.acts}
+        one._generate_single_turn = lambda *_: batch.tokens  # RLOO's trainer has no rollout_func
         scored = one._generate_and_score_completions([{"prompt": "a", "given": world.rewards[r.id]} for r in rollouts])
-        loss = one._compute_loss(one.model, scored)
-        loss.backward()
-    assert tracks["now"].grad is not None
-    return loss.item(), tracks["now"].grad[torch.tensor(act)].numpy()
+        return batch.answer(one._compute_loss(one.model, scored))
 
 
 @cache

@@ -3,8 +3,9 @@
 Read in NeMo-RL 0.7.0: algorithms/utils.py 103-195 (mean and std both leave the rollout out), algorithms/advantage_estimator.py 43-82
 (nothing is divided where that std is 0), algorithms/loss/loss_functions.py 405-451 (k3, 0.01, times exp(logp - logp.detach())), 463-500
 (clip), algorithms/utils.py 41-100 (limit 10), examples/configs/grpo_math_1B.yaml for the defaults.
-Left out: a limit of 20 on the KL's log-ratio, which for k3 lies beyond the limit of 10 on its value; the float32 rounding of the std, which
-is E[x^2] - E[x]^2 there, so that siblings who agree on a reward like 0.3 may divide by about 1e-5 instead of not at all; the warm-up.
+Left out: 1e-8 added to every count of tokens; a limit of 20 on the KL's log-ratio, which for k3 lies beyond the limit of 10 on its
+value; the float32 rounding of the std, which is E[x^2] - E[x]^2 there, so that siblings who agree on a reward like 0.3 may divide by
+about 1e-5 instead of not at all; the warm-up of the rate.
 """
 
 from strop.methods.grpo import GRPO
