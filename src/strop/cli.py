@@ -26,6 +26,9 @@ COMMANDS = {
     "tasks": ("strop.commands.lists:tasks", "list the task sources, or show examples of one"),
     "runs": ("strop.commands.lists:runs", "list the runs of a directory"),
     "report": ("strop.commands.report", "write a run as one HTML page"),
+    "replay": ("strop.commands.replay", "train again on a run's recorded rollouts, with its method or another"),
+    "microscope": ("strop.commands.microscope", "compare methods' gradients on one recorded batch"),
+    "bisect": ("strop.commands.bisect", "say where two runs part, and what did it"),
     "doctor": ("strop.commands.doctor", "check this machine and installation"),
 }
 
@@ -108,7 +111,7 @@ def dispatch(argv: list[str]) -> int:
 
 def overview() -> str:
     lines = ["strop: post-training of reasoning models", "", "usage: strop COMMAND [--help] …", ""]
-    lines += [f"  {name:9} {about}" for name, (_, about) in COMMANDS.items()]
+    lines += [f"  {name:10} {about}" for name, (_, about) in COMMANDS.items()]
     lines += ["", "Every command takes --json [FILE]. With no arguments, `strop train` trains the bundled model on the default task."]
     return "\n".join(lines)
 

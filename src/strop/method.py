@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, cast
 
-from strop.seams.correction import none
+from strop.seams.correction import none, truncated
 from strop.seams.curriculum import Curriculum, Epochs
 from strop.seams.feed import Feed, Rollouts
 from strop.seams.gate import Gate
@@ -170,6 +170,15 @@ class Method:
 
     def __hash__(self) -> int:
         return hash((self.name, self.fingerprint))
+
+    def off_policy(self) -> Method:
+        """This method on rollouts that another learner drew: where nothing corrects for that, truncated importance weights do.
+
+        Its name says so. An objective that takes its ratio to `sampled_logp` bridges by itself.
+        """
+        if self.correction != none or any("sampled_logp_T" in s.objective.reads for s in self.signals.values()):
+            return self
+        return self.but(f"{self.name}-truncated", correction=truncated(cap=2.0))
 
     def describe(self) -> dict[str, Any]:
         """Plain JSON of everything that can change a number; the name, paper, ideas and lineage are not among it."""

@@ -68,6 +68,41 @@ def reward_of(method: Method, rollouts: Any, scores: Scores, fraction: float) ->
     return {r.id: None if v != v else v for r, v in zip(rollouts, values, strict=True)}
 
 
+def measure(method: Method, batch: Batch, policy: Any, reference: Any, budget: int, bill: Counter[str], *, own: bool) -> Batch:
+    """Tracks under the weights as they stand, where some part reads them and nobody recorded them.
+
+    `own`: these weights drew the batch themselves, so what was recorded while sampling is the learner's own.
+    """
+    sampled_T = batch.tracks["sampled_logp_T"]
+    readers = (s.on.kinds for s in method.signals.values() if "old_logp_T" in s.objective.reads)
+    read_T = batch.of_kinds({kind for kinds in readers for kind in kinds}) & batch.trains_T
+    unknown = not own or bool(sampled_T[read_T].isnan().any())
+    tracks = {"old_logp_T": sampled_T}
+    if unknown or method.heads:
+        want = frozenset({"logp_T", "value_T"} if method.heads else {"logp_T"})
+        now, bill["measured"] = evaluated(policy, batch, want, budget, bill["measured"])
+        tracks = {f"old_{name}": track for name, track in now.items()}
+    if method.reference:
+        entry = f"{reference.name}/measured"
+        frozen, bill[entry] = evaluated(reference, batch, frozenset({"logp_T"}), budget, bill[entry])
+        tracks["reference_logp_T"] = frozen["logp_T"]
+    return batch.with_(**tracks)
+
+
+def evaluated(policy: Any, batch: Batch, want: frozenset[str], budget: int, positions: int = 0) -> tuple[dict[str, Tensor], int]:
+    """One pass without gradient, and the positions computed so far. Decisions of rows that train nothing stay NaN."""
+    tracks = {name: torch.full((batch.index.size("token"),), float("nan")) for name in want}
+    with torch.no_grad():
+        for rows in batch.micros(budget, "row"):
+            at_T = batch.index.rows(torch.tensor(rows))[1]
+            micro = batch.take(rows)
+            got = policy.evaluate(micro, want)
+            positions += sum(len(row.tokens) for row in micro.rows)
+            for name in want:
+                tracks[name][at_T] = got[name]
+    return tracks, positions
+
+
 def settle(method: Method, batch: Batch) -> Batch:
     """Correction and the credit chain, once, over the whole batch. Both are constants of the update.
 

@@ -158,6 +158,12 @@ def parts_of(file: Path) -> list[Any]:
     return [v for v in vars(module).values() if getattr(v, "__module__", "") == MODULE and (isinstance(v, Part) or is_dataclass(v))]
 
 
+def brought_by(directory: Path) -> dict[str, Any]:
+    """What the Python recipe that a run was made from brings; it stands in the run's directory."""
+    file = directory / "recipe.py"
+    return load_python(file)[1] if file.exists() else {}
+
+
 def _import(file: Path) -> Any:
     spec = importlib.util.spec_from_file_location(MODULE, file)
     if spec is None or spec.loader is None:

@@ -46,21 +46,21 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     started = time.perf_counter()
-    work = _resumed(args) if args.resume else _fresh(args)
-    directory = work.directory
+    run = _resumed(args) if args.resume else _fresh(args)
+    directory = run.directory
     try:
         with stopping() as asked:
-            result, shown = _work(work, started, asked)
+            result, shown = work(run, started, asked)
     except KeyboardInterrupt as stop:
-        raise Interrupted(_go_on(directory)) from stop
+        raise Interrupted(go_on(directory)) from stop
     except Exception as error:
-        error.add_note(_go_on(directory))
+        error.add_note(go_on(directory))
         raise
     answer(args, result, shown)
     return 0
 
 
-def _go_on(directory: Path) -> str:
+def go_on(directory: Path) -> str:
     return f"Everything sampled is kept. Go on with:  strop train --resume {directory}"
 
 
@@ -88,10 +88,7 @@ def _resumed(args: argparse.Namespace) -> Run:
     from strop.run import resume
 
     directory = Path(args.resume)
-    parts: dict[str, Any] = {}
-    if (directory / "recipe.py").exists():
-        parts = recipes.load_python(directory / "recipe.py")[1]
-    return resume(directory, say=say, **parts)
+    return resume(directory, say=say, **recipes.brought_by(directory))
 
 
 def default_directory(recipe: Recipe, parts: dict[str, Any]) -> Path:
@@ -129,7 +126,7 @@ def stopping() -> Iterator[list[bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _work(run: Run, started: float, asked: list[bool]) -> tuple[dict[str, Any], str]:
+def work(run: Run, started: float, asked: list[bool]) -> tuple[dict[str, Any], str]:
     from strop.commands.live import Live
     from strop.report import curve, page
     from strop.run import read_metrics

@@ -271,7 +271,8 @@ class EmbeddedEngine:
         """One pump per event loop; whatever a dead loop left behind is dropped."""
         loop = asyncio.get_running_loop()
         if self._task is not None and self._task.get_loop() is not loop:
-            self._abort(RuntimeError("the event loop that asked for this is gone"))
+            if self._queue or self._live or self._scorings:
+                self._abort(RuntimeError("the event loop that asked for this is gone"))
             self._task = None
         if self._task is None or self._task.done():
             self._task = loop.create_task(self._pump())
