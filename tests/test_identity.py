@@ -321,7 +321,34 @@ def test_what_cannot_be_named_is_no_part(fn, kind):
         part()(fn)
 
 
+@part(formula="loss_T = softmax(logp_T)")
+def soft(logp_T: Tensor) -> Tensor:
+    return logp_T
+
+
+def _one_armed(*, scale: float) -> str:
+    return "loss_T = {scael} * logp_T"
+
+
+@part(formula=_one_armed)
+def one_armed(logp_T: Tensor, *, scale: float = 1.0) -> Tensor:
+    return scale * logp_T
+
+
 NONSENSE = {
+    "a formula outside the language": (
+        lambda: GRPO.but(signals={"policy": Signal(soft, means("token"))}),
+        "method 'grpo@strop-1': signals.policy 'soft': formula of loss_T: 'softmax' is no word of the language",
+    ),
+    "a formula of other constants": (
+        lambda: GRPO.but(signals={"policy": Signal(one_armed(), means("token"))}),
+        "its formula does not fit its constants scale: KeyError 'scael'",
+    ),
+    "an estimator nobody knows": (
+        lambda: GRPO.but(signals={"kl": Signal(kl_to(estimator="k4"), means("token"))}, reference=True),
+        "signals.kl 'kl_to': unknown KL estimator 'k4'; use k1, k2 or k3",
+    ),
+    "a level nobody knows": (lambda: GRPO.but(correction=truncated(level="turn")), "unknown level 'turn'; use token or sequence"),
     "a function as an objective": (lambda: Signal(lambda logp_T: logp_T, means("token")), "a signal's objective is a part"),
     "a function as a credit": (lambda: GRPO.but(credit=(lambda reward_R: reward_R,)), "credit[0] is a part, got <function"),
     "a function as a reward": (lambda: GRPO.but(reward=len), "reward is a part, got <built-in"),
@@ -487,6 +514,7 @@ def test_explain_says_which_log_probability_the_old_one_is():
     assert "logp_T.detach()" not in explain(GRPO)
     assert "equals logp_T.detach()" in explain(GRPO.but(update=AdamW()))
     assert "old_logp_T is read by nothing here" in explain(method("rloo"))
+    assert "since another learner's weights drew the rollouts" in explain(GRPO, own=False)
     taught = GRPO.but(signals={"taught": Signal(sequence_ratio(), means("rollout"), on=teacher)})
     assert "except where the batch holds teacher text" in explain(taught)
 

@@ -19,12 +19,15 @@ from strop.seams.signal import Signal
 from strop.sense import remarks
 
 
-def explain(method: Method) -> str:
-    """The whole method as text, top to bottom as a step runs it, with every constant."""
-    return "\n".join(_lines(method))
+def explain(method: Method, *, own: bool = True) -> str:
+    """The whole method as text, top to bottom as a step runs it, with every constant.
+
+    `own`: its learner draws the rollouts itself; a run that learns from another's recording does not.
+    """
+    return "\n".join(_lines(method, own))
 
 
-def _lines(method: Method) -> Iterator[str]:
+def _lines(method: Method, own: bool) -> Iterator[str]:
     yield "what is sampled"
     yield f"    {method.tasks} tasks a step, from {written(method.curriculum)} through {written(method.feed)}"
     yield f"    {written(method.sampler)}"
@@ -41,7 +44,7 @@ def _lines(method: Method) -> Iterator[str]:
         yield "    none: every rollout that could be graded is trained"
     yield ""
     yield "log-probabilities"
-    yield from (f"    {line}" for line in log_probabilities(method))
+    yield from (f"    {line}" for line in log_probabilities(method, own))
     yield ""
     yield "correction and credit, once over the whole batch, decisions where trains_T:"
     yield from _said(method.correction)
@@ -97,12 +100,14 @@ def _said(part: Part) -> Iterator[str]:
     yield from (f"    {line}" for line in part.says().splitlines())
 
 
-def log_probabilities(method: Method) -> Iterator[str]:
+def log_probabilities(method: Method, own: bool = True) -> Iterator[str]:
     """Which of the four log-probabilities each name is in this method."""
     yield "logp_T is the learner's, now; sampled_logp_T what the engine recorded"
     updates, read = method.update.updates(method.tasks), _said_to_read(method)
     if "old_logp_T" not in read:
         yield "old_logp_T is read by nothing here"
+    elif not own:
+        yield "old_logp_T is measured: one pass of the learner before the update, since another learner's weights drew the rollouts"
     elif method.heads:
         yield "old_logp_T is measured: one pass of the learner before the update, the one that also gives the old values"
     else:

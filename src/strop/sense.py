@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from strop.seams.formula import RESERVED
+from strop.seams.formula import RESERVED, UNITS, check
 from strop.seams.part import Part, nearest
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ MOVING = frozenset({"logp_T", "entropy_T", "value_T"})
 def refuse(method: Method) -> None:
     _parts(method)
     _known(method)
+    _formulas(method)
     _counts(method)
     _ratios(method)
     _clips(method)
@@ -51,6 +52,23 @@ def _parts(method: Method) -> None:
         seam, _, rest = path.partition(".")
         if seam not in known or (seam == "signals" and rest and rest.partition(".")[0] not in method.signals):
             raise ValueError(f"method {method.name!r}: its idea names {path!r}, which it does not have. {nearest(seam, known)}")
+
+
+def _formulas(method: Method) -> None:
+    """What each part prints is in the language, reads what the part reads and gives what it gives."""
+    parts = [("reward", method.reward, "reward_R"), ("correction", method.correction, "weight_T,mask_T")]
+    parts += [(f"credit[{i}]", link, link.gives) for i, link in enumerate(method.credit)]
+    for name, signal in method.signals.items():
+        parts.append((f"signals.{name}", signal.objective, f"loss_{UNITS[signal.objective.grain]}"))
+        if isinstance(signal.weight, Part):
+            parts.append((f"the weight of signals.{name}", signal.weight, "factor"))
+    parts.append(("the schedule of update", method.update.schedule, "factor"))
+    for seam, part, gives in parts:
+        if part.formula:
+            try:
+                check(part.says(), part.reads, gives.split(","))
+            except ValueError as error:
+                raise ValueError(f"method {method.name!r}: {seam} {part.name!r}: {error}") from error
 
 
 def _known(method: Method) -> None:

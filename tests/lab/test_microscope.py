@@ -98,19 +98,19 @@ def test_a_method_agrees_with_itself_and_cosines_are_symmetric(sight):
 
 def test_grpo_gives_a_token_less_the_longer_its_rollout_and_dr_grpo_does_not(sight):
     """The known length bias, seen without training: weight per unit of credit ~ length ** -1 against length ** 0."""
-    assert sight.exponent(reading(sight, "grpo")) == pytest.approx(-1, abs=0.01)
+    assert sight.exponent(reading(sight, "grpo@strop-1")) == pytest.approx(-1, abs=0.01)
     assert sight.exponent(reading(sight, "dr-grpo")) == pytest.approx(0, abs=0.01)
     by_length = [b for b, bucket in enumerate(sight.buckets) if bucket.kind == "length"]
     assert len(by_length) > 1
     shortest, longest = (sight.label_KT[0] == by_length[0]), (sight.label_KT[0] == by_length[-1])
-    for name, falls in (("grpo", True), ("dr-grpo", False)):
+    for name, falls in (("grpo@strop-1", True), ("dr-grpo", False)):
         short, long = (reading(sight, name).per_credit(mask) for mask in (shortest, longest))
         assert (short > 1.2 * long) == falls, (name, short, long)
 
 
 def test_a_weight_pushes_the_tokens_of_better_rollouts_up(sight):
     for r in sight.readings:
-        policy_only = r.method.name in ("grpo", "dr-grpo", "rloo", "cispo", "dapo")
+        policy_only = r.method.name in ("grpo@strop-1", "dr-grpo", "rloo", "cispo", "dapo")
         pushed_T = (r.weight_T != 0) & (r.credit_T != 0)
         assert bool(pushed_T.any())
         if policy_only:
@@ -130,8 +130,8 @@ def test_the_nearest_checkpoint_measures_and_corrects(place):
     assert not own.foreign, "a checkpoint of the very step holds its own weights"
     other = at_step(place, 1, said.append, nearest=True)  # the two checkpoints that are kept are those of steps 2 and 3
     assert "checkpoint 2, the nearest there is" in said[-1]
-    assert look(own, [own.recipe.resolved()]).readings[0].method.name == "grpo"
-    assert look(other, [other.recipe.resolved()]).readings[0].method.name == "grpo-truncated"
+    assert look(own, [own.recipe.resolved()]).readings[0].method.name == "grpo@strop-1"
+    assert look(other, [other.recipe.resolved()]).readings[0].method.name == "grpo@strop-1-truncated"
 
 
 class Tags(HTMLParser):
@@ -169,7 +169,7 @@ def test_the_command_says_which_weights_and_writes_the_page(place, tmp_path, cap
     found = json.loads(capsys.readouterr().out)
     assert lines(place)[1]["digest"]["weights"] in found["weights"]
     assert "bit for bit" in found["weights"]
-    assert [m["name"] for m in found["methods"]] == ["grpo", "dr-grpo"]
+    assert [m["name"] for m in found["methods"]] == ["grpo@strop-1", "dr-grpo"]
     assert re.search(r"<td class=dim>\d+ tokens", page.read_text())
 
 

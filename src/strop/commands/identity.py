@@ -35,7 +35,7 @@ class explain:
         from strop.sense import remarks
 
         one = subject(args.method)
-        text = formula(one)
+        text = formula(one, own=not replays_another(Path(args.method)))
         value: dict[str, Any] = {
             "asked": args.method,
             "fingerprint": one.fingerprint,
@@ -120,6 +120,12 @@ def of_run(place: Path) -> Method:
         raise Usage(f"{place} was made before runs kept their whole method; its parts are in {place / 'recipe.json'} under resolved.parts")
     parts = recipes.parts_of(place / "recipe.py") if (place / "recipe.py").is_file() else []
     return Method.from_json(about["method"], parts)
+
+
+def replays_another(place: Path) -> bool:
+    """Is this a run that learned from rollouts which another method drew?"""
+    file = place / "recipe.json"
+    return file.is_file() and bool(json.loads(file.read_text()).get("replay", {}).get("foreign"))
 
 
 def of_file(place: Path) -> Method:

@@ -33,7 +33,10 @@ def _ratio(old_logp_T: Tensor, sampled_logp_T: Tensor, trained_T: Tensor, index:
 
 def _ratio_formula(level: str) -> str:
     log = "where(trained_T, old_logp_T - sampled_logp_T, 0)"
-    return f"ratio_T = exp({log})\n" if level == "token" else f"ratio_T = exp(sum({log}, rollout))\n"
+    known = {"token": f"ratio_T = exp({log})\n", "sequence": f"ratio_T = exp(sum({log}, rollout))\n"}
+    if level not in known:
+        raise ValueError(f"unknown level {level!r}; use token or sequence")
+    return known[level]
 
 
 def _truncated_formula(*, level: str, **_: float) -> str:

@@ -87,7 +87,10 @@ def _whiten_formula(*, center: bool, **_: float) -> str:
 
 @part(gives="credit_T", formula=_whiten_formula)
 def batch_whiten(credit_T: Tensor, trained_T: Tensor, *, std_floor: float = 1e-8, center: bool = True) -> Tensor:
-    """Zero mean and unit spread over the trained decisions of the whole batch (REINFORCE++, arXiv:2501.03262)."""
+    """Zero mean and unit spread over the trained decisions of the whole batch (REINFORCE++, arXiv:2501.03262).
+
+    A batch without one stays as it is.
+    """
     known_T = credit_T[trained_T]
     if known_T.numel() == 0:
         return credit_T
@@ -98,7 +101,10 @@ def batch_whiten(credit_T: Tensor, trained_T: Tensor, *, std_floor: float = 1e-8
 
 def kl_formula(estimator: str) -> str:
     """`kl_estimate` of log_ratio_T, as it is printed."""
-    return {"k1": "log_ratio_T", "k2": "log_ratio_T ** 2 / 2", "k3": "(exp(-log_ratio_T) - 1 + log_ratio_T)"}[estimator]
+    known = {"k1": "log_ratio_T", "k2": "log_ratio_T ** 2 / 2", "k3": "(exp(-log_ratio_T) - 1 + log_ratio_T)"}
+    if estimator not in known:
+        raise ValueError(f"unknown KL estimator {estimator!r}; use k1, k2 or k3")
+    return known[estimator]
 
 
 def _kl_in_reward_formula(*, estimator: str, **_: float) -> str:

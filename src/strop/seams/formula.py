@@ -80,8 +80,12 @@ Formula = str | Callable[..., str]
 
 def fill(formula: Formula, constants: Mapping[str, Any]) -> str:
     """The formula with its constants in."""
-    text = formula if isinstance(formula, str) else formula(**constants)
-    return "\n".join(line.strip() for line in text.format_map({k: number(v) for k, v in constants.items()}).strip().splitlines())
+    try:
+        text = formula if isinstance(formula, str) else formula(**constants)
+        filled = text.format_map({k: number(v) for k, v in constants.items()})
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"its formula does not fit its constants {', '.join(constants)}: {type(error).__name__} {error}") from error
+    return "\n".join(line.strip() for line in filled.strip().splitlines())
 
 
 def number(value: Any) -> str:
