@@ -14,7 +14,6 @@ again, and replaying does the same with the groups of another run. Two runs are 
 from __future__ import annotations
 
 import asyncio
-import copy
 import gzip
 import hashlib
 import json
@@ -35,11 +34,13 @@ from strop.batch import Batch
 from strop.engines.embedded import EmbeddedEngine
 from strop.method import Method
 from strop.methods import known
-from strop.policies.causal import CausalPolicy, load
+from strop.policies.causal import load
 from strop.recipe import Recipe
 from strop.records import Fate, Group, Scores, Task, canonical
 from strop.seams.context import Ctx, Handle, Ledger, Progress
+from strop.seams.engine import Engine
 from strop.seams.feed import Recorded
+from strop.seams.policy import Policy
 from strop.seams.source import Source
 from strop.tasks import source as named_source
 
@@ -73,38 +74,29 @@ class Run:
         self,
         recipe: Recipe,
         directory: Path,
-        policy: CausalPolicy | None = None,
+        policy: Policy | None = None,
         source: Source | None = None,
         recording: Recording | None = None,
+        engine: Callable[[Any, Recipe], Engine] | None = None,
     ):
         self.recipe, self.directory, self.recording = recipe, directory, recording
         self.foreign = recording is not None and recording.foreign
         self.method = recipe.resolved().off_policy() if self.foreign else recipe.resolved()
         self.source = source if source is not None else named_source(recipe.task_name())
         device = recipe.device if recipe.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-        self.policy = policy if policy is not None else load(recipe.model, device=device)
+        self.policy: Policy = policy if policy is not None else load(recipe.model, device=device)
         torch.manual_seed(recipe.seed)
         for head in self.method.heads:
             if head not in self.policy.heads:
                 self.policy.add_head(head)
-        self.reference: CausalPolicy | None = None
-        if self.method.reference:
-            frozen = copy.deepcopy(self.policy.model).requires_grad_(False)
-            self.reference = CausalPolicy(frozen, self.policy.tokenizer, "reference")
+        self.reference = self.policy.frozen("reference") if self.method.reference else None
         self.feed = self.method.feed
         self.state = {"curriculum": self.method.curriculum.init(self.source)}
         self.ledger = Ledger()
         self.step, self.version = 0, 0
         self.bill: dict[str, int] = {}
         self.learned: Counter[str] = Counter()
-        self.engine = EmbeddedEngine(
-            self.policy.model,
-            self.policy.tokenizer,
-            seed=recipe.seed,
-            slots=recipe.slots,
-            cache=recipe.cache,
-            eos_ids=self.policy.eos,
-        )
+        self.engine = (engine or embedded)(self.policy, recipe)
         self.handle = Handle(self.engine, self.policy.renderer)
         u = self.method.update
         self.named = self.policy.parameters()
@@ -371,14 +363,9 @@ class Run:
 
     def restore(self, path: Path) -> None:
         from safetensors.torch import load_file
-        from transformers import AutoModelForCausalLM
 
         state = json.loads((path / "state.json").read_text())
-        saved = AutoModelForCausalLM.from_pretrained(path, use_safetensors=True, trust_remote_code=False, dtype=self.policy.dtype)
-        with torch.no_grad():
-            theirs = dict(saved.named_parameters())
-            for name, parameter in self.policy.model.named_parameters():
-                parameter.copy_(theirs[name])
+        self.policy.restore(path)
         if self.policy.heads:
             self.policy.heads.load_state_dict(load_file(path / "heads.safetensors"))
         tensors = load_file(path / "optimiser.safetensors")
@@ -389,6 +376,11 @@ class Run:
         self.step, self.version, self.learned = state["step"], state["version"], Counter(state["learned"])
         self.state, self.bill, self.ledger = state["state"], state["bill"], Ledger(**state["ledger"])
         self.engine.deliver(self.version)
+
+
+def embedded(policy: Any, recipe: Recipe) -> Engine:
+    """The engine that decodes in this process with the trainer's own weights."""
+    return EmbeddedEngine(policy.model, policy.tokenizer, seed=recipe.seed, slots=recipe.slots, cache=recipe.cache, eos_ids=policy.eos)
 
 
 def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:

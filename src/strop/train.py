@@ -99,7 +99,7 @@ def evaluated(policy: Any, batch: Batch, want: frozenset[str], budget: int, posi
             got = policy.evaluate(micro, want)
             positions += sum(len(row.tokens) for row in micro.rows)
             for name in want:
-                tracks[name][at_T] = got[name]
+                tracks[name][at_T] = got[name].to(tracks[name].dtype)
     return tracks, positions
 
 

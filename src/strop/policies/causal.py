@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -241,6 +242,20 @@ class CausalPolicy:
         """Hugging Face format: any library that reads it can load what was trained."""
         self.model.save_pretrained(directory, safe_serialization=True)
         self.tokenizer.save_pretrained(directory)
+
+    def restore(self, directory: Path) -> None:
+        """The weights that `export` wrote, into the tensors that are here."""
+        from transformers import AutoModelForCausalLM
+
+        saved = AutoModelForCausalLM.from_pretrained(directory, use_safetensors=True, trust_remote_code=False, dtype=self.dtype)
+        theirs = dict(saved.named_parameters())
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                parameter.copy_(theirs[name])
+
+    def frozen(self, name: str) -> CausalPolicy:
+        """A copy that never changes, without heads."""
+        return CausalPolicy(copy.deepcopy(self.model).requires_grad_(False), self.tokenizer, name)
 
 
 def _entropy(logp: Tensor) -> Tensor:

@@ -1,0 +1,46 @@
+"""Policy: what is trained or asked. The only one that knows what a decision is and how likely its weights make it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from torch import Tensor, nn
+
+from strop.seams.context import Renderer
+
+if TYPE_CHECKING:
+    from strop.batch import Batch
+
+
+class Policy(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def renderer(self) -> Renderer: ...
+
+    @property
+    def heads(self) -> nn.ModuleDict:
+        """Further outputs beside the decision itself, by name."""
+        ...
+
+    def add_head(self, name: str) -> None: ...
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Everything that is trained, by name."""
+        ...
+
+    def evaluate(self, batch: Batch, want: frozenset[str]) -> dict[str, Tensor]:
+        """`logp_T`, `entropy_T` and, where wanted, `value_T` of this batch's decisions; differentiable."""
+        ...
+
+    def frozen(self, name: str) -> Policy:
+        """A copy that never changes, without heads."""
+        ...
+
+    def export(self, directory: Path) -> None:
+        """The weights, without heads, in files that `restore` reads back."""
+        ...
+
+    def restore(self, directory: Path) -> None: ...
