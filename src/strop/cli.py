@@ -25,6 +25,7 @@ COMMANDS = {
     "diff": ("strop.commands.identity:diff", "print how two methods differ"),
     "tasks": ("strop.commands.lists:tasks", "list the task sources, or show examples of one"),
     "runs": ("strop.commands.lists:runs", "list the runs of a directory"),
+    "lab": ("strop.commands.lab", "exact bias and variance of a method's gradient"),
     "report": ("strop.commands.report", "write a run as one HTML page"),
     "replay": ("strop.commands.replay", "train again on a run's recorded rollouts, with its method or another"),
     "microscope": ("strop.commands.microscope", "compare methods' gradients on one recorded batch"),
