@@ -58,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
     if args.out:
         from strop.report import lens
 
-        page = lens.render(sight, lambda token: work.policy.tokenizer.decode([token]), about)
+        policy: Any = work.policy  # recorded by a language model, so it has a tokenizer
+        page = lens.render(sight, lambda token: policy.tokenizer.decode([token]), about)
         Path(args.out).write_text(page, encoding="utf-8")
         value["page"] = args.out
         said.append(f"page  {args.out}")
