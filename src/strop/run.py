@@ -78,6 +78,7 @@ class Run:
         source: Source | None = None,
         engine: Callable[[Any, Recipe], Engine] | None = None,
         recording: Recording | None = None,
+        engine: Callable[[Any, Recipe], Engine] | None = None,
     ):
         self.recipe, self.directory, self.recording = recipe, directory, recording
         self.foreign = recording is not None and recording.foreign

@@ -99,6 +99,10 @@ class TabularPolicy:
         self.logits = nn.Parameter(spread * torch.randn(shape, generator=generator, dtype=torch.float64))
         self._places: dict[tuple[int, ...], list[int]] = {}
 
+    @property
+    def device(self) -> torch.device:
+        return self.logits.device
+
     def add_head(self, name: str) -> None:
         raise ValueError(f"a table has no hidden state to put a head {name!r} on. Train a method without heads, or another model.")
 
