@@ -41,16 +41,13 @@ from strop.seams.context import Ctx, Handle, Ledger, Progress
 from strop.seams.feed import Recorded
 from strop.seams.source import Source
 from strop.tasks import source as named_source
+from strop.tripwires.watch import Watch
 
 KEEP_CHECKPOINTS = 2
 
 
 class RunError(ValueError):
     """A run directory that cannot be used, and what to do about it."""
-
-
-class Diverged(RuntimeError):
-    """A loss or gradient that is not a number: going on would destroy the weights."""
 
 
 class Run:
@@ -92,6 +89,7 @@ class Run:
         )
         self.digest_groups = ""
         self.replayed: dict[str, Any] | None = None
+        self.watch = Watch(self)
         self.clock: dict[str, float] = {}
         self._mark = time.perf_counter()
 
@@ -109,8 +107,9 @@ class Run:
         self.lap("sample")
         if self.replayed is not None:
             return Scores.from_json(self.replayed["scores"])
+        self.watch.sampled(groups)
         scores = await grading.grade(self.source, groups)
-        grading.check(scores, self.recipe.grader_limit)
+        await self.watch.graded(groups, scores)
         self.lap("grade")
         return scores
 
@@ -166,21 +165,18 @@ class Run:
                     tracks[name][at_T] = got[name]
         return tracks
 
-    def apply(self, fraction: float) -> float:
-        """One optimiser step on what `backward` left in the gradients; gives the norm before clipping."""
+    def clip(self) -> float:
+        """Bound the gradients that `backward` left; gives their norm before."""
         parameters = list(self.named.values())
         limit = self.method.update.clip_norm
-        norm = torch.nn.utils.clip_grad_norm_(parameters, limit if limit is not None else float("inf")).item()
-        if norm != norm or norm == float("inf"):
-            raise Diverged(
-                f"step {self.step}: the gradient's norm is {norm}. The weights of the last checkpoint are untouched. Usual causes: a "
-                f"learning rate that is too high (now {self.method.update.lr:g}), or a reward that is not finite."
-            )
+        return torch.nn.utils.clip_grad_norm_(parameters, limit if limit is not None else float("inf")).item()
+
+    def apply(self, fraction: float) -> None:
+        """One optimiser step on what `clip` left in the gradients."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.method.update.lr * float(self.method.update.schedule.on({"fraction": fraction}))
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
-        return norm
 
     def deliver(self) -> None:
         self.version += 1
@@ -230,6 +226,7 @@ class Run:
             "bill": dict(self.bill),
             "digest": {"groups": self.digest_groups, "weights": self.digest_weights(), "optimiser": self.digest_optimiser()},
         }
+        line = self.watch.close(line)
         self.step += 1
         return line
 
@@ -252,8 +249,12 @@ class Run:
         while not self.finished:
             started = self._mark = time.perf_counter()
             self.clock = {}
-            self.replayed = self._committed()
-            line = asyncio.run(train.step(self))
+            self.replayed = record = self.committed(self.step)
+            self.feed = self.method.feed if record is None else Recorded(tuple(Group.from_json(g) for g in record["groups"]))
+            try:
+                line = asyncio.run(train.step(self))
+            except FloatingPointError as error:
+                self.watch.broken(str(error))
             clock = {"seconds": time.perf_counter() - started, **self.clock}
             line["t"] = {name: round(value, 4) for name, value in clock.items()}
             line["t"] |= {"at": time.time(), "replayed": self.replayed is not None}
@@ -263,18 +264,15 @@ class Run:
             if show is not None:
                 show(line)
 
-    def _committed(self) -> dict[str, Any] | None:
-        """This step's record, if an earlier life of the run wrote one: nothing is sampled or graded twice."""
-        path = self.commit_path(self.step)
+    def committed(self, step: int) -> dict[str, Any] | None:
+        """A step's record, if an earlier life of the run wrote one: nothing is sampled or graded twice."""
+        path = self.commit_path(step)
         if not path.exists():
-            self.feed = self.method.feed
             return None
         try:
-            record = json.loads(gzip.decompress(path.read_bytes()))
+            return json.loads(gzip.decompress(path.read_bytes()))
         except (OSError, EOFError, ValueError) as error:
             raise RunError(f"{path} is damaged ({error}). Delete it and what follows it to sample these steps again.") from error
-        self.feed = Recorded(tuple(Group.from_json(g) for g in record["groups"]))
-        return record
 
     def lap(self, phase: str) -> None:
         now = time.perf_counter()
@@ -380,14 +378,20 @@ def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:
         "fingerprint": {"method": run.method.fingerprint, "recipe": recipe.fingerprint},
     }
     about |= {"versions": versions(), "threads": torch.get_num_threads(), "grade": getattr(run.engine, "grade", "unknown")}
-    durable.write(directory / "recipe.json", (json.dumps(about, indent=2, sort_keys=True) + "\n").encode())
+    about["tripwires"] = [{"from_step": 0, **run.watch.describe()}]
+    _write_about(directory, about)
     return run
 
 
-def resume(directory: Path, say: Callable[[str], None] = print, method: Method | None = None, **parts: Any) -> Run:
+def _write_about(directory: Path, about: Mapping[str, Any]) -> None:
+    durable.write(directory / "recipe.json", (json.dumps(about, indent=2, sort_keys=True) + "\n").encode())
+
+
+def resume(directory: Path, say: Callable[[str], None] = print, method: Method | None = None, tripwire: str = "", **parts: Any) -> Run:
     """The run as it was when it stopped: the last good checkpoint, then the groups committed since.
 
-    A method that is not among strop's own has to be given again: a run directory holds data, no code.
+    A method that is not among strop's own has to be given again: a run directory holds data, no code. `tripwire` sets
+    limits anew, on top of the recipe's.
     """
     if not (directory / "recipe.json").exists():
         raise RunError(f"{directory} holds no run (no recipe.json). `strop runs` lists the runs there are.")
@@ -402,6 +406,7 @@ def resume(directory: Path, say: Callable[[str], None] = print, method: Method |
         raise RunError(
             f"{directory} was made by the method {recipe.method!r} of a recipe file; give it too: strop train FILE --resume {directory}"
         )
+    recipe = recipe.but(tripwire=",".join(filter(None, (recipe.tripwire, tripwire))))
     run = Run(recipe, directory, **parts)
     if run.method.fingerprint != about["fingerprint"]["method"]:
         raise RunError(
@@ -422,6 +427,12 @@ def resume(directory: Path, say: Callable[[str], None] = print, method: Method |
     if good is not None:
         run.restore(good)
     cut_metrics(directory / "metrics.jsonl", run.step)
+    run.watch.lines = [*read_metrics(directory)]
+    run.watch.resumed(run.committed(run.step - 1) if run.step else None)
+    if {**about["tripwires"][-1], "from_step": 0} != {"from_step": 0, **run.watch.describe()}:
+        about["tripwires"].append({"from_step": run.step, **run.watch.describe()})
+        about["recipe"]["tripwire"] = recipe.tripwire
+        _write_about(directory, about)
     run.forget_bill()
     waiting = sum(run.commit_path(step).exists() for step in range(run.step, recipe.steps))
     say(f"resuming {directory} from step {run.step}; {waiting} later steps are committed and are computed again from their groups")
