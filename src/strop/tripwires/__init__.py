@@ -106,7 +106,7 @@ TRIPWIRES: tuple[Tripwire, ...] = (
         "as mismatch-ratio, but over all tokens", "as for mismatch-ratio", (FRESH, OWN),
     ),
     Tripwire(
-        "mismatch-ess", "stop", "update", 0.99, "effective sample size over the number of tokens", sees.ess,
+        "mismatch-ess", "stop", "update", 0.999, "effective sample size over the number of tokens", sees.ess,
         "as mismatch-ratio: few tokens would carry the estimate", "as for mismatch-ratio", (FRESH, OWN),
     ),
     Tripwire(

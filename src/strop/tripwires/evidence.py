@@ -268,7 +268,7 @@ def explain(policy: Any, batch: Batch, noise_T: Tensor | None) -> str | None:
     trials = [Sampling(temperature=t) for t in sorted({said, *TEMPERATURES})] + [Sampling(temperature=said, top_p=p) for p in TOP_P]
     missed = {s: _missed(logits_TV[known_T], token_T[known_T], noise_T[known_T], s) for s in trials}
     least = min(trials, key=lambda s: missed[s])
-    if least == Sampling(temperature=said) or missed[least] > missed[Sampling(temperature=said)] / 4:
+    if missed[least] >= missed[Sampling(temperature=said)] / 4:
         return None
     what = f"top_p={least.top_p:g}" if least.top_p < 1 else f"temperature {least.temperature:g}"
     return f"the tokens are those that {what} draws, the rollouts say temperature {said:g} and top_p={drawn.top_p:g}"

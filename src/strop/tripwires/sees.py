@@ -164,7 +164,8 @@ def short(lines: Lines, limit: float) -> str | None:
 
 def long(lines: Lines, limit: float) -> str | None:
     ends = _ends(lines, "cut")
-    if ends is None or ends[1] <= limit or ends[1] - ends[0] < limit / 2:
+    lengths = _ends(lines, "length")
+    if ends is None or lengths is None or ends[1] <= limit or ends[1] - ends[0] < limit / 2 or lengths[1] <= lengths[0]:
         return None
     return f"{ends[1]:.0%} of the rollouts are cut at the limit, {ends[0]:.0%} were at first"
 

@@ -61,7 +61,8 @@ class Watch:
     def __init__(self, run: Run):
         self.run = run
         self.limits = limits(run.recipe.tripwire) | _grader(run)
-        self.silent = {t.name: lacks for t in TRIPWIRES if (lacks := [need for need in t.needs if not HOLDS[need](run)])}
+        lacking = {t.name: [need for need in t.needs if not HOLDS[need](run)] for t in TRIPWIRES}
+        self.silent = {name: needs for name, needs in lacking.items() if needs and self.limits[name] is not None}
         self.lines: list[Line] = []
         self.now: dict[str, Any] = {}
         """This step's evidence, as its metrics line will carry it."""
