@@ -1,6 +1,6 @@
 """Runs in which nothing is wrong, of 30 updates and more, among them those that look like faults. No tripwire may fire.
 
-    python -m tests.tripwires.clean [NAME …]        plays them and prints what was silent for want of which precondition
+python -m tests.tripwires.clean [NAME …]        plays them and prints what was silent for want of which precondition
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import torch
 
 from strop.methods.grpo import GRPO
 from strop.methods.ppo import PPO
-from strop.records import Group, Sampling
 from strop.recipe import Recipe
+from strop.records import Group, Sampling
 from strop.run import create
 from strop.seams.credit import batch_whiten, leave_one_out, reward_itself
 from strop.seams.curriculum import Uniform
@@ -43,11 +43,11 @@ def group_mean(outcome_R: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Brief(Chain):
-    """Pays for brevity: what is intended halves the replies."""
+    """Pays for brevity, down to a bare answer: what is intended halves the replies."""
 
     def grade(self, task: Any, text: str) -> Graded:
         score = super().grade(task, text)
-        return Graded({"outcome": 0.3 * (score["outcome"] or 0) + 0.7 * max(0.0, 1 - len(text) / 120), "lenient": score["lenient"]})
+        return Graded({"outcome": 0.5 * (score["outcome"] or 0) + 0.5 * min(1.0, max(0.0, 1.3 - len(text) / 120)), "lenient": score["lenient"]})
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,13 @@ def grpo(**changes: Any) -> Recipe:
 def offline() -> Recipe:
     """Somebody else's rollouts, the same in every step."""
     with tempfile.TemporaryDirectory() as place:
-        run = create(BASE.but(steps=1, seed=9), Path(place) / "run")
+        run = create(BASE.but(steps=1, seed=9, task="path"), Path(place) / "run")
         run.train()
         record = run.committed(0)
     assert record is not None
     groups = tuple(Group.from_json(g) for g in record["groups"])
-    return grpo(feed=Recorded(groups), signals={"policy": GRPO.signals["policy"].but(objective=importance_sampling())})
+    recipe = grpo(feed=Recorded(groups), signals={"policy": GRPO.signals["policy"].but(objective=importance_sampling())})
+    return recipe.but(task="path")
 
 
 DEMO = Signal(cross_entropy(), on=teacher, reduce=means("rollout", "token"), weight=0.1)
@@ -100,7 +101,7 @@ CLEAN: dict[str, Callable[[], Recipe]] = {
     "kl to a reference": lambda: grpo(reference=True, signals={"kl": Signal(kl_to(), reduce=means("token"), weight=0.04)}),
     "a supervised share": lambda: grpo(feed=WithDemos(demos=4), signals={"demo": DEMO}),
     "offline": offline,
-    "an intended halving of length": lambda: BASE.but(lr=6e-4),
+    "an intended halving of length": lambda: BASE,
     "temperature 0.7": lambda: grpo(sampler=replace(GRPO.sampler, sampling=Sampling(temperature=0.7))),
     "temperature 1.3 and an entropy bonus": lambda: grpo(
         sampler=replace(GRPO.sampler, sampling=Sampling(temperature=1.3)),
@@ -136,6 +137,8 @@ if __name__ == "__main__":
             lines, about = play(name, Path(place))
         first, last = lines[0], lines[-1]
         fired = {w: line["step"] for line in lines for w in line.get("warnings", {})}
-        ends = {n: f"{first[n]:.3g} -> {last[n]:.3g}" for n in ("reward", "length", "entropy", "cut", "lenient") if first.get(n) is not None}
+        ends = {
+            n: f"{first[n]:.3g} -> {last[n]:.3g}" for n in ("reward", "length", "entropy", "cut", "lenient") if first.get(n) is not None
+        }
         worst = {n: max(line["watch"].get(n, 0) for line in lines) for n in ("ratio", "undrawn", "cut")}
         print(f"{name}: {len(lines)} steps, fired {fired or 'none'}, silent {sorted(about['silent'])}, {ends}, {worst}", flush=True)
