@@ -109,7 +109,7 @@ CLEAN: dict[str, Callable[[], Recipe]] = {
     ),
     "two epochs of four minibatches": lambda: grpo(update=replace(GRPO.update, epochs=2, minibatch=2)),
     "a random share of the tokens": lambda: grpo(signals={"policy": GRPO.signals["policy"].but(on=random_share(0.6))}),
-    "two turns": lambda: grpo(sampler=replace(GRPO.sampler, turns=2, max_tokens=24), environment=Again()).but(max_tokens=None),
+    "two turns": lambda: grpo(sampler=replace(GRPO.sampler, turns=2), environment=Again()).but(max_tokens=64),
     "plain policy gradient, tasks drawn with return": lambda: grpo(
         credit=(leave_one_out(),),
         signals={"policy": Signal(policy_gradient(), reduce=means("rollout", "token"))},

@@ -3,7 +3,8 @@
 A fault says which tripwire must fire, and how many updates after the first at which it exists; one that no tripwire sees
 says so. Thresholds are those of every run. `play` runs it and tells what fired when.
 
-    python -m tests.tripwires.faults        plays all of them and writes the table in docs/tripwires.md
+    python -m tests.tripwires.faults            plays all of them and writes the table in docs/tripwires.md
+    python -m tests.tripwires.faults 10 20      only these, by number
 """
 
 from __future__ import annotations
@@ -674,20 +675,23 @@ def rows_on_page() -> list[str]:
     return [line for line in PAGE.read_text().splitlines() if re.match(r"\| .* \| (gross|mild) \|", line)]
 
 
-def write_page() -> None:
+def write_page(first: int, last: int) -> None:
+    """Play the faults [first, last) and write their rows; the others keep theirs."""
     begin, end = "<!-- faults: begin -->", "<!-- faults: end -->"
     head = "| fault | size | fires | level | after updates | also |\n|---|---|---|---|---|---|"
-    made = []
-    for one in FAULTS:
+    made = {line.split(" | ")[0].removeprefix("| "): line for line in rows_on_page()}
+    for one in FAULTS[first:last]:
         with tempfile.TemporaryDirectory() as place:
-            made.append(row(one, play(one, Path(place))))
-        print(made[-1], file=sys.stderr, flush=True)
+            made[one.name] = row(one, play(one, Path(place)))
+        print(made[one.name], file=sys.stderr, flush=True)
+    rows = [made[one.name] for one in FAULTS if one.name in made]
     page = PAGE.read_text()
     before, after = page.partition(begin)[0], page.partition(end)[2]
-    PAGE.write_text(f"{before}{begin}\n{head}\n" + "\n".join(made) + f"\n{end}{after}")
+    PAGE.write_text(f"{before}{begin}\n{head}\n" + "\n".join(rows) + f"\n{end}{after}")
 
 
 if __name__ == "__main__":
     from tests.tripwires import faults
 
-    faults.write_page()
+    first, last = (int(n) for n in (sys.argv[1:3] or ("0", "1000")))
+    faults.write_page(first, last)

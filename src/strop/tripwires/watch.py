@@ -41,8 +41,8 @@ from strop.tripwires.siblings import twins
 if TYPE_CHECKING:
     from strop.run import Run
 
-CUT_EVERY = 2
-"""The loss of a few rows is computed whole and cut in every second step: that costs passes of its own."""
+CUT_EVERY = 3
+"""The loss of a few rows is computed whole and cut in every third step: that costs passes of its own."""
 
 HOLDS: dict[str, Callable[[Run], bool]] = {
     FRESH: lambda run: getattr(run.method.feed, "fresh", False),
