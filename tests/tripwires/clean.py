@@ -47,7 +47,8 @@ class Brief(Chain):
 
     def grade(self, task: Any, text: str) -> Graded:
         score = super().grade(task, text)
-        return Graded({"outcome": 0.5 * (score["outcome"] or 0) + 0.5 * min(1.0, max(0.0, 1.3 - len(text) / 120)), "lenient": score["lenient"]})
+        brief = min(1.0, max(0.0, 1.3 - len(text) / 120))
+        return Graded({"outcome": 0.5 * (score["outcome"] or 0) + 0.5 * brief, "lenient": score["lenient"]})
 
 
 @dataclass(frozen=True)
