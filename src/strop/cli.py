@@ -24,6 +24,7 @@ COMMANDS = {
     "explain": ("strop.commands.identity:explain", "print what a method computes, with every constant"),
     "diff": ("strop.commands.identity:diff", "print how two methods differ"),
     "tasks": ("strop.commands.lists:tasks", "list the task sources, or show examples of one"),
+    "tripwires": ("strop.commands.lists:tripwires", "list what training watches for"),
     "runs": ("strop.commands.lists:runs", "list the runs of a directory"),
     "lab": ("strop.commands.lab", "exact bias and variance of a method's gradient"),
     "report": ("strop.commands.report", "write a run as one HTML page"),
@@ -77,7 +78,7 @@ def _guarded(argv: list[str]) -> int:
         say(f"strop: {message}")
         for note in getattr(error, "__notes__", ()):
             say(note)
-        return 2
+        return 1 if type(error).__name__ == "Tripped" else 2
 
 
 def explain(error: Exception) -> str | None:
@@ -92,7 +93,7 @@ def explain(error: Exception) -> str | None:
         return f"{error.strerror or text}{f': {error.filename}' if error.filename else ''}"
     if isinstance(error, ModuleNotFoundError):
         return f"{text}. It belongs to an extra: pip install 'strop[math,data,gym]'."
-    if isinstance(error, (ValueError, NotImplementedError)) or type(error).__name__ in ("GraderFailed", "Diverged"):
+    if isinstance(error, (ValueError, NotImplementedError)) or type(error).__name__ == "Tripped":
         return text
     return None
 

@@ -43,6 +43,7 @@ from strop.seams.feed import Recorded
 from strop.seams.policy import Policy
 from strop.seams.source import Source
 from strop.tasks import source as named_source
+from strop.tripwires.watch import Watch
 
 KEEP_CHECKPOINTS = 2
 SAME_WEIGHTS = 0.05
@@ -51,10 +52,6 @@ SAME_WEIGHTS = 0.05
 
 class RunError(ValueError):
     """A run directory that cannot be used, and what to do about it."""
-
-
-class Diverged(RuntimeError):
-    """A loss or gradient that is not a number: going on would destroy the weights."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,6 @@ class Run:
         source: Source | None = None,
         engine: Callable[[Any, Recipe], Engine] | None = None,
         recording: Recording | None = None,
-        engine: Callable[[Any, Recipe], Engine] | None = None,
     ):
         self.recipe, self.directory, self.recording = recipe, directory, recording
         self.foreign = recording is not None and recording.foreign
@@ -106,6 +102,7 @@ class Run:
         )
         self.digest_groups = ""
         self.replayed: dict[str, Any] | None = None
+        self.watch = Watch(self)
         self.clock: dict[str, float] = {}
         self._mark = time.perf_counter()
 
@@ -123,8 +120,9 @@ class Run:
         self.lap("sample")
         if self.replayed is not None:
             return Scores.from_json(self.replayed["scores"])
+        self.watch.sampled(groups)
         scores = await grading.grade(self.source, groups)
-        grading.check(scores, self.recipe.grader_limit)
+        await self.watch.graded(groups, scores)
         self.lap("grade")
         return scores
 
@@ -170,21 +168,18 @@ class Run:
                 f"not draw them: {self.recipe.model!r} is not the model that the run started from. Put that model back in its place."
             )
 
-    def apply(self, fraction: float) -> float:
-        """One optimiser step on what `backward` left in the gradients; gives the norm before clipping."""
+    def clip(self) -> float:
+        """Bound the gradients that `backward` left; gives their norm before."""
         parameters = list(self.named.values())
         limit = self.method.update.clip_norm
-        norm = torch.nn.utils.clip_grad_norm_(parameters, limit if limit is not None else float("inf")).item()
-        if norm != norm or norm == float("inf"):
-            raise Diverged(
-                f"step {self.step}: the gradient's norm is {norm}. The weights of the last checkpoint are untouched. Usual causes: a "
-                f"learning rate that is too high (now {self.method.update.lr:g}), or a reward that is not finite."
-            )
+        return torch.nn.utils.clip_grad_norm_(parameters, limit if limit is not None else float("inf")).item()
+
+    def apply(self, fraction: float) -> None:
+        """One optimiser step on what `clip` left in the gradients."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.method.update.lr * float(self.method.update.schedule.on({"fraction": fraction}))
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
-        return norm
 
     def deliver(self) -> None:
         self.version += 1
@@ -241,6 +236,7 @@ class Run:
         }
         if self.foreign:
             line["sampler"] = distance(batch)
+        line = self.watch.close(line)
         self.step += 1
         return line
 
@@ -275,22 +271,25 @@ class Run:
     def advance(self) -> dict[str, Any]:
         """One step, and its line."""
         self._mark, self.clock = time.perf_counter(), {}
-        self.replayed = self.record()
+        self.replayed = self.record(self.step)
         self.feed = self.method.feed if self.replayed is None else Recorded(tuple(Group.from_json(g) for g in self.replayed["groups"]))
-        return asyncio.run(train.step(self))
+        try:
+            return asyncio.run(train.step(self))
+        except FloatingPointError as error:
+            self.watch.broken(str(error))
 
     @property
     def until(self) -> int:
         """The last step: the recipe's, or where the recording ends."""
         return self.recipe.steps if self.recording is None else min(self.recipe.steps, self.recording.steps)
 
-    def record(self) -> dict[str, Any] | None:
-        """What this step committed, in an earlier life of this run or in the run that it replays: nothing is sampled or graded twice."""
+    def record(self, step: int) -> dict[str, Any] | None:
+        """What a step committed, in an earlier life of this run or in the run that it replays: nothing is sampled or graded twice."""
         places = [self.directory, *([self.recording.directory] if self.recording else [])]
-        path = next((path for place in places if (path := commit_path(place, self.step)).exists()), None)
+        path = next((path for place in places if (path := commit_path(place, step)).exists()), None)
         if path is None:
             if self.recording is not None:
-                raise RunError(f"{self.recording.directory} no longer holds step {self.step}, which {self.directory} replays. Put it back.")
+                raise RunError(f"{self.recording.directory} no longer holds step {step}, which {self.directory} replays. Put it back.")
             return None
         try:
             return json.loads(gzip.decompress(path.read_bytes()))
@@ -404,22 +403,35 @@ def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:
     about |= {"versions": versions(), "threads": torch.get_num_threads(), "grade": getattr(run.engine, "grade", "unknown")}
     if run.recording is not None:
         about["replay"] = {"of": str(run.recording.directory.resolve()), "steps": run.recording.steps, "foreign": run.foreign}
-    durable.write(directory / "recipe.json", (json.dumps(about, indent=2, sort_keys=True) + "\n").encode())
+    about["tripwires"] = [{"from_step": 0, **run.watch.describe()}]
+    _write_about(directory, about)
     return run
 
 
-def resume(directory: Path, say: Callable[[str], None] = print, method: Method | None = None, **parts: Any) -> Run:
+def _write_about(directory: Path, about: Mapping[str, Any]) -> None:
+    durable.write(directory / "recipe.json", (json.dumps(about, indent=2, sort_keys=True) + "\n").encode())
+
+
+def resume(directory: Path, say: Callable[[str], None] = print, method: Method | None = None, tripwire: str = "", **parts: Any) -> Run:
     """The run as it was when it stopped: the last good checkpoint, then the groups committed since.
 
-    A method that is not among strop's own has to be given again: a run directory holds data, no code.
+    A method that is not among strop's own has to be given again: a run directory holds data, no code. `tripwire` sets
+    limits anew, on top of the recipe's.
     """
-    run = reopen(directory, say, method, **parts)
+    run = reopen(directory, say, method, tripwire, **parts)
     lines = len(read_metrics(directory))
     for path in (path for path in good_checkpoints(directory, say) if int(path.name) > lines):
         say(f"note: metrics.jsonl is torn after {lines} steps, so checkpoint {path.name} is not used and its steps are computed again.")
     if good := [path for path in good_checkpoints(directory) if int(path.name) <= lines]:
         run.restore(good[-1])
     cut_metrics(directory / "metrics.jsonl", run.step)
+    run.watch.lines = [*read_metrics(directory)]
+    run.watch.resumed(run.record(run.step - 1) if run.step else None)
+    about, _ = read_recipe(directory, method)
+    if {**about["tripwires"][-1], "from_step": 0} != {"from_step": 0, **run.watch.describe()}:
+        about["tripwires"].append({"from_step": run.step, **run.watch.describe()})
+        about["recipe"]["tripwire"] = run.recipe.tripwire
+        _write_about(directory, about)
     run.forget_bill()
     waiting = sum(run.commit_path(step).exists() for step in range(run.step, run.recipe.steps))
     say(f"resuming {directory} from step {run.step}; {waiting} later steps are committed and are computed again from their groups")
@@ -454,9 +466,10 @@ def at_step(
     return run
 
 
-def reopen(directory: Path, say: Callable[[str], None] = print, method: Method | None = None, **parts: Any) -> Run:
+def reopen(directory: Path, say: Callable[[str], None] = print, method: Method | None = None, tripwire: str = "", **parts: Any) -> Run:
     """The run of a directory at its start, made of the same parts, or refused where those are no longer the same."""
     about, recipe = read_recipe(directory, method)
+    recipe = recipe.but(tripwire=",".join(filter(None, (recipe.tripwire, tripwire))))
     if "replay" in about:
         parts["recording"] = Recording(Path(about["replay"]["of"]), about["replay"]["steps"], about["replay"]["foreign"])
     run = Run(recipe, directory, **parts)

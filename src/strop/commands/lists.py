@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from strop.cli import Usage, answer, table
+from strop.tripwires.siblings import twins
 
 
 class methods:
@@ -174,6 +175,36 @@ def _example(source: Any, split: str, seed: int, index: int) -> dict[str, Any]:
     return {"prompt": task.prompt, "gold": gold, "id": task.id, "scores": None if gold is None else dict(source.grade(task, gold))}
 
 
+class tripwires:
+    """List the tripwires: level, limit, what the limit counts, and what must hold for it to be on.
+
+    strop tripwires
+    strop tripwires grader
+    """
+
+    @staticmethod
+    def add(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("name", nargs="?", metavar="NAME", help="show this one: what it usually means and what to do")
+
+    @staticmethod
+    def run(args: argparse.Namespace) -> int:
+        from strop.tripwires import BY_NAME, TRIPWIRES, limits
+
+        if args.name:
+            limits(f"{args.name}=off")  # an unknown name is refused here
+        shown = [BY_NAME[args.name]] if args.name else TRIPWIRES
+        names = ("name", "level", "when", "limit", "counts", "needs", "means", "do")
+        value = {"tripwires": [{name: getattr(t, name) for name in names} for t in shown]}
+        if args.name:
+            text = "\n".join(f"{name:6} {getattr(shown[0], name) or '-'}" for name in names if name != "needs")
+            text += f"\nneeds  {', '.join(shown[0].needs) or '-'}"
+        else:
+            rows = [[t.name, t.level, f"{t.limit:g}", t.counts, ", ".join(t.needs)] for t in shown]
+            text = table(rows, ["tripwire", "level", "limit", "counts", "needs"])
+        answer(args, value, text)
+        return 0
+
+
 class runs:
     """List the runs of a directory: how far each got, and its held-out pass@1 before and after.
 
@@ -193,6 +224,7 @@ class runs:
         rows = [row for place in places if (row := _run_row(place))]
         head = ["run", "method", "task", "model", "steps", "before", "after", "seconds"]
         text = table([[r[h] for h in head] for r in rows], head) if rows else f"no runs in {root}. `strop train` makes one."
+        text += "".join(f"\nwarning: dead-seed: {r['run']} is, number by number, {' and '.join(r['twins'])}" for r in rows if r["twins"])
         answer(args, {"runs": rows}, text)
         return 0
 
@@ -216,6 +248,7 @@ def _run_row(place: Path) -> dict[str, Any] | None:
         "steps": f"{done}/{recipe['steps']}",
         **sides,
         "seconds": result.get("seconds"),
+        "twins": twins(place),
         "fingerprint": about["fingerprint"]["method"],
         "resume": None if done >= recipe["steps"] else f"strop train --resume {place}",
     }

@@ -19,8 +19,8 @@ from strop.cli import Usage, answer, say, table
 from strop.commands import recipes
 
 if TYPE_CHECKING:
-    from strop.policies.causal import CausalPolicy
     from strop.lab.microscope import Sight
+    from strop.policies.causal import CausalPolicy
     from strop.run import Run
 
 

@@ -74,15 +74,21 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         default = f" [{knob.default}]" if knob.default not in (None, "") else ""
         metavar = {int: "N", float: "X", str: "NAME"}[knob.kind]
         text = (knob.doc or HELP.get(knob.name, "")).replace("%", "%%") + default
-        group.add_argument(knob.flag, type=knob.kind, default=None, metavar=metavar, help=text, dest="recipe_" + knob.name)
+        action = "append" if knob.name in LISTS else "store"
+        group.add_argument(knob.flag, type=knob.kind, default=None, metavar=metavar, help=text, dest="recipe_" + knob.name, action=action)
 
 
 HELP = {"checkpoint_every": "Steps between two checkpoints.", "seed": "Keys the tasks drawn and the noise of sampling."}
 
 
+LISTS = ("tripwire",)
+"""Flags that may come several times: their values are joined."""
+
+
 def given(args: argparse.Namespace) -> dict[str, Any]:
     """The recipe flags that were set."""
-    return {name: value for name in knobs() if (value := getattr(args, "recipe_" + name)) is not None}
+    found = {name: value for name in knobs() if (value := getattr(args, "recipe_" + name)) is not None}
+    return {name: ",".join(value) if name in LISTS else value for name, value in found.items()}
 
 
 def build(args: argparse.Namespace) -> tuple[Recipe, Path | None, dict[str, Any]]:
