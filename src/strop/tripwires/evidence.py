@@ -149,6 +149,10 @@ def selected(method: Method, batch: Batch, key: tuple[Any, ...]) -> Tensor:
 # The loss of a few rows, whole and cut.
 
 
+LEAST = 1e-4
+"""A loss below this is compared absolutely: a penalty that is still zero is nothing but rounding."""
+
+
 def cut(method: Method, batch: Batch, policy: Any, fraction: float, key: tuple[Any, ...]) -> float | None:
     """How much the loss of four rows changes, relatively, when they are computed in smaller passes. Credits are made up: none is zero."""
     from strop import train
@@ -173,7 +177,7 @@ def cut(method: Method, batch: Batch, policy: Any, fraction: float, key: tuple[A
     with torch.no_grad():
         whole = train.backward(method, few, policy, longest * len(rows), fraction, key)
         parts = train.backward(method, few, policy, longest * max(per_atom.values()), fraction, key)
-    changes = [abs(parts[n] - v) / max(abs(v), 1e-6) for n, v in whole.items() if n.startswith("loss/") and math.isfinite(v)]
+    changes = [abs(parts[n] - v) / max(abs(v), LEAST) for n, v in whole.items() if n.startswith("loss/") and math.isfinite(v)]
     return max(changes, default=0.0)
 
 
