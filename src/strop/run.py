@@ -283,13 +283,14 @@ class Run:
         """The last step: the recipe's, or where the recording ends."""
         return self.recipe.steps if self.recording is None else min(self.recipe.steps, self.recording.steps)
 
-    def record(self, step: int) -> dict[str, Any] | None:
+    def record(self, step: int | None = None) -> dict[str, Any] | None:
         """What a step committed, in an earlier life of this run or in the run that it replays: nothing is sampled or graded twice."""
+        number = self.step if step is None else step
         places = [self.directory, *([self.recording.directory] if self.recording else [])]
-        path = next((path for place in places if (path := commit_path(place, step)).exists()), None)
+        path = next((path for place in places if (path := commit_path(place, number)).exists()), None)
         if path is None:
             if self.recording is not None:
-                raise RunError(f"{self.recording.directory} no longer holds step {step}, which {self.directory} replays. Put it back.")
+                raise RunError(f"{self.recording.directory} no longer holds step {number}, which {self.directory} replays. Put it back.")
             return None
         try:
             return json.loads(gzip.decompress(path.read_bytes()))

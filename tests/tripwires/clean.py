@@ -71,7 +71,7 @@ def offline() -> Recipe:
     with tempfile.TemporaryDirectory() as place:
         run = create(BASE.but(steps=1, seed=9, task="path"), Path(place) / "run")
         run.train()
-        record = run.committed(0)
+        record = run.record(0)
     assert record is not None
     groups = tuple(Group.from_json(g) for g in record["groups"])
     recipe = grpo(feed=Recorded(groups), signals={"policy": GRPO.signals["policy"].but(objective=importance_sampling())})

@@ -165,7 +165,7 @@ def test_the_first_batch_shows_the_mask_in_use(tmp_path, monkeypatch):
     trained = [on for _, kind, on in first["tokens"] if kind == "action"]
     assert trained == [False] + [True] * (len(trained) - 1), "the hole is there to see"
     assert all(on == (kind == "action") for _, kind, on in second["tokens"])
-    group = json.loads(json.dumps(run.committed(0)))["groups"][0]
+    group = json.loads(json.dumps(run.record(0)))["groups"][0]
     action = next(s["tokens"] for s in group["rollouts"][0]["rows"][0]["segments"] if s["kind"] == "action")
     assert len(trained) == len(action)
 

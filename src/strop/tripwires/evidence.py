@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,6 +31,10 @@ EDGE = 2e-4
 """A draw this close to the edge between two tokens may fall either way by rounding."""
 TEMPERATURES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.3, 1.5, 2.0)
 TOP_P = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+SMALL = 1e-2
+"""A loss below this is compared as if it were this: relative to less, rounding is large."""
+TRIED = 4
+"""Tasks whose right answers are graded when every score of a step is the same."""
 ROWS = 64
 """Rows looked at to find out why sampler and learner disagree."""
 
@@ -84,14 +89,23 @@ def foreign(engine: Any, groups: Sequence[Group]) -> dict[str, int]:
 
 
 async def constant(source: Any, groups: Sequence[Group], scores: Scores) -> float | None:
-    """The score that everything gets, the right answer and an empty text included; None where something differs or nothing is known."""
+    """The score that everything gets, right answers and wrong ones included; None where something differs or nothing is known.
+
+    For a few tasks their own right answer, another task's, and an empty text are graded; some task tells them apart.
+    """
     known = {v for channels in scores.values.values() if (v := channels.get("outcome")) is not None}
-    gold = source.gold(groups[0].task) if len(known) == 1 and groups else None
-    if gold is None:
+    if len(known) != 1:
         return None
-    tried = Group(groups[0].task, (Rollout((), "gold", text=gold), Rollout((), "empty", text="")))
-    again = await grading.grade(source, [tried])
-    return known.pop() if {again.get("gold", "outcome"), again.get("empty", "outcome")} == known else None
+    tasks = list({group.task.id: group.task for group in groups}.values())[:TRIED]
+    golds = [source.gold(task) for task in tasks]
+    if None in golds:
+        return None
+    tried: list[Group] = []
+    for i, task in enumerate(tasks):
+        texts = (golds[i], golds[i - 1], "")
+        tried.append(Group(task, tuple(Rollout((), f"{i}/{n}", text=text) for n, text in enumerate(texts))))
+    again = await grading.grade(source, tried)
+    return known.pop() if {again.get(r, "outcome") for group in tried for r in group.rollouts} == known else None
 
 
 # Masks, counted from the records.
@@ -106,7 +120,8 @@ def due(row: Row, fate: Fate, where: Where) -> list[tuple[int, int, float | None
             wanted = range(len(segment.tokens))
             if where.labels:
                 wanted = sorted({i for span in segment.spans if span.label in where.labels for i in range(span.start, span.stop)})
-            found += [(start + i, segment.tokens[i], segment.logp[i] if segment.logp is not None else None) for i in wanted]
+            logp = [None] * len(segment.tokens) if segment.logp is None else array("f", segment.logp)  # as a track holds it
+            found += [(start + i, segment.tokens[i], logp[i]) for i in wanted]
         start += len(segment.tokens)
     return found
 
@@ -149,10 +164,6 @@ def selected(method: Method, batch: Batch, key: tuple[Any, ...]) -> Tensor:
 # The loss of a few rows, whole and cut.
 
 
-LEAST = 1e-4
-"""A loss below this is compared absolutely: a penalty that is still zero is nothing but rounding."""
-
-
 def cut(method: Method, batch: Batch, policy: Any, fraction: float, key: tuple[Any, ...]) -> float | None:
     """How much the loss of four rows changes, relatively, when they are computed in smaller passes. Credits are made up: none is zero."""
     from strop import train
@@ -177,7 +188,7 @@ def cut(method: Method, batch: Batch, policy: Any, fraction: float, key: tuple[A
     with torch.no_grad():
         whole = train.backward(method, few, policy, longest * len(rows), fraction, key)
         parts = train.backward(method, few, policy, longest * max(per_atom.values()), fraction, key)
-    changes = [abs(parts[n] - v) / max(abs(v), LEAST) for n, v in whole.items() if n.startswith("loss/") and math.isfinite(v)]
+    changes = [abs(parts[n] - v) / max(abs(v), SMALL) for n, v in whole.items() if n.startswith("loss/") and math.isfinite(v)]
     return max(changes, default=0.0)
 
 
