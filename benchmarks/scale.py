@@ -1,9 +1,10 @@
 """Decode speed by model size and batch, beside the machine's own matrix-multiply ceiling measured in the same run.
 
-    python benchmarks/scale.py [--quick] [--json FILE]
+    python benchmarks/scale.py [--quick] [--sizes 0.8M 3M ...] [--json FILE]
 
 Random Qwen3 models of about 0.8M, 3M, 10M and 30M parameters; batches of 8 to 512 rows that each write
-the same number of tokens after a prompt of 64. The ceiling is the best float32 product seen (GFLOP/s); a token
+the same number of tokens after a prompt of 64. The ceiling is the best float32 product seen, of the libraries that
+torch brings (GFLOP/s). Sizes run one at a time gather in the same FILE. A token
 costs two operations per weight it passes (embedding rows are looked up, not multiplied) and
 four per position, query head and head entry it attends to.
 """
@@ -23,6 +24,8 @@ import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from strop.engines.embedded import EmbeddedEngine
+from strop.policies.families import Plain
+from strop.policies.families import operations as fastest
 
 PROMPT, VOCAB = 64, 264
 SIZES: dict[str, dict[str, int]] = {
@@ -50,16 +53,17 @@ def model(size: str) -> Qwen3ForCausalLM:
 
 
 def ceiling() -> float:
-    """GFLOP/s of a product that fits the second-level cache, and of a large one: the larger of the medians."""
+    """GFLOP/s of a product that fits the second-level cache, and of a large one, by MKL and by oneDNN: the largest of the medians."""
     found = []
-    for n in (256, 1024):
-        a, b = torch.randn(n, n), torch.randn(n, n)
-        out, seconds = torch.empty(n, n), []
-        for _ in range(25):
-            start = time.perf_counter()
-            torch.mm(a, b, out=out)
-            seconds.append(time.perf_counter() - start)
-        found.append(2 * n**3 / statistics.median(seconds) / 1e9)
+    for ops in {Plain, fastest(torch.device("cpu"), torch.float32)}:
+        for n in (256, 1024):
+            a, b = torch.randn(n, n), ops.weight(torch.randn(n, n))
+            seconds = []
+            for _ in range(25):
+                start = time.perf_counter()
+                ops.linear(a, b)
+                seconds.append(time.perf_counter() - start)
+            found.append(2 * n**3 / statistics.median(seconds) / 1e9)
     return max(found)
 
 
@@ -85,11 +89,12 @@ def operations(m: Qwen3ForCausalLM, tokens: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="two sizes, three batches, one repeat")
+    parser.add_argument("--sizes", nargs="+", choices=tuple(SIZES), help="[all]")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    sizes = ("0.8M", "3M") if args.quick else tuple(SIZES)
+    sizes = args.sizes or (("0.8M", "3M") if args.quick else tuple(SIZES))
     batches = (8, 64, 256) if args.quick else (8, 16, 32, 64, 128, 256, 512)
     tokens, repeats = (16, 1) if args.quick else (48, 3)
     rows: list[dict[str, Any]] = []
@@ -116,8 +121,10 @@ def main() -> None:
             rows.append(row)
             shown = (row[k] for k in ("tokens_per_second", "gflops", "ceiling_gflops", "fraction"))
             print(f"{size:>6} {batch:>6} " + " ".join(f"{value:>9}" for value in shown), flush=True)
-    print(f"{args.threads} threads, float32, torch {torch.__version__}, path {rows[0]['path']}", file=sys.stderr)
+    print(f"{args.threads} threads, float32, torch {torch.__version__}, path {rows[-1]['path']}", file=sys.stderr)
     if args.json:
+        if args.sizes and args.json.exists():
+            rows = [row for row in json.loads(args.json.read_text())["rows"] if row["size"] not in sizes] + rows
         args.json.write_text(json.dumps({"threads": args.threads, "rows": rows}, indent=1))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from strop import grading
+from strop import cli, grading
 from strop.cli import COMMANDS, explain, main
 from strop.commands import recipes
 
@@ -484,3 +484,85 @@ def test_a_real_allocation_failure_names_the_settings(tiny, tmp_path):
     assert "Traceback" not in done.stderr
     assert "--token-budget" in done.stderr
     assert f"--resume {tmp_path / 'run'}" in done.stderr
+
+
+# What a method is.
+
+
+def shown(capsys, *argv):
+    main([str(a) for a in argv])
+    return capsys.readouterr().out
+
+
+def test_explain_prints_the_formula_with_what_the_name_stands_for(capsys):
+    text = shown(capsys, "explain", "grpo")
+    assert text.startswith("grpo is grpo@strop-1\ngrpo@strop-1   fingerprint ")
+    assert "    gain_T = min(ratio_T * credit_T, clip(ratio_T, 1 - 0.2, 1 + 0.2) * credit_T)\n" in text
+    one = said(capsys, "explain", "dapo", "--json")
+    assert (one["idea"], one["parent"]["name"]) == (["gate", "signals.policy"], "grpo@strop-1")
+    assert one["formula"] in shown(capsys, "explain", "dapo")
+
+
+def test_explain_takes_a_sum_a_recipe_a_run_and_a_saved_method(small, tmp_path, capsys):
+    main([*small, "--method", "gspo + dapo.only(gate)"])
+    (tmp_path / "recipe.json").write_text(
+        json.dumps({"method": "gspo + dapo.only(gate)", "model": small[2], "tasks": 2, "group": 2, "max_tokens": 6})
+    )
+    capsys.readouterr()
+    run, recipe = (said(capsys, "explain", tmp_path / name, "--json") for name in ("run", "recipe.json"))
+    plain = said(capsys, "explain", "gspo + dapo.only(gate)", "--json")
+    assert run["fingerprint"] == recipe["fingerprint"] != plain["fingerprint"]
+    assert "2 tasks a step" in run["formula"]
+    assert "DropFlat(refill=2" in run["formula"]
+    (tmp_path / "saved.json").write_text(json.dumps({k: plain[k] for k in ("name", "paper", "idea", "parent", "parts")}))
+    assert shown(capsys, "diff", tmp_path / "saved.json", "gspo + dapo.only(gate)").rstrip().endswith(f"fingerprint {plain['fingerprint']}")
+    seams = {row["seam"] for row in said(capsys, "diff", tmp_path / "run", tmp_path / "saved.json", "--json")["seams"]}
+    assert seams == {"tasks", "sampler.n", "sampler.max_tokens"}
+
+
+def test_explain_of_a_run_knows_the_parts_of_its_own_recipe_file(small, tmp_path, capsys):
+    (tmp_path / "own.py").write_text(
+        "from strop.methods.grpo import GRPO\nfrom strop.recipe import Recipe\nfrom strop.seams.part import part\n"
+        "@part(gives='credit_R', formula='credit_R = reward_R * {by}')\ndef scaled(reward_R, *, by=2.0):\n    return reward_R * by\n"
+        "RECIPE = Recipe(method=GRPO.but('own', credit=(scaled(by=3.0),)))\n"
+    )
+    main([*small[:1], str(tmp_path / "own.py"), *small[1:]])
+    (tmp_path / "own.py").unlink()
+    capsys.readouterr()
+    assert "    credit_R = reward_R * 3\n" in shown(capsys, "explain", tmp_path / "run")
+
+
+def test_diff_says_equal_or_shows_both_sides(capsys):
+    assert shown(capsys, "diff", "grpo", "grpo@strop").startswith("grpo and grpo@strop compute the same: fingerprint ")
+    text = shown(capsys, "diff", "grpo", "dapo")
+    assert "signals.policy.objective.clip_high  0.2" in text
+    assert "  +     share_T = 1 / count(token, batch)\n" in text
+
+
+@pytest.mark.parametrize(
+    ("argv", "wanted"),
+    [
+        (["explain", "gropo"], "Did you mean 'grpo'"),
+        (["explain", "nowhere.toml"], "no file or run"),
+        (["explain", "runs/nowhere"], "no file or run"),
+        (["explain", "."], "holds no run"),
+        (["explain", "dapo + gspo"], "both have an idea for signals.policy"),
+        (["explain", "dapo.only(gates)"], "Did you mean 'gate'"),
+        (["diff", "grpo"], "required: B"),
+        (["train", "--method", "dapo + gspo"], "both have an idea for signals.policy"),
+    ],
+    ids=lambda v: " ".join(v) if isinstance(v, list) else "",
+)
+def test_a_method_that_is_not_there_or_makes_no_sense_is_one_message(argv, wanted, refused, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert wanted in refused(*argv)
+
+
+@pytest.mark.parametrize(("load", "policy"), [(0.5, None), (99.0, "passive")])
+def test_threads_wait_asleep_only_where_there_is_more_work_than_cores(monkeypatch, load, policy):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "to be restored")
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, load, load))
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    cli._wait_asleep_when_busy()
+    assert os.environ.get("OMP_WAIT_POLICY") == policy

@@ -7,11 +7,11 @@ from itertools import combinations
 import pytest
 
 from strop.evaluate import Evaluation, answer_of, evaluate, interval, ladder, majority, pass_at_k, rise
-from strop.grading import GraderFailed
 from strop.records import Author, Sampling, Segment, Task
 from strop.seams.context import Handle
 from strop.seams.engine import Counters, Node
 from strop.seams.source import Graded
+from strop.tripwires import Tripped
 
 
 @pytest.mark.parametrize(("n", "c", "k", "want"), [(4, 1, 1, 0.25), (4, 1, 2, 0.5), (4, 1, 4, 1.0), (4, 0, 2, 0.0), (5, 2, 3, 0.9)])
@@ -164,7 +164,7 @@ def test_what_cannot_be_graded_counts_for_nothing_and_too_much_of_it_stops():
     assert made.ungraded == 4
     assert made.values["pass@1"] == (0.25, 0.5, None)
     assert made.mean("pass@1") == pytest.approx(0.375)
-    with pytest.raises(GraderFailed, match="4 of 12"):
+    with pytest.raises(Tripped, match="4 of 12"):
         scored(Flaky())
 
 

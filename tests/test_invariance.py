@@ -94,12 +94,12 @@ for name in METHODS:
 for loss in parts(objective):
     for reduce in REDUCTIONS:
         if reduce.grain == loss.grain and (loss is objective.clipped_surrogate or reduce in (PER_SEQUENCE, *REDUCTIONS[6:])):
-            label = f"objective {loss.name}, {reduce.formula()}"
+            label = f"objective {loss.name}, {reduce.words()}"
             CASES[label] = built(label, {"it": Signal(loss(), reduce)}, chain=for_value(loss))
 CASES["objective dual clip"] = built("dual", {"it": Signal(clipped_surrogate(dual_clip=1.2), PER_TOKEN)})
 for link in parts(credit):
-    before = (group_standardized(),) if "credit_T" in link.reads else ()
-    after = (credit.returns_to_go(),) if link.gives == "reward_T" else ()
+    before = (group_standardized(),) if {"credit_R", "credit_T"} & set(link.reads) else ()
+    after = {"reward_T": (credit.returns_to_go(),), "reward_R": (group_standardized(),)}.get(link.gives, ())
     CASES[f"credit {link.name}"] = built(link.name, {"it": SURROGATE}, chain=(*before, link(), *after))
 for correct in parts(correction):
     for level in ("token", "sequence") if "level" in correct.constants else ("",):
@@ -280,7 +280,7 @@ def test_passes_stay_within_the_budget_and_never_split_an_atom(world):
 @some
 @given(worlds(shapes=("plain", "turns")))
 def test_doubling_every_fate_weight_doubles_the_gradient(world):
-    one = CASES["method grpo"]
+    one = CASES["method grpo@strop-1"]
     double = {unit: Fate(fate.kind, 2 * fate.weight) for unit, fate in world.fates.items()}
     heavy = type(world)(world.groups, double, world.rewards, world.seed)
     light = [slope for _, slope in results(one, settle(one, world.batch()), world.policy)]
@@ -326,7 +326,7 @@ def test_a_real_model_agrees_with_itself_however_the_batch_is_cut_and_padded():
     @given(worlds())
     def check(world):
         batch = as_dtype(world.batch(), torch.float64)
-        for name in ("everything", "method grpo", "method gspo", "method ppo"):
+        for name in ("everything", "method grpo@strop-1", "method gspo", "method ppo"):
             agree(CASES[name], settle(CASES[name], batch), policy, 1e-12)
 
     check()

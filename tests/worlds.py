@@ -6,6 +6,7 @@ import dataclasses
 import random
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
@@ -21,11 +22,11 @@ torch.set_num_threads(1)  # these tensors are tiny: a second thread only waits
 class Bigram:
     """The next token depends on the last one only; a value per token. Two tables are all its parameters."""
 
-    def __init__(self, seed: int, dtype: torch.dtype = torch.float64, near: Bigram | None = None):
+    def __init__(self, seed: int, dtype: torch.dtype = torch.float64, near: Bigram | None = None, far: float = 0.3):
         generator = torch.Generator().manual_seed(seed)
         shape = (VOCABULARY, VOCABULARY + 1)
         table = torch.randn(shape, generator=generator, dtype=torch.float64)
-        table = table if near is None else near.table.detach().double() + 0.3 * table
+        table = table if near is None else near.table.detach().double() + far * table
         self.table = table.to(dtype).requires_grad_()
 
     def evaluate(self, batch: Batch, want: frozenset[str]) -> dict[str, Tensor]:
@@ -47,12 +48,24 @@ class Bigram:
         return torch.zeros_like(self.table) if gradient is None else gradient
 
 
+class Leaves:
+    """A policy whose tracks are themselves the parameters, one per decision of the batch."""
+
+    def __init__(self, tracks: dict[str, np.ndarray]):
+        self.tracks = {name: torch.tensor(values, requires_grad=True) for name, values in tracks.items()}
+
+    def evaluate(self, batch: Batch, want: frozenset[str]) -> dict[str, Tensor]:
+        return {name: track[batch.tracks["place_T"].long()] for name, track in self.tracks.items()}
+
+
 @dataclass(frozen=True)
 class World:
     groups: list[Group]
     fates: dict[str, Fate]
     rewards: dict[str, float | None]
     seed: int
+    far: float = 0.3
+    """How far the old policy and the reference lie from the one that moves."""
 
     def batch(self, dtype: torch.dtype = torch.float64) -> Batch:
         """Packed and measured as a run would: neither rows that train nothing nor what nobody drew have log-probabilities."""
@@ -72,11 +85,11 @@ class World:
 
     @property
     def old(self) -> Bigram:
-        return Bigram(self.seed + 1, near=self.policy)
+        return Bigram(self.seed + 1, near=self.policy, far=self.far)
 
     @property
     def reference(self) -> Bigram:
-        return Bigram(self.seed + 2, near=self.policy)
+        return Bigram(self.seed + 2, near=self.policy, far=self.far)
 
 
 def as_dtype(batch: Batch, dtype: torch.dtype) -> Batch:
@@ -126,9 +139,20 @@ def _rows(rng: random.Random, shape: str, prompt: Segment, name: str) -> tuple[R
 @st.composite
 def worlds(draw: st.DrawFn, shapes: tuple[str, ...] = SHAPES) -> World:
     seed = draw(st.integers(0, 2**20))
+    return world_of(seed, draw(st.lists(st.lists(st.sampled_from(shapes), min_size=1, max_size=4), min_size=1, max_size=4)))
+
+
+def random_world(seed: int) -> World:
+    """The same without hypothesis: every seed another world, of two to four groups."""
+    rng = random.Random(f"world {seed}")
+    return world_of(seed, [[rng.choice(SHAPES) for _ in range(rng.randint(1, 5))] for _ in range(rng.randint(2, 4))])
+
+
+def world_of(seed: int, shapes: list[list[str]]) -> World:
+    """Groups of rollouts of these shapes; everything else follows from the seed."""
     rng = random.Random(seed)
     groups, fates, rewards = [], {}, {}
-    for g, members in enumerate(draw(st.lists(st.lists(st.sampled_from(shapes), min_size=1, max_size=4), min_size=1, max_size=4))):
+    for g, members in enumerate(shapes):
         prompt, grown = _segment(rng, "prompt", "p"), list[Rollout]()
         for r, shape in enumerate(members):
             unit = f"g{g}/{r}"

@@ -21,10 +21,17 @@ COMMANDS = {
     "train": ("strop.commands.train", "train a model, with a held-out evaluation before and after"),
     "eval": ("strop.commands.eval", "score a model or a run on held-out tasks"),
     "methods": ("strop.commands.lists:methods", "list the methods, or show one"),
+    "explain": ("strop.commands.identity:explain", "print what a method computes, with every constant"),
+    "diff": ("strop.commands.identity:diff", "print how two methods differ"),
     "claim": ("strop.commands.claim", "list, show or run claims: experiments that could refute a method"),
     "tasks": ("strop.commands.lists:tasks", "list the task sources, or show examples of one"),
+    "tripwires": ("strop.commands.lists:tripwires", "list what training watches for"),
     "runs": ("strop.commands.lists:runs", "list the runs of a directory"),
+    "lab": ("strop.commands.lab", "exact bias and variance of a method's gradient"),
     "report": ("strop.commands.report", "write a run as one HTML page"),
+    "replay": ("strop.commands.replay", "train again on a run's recorded rollouts, with its method or another"),
+    "microscope": ("strop.commands.microscope", "compare methods' gradients on one recorded batch"),
+    "bisect": ("strop.commands.bisect", "say where two runs part, and what did it"),
     "doctor": ("strop.commands.doctor", "check this machine and installation"),
 }
 
@@ -41,9 +48,17 @@ class Interrupted(KeyboardInterrupt):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command; leaves with SystemExit when its exit code is not 0."""
+    _wait_asleep_when_busy()
     code = _guarded(list(sys.argv[1:] if argv is None else argv))
     if code:
         raise SystemExit(code)
+
+
+def _wait_asleep_when_busy() -> None:
+    """OpenMP's threads spin while they wait for each other, which on a machine with more work than cores keeps
+    off the very thread they wait for and makes a step some twenty times slower. Read when torch is imported; no bit depends on it."""
+    if hasattr(os, "getloadavg") and os.getloadavg()[0] > (os.cpu_count() or 1):
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def _guarded(argv: list[str]) -> int:
@@ -64,7 +79,7 @@ def _guarded(argv: list[str]) -> int:
         say(f"strop: {message}")
         for note in getattr(error, "__notes__", ()):
             say(note)
-        return 2
+        return 1 if type(error).__name__ == "Tripped" else 2
 
 
 def explain(error: Exception) -> str | None:
@@ -79,7 +94,7 @@ def explain(error: Exception) -> str | None:
         return f"{error.strerror or text}{f': {error.filename}' if error.filename else ''}"
     if isinstance(error, ModuleNotFoundError):
         return f"{text}. It belongs to an extra: pip install 'strop[math,data,gym]'."
-    if isinstance(error, (ValueError, NotImplementedError)) or type(error).__name__ in ("GraderFailed", "Diverged"):
+    if isinstance(error, (ValueError, NotImplementedError)) or type(error).__name__ == "Tripped":
         return text
     return None
 
@@ -107,7 +122,7 @@ def dispatch(argv: list[str]) -> int:
 
 def overview() -> str:
     lines = ["strop: post-training of reasoning models", "", "usage: strop COMMAND [--help] …", ""]
-    lines += [f"  {name:9} {about}" for name, (_, about) in COMMANDS.items()]
+    lines += [f"  {name:10} {about}" for name, (_, about) in COMMANDS.items()]
     lines += ["", "Every command takes --json [FILE]. With no arguments, `strop train` trains the bundled model on the default task."]
     return "\n".join(lines)
 

@@ -10,13 +10,10 @@ from typing import Any
 
 from strop.records import Group, Incident, Scores
 from strop.seams.source import Graded, Source
+from strop.tripwires import BY_NAME, Tripped, sees
 
 SECONDS = 60.0
 """How long one batch of rollouts may be graded before our patience is the fault."""
-
-
-class GraderFailed(RuntimeError):
-    """Too large a share of a step's rollouts could not be graded, for reasons that are not the policy's."""
 
 
 async def grade(source: Source, groups: list[Group], seconds: float = SECONDS) -> Scores:
@@ -81,12 +78,14 @@ async def _with_deadline(work: Callable[[], None], seconds: float) -> str:
     return fault[0] if fault else ""
 
 
-def check(scores: Scores, limit: float) -> None:
-    """Stop when more than `limit` of the rollouts are ungraded."""
-    lost = [unit for unit, channels in scores.values.items() if channels.get("outcome") is None]
-    if scores.values and len(lost) > limit * len(scores.values):
-        first = scores.incidents[0].why if scores.incidents else "no reason given"
-        raise GraderFailed(
-            f"{len(lost)} of {len(scores.values)} rollouts could not be graded (limit {limit:.0%}). First reason: {first}. "
-            "These are faults of the grader, not of the policy, so nothing was learned from them. Fix the grader and resume."
-        )
+def check(scores: Scores, limit: float | None) -> None:
+    """Stop when more than `limit` of the rollouts are ungraded: the tripwire `grader`, outside of a training step."""
+    seen = None if limit is None else sees.ungraded([{"watch": {"ungraded": ungraded(scores)}}], limit)
+    if seen is not None:
+        raise Tripped([(BY_NAME["grader"], seen)])
+
+
+def ungraded(scores: Scores) -> tuple[int, int, str]:
+    """(rollouts without a score, all of them, the first reason)."""
+    lost = sum(channels.get("outcome") is None for channels in scores.values.values())
+    return lost, len(scores.values), scores.incidents[0].why if scores.incidents else "no reason given"

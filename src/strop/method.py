@@ -1,27 +1,34 @@
-"""Method: a frozen record of parts. One paper, one file, one fingerprint."""
+"""Method: a frozen record of parts. One paper, one file, one fingerprint.
+
+    DAPO = GRPO.but("dapo", idea=("gate", "signals.policy"), …)     a child: its idea is the paper, the rest is its setting
+    DAPO.only("gate")                                               a part of that idea, on the same root
+    GSPO + DAPO.only("gate")                                        GSPO, and that idea: a method of its own
+    Method.from_json(DAPO.to_json()) == DAPO
+
+`strop.identity` prints and compares methods.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, cast
 
-from strop.seams.correction import none
+from strop.seams.correction import none, truncated
 from strop.seams.curriculum import Curriculum, Epochs
 from strop.seams.feed import Feed, Rollouts
 from strop.seams.gate import Gate
-from strop.seams.part import Part, describe, fingerprint, nearest
+from strop.seams.part import Part, describe, fingerprint, nearest, written
 from strop.seams.reward import outcome
 from strop.seams.sampler import Environment, Independent, Sampler
 from strop.seams.signal import Signal
 from strop.seams.update import AdamW
+from strop.sense import refuse
 
-TRACKS = frozenset({"old_logp_T", "sampled_logp_T", "age_T"})
-"""What every run can provide per decision, before anything is settled."""
-FACTS = frozenset({"reward_R", "truncated_R", "length_R", "index"})
-"""What every run can provide per rollout, and the index."""
-MOVING = frozenset({"logp_T", "entropy_T", "value_T"})
-"""Tracks of the policy as it moves: an objective may read them, a credit or a correction may not."""
+SAID = ("name", "paper", "idea", "parent", "notes")
+"""What a method says of itself; it changes no number."""
+SETTING = ("sampler", "environment", "feed", "curriculum", "update", "tasks", "heads", "reference")
+"""Seams that are a method's set-up unless its `idea` names them."""
 
 
 @dataclass(frozen=True)
@@ -45,75 +52,15 @@ class Method:
     """Keep the initial weights frozen beside the actor, for parts that read `reference_logp_T`."""
     paper: str = ""
     idea: tuple[str, ...] = field(default=())
-    """The seams in which it differs from its parent."""
+    """The seams that are the paper: `credit`, `gate`, `signals.policy`, `signals.policy.reduce`. What else differs from the parent is
+    its setting."""
+    parent: Method | None = field(default=None, compare=False, repr=False)
+    """What `but` or `+` made it from."""
+    notes: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    """What a reader should know of how it was loaded."""
 
     def __post_init__(self) -> None:
-        self._check_known()
-        self._check_sense()
-
-    def _check_known(self) -> None:
-        """Every part reads only what stands ready when it is called."""
-        ready = set(TRACKS | FACTS)
-        if self.reference:
-            ready.add("reference_logp_T")
-        if "value" in self.heads:
-            ready.add("old_value_T")
-        self._check_reads("correction", self.correction, ready | {"trained_T"})
-        ready |= {"weight_T", "reward_T"}
-        for i, link in enumerate(self.credit):
-            if not link.gives:
-                raise ValueError(
-                    f"method {self.name!r}: credit[{i}] {link.name!r} does not say what it gives: write @part(gives='credit_R')"
-                )
-            self._check_reads(f"credit[{i}]", link, ready | {"trained_T"})
-            given = set(link.gives.split(","))
-            ready |= given | ({"credit_T"} if "credit_R" in given else set())
-        moving = MOVING if "value" in self.heads else MOVING - {"value_T"}
-        ready = {name for name in ready if name.endswith("_T") or name in FACTS} | moving
-        for name, signal in self.signals.items():
-            self._check_reads(f"signals.{name}", signal.objective, ready)
-        for head in self.heads:
-            if head != "value":
-                raise ValueError(f"method {self.name!r}: unknown head {head!r}. {nearest(head, ['value'])}")
-
-    def _check_reads(self, seam: str, reader: Part, ready: set[str]) -> None:
-        for name in reader.reads:
-            if name in ready:
-                continue
-            said = f"method {self.name!r}: {seam} {reader.name!r} reads {name}"
-            if name == "reference_logp_T":
-                raise ValueError(f"{said}, so it needs reference=True")
-            if name in ("value_T", "old_value_T", "return_T") and "value" not in self.heads:
-                raise ValueError(f"{said}, so it needs heads=('value',)")
-            if name in MOVING:
-                raise ValueError(f"{said}, which moves during the update; it is settled before. Read old_logp_T, or make it an objective.")
-            if name in ("credit_T", "credit_R", "return_T"):
-                raise ValueError(f"{said}, which no link of its credit gives before it. Credit: {list(self.credit)}.")
-            raise ValueError(f"{said}, which nobody provides. {nearest(name, ready)}")
-
-    def _check_sense(self) -> None:
-        if "policy" not in self.signals and not self.signals:
-            raise ValueError(f"method {self.name!r} has no signal, so it would train nothing")
-        for name, signal in self.signals.items():
-            if signal.policy != "actor":
-                raise NotImplementedError(
-                    f"not built yet: several trained policies (signal {name!r} trains {signal.policy!r}). Train the actor."
-                )
-        if self.tasks < 1:
-            raise ValueError(f"method {self.name!r}: tasks={self.tasks}; a step needs at least one task")
-        updates = self.update.updates(self.tasks)
-        parts = [*self.credit, self.correction, *(s.objective for s in self.signals.values())]
-        for reader in parts:
-            if "group" in reader.needs and self.sampler.group_size < 2:
-                raise ValueError(
-                    f"method {self.name!r} scores each rollout against its siblings ({reader.name}), so it needs a group of at least 2, "
-                    f"got {self.sampler.group_size}. Raise the sampler's n, or use a credit with a learned baseline (gae)."
-                )
-            if "one_update" in reader.needs and updates > 1:
-                raise ValueError(
-                    f"method {self.name!r}: {reader.name!r} has no importance ratio, but the update makes {updates} optimiser steps per "
-                    "batch. Use epochs=1 and minibatch=None, or importance_sampling / clipped_surrogate."
-                )
+        refuse(self)
 
     @property
     def refills(self) -> int:
@@ -125,23 +72,132 @@ class Method:
         return any(name in reader.reads for reader in parts for name in names)
 
     def but(self, name: str = "", **changes: Any) -> Method:
-        """The same method with these seams replaced; `signals` are merged by name."""
+        """The same method with these seams replaced; `signals` are merged by name.
+
+        With a name it is a child, whose idea is every seam replaced unless `idea` says which; without one it is the same method in
+        another setting.
+        """
         known = {f.name for f in fields(self)}
         for change in changes:
             if change not in known:
                 raise ValueError(f"a method has no seam {change!r}. {nearest(change, known)}")
-        if "signals" in changes:
-            changes["signals"] = {**self.signals, **changes["signals"]}
+        new = cast(Mapping[str, Signal], changes.get("signals", {}))
+        if new:
+            changes["signals"] = {**self.signals, **new}
+        if name:
+            replaced = [f"signals.{n}" for n in new]
+            replaced += [seam for seam in changes if seam not in SAID and seam not in SETTING and seam != "signals"]
+            changes = {"parent": self, "idea": tuple(replaced), **changes}
         return replace(self, name=name or self.name, **changes)
 
+    @property
+    def lineage(self) -> tuple[Method, ...]:
+        """Itself, its parent, and so on to the root."""
+        return (self, *(self.parent.lineage if self.parent else ()))
+
+    def units(self, since: tuple[Method, ...] = ()) -> tuple[str, ...]:
+        """What its ideas change, and its ancestors' down from `since` (from the root, if empty): whole seams, and whole signals."""
+        found: dict[str, None] = {}
+        for one in self.lineage:
+            if one in since:
+                break
+            found |= {unit: None for path in one.idea for unit in _units(path, self.signals)}
+        return tuple(found)
+
+    def only(self, *units: str) -> Method:
+        """This part of its ideas on its root: `DAPO.only("gate")`."""
+        mine = self.units()
+        for unit in units:
+            if unit not in mine:
+                raise ValueError(
+                    f"the ideas of {self.name!r} are {', '.join(mine) or 'none'}; {unit!r} is not among them. {nearest(unit, mine)}"
+                )
+        if not units:
+            raise ValueError(f"only of what? The ideas of {self.name!r} are {', '.join(mine)}: {self.name}.only({mine[0]!r})")
+        return self.lineage[-1]._given(self, units, f"{self.name}.only({', '.join(units)})", self.paper)
+
+    def __add__(self, other: Method) -> Method:
+        """This method and the other's idea, each signal whole. A method of its own: it inherits neither claim.
+
+        The other's idea is all it and its ancestors changed since the nearest ancestor that both have. Two different ideas for one unit
+        are refused.
+        """
+        theirs = other.units(self.lineage)
+        mine = self.units(other.lineage)
+        for unit in theirs:
+            if unit in mine and describe(self._at(unit)) != describe(other._at(unit)):
+                left, kept = ([u for u in units if u != unit] for units in (theirs, mine))
+                ways = [f"{self.name} + {other.name}.only({', '.join(left)})"] if left else []
+                ways += [f"{self.name}.only({', '.join(kept)}) + {other.name}"] if kept else []
+                ways += [f"a {unit} of your own, with .but({unit.partition('.')[0]}=…)"]
+                raise ValueError(
+                    f"{self.name} + {other.name}: both have an idea for {unit}, and the two differ: {_short(self._at(unit))}, and "
+                    f"{_short(other._at(unit))}. Choose: {'; or '.join(ways)}."
+                )
+        if not theirs:
+            raise ValueError(f"{self.name} + {other.name}: {other.name} has no idea that {self.name} lacks, so there is nothing to add")
+        papers = " + ".join(dict.fromkeys(paper for paper in (self.paper, other.paper) if paper))
+        return self._given(other, theirs, f"{self.name} + {other.name}", papers)
+
+    def _at(self, unit: str) -> Any:
+        seam, _, name = unit.partition(".")
+        return self.signals.get(name) if name else getattr(self, seam)
+
+    def _given(self, other: Method, units: tuple[str, ...], name: str, paper: str) -> Method:
+        """This method with these units of the other's, and the reference and heads that they read."""
+        changes: dict[str, Any] = {u: other._at(u) for u in units if "." not in u}
+        signals = {u.partition(".")[2]: other._at(u) for u in units if "." in u}
+        added: list[Part] = [*changes.get("credit", ()), *(s.objective for s in signals.values())]
+        added += [changes["correction"]] if "correction" in changes else []
+        read = {track for each in added for track in each.reads}
+        if "reference_logp_T" in read:
+            changes["reference"] = True
+        if read & {"value_T", "old_value_T", "return_T"}:
+            changes["heads"] = tuple(dict.fromkeys((*self.heads, *other.heads)))
+        return self.but(name, idea=units, paper=paper, **changes, **({"signals": signals} if signals else {}))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data that says everything, constants written out; `from_json` gives it back equal."""
+        lineage = self.parent.to_json() if self.parent else None
+        return {"name": self.name, "paper": self.paper, "idea": list(self.idea), "parent": lineage, "parts": self.describe()}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any], parts: Iterable[Part | type] = ()) -> Method:
+        """Built from strop's own parts and the ones handed over: nothing is imported or run on the file's behalf."""
+        from strop.saved import load
+
+        return load(data, parts)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.fingerprint))
+
+    def off_policy(self) -> Method:
+        """This method on rollouts that another learner drew: where nothing corrects for that, truncated importance weights do.
+
+        Its name says so. An objective that takes its ratio to `sampled_logp` bridges by itself.
+        """
+        if self.correction != none or any("sampled_logp_T" in s.objective.reads for s in self.signals.values()):
+            return self
+        return self.but(f"{self.name}-truncated", correction=truncated(cap=2.0))
+
     def describe(self) -> dict[str, Any]:
-        """Plain JSON of everything that can change a number; the name, paper and list of ideas are not among it."""
-        said = ("name", "paper", "idea")
-        return {f.name: describe(getattr(self, f.name)) for f in fields(self) if f.name not in said}
+        """Plain JSON of everything that can change a number; the name, paper, ideas and lineage are not among it."""
+        return {f.name: describe(getattr(self, f.name)) for f in fields(self) if f.name not in SAID}
 
     @property
     def fingerprint(self) -> str:
         return fingerprint(self.describe())
+
+
+def _short(unit: Any) -> str:
+    return f"{written(unit.objective)}, {written(unit.reduce)}" if isinstance(unit, Signal) else written(unit)
+
+
+def _units(path: str, signals: Iterable[str]) -> list[str]:
+    """`signals.policy.reduce` belongs to `signals.policy`, `update.lr` to `update`; `signals` is all of them."""
+    if path == "signals":
+        return [f"signals.{name}" for name in signals]
+    return [".".join(path.split(".")[: 2 if path.startswith("signals.") else 1])]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from strop.method import Method
 from strop.seams.part import describe, fingerprint, nearest
+from strop.tripwires import limits
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Recipe:
     checkpoint_every: int = 20
     grader_limit: float = 0.1
     """The run stops when more than this share of a step's rollouts cannot be graded."""
+    tripwire: str = ""
+    """Limits of tripwires: NAME=LIMIT or NAME=off, with commas between. `strop tripwires` lists them."""
 
     def __post_init__(self) -> None:
         least = {"steps": 0, "token_budget": 1, "slots": 1, "cache": 1, "eval_tasks": 0, "eval_samples": 1, "checkpoint_every": 1}
@@ -62,6 +65,7 @@ class Recipe:
             _ = self.budget_in_positions
         if self.lr is not None and not (_number(self.lr) and self.lr >= 0):
             raise ValueError(f"lr={self.lr!r}: a learning rate is a number of at least 0")
+        limits(self.tripwire)
         if not (_number(self.grader_limit) and 0 <= self.grader_limit <= 1):
             raise ValueError(f"grader_limit={self.grader_limit!r}: a share is a number in [0, 1]")
 
@@ -110,7 +114,9 @@ class Recipe:
 
     def describe(self) -> dict[str, Any]:
         method = self.resolved()
-        own = {f.name: describe(getattr(self, f.name)) for f in fields(self) if f.name not in ("method", "task")}
+        own = {
+            f.name: describe(getattr(self, f.name)) for f in fields(self) if f.name not in ("method", "task", "tripwire")
+        }  # a tripwire changes no number
         return {"method": method.name, "parts": method.describe(), "task": self.task_name(), **own}
 
     @property

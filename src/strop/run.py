@@ -6,8 +6,9 @@
     checkpoints/     Hugging Face format, with optimiser, heads and the state of every part, under one hash
     eval/            held-out results before and after
 
-Weights at step n are a function of the last checkpoint and the groups committed since: resuming replays those.
-Equality of two runs means equal metrics lines outside `t`, where the clocks are.
+Weights at step n are a function of the last checkpoint and the groups committed since: resuming computes those updates
+again, and replaying does the same with the groups of another run. Two runs are equal when their metrics lines are, outside
+`t`, where the clocks are.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from strop import __version__, durable, grading, train
 from strop.batch import Batch
 from strop.engines.embedded import EmbeddedEngine
 from strop.method import Method
-from strop.methods import METHODS
+from strop.methods import known
 from strop.policies.causal import load
 from strop.recipe import Recipe
 from strop.records import Fate, Group, Scores, Task, canonical
@@ -42,16 +43,25 @@ from strop.seams.feed import Recorded
 from strop.seams.policy import Policy
 from strop.seams.source import Source
 from strop.tasks import source as named_source
+from strop.tripwires.watch import Watch
 
 KEEP_CHECKPOINTS = 2
+SAME_WEIGHTS = 0.05
+"""Nats a decision: an engine and the learner on the same weights differ by 1e-4 or less, two models by far more."""
 
 
 class RunError(ValueError):
     """A run directory that cannot be used, and what to do about it."""
 
 
-class Diverged(RuntimeError):
-    """A loss or gradient that is not a number: going on would destroy the weights."""
+@dataclass(frozen=True)
+class Recording:
+    """A run whose committed groups another one learns from, instead of sampling its own."""
+
+    directory: Path
+    steps: int
+    foreign: bool = False
+    """Another method moved the weights that drew them, so the learner's own log-probabilities are measured."""
 
 
 class Run:
@@ -64,9 +74,11 @@ class Run:
         policy: Policy | None = None,
         source: Source | None = None,
         engine: Callable[[Any, Recipe], Engine] | None = None,
+        recording: Recording | None = None,
     ):
-        self.recipe, self.directory = recipe, directory
-        self.method = recipe.resolved()
+        self.recipe, self.directory, self.recording = recipe, directory, recording
+        self.foreign = recording is not None and recording.foreign
+        self.method = recipe.resolved().off_policy() if self.foreign else recipe.resolved()
         self.source = source if source is not None else named_source(recipe.task_name())
         device = recipe.device if recipe.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
         self.policy: Policy = policy if policy is not None else load(recipe.model, device=device)
@@ -90,6 +102,7 @@ class Run:
         )
         self.digest_groups = ""
         self.replayed: dict[str, Any] | None = None
+        self.watch = Watch(self)
         self.clock: dict[str, float] = {}
         self._mark = time.perf_counter()
 
@@ -107,8 +120,9 @@ class Run:
         self.lap("sample")
         if self.replayed is not None:
             return Scores.from_json(self.replayed["scores"])
+        self.watch.sampled(groups)
         scores = await grading.grade(self.source, groups)
-        grading.check(scores, self.recipe.grader_limit)
+        await self.watch.graded(groups, scores)
         self.lap("grade")
         return scores
 
@@ -117,7 +131,7 @@ class Run:
         self.ledger = self.ledger.after(groups, scores)
 
     def commit(self, groups: list[Group], scores: Scores, fates: Mapping[str, Fate], rewards: Mapping[str, float | None]) -> None:
-        """On disk, all of it or nothing. When replaying, the record is there already."""
+        """On disk, all of it or nothing. What an earlier life committed is there already."""
         record: dict[str, Any] = {
             "groups": [g.to_json() for g in groups],
             "scores": scores.to_json(),
@@ -130,55 +144,42 @@ class Run:
             self.state, self.bill, self.ledger = self.replayed["state"], self.replayed["bill"], Ledger(**self.replayed["ledger"])
         else:
             self.bill = {name: self.bill.get(name, 0) + value for name, value in self._engine_bill().items()}
+        path = self.commit_path(self.step)
+        if not path.exists():
             after = {"step": self.step, "version": self.version, "state": self.state, "bill": self.bill, "ledger": asdict(self.ledger)}
             data = body[:-1] + "," + canonical(after)[1:]
-            durable.write(self.commit_path(self.step), gzip.compress(data.encode(), 1, mtime=0))
+            durable.write(path, gzip.compress(data.encode(), 1, mtime=0))
         self.lap("commit")
 
     def measure(self, batch: Batch) -> Batch:
         """Tracks under the weights as they stand, where some part reads them and nobody recorded them."""
-        sampled_T = batch.tracks["sampled_logp_T"]
-        readers = (s.on.kinds for s in self.method.signals.values() if "old_logp_T" in s.objective.reads)
-        read_T = batch.of_kinds({kind for kinds in readers for kind in kinds}) & batch.trains_T
-        unknown = bool(sampled_T[read_T].isnan().any())
-        want = frozenset({"logp_T", "value_T"} if self.method.heads else {"logp_T"})
-        own = self._measured(self.policy, batch, want) if unknown or self.method.heads else {"logp_T": sampled_T}
-        tracks = {"old_logp_T": own["logp_T"]}
-        if "value_T" in own:
-            tracks["old_value_T"] = own["value_T"]
-        if self.reference is not None:
-            tracks["reference_logp_T"] = self._measured(self.reference, batch, frozenset({"logp_T"}))["logp_T"]
-        return batch.with_(**tracks)
+        batch = train.measure(self.method, batch, self.policy, self.reference, self.recipe.token_budget, self.learned, own=not self.foreign)
+        if self.foreign and not self.step:
+            self.check_drew(batch, batch.tracks["old_logp_T"])
+        return batch
 
-    def _measured(self, policy: Policy, batch: Batch, want: frozenset[str]) -> dict[str, Tensor]:
-        """One pass without gradient. Decisions of rows that train nothing stay NaN."""
-        tracks = {name: torch.full((batch.index.size("token"),), float("nan")) for name in want}
-        entry = "measured" if policy is self.policy else f"{policy.name}/measured"
-        with torch.no_grad():
-            for rows in batch.micros(self.recipe.token_budget, "row"):
-                at_T = batch.index.rows(torch.tensor(rows))[1]
-                micro = batch.take(rows)
-                got = policy.evaluate(micro, want)
-                self.learned[entry] += sum(len(row.tokens) for row in micro.rows)
-                for name in want:
-                    tracks[name][at_T] = got[name].to(tracks[name].dtype)
-        return tracks
+    def check_drew(self, batch: Batch, logp_T: Tensor) -> None:
+        """Weights that give recorded tokens other log-probabilities than they were drawn with did not draw them."""
+        gap_T = (logp_T - batch.tracks["sampled_logp_T"])[batch.trained_T].abs()
+        gap_T = gap_T[gap_T.isfinite()]
+        if len(gap_T) and gap_T.mean() > SAME_WEIGHTS:
+            raise RunError(
+                f"step {self.step}: the recorded tokens' log-probabilities are {gap_T.mean():.2g} off on average, so these weights did "
+                f"not draw them: {self.recipe.model!r} is not the model that the run started from. Put that model back in its place."
+            )
 
-    def apply(self, fraction: float) -> float:
-        """One optimiser step on what `backward` left in the gradients; gives the norm before clipping."""
+    def clip(self) -> float:
+        """Bound the gradients that `backward` left; gives their norm before."""
         parameters = list(self.named.values())
         limit = self.method.update.clip_norm
-        norm = torch.nn.utils.clip_grad_norm_(parameters, limit if limit is not None else float("inf")).item()
-        if norm != norm or norm == float("inf"):
-            raise Diverged(
-                f"step {self.step}: the gradient's norm is {norm}. The weights of the last checkpoint are untouched. Usual causes: a "
-                f"learning rate that is too high (now {self.method.update.lr:g}), or a reward that is not finite."
-            )
+        return torch.nn.utils.clip_grad_norm_(parameters, limit if limit is not None else float("inf")).item()
+
+    def apply(self, fraction: float) -> None:
+        """One optimiser step on what `clip` left in the gradients."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.method.update.lr * float(self.method.update.schedule.on({"fraction": fraction}))
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
-        return norm
 
     def deliver(self) -> None:
         self.version += 1
@@ -226,8 +227,16 @@ class Run:
             "dropped": dropped,
             "incidents": len(scores.incidents),
             "bill": dict(self.bill),
-            "digest": {"groups": self.digest_groups, "weights": self.digest_weights(), "optimiser": self.digest_optimiser()},
+            "digest": {
+                "groups": self.digest_groups,
+                "credit": _digest(batch.tracks),
+                "weights": self.digest_weights(),
+                "optimiser": self.digest_optimiser(),
+            },
         }
+        if self.foreign:
+            line["sampler"] = distance(batch)
+        line = self.watch.close(line)
         self.step += 1
         return line
 
@@ -241,17 +250,15 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        return self.step >= self.recipe.steps or (self.spent is not None and self.spent >= 1)
+        return self.step >= self.until or (self.spent is not None and self.spent >= 1)
 
     # Its life.
 
     def train(self, show: Callable[[dict[str, Any]], None] | None = None) -> None:
-        """From here to the end. A step whose groups are committed already is computed again from them."""
+        """From here to the end. A step that is recorded already is computed from its record."""
         while not self.finished:
-            started = self._mark = time.perf_counter()
-            self.clock = {}
-            self.replayed = self._committed()
-            line = asyncio.run(train.step(self))
+            started = time.perf_counter()
+            line = self.advance()
             clock = {"seconds": time.perf_counter() - started, **self.clock}
             line["t"] = {name: round(value, 4) for name, value in clock.items()}
             line["t"] |= {"at": time.time(), "replayed": self.replayed is not None}
@@ -261,18 +268,34 @@ class Run:
             if show is not None:
                 show(line)
 
-    def _committed(self) -> dict[str, Any] | None:
-        """This step's record, if an earlier life of the run wrote one: nothing is sampled or graded twice."""
-        path = self.commit_path(self.step)
-        if not path.exists():
-            self.feed = self.method.feed
+    def advance(self) -> dict[str, Any]:
+        """One step, and its line."""
+        self._mark, self.clock = time.perf_counter(), {}
+        self.replayed = self.record(self.step)
+        self.feed = self.method.feed if self.replayed is None else Recorded(tuple(Group.from_json(g) for g in self.replayed["groups"]))
+        try:
+            return asyncio.run(train.step(self))
+        except FloatingPointError as error:
+            self.watch.broken(str(error))
+
+    @property
+    def until(self) -> int:
+        """The last step: the recipe's, or where the recording ends."""
+        return self.recipe.steps if self.recording is None else min(self.recipe.steps, self.recording.steps)
+
+    def record(self, step: int | None = None) -> dict[str, Any] | None:
+        """What a step committed, in an earlier life of this run or in the run that it replays: nothing is sampled or graded twice."""
+        number = self.step if step is None else step
+        places = [self.directory, *([self.recording.directory] if self.recording else [])]
+        path = next((path for place in places if (path := commit_path(place, number)).exists()), None)
+        if path is None:
+            if self.recording is not None:
+                raise RunError(f"{self.recording.directory} no longer holds step {number}, which {self.directory} replays. Put it back.")
             return None
         try:
-            record = json.loads(gzip.decompress(path.read_bytes()))
+            return json.loads(gzip.decompress(path.read_bytes()))
         except (OSError, EOFError, ValueError) as error:
             raise RunError(f"{path} is damaged ({error}). Delete it and what follows it to sample these steps again.") from error
-        self.feed = Recorded(tuple(Group.from_json(g) for g in record["groups"]))
-        return record
 
     def lap(self, phase: str) -> None:
         now = time.perf_counter()
@@ -289,7 +312,7 @@ class Run:
         self._engine_bill()
 
     def commit_path(self, step: int) -> Path:
-        return self.directory / "groups" / f"{step:06d}.json.gz"
+        return commit_path(self.directory, step)
 
     def digest_weights(self) -> str:
         return _digest(self.named)
@@ -374,19 +397,96 @@ def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:
     run = Run(recipe, directory, **parts)
     about = {
         "recipe": _plain(recipe),
-        "resolved": recipe.describe(),
+        "resolved": {**recipe.describe(), "method": run.method.name, "parts": run.method.describe()},
+        "method": run.method.to_json(),
         "fingerprint": {"method": run.method.fingerprint, "recipe": recipe.fingerprint},
     }
     about |= {"versions": versions(), "threads": torch.get_num_threads(), "grade": getattr(run.engine, "grade", "unknown")}
-    durable.write(directory / "recipe.json", (json.dumps(about, indent=2, sort_keys=True) + "\n").encode())
+    if run.recording is not None:
+        about["replay"] = {"of": str(run.recording.directory.resolve()), "steps": run.recording.steps, "foreign": run.foreign}
+    about["tripwires"] = [{"from_step": 0, **run.watch.describe()}]
+    _write_about(directory, about)
     return run
 
 
-def resume(directory: Path, say: Callable[[str], None] = print, method: Method | None = None, **parts: Any) -> Run:
+def _write_about(directory: Path, about: Mapping[str, Any]) -> None:
+    durable.write(directory / "recipe.json", (json.dumps(about, indent=2, sort_keys=True) + "\n").encode())
+
+
+def resume(directory: Path, say: Callable[[str], None] = print, method: Method | None = None, tripwire: str = "", **parts: Any) -> Run:
     """The run as it was when it stopped: the last good checkpoint, then the groups committed since.
 
-    A method that is not among strop's own has to be given again: a run directory holds data, no code.
+    A method that is not among strop's own has to be given again: a run directory holds data, no code. `tripwire` sets
+    limits anew, on top of the recipe's.
     """
+    run = reopen(directory, say, method, tripwire, **parts)
+    lines = len(read_metrics(directory))
+    for path in (path for path in good_checkpoints(directory, say) if int(path.name) > lines):
+        say(f"note: metrics.jsonl is torn after {lines} steps, so checkpoint {path.name} is not used and its steps are computed again.")
+    if good := [path for path in good_checkpoints(directory) if int(path.name) <= lines]:
+        run.restore(good[-1])
+    cut_metrics(directory / "metrics.jsonl", run.step)
+    run.watch.lines = [*read_metrics(directory)]
+    run.watch.resumed(run.record(run.step - 1) if run.step else None)
+    about, _ = read_recipe(directory, method)
+    if {**about["tripwires"][-1], "from_step": 0} != {"from_step": 0, **run.watch.describe()}:
+        about["tripwires"].append({"from_step": run.step, **run.watch.describe()})
+        about["recipe"]["tripwire"] = run.recipe.tripwire
+        _write_about(directory, about)
+    run.forget_bill()
+    waiting = sum(run.commit_path(step).exists() for step in range(run.step, run.recipe.steps))
+    say(f"resuming {directory} from step {run.step}; {waiting} later steps are committed and are computed again from their groups")
+    return run
+
+
+def at_step(
+    directory: Path, step: int, say: Callable[[str], None] = print, method: Method | None = None, nearest: bool = False, **parts: Any
+) -> Run:
+    """The run in memory as it was when this step began; nothing on disk changes.
+
+    The updates since the last checkpoint before it are computed again: all of them, where no such checkpoint was kept. With
+    `nearest` none are, and the weights are those of the checkpoint closest to the step: another learner's than the one that drew it.
+    """
+    as_threaded(directory)
+    run = reopen(directory, say, method, **parts)
+    if not commit_path(directory, step).exists():
+        last = recorded_steps(directory) - 1
+        raise RunError(f"{directory} has no record of step {step}. " + (f"Its last is {last}." if last >= 0 else "No step was committed."))
+    there = [path for path in good_checkpoints(directory, say) if nearest or int(path.name) <= step]
+    best = min(there, key=lambda path: abs(int(path.name) - step), default=None)
+    if best is not None and abs(int(best.name) - step) <= step:
+        run.restore(best)
+    where = "the starting weights" if run.step == 0 else f"checkpoint {run.step}"
+    if nearest and run.step != step:
+        say(f"step {step} under {where}, the nearest there is: log-probabilities are measured, and bridged to the recorded ones")
+        run.step, run.foreign = step, True
+        return run
+    say(f"weights of step {step}: {where}, and {step - run.step} updates computed again from their groups")
+    while run.step < step:
+        run.advance()
+    return run
+
+
+def reopen(directory: Path, say: Callable[[str], None] = print, method: Method | None = None, tripwire: str = "", **parts: Any) -> Run:
+    """The run of a directory at its start, made of the same parts, or refused where those are no longer the same."""
+    about, recipe = read_recipe(directory, method)
+    recipe = recipe.but(tripwire=",".join(filter(None, (recipe.tripwire, tripwire))))
+    if "replay" in about:
+        parts["recording"] = Recording(Path(about["replay"]["of"]), about["replay"]["steps"], about["replay"]["foreign"])
+    run = Run(recipe, directory, **parts)
+    check_method(directory, about, run.method)
+    if about["threads"] != torch.get_num_threads():
+        say(f"note: this run began with {about['threads']} threads and goes on with {torch.get_num_threads()}: bits may differ.")
+    return run
+
+
+def as_threaded(directory: Path) -> None:
+    """Compute with as many threads as the run did: sums over another number of threads have other bits."""
+    torch.set_num_threads(read_recipe(directory)[0]["threads"])
+
+
+def read_recipe(directory: Path, method: Method | None = None) -> tuple[dict[str, Any], Recipe]:
+    """What recipe.json says, and the recipe in it."""
     if not (directory / "recipe.json").exists():
         raise RunError(f"{directory} holds no run (no recipe.json). `strop runs` lists the runs there are.")
     try:
@@ -396,34 +496,43 @@ def resume(directory: Path, say: Callable[[str], None] = print, method: Method |
         raise RunError(f"{directory / 'recipe.json'} cannot be read: {error}") from error
     if method is not None:
         recipe = recipe.but(method=method)
-    elif recipe.method not in METHODS:
+    elif not known(str(recipe.method)):
         raise RunError(
             f"{directory} was made by the method {recipe.method!r} of a recipe file; give it too: strop train FILE --resume {directory}"
         )
-    run = Run(recipe, directory, **parts)
-    if run.method.fingerprint != about["fingerprint"]["method"]:
+    return about, recipe
+
+
+def check_method(directory: Path, about: Mapping[str, Any], method: Method) -> None:
+    """The method that a run was made by is the one its recipe gives today."""
+    if method.fingerprint != about["fingerprint"]["method"]:
         raise RunError(
-            f"{directory} was made by method {about['fingerprint']['method']}, but this version of strop builds {run.method.fingerprint} "
+            f"{directory} was made by method {about['fingerprint']['method']}, but this version of strop builds {method.fingerprint} "
             "from the same recipe. Resume it with the version named in its recipe.json, or start a new run."
         )
-    if about["threads"] != torch.get_num_threads():
-        say(f"note: this run began with {about['threads']} threads and goes on with {torch.get_num_threads()}: bits may differ.")
-    lines, good = len(read_metrics(directory)), None
-    for path in sorted((p for p in (directory / "checkpoints").iterdir() if p.name.isdigit()), reverse=True):
-        if not (path / "hash").exists() or (path / "hash").read_text() != _hash_directory(path):
-            say(f"note: checkpoint {path.name} is damaged and is not used.")
-        elif int(path.name) > lines:
-            say(f"note: metrics.jsonl is torn after {lines} steps, so checkpoint {path.name} is not used and its steps are computed again.")
+
+
+def good_checkpoints(directory: Path, say: Callable[[str], None] = lambda said: None) -> list[Path]:
+    """Those whose hash is right, by step."""
+    good: list[Path] = []
+    for path in sorted(p for p in (directory / "checkpoints").iterdir() if p.name.isdigit()):
+        if (path / "hash").exists() and (path / "hash").read_text() == _hash_directory(path):
+            good.append(path)
         else:
-            good = path
-            break
-    if good is not None:
-        run.restore(good)
-    cut_metrics(directory / "metrics.jsonl", run.step)
-    run.forget_bill()
-    waiting = sum(run.commit_path(step).exists() for step in range(run.step, recipe.steps))
-    say(f"resuming {directory} from step {run.step}; {waiting} later steps are committed and are computed again from their groups")
-    return run
+            say(f"note: checkpoint {path.name} is damaged and is not used.")
+    return good
+
+
+def recorded_steps(directory: Path) -> int:
+    """How many steps from the first on are committed."""
+    step = 0
+    while commit_path(directory, step).exists():
+        step += 1
+    return step
+
+
+def commit_path(directory: Path, step: int) -> Path:
+    return directory / "groups" / f"{step:06d}.json.gz"
 
 
 def spend(bill: Mapping[str, int], unit: str = "positions") -> int:
@@ -463,6 +572,17 @@ def versions() -> dict[str, str]:
 def _plain(recipe: Recipe) -> dict[str, Any]:
     values = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
     return {**values, "method": recipe.method if isinstance(recipe.method, str) else recipe.method.name}
+
+
+def distance(batch: Batch) -> dict[str, float]:
+    """How far the learner is from whoever drew its rollouts, over the trained decisions: KL(sampler || learner) by k3, the share
+    of them that an importance weight leaves effective, and the largest weight."""
+    log_T = (batch.tracks["old_logp_T"] - batch.tracks["sampled_logp_T"])[batch.trained_T].double()
+    if not len(log_T):
+        return {"kl": 0.0, "effective": 1.0, "largest": 1.0}
+    ratio_T = log_T.exp()
+    effective = ratio_T.sum().square() / ratio_T.square().sum() / len(ratio_T)
+    return {"kl": (ratio_T - 1 - log_T).mean().item(), "effective": effective.item(), "largest": ratio_T.max().item()}
 
 
 def _mean(values: list[float]) -> float | None:

@@ -21,6 +21,7 @@ from strop.seams.index import Index
 
 if TYPE_CHECKING:
     from strop.run import Run
+    from strop.tripwires.watch import Minibatch
 
 ORDER = ("token", "row", "rollout", "group")
 
@@ -30,6 +31,7 @@ async def step(run: Run) -> dict[str, Any]:
     groups, scores, fates, rewards = [], Scores(), {}, {}
     seen: Counter[str] = Counter()
     run.engine.begin(run.step)
+    await run.watch.begin()
     for _ in range(1 + method.refills):
         want = method.tasks - sum(g.role == "solve" and any(fates[r.id].kind == "keep" for r in g.rollouts) for g in groups)
         if want <= 0:
@@ -44,6 +46,7 @@ async def step(run: Run) -> dict[str, Any]:
     run.commit(groups, scores, fates, rewards)  # from here the update is a function of this record
 
     batch = settle(method, run.measure(pack(groups, fates, rewards, run.version)))
+    run.watch.batch(groups, fates, batch, ctx.progress.fraction)
     facts: list[dict[str, float]] = []
     for epoch in range(method.update.epochs):
         order = list(range(batch.index.groups))
@@ -51,8 +54,11 @@ async def step(run: Run) -> dict[str, Any]:
             keyed(run.recipe.seed, run.step, "epoch", epoch).shuffle(order)
         for mini in batch.minibatches(method.update.minibatch, order):
             key = (run.recipe.seed, run.step, len(facts))
-            facts.append(backward(method, mini, run.policy, run.recipe.token_budget, ctx.progress.fraction, key))
-            facts[-1]["grad_norm"] = run.apply(ctx.progress.fraction)
+            look = run.watch.minibatch(mini, first=not facts)
+            facts.append(backward(method, mini, run.policy, run.recipe.token_budget, ctx.progress.fraction, key, look))
+            facts[-1]["grad_norm"] = norm = run.clip()
+            run.watch.step_ready(look, facts[-1], norm)
+            run.apply(ctx.progress.fraction)
     run.deliver()
     return run.report(groups, scores, fates, rewards, batch, facts)
 
@@ -66,6 +72,41 @@ def reward_of(method: Method, rollouts: Any, scores: Scores, fraction: float) ->
             have[name] = torch.tensor([float("nan") if v is None else v for v in known], dtype=torch.float64)
     values = method.reward.on(have).tolist()
     return {r.id: None if v != v else v for r, v in zip(rollouts, values, strict=True)}
+
+
+def measure(method: Method, batch: Batch, policy: Any, reference: Any, budget: int, bill: Counter[str], *, own: bool) -> Batch:
+    """Tracks under the weights as they stand, where some part reads them and nobody recorded them.
+
+    `own`: these weights drew the batch themselves, so what was recorded while sampling is the learner's own.
+    """
+    sampled_T = batch.tracks["sampled_logp_T"]
+    readers = (s.on.kinds for s in method.signals.values() if "old_logp_T" in s.objective.reads)
+    read_T = batch.of_kinds({kind for kinds in readers for kind in kinds}) & batch.trains_T
+    unknown = not own or bool(sampled_T[read_T].isnan().any())
+    tracks = {"old_logp_T": sampled_T}
+    if unknown or method.heads:
+        want = frozenset({"logp_T", "value_T"} if method.heads else {"logp_T"})
+        now, bill["measured"] = evaluated(policy, batch, want, budget, bill["measured"])
+        tracks = {f"old_{name}": track for name, track in now.items()}
+    if method.reference:
+        entry = f"{reference.name}/measured"
+        frozen, bill[entry] = evaluated(reference, batch, frozenset({"logp_T"}), budget, bill[entry])
+        tracks["reference_logp_T"] = frozen["logp_T"]
+    return batch.with_(**tracks)
+
+
+def evaluated(policy: Any, batch: Batch, want: frozenset[str], budget: int, positions: int = 0) -> tuple[dict[str, Tensor], int]:
+    """One pass without gradient, and the positions computed so far. Decisions of rows that train nothing stay NaN."""
+    tracks = {name: torch.full((batch.index.size("token"),), float("nan")) for name in want}
+    with torch.no_grad():
+        for rows in batch.micros(budget, "row"):
+            at_T = batch.index.rows(torch.tensor(rows))[1]
+            micro = batch.take(rows)
+            got = policy.evaluate(micro, want)
+            positions += sum(len(row.tokens) for row in micro.rows)
+            for name in want:
+                tracks[name][at_T] = got[name].to(tracks[name].dtype)
+    return tracks, positions
 
 
 def settle(method: Method, batch: Batch) -> Batch:
@@ -91,10 +132,13 @@ def settle(method: Method, batch: Batch) -> Batch:
     return batch.with_(**{name: track.new_zeros(len(kept_T)).masked_scatter_(kept_T, track.detach()) for name, track in tracks.items()})
 
 
-def backward(method: Method, mini: Batch, policy: Any, budget: int, fraction: float, key: tuple[int, ...]) -> dict[str, float]:
+def backward(
+    method: Method, mini: Batch, policy: Any, budget: int, fraction: float, key: tuple[int, ...], look: Minibatch | None = None
+) -> dict[str, float]:
     """The gradient of all signals over one minibatch, in as many forward passes as the budget asks for.
 
     Shares are settled from counts over the whole minibatch before the first pass, so how it is cut changes nothing.
+    `look` only looks on.
     """
     masks = {name: mini.selected(s.on, (*key, name)) & mini.tracks["mask_T"] for name, s in method.signals.items()}
     shares = {name: s.reduce.shares(mini.index.select(masks[name])) for name, s in method.signals.items()}
@@ -102,9 +146,14 @@ def backward(method: Method, mini: Batch, policy: Any, budget: int, fraction: fl
     want = frozenset(name for name in ("logp_T", "entropy_T", "value_T") if method.needs(name))
     facts = dict.fromkeys(("trained", "positions", "entropy", "off", "gap", *(f"loss/{name}" for name in method.signals)), 0.0)
     used_T = torch.stack(list(masks.values())).any(0)
+    if look is not None:
+        look.masks(masks)
+        want |= look.want
     for rows in mini.micros(budget, grain, used_T):
         micro, at_T = mini.take(rows), mini.index.rows(torch.tensor(rows))[1]
         moving = policy.evaluate(micro, want)
+        if look is not None:
+            look.see(micro, moving, at_T)
         loss = moving["logp_T"].new_zeros(())
         for name, signal in method.signals.items():
             mask_T = masks[name][at_T]

@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from strop.engines.embedded import EmbeddedEngine
+from strop.policies import families
 from strop.records import Sampling
 from strop.seams.engine import Node
 
@@ -61,6 +62,28 @@ def test_declared_families_take_the_fast_path_and_write_what_the_generic_one_wri
     for a, b in zip(asyncio.run(_grow(fast)), asyncio.run(_grow(generic)), strict=True):
         assert a.segment.tokens == b.segment.tokens
         torch.testing.assert_close(torch.tensor(a.segment.logp), torch.tensor(b.segment.logp), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("family", FAST)
+def test_torchs_own_operations_write_what_onednns_write(family: str, folder: Path, monkeypatch: pytest.MonkeyPatch):
+    model = make(family, folder)
+    usual = EmbeddedEngine(model)
+    monkeypatch.setattr(families, "operations", lambda device, dtype: families.Plain)
+    plain = EmbeddedEngine(model)
+    assert plain.runner.ops is families.Plain
+    for a, b in zip(asyncio.run(_grow(usual)), asyncio.run(_grow(plain)), strict=True):
+        assert a.segment.tokens == b.segment.tokens
+        torch.testing.assert_close(torch.tensor(a.segment.logp), torch.tensor(b.segment.logp), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("family", FAST)
+def test_half_precision_decodes_as_the_full_forward_of_the_same_weights(family: str, folder: Path):
+    model = make(family, folder).to(torch.bfloat16)
+    engine = EmbeddedEngine(model)
+    assert engine.path.startswith("fast")
+    for node in asyncio.run(_grow(engine)):
+        gap = torch.tensor(node.segment.logp) - _full(model, node)
+        assert gap.abs().mean() < 0.1
 
 
 @pytest.mark.parametrize(("family", "path"), [(f, "auto") for f in FAMILIES] + [("Qwen3", "generic")])

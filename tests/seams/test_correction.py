@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from strop.seams.correction import masked, none, truncated
+from strop.seams.correction import masked, none, truncated, zeroed
 from strop.seams.index import Index
 
 INDEX = Index.of([[[2], [2]]])
@@ -56,3 +56,9 @@ def test_what_nobody_drew_is_left_as_it_is(correction):
 def test_an_unknown_level_is_refused(correction):
     with pytest.raises(ValueError, match="use token or sequence"):
         correction(OLD, SAMPLED, ALL, INDEX, level="row")
+
+
+def test_what_is_zeroed_still_counts():
+    weight_T, mask_T = zeroed(OLD, SAMPLED, ALL, INDEX, cap=1.5)  # ratios of the rollouts: 2 and 1/4
+    torch.testing.assert_close(weight_T, torch.tensor([0.0, 0.0, 0.25, 0.25]))
+    assert mask_T.all()

@@ -1,4 +1,5 @@
 import math
+import statistics
 
 import pytest
 import torch
@@ -7,14 +8,18 @@ from hypothesis import strategies as st
 
 from strop.seams.credit import (
     batch_whiten,
+    credit_at_end,
     gae,
     group_centered,
+    group_normalized,
     group_standardized,
     kl_estimate,
+    kl_in_outcome,
     kl_in_reward,
     leave_one_out,
     returns_to_go,
     reward_itself,
+    siblings_standardized,
 )
 from strop.seams.index import Index
 
@@ -183,3 +188,43 @@ def test_without_a_value_and_undiscounted_gae_is_returns_to_go():
     index, reward_T = Index.of([[[3], [2]]]), torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0])
     got = gae(reward_T, torch.zeros(5), torch.tensor([True, False]), index, gamma=1.0, lam=1.0)
     assert torch.equal(got["credit_T"], returns_to_go(reward_T, index))
+
+
+def test_a_sample_deviation_and_a_constant_by_hand():
+    # deviations 3/4 and -1/4, squares sum to 3/4, over 3: std 1/2; with eps 1 the winner earns (3/4) / (3/2)
+    got_R = group_normalized(torch.tensor([1.0, 0.0, 0.0, 0.0]), Index.one_group(4), eps=1.0)
+    torch.testing.assert_close(got_R, torch.tensor([0.5, -1 / 6, -1 / 6, -1 / 6]))
+
+
+@some
+@given(rewards)
+def test_siblings_standardized_is_what_the_siblings_alone_say(groups):
+    reward_R, index = ragged(groups)
+    wanted = []
+    for group in groups:
+        for at, reward in enumerate(group):
+            others = group[:at] + group[at + 1 :]
+            own = reward - sum(others) / len(others) if others else 0.0
+            wanted.append(own / (statistics.stdev(others) + 1e-6) if len(set(others)) > 1 else own)
+    got_R = siblings_standardized(reward_R, index)
+    torch.testing.assert_close(got_R, torch.tensor(wanted, dtype=torch.float64), rtol=1e-6, atol=1e-9)
+
+
+def test_siblings_that_agree_on_a_reward_without_exact_digits_divide_nothing():
+    got_R = siblings_standardized(torch.tensor([0.5, 0.3, 0.3, 0.3, 0.3, 0.3]), Index.one_group(6))
+    torch.testing.assert_close(got_R[0], torch.tensor(0.2))
+
+
+def test_credit_at_end_and_its_returns_are_the_credit_again():
+    index = Index.of([[[2, 1], [3]]])
+    credit_R = torch.tensor([0.5, -2.0])
+    reward_T = credit_at_end(credit_R, index)
+    assert reward_T.tolist() == [0.0, 0.0, 0.5, 0.0, 0.0, -2.0]
+    assert returns_to_go(reward_T, index).tolist() == [0.5, 0.5, 0.5, -2.0, -2.0, -2.0]
+
+
+def test_a_rollout_pays_for_the_log_ratios_of_its_actions_alone():
+    index = Index.of([[[3], [1]]])
+    old_T, reference_T = torch.tensor([-1.0, -2.0, float("nan"), -1.0]), torch.tensor([-1.5, -1.0, -3.0, -2.0])
+    got_R = kl_in_outcome(torch.tensor([1.0, 0.0]), old_T, reference_T, torch.tensor([True, True, False, True]), index, coefficient=0.1)
+    torch.testing.assert_close(got_R, torch.tensor([1.0 - 0.1 * (0.5 - 1.0), 0.0 - 0.1 * 1.0]))

@@ -1,7 +1,7 @@
 import pytest
 
 from strop.records import Fate, Group, Rollout, Task
-from strop.seams.gate import DropFlat, MaskOverlong, decide
+from strop.seams.gate import DropFlat, MaskOverlong, SkipZeroCredit, decide
 
 
 def group(*stops: str) -> Group:
@@ -53,3 +53,13 @@ def test_a_later_gate_sees_what_the_earlier_ones_kept():
 def test_a_gate_is_shown_its_own_group_whatever_else_was_rewarded_in_the_step():
     rewards = {"r0": 1.0, "r1": 1.0, "elsewhere": 0.0, "nowhere": None}
     assert decide((DropFlat(),), group("finished", "finished"), rewards) == {u: Fate("drop", why="flat") for u in ("r0", "r1")}
+
+
+def test_a_rollout_that_earns_the_mean_is_a_sibling_only():
+    fates = decide((SkipZeroCredit(),), group(*["finished"] * 4), {"r0": 0.1, "r1": 0.2, "r2": 0.3, "r3": 0.2})
+    assert kinds(fates) == ["keep", "context", "keep", "context"]
+
+
+def test_leaving_out_what_earns_the_mean_leaves_the_mean():
+    flat = decide((SkipZeroCredit(),), group(*["finished"] * 3), dict.fromkeys(("r0", "r1", "r2"), 0.1))
+    assert kinds(flat) == ["context"] * 3

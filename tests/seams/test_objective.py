@@ -11,10 +11,15 @@ from strop.seams.objective import (
     clipped_surrogate,
     clipped_value,
     cross_entropy,
+    drift_from_sampler,
     entropy_bonus,
     importance_sampling,
+    importance_to_sampler,
     kl_to,
+    kl_with_score,
     policy_gradient,
+    probability_bound,
+    product_ratio,
     row_ratio,
     sequence_ratio,
 )
@@ -147,3 +152,49 @@ def test_the_value_loss_by_hand(value, old, target, loss):
     assert clipped_value(torch.tensor([value]), torch.tensor([old]), torch.tensor([target]), clip=None).item() == pytest.approx(
         (value - target) ** 2 / 2
     )
+
+
+def test_the_kl_with_its_score_term_has_the_gradient_of_the_kl_and_k3_alone_has_another():
+    """Exact over three outcomes: both estimates weighed by the policy they are drawn from."""
+    logits = torch.tensor([0.3, -1.0, 0.7], dtype=torch.float64, requires_grad=True)
+    reference = torch.tensor([-0.5, 0.2, 0.4], dtype=torch.float64).log_softmax(0)
+
+    def slope(loss):
+        return torch.autograd.grad(loss, logits)[0]
+
+    logp = logits.log_softmax(0)
+    exact = slope((logp.exp() * (logp - reference)).sum())
+    drawn = logits.log_softmax(0)
+    torch.testing.assert_close(slope((drawn.detach().exp() * kl_with_score(drawn, reference)).sum()), exact)
+    alone = logits.log_softmax(0)
+    assert (slope((alone.detach().exp() * kl_to(alone, reference)).sum()) - exact).abs().max() > 0.1
+
+
+def test_beyond_its_limit_the_kl_has_no_gradient():
+    logp_T = torch.tensor([-1.0, -9.0], requires_grad=True)
+    loss_T = kl_with_score(logp_T, torch.tensor([-1.5, -1.0]), limit=10.0)
+    loss_T.sum().backward()
+    assert loss_T[1] == 10.0
+    assert logp_T.grad is not None
+    assert logp_T.grad[1] == 0 != logp_T.grad[0]
+
+
+def test_a_bound_on_the_probability_by_hand():
+    # probabilities 0.5 -> 0.8 (too far up for A > 0), 0.5 -> 0.2 (too far down for A < 0), 0.01 -> 0.05 (five times, yet near)
+    logp_T = torch.tensor([0.8, 0.2, 0.05, 0.8, 0.2]).log()
+    sampled_T = torch.tensor([0.5, 0.5, 0.01, 0.5, 0.5]).log()
+    got_T = probability_bound(logp_T, sampled_T, torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0]))
+    torch.testing.assert_close(got_T, torch.tensor([0.0, 0.0, -5.0, 1.6, -0.4]))
+
+
+def test_the_product_of_two_ratios_is_clipped_as_one():
+    index, old_T = Index.of([[[2], [1]]]), torch.zeros(3)
+    logp_T = torch.tensor([1.1, 1.15, 0.5]).log()  # 1.1 * 1.15 = 1.265 > 1.2
+    got_R = product_ratio(logp_T, old_T, torch.tensor([1.0, 1.0, 2.0]), torch.ones(3), index)
+    torch.testing.assert_close(got_R, torch.tensor([-1.2, -1.0]))
+
+
+def test_drift_and_importance_are_measured_from_the_sampler():
+    logp_T, sampled_T = torch.tensor([0.6]).log(), torch.tensor([0.3]).log()
+    torch.testing.assert_close(importance_to_sampler(logp_T, sampled_T, torch.tensor([3.0])), torch.tensor([-6.0]))
+    torch.testing.assert_close(drift_from_sampler(logp_T, sampled_T), torch.tensor([math.log(2) ** 2]))

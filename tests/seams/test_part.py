@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from strop.seams.credit import gae, group_standardized
+from strop.seams.lock import body
 from strop.seams.objective import clipped_surrogate, policy_gradient, sequence_ratio
 from strop.seams.part import Part, describe, fingerprint, nearest, part
 
@@ -54,7 +55,7 @@ def test_lambdas_and_closures_are_no_parts():
         return held * reward_R
 
     for function in (lambda reward_R: reward_R, closure):
-        with pytest.raises(ValueError, match="at module level with keyword-only constants"):
+        with pytest.raises(ValueError, match="at module level whose constants are keyword-only"):
             part()(function)
 
 
@@ -70,9 +71,9 @@ def test_a_description_is_plain_json_and_names_foreign_code_in_full():
         a: tuple[int, ...] = (1, 2)
 
     said = json.loads(json.dumps(describe([own(scale=1.5), Foreign(), policy_gradient, {"k": None}])))
-    assert said[0] == {"part": f"{__name__}.own", "version": 1, "with": {"scale": 1.5}}
+    assert said[0] == {"part": f"{__name__}.own", "version": 1, "with": {"scale": 1.5}, "body": body(own)}
     assert said[1]["part"].startswith(f"{__name__}.") and said[1]["with"] == {"a": [1, 2]}  # noqa: PT018
-    assert said[2]["part"] == "policy_gradient"
+    assert said[2] == {"part": "policy_gradient", "version": 1, "with": {}}
 
 
 def test_a_new_version_of_a_part_is_another_fingerprint():

@@ -36,7 +36,7 @@ INDEX = Index.of([[[1], [3]], [[2]]])
         (means("group", "rollout"), [1 / 4, 1 / 4, 1 / 2]),
         (means("row"), [1 / 3] * 3),
     ],
-    ids=lambda value: value.formula() if hasattr(value, "formula") else "",
+    ids=lambda value: value.words() if hasattr(value, "words") else "",
 )
 def test_shares_by_hand(reduction, shares):
     torch.testing.assert_close(reduction.shares(INDEX), torch.tensor(shares, dtype=torch.float64))
@@ -99,5 +99,5 @@ def test_levels_in_no_sensible_order_are_refused(levels):
 
 
 def test_the_formula_reads_as_the_paper_writes_it():
-    assert means("group", "rollout", over("token", 128)).formula() == "mean over groups of mean over rollouts of 1/128 sum over tokens"
-    assert means(sum_over("rollout"), power_of("token", 0.5)).formula() == "sum over rollouts of sum over tokens / count^0.5"
+    assert means("group", "rollout", over("token", 128)).words() == "mean over groups of mean over rollouts of 1/128 sum over tokens"
+    assert means(sum_over("rollout"), power_of("token", 0.5)).words() == "sum over rollouts of sum over tokens / count^0.5"

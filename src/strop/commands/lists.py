@@ -5,52 +5,125 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from strop.cli import Usage, answer, table
+from strop.tripwires.siblings import twins
 
 
 class methods:
-    """List the methods, or show one: what it says of itself, and its parts.
+    """List the methods, or show one: what it says of itself, and its parts. `strop explain NAME` prints its formula.
 
     strop methods
     strop methods grpo
     strop methods --baseline learned
+    strop methods --page > docs/methods.md
     """
 
     @staticmethod
     def add(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("name", nargs="?", metavar="NAME", help="show this method")
         parser.add_argument("--baseline", choices=("group", "learned", "none"), help="only methods that compare a rollout with this")
+        parser.add_argument("--page", action="store_true", help="everything, as a page of Markdown")
 
     @staticmethod
     def run(args: argparse.Namespace) -> int:
-        from strop.methods import METHODS, method
+        from strop.methods import ALIASES, METHODS, method
 
         if args.name:
             one = method(args.name)
-            said = (sys.modules[METHODS[args.name].partition(":")[0]].__doc__ or "").strip()
+            said = about(args.name)
             value = {"name": one.name, "fingerprint": one.fingerprint, "paper": one.paper, "about": said, "parts": one.describe()}
-            answer(args, value, f"{one.name} ({one.fingerprint})\n\n{said}\n\n{json.dumps(one.describe(), indent=2)}")
+            known_as = f"{args.name} is {one.name}" if args.name in ALIASES else one.name
+            answer(args, value, f"{known_as} ({one.fingerprint})\n\n{said}\n\n{json.dumps(one.describe(), indent=2)}")
             return 0
         rows = [_method_row(name) for name in METHODS]
         rows = [row for row in rows if args.baseline in (None, row["baseline"])]
-        text = table([[r["name"], r["baseline"], r["paper"], r["about"]] for r in rows], ["method", "baseline", "paper", "about"])
-        answer(args, {"methods": rows}, text)
+        answer(args, {"methods": rows, "aliases": ALIASES}, page() if args.page else _method_table(rows))
         return 0
 
 
-def _method_row(name: str) -> dict[str, Any]:
-    from strop.methods import METHODS, method
+def about(name: str) -> str:
+    """What the file of a method says; a sum has none."""
+    from strop.methods import METHODS, method, target
 
-    one = method(name)
-    about = (import_module(METHODS[name].partition(":")[0]).__doc__ or "").strip().splitlines()
+    method(name)
+    return (sys.modules[METHODS[target(name)].partition(":")[0]].__doc__ or "").strip() if target(name) in METHODS else ""
+
+
+def _method_row(name: str) -> dict[str, Any]:
+    from strop.identity import seams_that_differ
+    from strop.methods import method
+
+    one, first = method(name), about(name).partition("\n")[0]
     grouped = any("group" in link.needs for link in one.credit)
-    baseline = "learned" if "value" in one.heads else "group" if grouped else "none"
-    line = about[0].partition(": ")[2] or about[0] if about else ""
-    return {"name": name, "baseline": baseline, "paper": one.paper, "about": line, "fingerprint": one.fingerprint, "heads": list(one.heads)}
+    return {
+        "name": name,
+        "baseline": "learned" if "value" in one.heads else "group" if grouped else "none",
+        "paper": one.paper,
+        "about": first.partition(": ")[2] or first,
+        "fingerprint": one.fingerprint,
+        "heads": list(one.heads),
+        "parent": one.parent.name if one.parent else None,
+        "idea": list(one.idea),
+        "differs": seams_that_differ(one),
+        "claim": None,
+        "verdict": None,
+    }
+
+
+def _method_table(rows: list[dict[str, Any]]) -> str:
+    from strop.methods import ALIASES
+
+    cells = [
+        [
+            r["name"],
+            r["parent"] or "—",
+            ", ".join(r["differs"]) or "—",
+            r["baseline"],
+            r["paper"] or "—",
+            r["claim"] or "—",
+            r["verdict"] or "—",
+        ]
+        for r in rows
+    ]
+    text = table(cells, ["method", "parent", "differs in", "baseline", "paper", "claim", "verdict"])
+    return text + "\n\nother names:\n" + "\n".join(f"  {alias} is {name}" for alias, name in ALIASES.items())
+
+
+PAGE = """# Methods
+
+This page is what `strop methods --page` prints. A method is the difference from its parent: its idea is what its paper is about, and each
+stands at the top of a file in `src/strop/methods/`. `strop diff A B` prints how two differ.
+
+```
+{table}
+```
+
+## The language of the formulas
+
+{language}
+
+```
+{glossary}
+```
+
+{methods}
+"""
+
+
+def page() -> str:
+    """The table, the language, and the formula of every method."""
+    from strop.commands.identity import heading
+    from strop.identity import explain
+    from strop.methods import METHODS, method
+    from strop.seams import formula
+
+    language = "\n".join((formula.__doc__ or "").strip().splitlines()[2:]).strip()
+    shown = [f"## {name}\n\n{about(name)}\n\n```\n{heading(name, method(name))}\n\n{explain(method(name))}\n```\n" for name in METHODS]
+    rows = [_method_row(name) for name in METHODS]
+    return PAGE.format(table=_method_table(rows), language=language, glossary=formula.glossary(), methods="\n".join(shown)).rstrip()
 
 
 class tasks:
@@ -102,6 +175,36 @@ def _example(source: Any, split: str, seed: int, index: int) -> dict[str, Any]:
     return {"prompt": task.prompt, "gold": gold, "id": task.id, "scores": None if gold is None else dict(source.grade(task, gold))}
 
 
+class tripwires:
+    """List the tripwires: level, limit, what the limit counts, and what must hold for it to be on.
+
+    strop tripwires
+    strop tripwires grader
+    """
+
+    @staticmethod
+    def add(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("name", nargs="?", metavar="NAME", help="show this one: what it usually means and what to do")
+
+    @staticmethod
+    def run(args: argparse.Namespace) -> int:
+        from strop.tripwires import BY_NAME, TRIPWIRES, limits
+
+        if args.name:
+            limits(f"{args.name}=off")  # an unknown name is refused here
+        shown = [BY_NAME[args.name]] if args.name else TRIPWIRES
+        names = ("name", "level", "when", "limit", "counts", "needs", "means", "do")
+        value = {"tripwires": [{name: getattr(t, name) for name in names} for t in shown]}
+        if args.name:
+            text = "\n".join(f"{name:6} {getattr(shown[0], name) or '-'}" for name in names if name != "needs")
+            text += f"\nneeds  {', '.join(shown[0].needs) or '-'}"
+        else:
+            rows = [[t.name, t.level, f"{t.limit:g}", t.counts, ", ".join(t.needs)] for t in shown]
+            text = table(rows, ["tripwire", "level", "limit", "counts", "needs"])
+        answer(args, value, text)
+        return 0
+
+
 class runs:
     """List the runs of a directory: how far each got, and its held-out pass@1 before and after.
 
@@ -121,6 +224,7 @@ class runs:
         rows = [row for place in places if (row := _run_row(place))]
         head = ["run", "method", "task", "model", "steps", "before", "after", "seconds"]
         text = table([[r[h] for h in head] for r in rows], head) if rows else f"no runs in {root}. `strop train` makes one."
+        text += "".join(f"\nwarning: dead-seed: {r['run']} is, number by number, {' and '.join(r['twins'])}" for r in rows if r["twins"])
         answer(args, {"runs": rows}, text)
         return 0
 
@@ -144,6 +248,7 @@ def _run_row(place: Path) -> dict[str, Any] | None:
         "steps": f"{done}/{recipe['steps']}",
         **sides,
         "seconds": result.get("seconds"),
+        "twins": twins(place),
         "fingerprint": about["fingerprint"]["method"],
         "resume": None if done >= recipe["steps"] else f"strop train --resume {place}",
     }

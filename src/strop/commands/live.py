@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from strop.cli import say
@@ -34,6 +35,7 @@ class Live:
         self.terminal = sys.stderr.isatty() if terminal is None else terminal
         self.fresh: list[float] = []
         self.shown: Any = None
+        self.drawn = False
 
     def __enter__(self) -> Live:
         if self.terminal:
@@ -50,7 +52,25 @@ class Live:
         if self.shown is not None:
             self.shown.__exit__(*why)
 
+    def above(self, plain: str, rich: Any = None) -> None:
+        """Something to read above the table."""
+        if self.shown is not None:
+            self.shown.console.print(plain if rich is None else rich, markup=False, highlight=False)
+        else:
+            say(plain)
+
+    def first(self, directory: Path) -> None:
+        """The first batch as tokens, once."""
+        from strop.report import tokens
+
+        shown = tokens.read(directory) if not self.lines and not self.drawn else []
+        if shown:
+            self.drawn = True
+            self.above(tokens.marked(shown), tokens.coloured(shown) if self.shown is not None else None)
+
     def show(self, line: dict[str, Any]) -> None:
+        for name, said in line.get("warnings", {}).items():
+            self.above(f"warning at step {line['step']}: {name}: {said}")
         self.lines = [*self.lines, line][-SHOWN:]
         self.fresh.append(line.get("t", {}).get("seconds") or 0.0)
         if self.shown is not None:

@@ -74,15 +74,21 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         default = f" [{knob.default}]" if knob.default not in (None, "") else ""
         metavar = {int: "N", float: "X", str: "NAME"}[knob.kind]
         text = (knob.doc or HELP.get(knob.name, "")).replace("%", "%%") + default
-        group.add_argument(knob.flag, type=knob.kind, default=None, metavar=metavar, help=text, dest="recipe_" + knob.name)
+        action = "append" if knob.name in LISTS else "store"
+        group.add_argument(knob.flag, type=knob.kind, default=None, metavar=metavar, help=text, dest="recipe_" + knob.name, action=action)
 
 
 HELP = {"checkpoint_every": "Steps between two checkpoints.", "seed": "Keys the tasks drawn and the noise of sampling."}
 
 
+LISTS = ("tripwire",)
+"""Flags that may come several times: their values are joined."""
+
+
 def given(args: argparse.Namespace) -> dict[str, Any]:
     """The recipe flags that were set."""
-    return {name: value for name in knobs() if (value := getattr(args, "recipe_" + name)) is not None}
+    found = {name: value for name in knobs() if (value := getattr(args, "recipe_" + name)) is not None}
+    return {name: ",".join(value) if name in LISTS else value for name, value in found.items()}
 
 
 def build(args: argparse.Namespace) -> tuple[Recipe, Path | None, dict[str, Any]]:
@@ -127,7 +133,7 @@ def read_data(file: Path) -> dict[str, Any]:
 
 def load_python(file: Path) -> tuple[Recipe, dict[str, Any]]:
     """RECIPE of a Python file; SOURCE, where it defines one, replaces the named task. A method of its own is registered."""
-    from strop.methods import METHODS
+    from strop.methods import METHODS, target
     from strop.recipe import Recipe
 
     module = _import(file)
@@ -138,7 +144,7 @@ def load_python(file: Path) -> tuple[Recipe, dict[str, Any]]:
         own = recipe.method
         from strop.methods import method as named
 
-        if own.name in METHODS and METHODS[own.name] != f"{MODULE}:RECIPE_METHOD":
+        if target(own.name) in METHODS and METHODS[target(own.name)] != f"{MODULE}:RECIPE_METHOD":
             if named(own.name).fingerprint != own.fingerprint:
                 raise Usage(f"{file}: its method differs from strop's {own.name!r}; give it a name of its own: `.but('my-{own.name}', …)`")
         else:
@@ -146,6 +152,22 @@ def load_python(file: Path) -> tuple[Recipe, dict[str, Any]]:
             METHODS[own.name] = f"{MODULE}:RECIPE_METHOD"
     source = getattr(module, "SOURCE", None)
     return recipe, {} if source is None else {"source": source}
+
+
+def parts_of(file: Path) -> list[Any]:
+    """The parts and records that a Python recipe defines."""
+    from dataclasses import is_dataclass
+
+    from strop.seams.part import Part
+
+    module = _import(file)
+    return [v for v in vars(module).values() if getattr(v, "__module__", "") == MODULE and (isinstance(v, Part) or is_dataclass(v))]
+
+
+def brought_by(directory: Path) -> dict[str, Any]:
+    """What the Python recipe that a run was made from brings; it stands in the run's directory."""
+    file = directory / "recipe.py"
+    return load_python(file)[1] if file.exists() else {}
 
 
 def _import(file: Path) -> Any:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import shutil
 import signal
 import time
@@ -45,21 +46,21 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     started = time.perf_counter()
-    work = _resumed(args) if args.resume else _fresh(args)
-    directory = work.directory
+    run = _resumed(args) if args.resume else _fresh(args)
+    directory = run.directory
     try:
         with stopping() as asked:
-            result, shown = _work(work, started, asked)
+            result, shown = work(run, started, asked)
     except KeyboardInterrupt as stop:
-        raise Interrupted(_go_on(directory)) from stop
+        raise Interrupted(go_on(directory)) from stop
     except Exception as error:
-        error.add_note(_go_on(directory))
+        error.add_note(go_on(directory))
         raise
     answer(args, result, shown)
     return 0
 
 
-def _go_on(directory: Path) -> str:
+def go_on(directory: Path) -> str:
     return f"Everything sampled is kept. Go on with:  strop train --resume {directory}"
 
 
@@ -80,23 +81,22 @@ def _fresh(args: argparse.Namespace) -> Run:
 
 
 def _resumed(args: argparse.Namespace) -> Run:
-    changed = [recipes.knobs()[name].flag for name in recipes.given(args)]
+    given = recipes.given(args)
+    again = given.pop("tripwire", "")
+    changed = [recipes.knobs()[name].flag for name in given]
     if changed or args.recipe or args.out:
         refused = changed[0] if changed else "RECIPE or --out"
-        raise Usage(f"--resume goes on with the run's own recipe, so it takes no {refused}. Start a new run to change it.")
+        raise Usage(f"--resume goes on with the run's own recipe, so it takes no {refused}, only --tripwire. Start a new run to change it.")
     from strop.run import resume
 
     directory = Path(args.resume)
-    parts: dict[str, Any] = {}
-    if (directory / "recipe.py").exists():
-        parts = recipes.load_python(directory / "recipe.py")[1]
-    return resume(directory, say=say, **parts)
+    return resume(directory, say=say, tripwire=again, **recipes.brought_by(directory))
 
 
 def default_directory(recipe: Recipe, parts: dict[str, Any]) -> Path:
     """runs/TASK-METHOD-N, with the first N that is free."""
     task = parts["source"].name if "source" in parts else recipe.task_name().partition(":")[0]
-    name = f"{task}-{recipe.resolved().name}"
+    name = re.sub(r"[^\w@.+-]+", "-", f"{task}-{recipe.resolved().name}".replace(" + ", "+")).strip("-")
     number = 1
     while Path("runs", f"{name}-{number}").exists():
         number += 1
@@ -128,7 +128,7 @@ def stopping() -> Iterator[list[bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _work(run: Run, started: float, asked: list[bool]) -> tuple[dict[str, Any], str]:
+def work(run: Run, started: float, asked: list[bool]) -> tuple[dict[str, Any], str]:
     from strop.commands.live import Live
     from strop.report import curve, page
     from strop.run import read_metrics
@@ -137,9 +137,11 @@ def _work(run: Run, started: float, asked: list[bool]) -> tuple[dict[str, Any], 
     what = f"{run.method.name} ({run.method.fingerprint}) on {_source_text(run)}, {recipe.model}"
     say(f"{directory}: {what}, {recipe.steps} steps, seed {recipe.seed}")
     before = _before(run)
+    say(tripwires(run))
     live = Live(recipe.steps, read_metrics(directory))
 
     def show(line: dict[str, Any]) -> None:
+        live.first(directory)
         live.show(line)
         if asked[1]:
             raise KeyboardInterrupt
@@ -148,10 +150,14 @@ def _work(run: Run, started: float, asked: list[bool]) -> tuple[dict[str, Any], 
 
     with live:
         asked[0] = True
-        run.train(show=show)
+        try:
+            run.train(show=show)
+        finally:
+            live.first(directory)
         asked[0] = False
     after = _after(run)
     result = assemble(run, before, after, time.perf_counter() - started)
+    result["warnings"] = said_again(run)
     (directory / "result.json").write_text(json.dumps(result, indent=2) + "\n")
     curve.write(directory, directory / "curve.png")
     page.write(directory, directory / "report.html")
@@ -160,6 +166,24 @@ def _work(run: Run, started: float, asked: list[bool]) -> tuple[dict[str, Any], 
 
 def _source_text(run: Run) -> str:
     return run.recipe.task_name() if run.recipe.task or run.source.name == run.recipe.task_name() else run.source.name
+
+
+def tripwires(run: Run) -> str:
+    """Which are on, which are silent for want of which precondition, which were turned off."""
+    about = run.watch.describe()
+    lines = [f"tripwires: {len(about['limits'])} on"]
+    lines += [f"  {name} is silent here: it needs that {' and '.join(needs)}" for name, needs in about["silent"].items()]
+    lines += [f"  {name} is off" for name in about["off"]]
+    return "\n".join(lines)
+
+
+def said_again(run: Run) -> list[str]:
+    """Every warning of the run, and the one that needs its siblings."""
+    from strop.run import read_metrics
+
+    lines = read_metrics(run.directory)
+    found = [f"step {line['step']}: {name}: {said}" for line in lines for name, said in line.get("warnings", {}).items()]
+    return found + [f"{tripwire.name}: {said}" for tripwire, said in run.watch.end()]
 
 
 # Evaluation before and after: kept in the run's directory, so that a resumed run does not repeat it.
@@ -279,6 +303,7 @@ def text(result: dict[str, Any], run: Run, before: dict[str, Evaluation], after:
         tried = result["base_at_temperature"]
         best = max(tried, key=lambda t: tried[t] if tried[t] is not None else -1)
         lines.append(f"sharpening without training: pass@1 of the base at its best temperature ({best}) is {_number(tried[best])}")
+    lines += [f"warning: {said}" for said in result["warnings"]]
     lines += ["", f"run     {run.directory}", f"report  {run.directory / 'report.html'}", f"model   {_last_checkpoint(run.directory)}"]
     if not run.finished:
         lines.append(f"resume  strop train --resume {run.directory}")

@@ -90,6 +90,8 @@ class EmbeddedEngine:
         self.runner: Runner = Fast(model) if path == "fast" or (path == "auto" and declared(model)) else Generic(model)
         self.path = self.runner.name
         self.version, self.step, self.counters = 0, 0, Counters()
+        self.wrote: set[int] = set()
+        """Hashes of the contexts that this step's actions ended."""
         self.limit: int = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 31
         self.vocab = int(model.get_output_embeddings().weight.shape[0])  # pyright: ignore[reportOptionalMemberAccess]
         self.eos_ids = _eos_ids(model, tokenizer) if eos_ids is None else tuple(eos_ids)
@@ -175,6 +177,12 @@ class EmbeddedEngine:
     def begin(self, step: int) -> None:
         """A new training step: its number keys the noise of what is asked from here on."""
         self.step = step
+        self.wrote.clear()
+
+    def noise(self, root: str, segment: str, start: int, count: int) -> np.ndarray:
+        """The numbers in [0, 1) that drew an action of this step, token by token, from its first position in the row."""
+        key = draw.key(self.seed, self.step, root, tuple(map(int, segment.split("."))))
+        return draw.uniforms(np.full(count, key, dtype=np.uint64), np.arange(start, start + count))
 
     def deliver(self, version: int) -> None:
         """The weights changed: joined projections are rebuilt and every cached chunk dies."""
@@ -271,7 +279,8 @@ class EmbeddedEngine:
         """One pump per event loop; whatever a dead loop left behind is dropped."""
         loop = asyncio.get_running_loop()
         if self._task is not None and self._task.get_loop() is not loop:
-            self._abort(RuntimeError("the event loop that asked for this is gone"))
+            if self._queue or self._live or self._scorings:
+                self._abort(RuntimeError("the event loop that asked for this is gone"))
             self._task = None
         if self._task is None or self._task.done():
             self._task = loop.create_task(self._pump())
@@ -586,6 +595,7 @@ class EmbeddedEngine:
         segment = Segment("action", tokens, _name(request.path), author, logp)
         length = request.node.length + count
         node = Node(segment, request.node, request.path, request.node.root, self.version, request.ended, length)
+        self.wrote.add(hash(node.tokens))
         error: ValueError | None = None
         if logits is not None and not request.future.done():
             kv = self._arenas[int(self._home[slot])].kv[:, :, int(self._row[slot]), :, request.node.length : length].clone()

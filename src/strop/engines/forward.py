@@ -8,7 +8,7 @@ over is a function of its own length only, so its bits do not depend on its neig
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -31,7 +31,6 @@ class Block:
     n: int
     fresh: bool = False
     """The rows start at position 0 and fill the cache: plain causal attention."""
-    memo: dict[Any, Tensor] = field(default_factory=dict[Any, Tensor])
 
     def hidden(self, pos_NT: Tensor, window: int | None) -> Tensor:
         """[n, T, L], True where a key is not seen: later than the query, or out of its window."""

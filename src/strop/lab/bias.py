@@ -104,31 +104,12 @@ def examine(
     target   by default the expected reward, less the KL to the reference where the method pays for it
     """
     check(method, point)
-    if group < 1 or groups < 1:
-        raise ValueError(f"group={group}, groups={groups}: a batch holds at least one group of one rollout")
-    method = method.but(sampler=replace(method.sampler, n=group))  # type: ignore[type-var]
     paid = penalty(method) if beta is None else beta
     target = target or ("reward-kl" if paid else "reward")
     aim_PV = gradient_of(target, world, paid)
-
-    estimator = Estimator(method, world)
-    power = separable(estimator)
-    random = any(signal.on.share < 1 for signal in method.signals.values())
-    count = comb(world.language.count + group - 1, group)
-    size = 1 if power is not None else groups
-    exact = count <= MULTISETS if power is not None else groups <= 2 and comb(count + groups - 1, groups) <= calls
-    exact = exact and not random
-    if exact:
-        ids_NG, chance_N = multisets(world, group)
-        plan = _all_batches(ids_NG, chance_N, size)
-    else:
-        plan = _drawn_batches(world, drawn if power is not None else max(drawn // 10, 1), size, group, seed)
-    mean_PV, square, batches = _moments(estimator, plan, power, seed)
-
-    length, aim = norm(mean_PV), norm(aim_PV)
-    along = float((mean_PV * aim_PV).sum())
-    trace = max(square - length**2, 0.0)
-    cosine = along / (length * aim) if length and aim else 0.0
+    found = expect(method, world, group=group, groups=groups, calls=calls, drawn=drawn, seed=seed)
+    length, aim = norm(found.mean_PV), norm(aim_PV)
+    along = float((found.mean_PV * aim_PV).sum())
     return Finding(
         method=method.name,
         fingerprint=method.fingerprint,
@@ -136,16 +117,46 @@ def examine(
         beta=paid,
         point=point,
         group=group,
-        groups=size,
-        exact=exact,
-        batches=batches,
+        groups=found.groups,
+        exact=found.exact,
+        batches=found.batches,
         scale=along / aim**2,
-        bias=norm(mean_PV - aim_PV) / aim,
-        cosine=cosine,
-        skew=_skew(mean_PV, aim_PV),
-        noise=trace * size / length**2 if length else float("inf"),
-        within=None if exact else 1.96 * (trace / batches) ** 0.5 / aim,
+        bias=norm(found.mean_PV - aim_PV) / aim,
+        cosine=along / (length * aim) if length else 0.0,
+        skew=_skew(found.mean_PV, aim_PV),
+        noise=found.trace * found.groups / length**2 if length else float("inf"),
+        within=None if found.exact else 1.96 * (found.trace / found.batches) ** 0.5 / aim,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """The gradient of one batch: its mean, the trace of its covariance, and how they were found."""
+
+    mean_PV: Tensor
+    trace: float
+    groups: int
+    exact: bool
+    batches: int
+
+
+def expect(
+    method: Method, world: World, *, group: int = 4, groups: int = 2, calls: int = CALLS, drawn: int = DRAWN, seed: int = 0
+) -> Expected:
+    """Over all batches where they can be counted, else over a sample."""
+    if group < 1 or groups < 1:
+        raise ValueError(f"group={group}, groups={groups}: a batch holds at least one group of one rollout")
+    estimator = Estimator(method.but(sampler=replace(method.sampler, n=group)), world)  # type: ignore[type-var]
+    power = separable(estimator)
+    count, size = comb(world.language.count + group - 1, group), groups if power is None else 1
+    countable = count <= MULTISETS if power is not None else groups <= 2 and comb(count + groups - 1, groups) <= calls
+    exact = countable and all(signal.on.share == 1 for signal in method.signals.values())
+    if exact:
+        plan = _all_batches(*multisets(world, group), size)
+    else:
+        plan = _drawn_batches(world, drawn if power is not None else max(drawn // 10, 1), size, group, seed)
+    mean_PV, square, batches = _moments(estimator, plan, power, seed)
+    return Expected(mean_PV, max(square - norm(mean_PV) ** 2, 0.0), size, exact, batches)
 
 
 def _skew(mean_PV: Tensor, aim_PV: Tensor) -> float:
@@ -160,7 +171,7 @@ def check(method: Method, point: Point) -> None:
     """Refuse, in words, what a table over one turn's sequences cannot stand for."""
 
     def refuse(why: str) -> None:
-        raise Unsuitable(f"{method.name}: {why}")
+        raise Unsuitable(why)
 
     sampler = method.sampler
     if method.heads:
@@ -402,7 +413,7 @@ def _moments(estimator: Estimator, plan: Plan, power: int | None, seed: int) -> 
             mass += float(chance.sum())
             batches += int(kept_M.sum())
     if not mass:
-        raise Unsuitable(f"{estimator.method.name}: its gates leave nothing to train in this world.")
+        raise Unsuitable("its gates leave nothing to train in this world.")
     return mean_PV / mass, square / mass, batches
 
 

@@ -1,4 +1,8 @@
-"""Methods by name. A new one is a file beside this one and a line here."""
+"""Methods by name. A new one is a file beside this one and a line here.
+
+`method@library-version` is what that library computes by default, as read in that version. A name that more than one library gives to
+something of its own is an alias, printed with its target.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,17 @@ if TYPE_CHECKING:
     from strop.method import Method
 
 METHODS = {
-    "grpo": "strop.methods.grpo:GRPO",
+    "grpo@strop-1": "strop.methods.grpo:GRPO",
+    "grpo@deepseekmath-2402.03300": "strop.methods.grpo_deepseekmath:GRPO_DEEPSEEKMATH",
+    "grpo@trl-1.16": "strop.methods.grpo_trl:GRPO_TRL",
+    "grpo@verl-0.9": "strop.methods.grpo_verl:GRPO_VERL",
+    "grpo@openrlhf-0.11": "strop.methods.grpo_openrlhf:GRPO_OPENRLHF",
+    "grpo@prime-rl-0.8": "strop.methods.grpo_prime_rl:GRPO_PRIME_RL",
+    "grpo@nemo-rl-0.7": "strop.methods.grpo_nemo_rl:GRPO_NEMO_RL",
+    "grpo@tinker-0.6": "strop.methods.grpo_tinker:GRPO_TINKER",
     "dr-grpo": "strop.methods.dr_grpo:DR_GRPO",
     "rloo": "strop.methods.rloo:RLOO",
+    "rloo@trl-1.16": "strop.methods.rloo_trl:RLOO_TRL",
     "dapo": "strop.methods.dapo:DAPO",
     "gspo": "strop.methods.gspo:GSPO",
     "cispo": "strop.methods.cispo:CISPO",
@@ -20,11 +32,35 @@ METHODS = {
     "cdas": "strop.methods.cdas:CDAS",
 }
 
+ALIASES = {"grpo": "grpo@strop-1"} | {name.rpartition("-")[0]: name for name in METHODS if "@" in name}
+"""The bare `grpo` is strop's own; a library's without the version is the one version read."""
+
+
+def target(name: str) -> str:
+    """The method's own name, given it or an alias of it."""
+    return ALIASES.get(name, name)
+
+
+def known(name: str) -> bool:
+    """A name of a method, or a sum of such names."""
+    return all(target(piece.partition(".only(")[0].strip()) in METHODS for piece in name.split(" + "))
+
 
 def method(name: str) -> Method:
+    """By its name. `a + b` is a with b's idea, `a.only(gate)` one of a's ideas on its root: "gspo + dapo.only(gate)"."""
+    first, *others = (_one(piece.strip()) for piece in name.split(" + "))
+    for other in others:
+        first = first + other
+    return first
+
+
+def _one(name: str) -> Method:
     from strop.seams.part import nearest
 
-    if name not in METHODS:
-        raise ValueError(f"unknown method {name!r}. {nearest(name, METHODS)}")
-    module, attribute = METHODS[name].split(":")
+    whole, only, units = name.partition(".only(")
+    if only:
+        return _one(whole).only(*(unit.strip(" '\"") for unit in units.removesuffix(")").split(",")))
+    if target(name) not in METHODS:
+        raise ValueError(f"unknown method {name!r}. {nearest(name, (*METHODS, *ALIASES))}")
+    module, attribute = METHODS[target(name)].split(":")
     return getattr(import_module(module), attribute)

@@ -2,7 +2,8 @@
 
 Against GRPO: upper clip 0.28, every token of the batch counts the same, groups that agree are replaced by fresh
 ones (two more rounds at most), and a rollout cut at its limit is not trained. Left out: the soft length
-penalty. Its rewards are -1 and 1; ours are 0 and 1, which standardised credit does not see.
+penalty. Its rewards are -1 and 1; ours are 0 and 1, which standardised credit does not see. The paper writes a mean over
+the tokens of one group; its code, and this, take those of the whole minibatch.
 """
 
 from strop.methods.grpo import GRPO

@@ -16,7 +16,7 @@ from strop.seams.signal import Signal
 from strop.seams.update import AdamW
 
 GRPO = Method(
-    "grpo",
+    "grpo@strop-1",
     paper="2402.03300",
     sampler=Independent(n=8, max_tokens=128),
     credit=(group_standardized(),),

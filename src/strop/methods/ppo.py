@@ -1,6 +1,7 @@
 """PPO (arXiv:1707.06347) for language models: a value head, GAE, four minibatches.
 
 Against GRPO: the baseline is learned, credit differs along a rollout, and groups need no siblings.
+A rollout cut at its limit keeps the value it had, since it did not end; verl and OpenRLHF end it at 0.
 """
 
 from strop.methods.grpo import GRPO

@@ -2,6 +2,7 @@
 
 Against GRPO: the baseline leaves the judged rollout out, nothing is divided by the spread, log-probabilities are
 summed over the rollout instead of averaged, and one unclipped update is made per batch.
+Left out: the KL in the outcome; `rloo@trl` has it, and a clipped ratio for more than one update.
 """
 
 from strop.methods.grpo import GRPO

@@ -203,17 +203,18 @@ class CausalPolicy:
         vocabulary = self.model.config.get_text_config().vocab_size
         chunk = max(LOGITS_AT_ONCE // vocabulary, 1)
 
-        def score(hidden_C: Tensor, target_C: Tensor, drawn_C: Tensor) -> tuple[Tensor, Tensor]:
+        def score(hidden_C: Tensor, target_C: Tensor, drawn_C: Tensor) -> tuple[Tensor, ...]:
             logits = hidden_C if head is None else head(hidden_C)
             logits = logits if logits.dtype == torch.float64 else logits.float()
             if not plain:
                 logits = _as_sampled(logits, batch, drawn_C)
             logits = logits.log_softmax(-1)
             logp = logits.gather(-1, target_C[:, None])[:, 0]
+            below = (_below(logits.detach(), target_C),) if "below_T" in want else ()
             if "entropy_T" not in want:
                 with torch.no_grad():
-                    return logp, _entropy(logits.detach())
-            return logp, _entropy(logits)
+                    return logp, _entropy(logits.detach()), *below
+            return logp, _entropy(logits), *below
 
         pieces = list(zip(hidden.split(chunk), target_T.split(chunk), drawn.split(chunk), strict=True))
         if len(pieces) > 1 and torch.is_grad_enabled():
@@ -221,6 +222,8 @@ class CausalPolicy:
         else:
             scored = [score(*piece) for piece in pieces]
         tracks = {"logp_T": torch.cat([s[0] for s in scored]), "entropy_T": torch.cat([s[1] for s in scored])}
+        if "below_T" in want:
+            tracks["below_T"] = torch.cat([s[2] for s in scored])
         if "value_T" in want:
             tracks["value_T"] = self.heads["value"](state)[:, 0].to(tracks["logp_T"].dtype)
         return {name: track.to(batch.index.row_T.device) for name, track in tracks.items()}
@@ -260,6 +263,12 @@ class CausalPolicy:
 
 def _entropy(logp: Tensor) -> Tensor:
     return -(logp.exp() * logp.clamp_min(torch.finfo(logp.dtype).min)).sum(-1)
+
+
+def _below(logp: Tensor, target: Tensor) -> Tensor:
+    """Probability of the tokens numbered before each target: where its draw begins."""
+    before = torch.arange(logp.shape[-1], device=logp.device) < target[:, None]
+    return torch.where(before, logp.exp(), 0.0).sum(-1)
 
 
 def _as_sampled(logits: Tensor, batch: Batch, drawn: Tensor) -> Tensor:

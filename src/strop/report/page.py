@@ -12,6 +12,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from strop.report import tokens
+
 CURVES = (
     ("reward", "mean reward of a step's rollouts"),
     ("outcome", "share right, strict parse"),
@@ -77,6 +79,8 @@ def render(directory: Path) -> str:
         f"recipe {escape(str(about.get('fingerprint', {}).get('recipe', '')))} · {len(lines)} of {resolved.get('steps', '?')} steps</p>",
         section("Held out", before_after(result)),
         section("Curves", curves(lines, result)),
+        section("First batch", tokens.html(tokens.read(directory))),
+        section("Warnings", warnings(lines)),
         section("Rollouts to read", samples(directory, len(lines))),
         section("Incidents", incidents(directory, lines)),
         section("Bill", pairs(lines[-1].get("bill", {}) if lines else {}, "positions computed in training, evaluation left out")),
@@ -84,7 +88,7 @@ def render(directory: Path) -> str:
         section("Made with", pairs({**about.get("versions", {}), "threads": about.get("threads"), "engine grade": about.get("grade")})),
     ]
     head = '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-    head += f"<title>{escape(title)}</title><style>{STYLE}</style></head>"
+    head += f"<title>{escape(title)}</title><style>{STYLE}{tokens.STYLE}</style></head>"
     return f"{head}<body>\n" + "\n".join(body) + "\n</body></html>\n"
 
 
@@ -207,6 +211,12 @@ def shown(word: str, rollout: dict[str, Any], reward: float, scores: dict[str, A
     if reason := scores.get("reasons", {}).get(rollout["id"]):
         said += f", {reason}"
     return f"<p class=dim>{escape(said)}</p>{pre(rollout['text'])}"
+
+
+def warnings(lines: list[dict[str, Any]]) -> str:
+    """What tripwires said, and when."""
+    rows = [(line["step"] + 1, name, said) for line in lines for name, said in line.get("warnings", {}).items()]
+    return table(rows, ("step", "tripwire", "said")) if rows else ""
 
 
 def incidents(directory: Path, lines: list[dict[str, Any]]) -> str:

@@ -14,13 +14,13 @@ from strop.seams.index import Index
 from strop.seams.part import part
 
 
-@part(gives="credit_R")
+@part(gives="credit_R", formula="credit_R = reward_R")
 def reward_itself(reward_R: Tensor) -> Tensor:
     """A[r] = reward[r]: REINFORCE without a baseline."""
     return reward_R.clone()
 
 
-@part(gives="credit_R", needs=("group",))
+@part(gives="credit_R", needs=("group",), formula="credit_R = reward_R - mean(reward_R, group)")
 def group_centered(reward_R: Tensor, index: Index) -> Tensor:
     """A[r] = reward[r] - mean(reward over r's group): each rollout against its siblings (Dr. GRPO, arXiv:2503.20783).
 
@@ -31,7 +31,17 @@ def group_centered(reward_R: Tensor, index: Index) -> Tensor:
     return reward_R - index.spread(mean_G, "group", "rollout")
 
 
-@part(gives="credit_R", needs=("group",))
+def _standardized_formula(*, unbiased: bool, **_: float) -> str:
+    if not unbiased:
+        return "credit_R = (reward_R - mean(reward_R, group)) / max(std(reward_R, group), {std_floor})"
+    return """
+        centered_R = reward_R - mean(reward_R, group)
+        std_G = sqrt(sum(centered_R ** 2, group) / max(count(rollout, group) - 1, 1))
+        credit_R = centered_R / max(std_G, {std_floor})
+    """
+
+
+@part(gives="credit_R", needs=("group",), formula=_standardized_formula)
 def group_standardized(reward_R: Tensor, index: Index, *, std_floor: float = 1e-4, unbiased: bool = False) -> Tensor:
     """Center on the group's mean, then divide by its spread (GRPO, arXiv:2402.03300).
 
@@ -49,7 +59,14 @@ def group_standardized(reward_R: Tensor, index: Index, *, std_floor: float = 1e-
     return centered_R / index.spread(variance_G.sqrt().clamp_min(std_floor), "group", "rollout")
 
 
-@part(gives="credit_R", needs=("group",))
+@part(
+    gives="credit_R",
+    needs=("group",),
+    formula="""
+        n_G = count(rollout, group)
+        credit_R = (reward_R - mean(reward_R, group)) * n_G / max(n_G - 1, 1)
+    """,
+)
 def leave_one_out(reward_R: Tensor, index: Index) -> Tensor:
     """A[r] = reward[r] - mean(reward over r's siblings without r) (RLOO, arXiv:2402.14740).
 
@@ -63,9 +80,17 @@ def leave_one_out(reward_R: Tensor, index: Index) -> Tensor:
     return group_centered(reward_R, index) * count_R / (count_R - 1).clamp_min(1)
 
 
-@part(gives="credit_T")
+def _whiten_formula(*, center: bool, **_: float) -> str:
+    spread = "spread = max(std(credit_T, batch, trained_T), {std_floor})\n"
+    return spread + ("credit_T = (credit_T - mean(credit_T, batch, trained_T)) / spread" if center else "credit_T = credit_T / spread")
+
+
+@part(gives="credit_T", formula=_whiten_formula)
 def batch_whiten(credit_T: Tensor, trained_T: Tensor, *, std_floor: float = 1e-8, center: bool = True) -> Tensor:
-    """Zero mean and unit spread over the trained decisions of the whole batch (REINFORCE++, arXiv:2501.03262)."""
+    """Zero mean and unit spread over the trained decisions of the whole batch (REINFORCE++, arXiv:2501.03262).
+
+    A batch without one stays as it is.
+    """
     known_T = credit_T[trained_T]
     if known_T.numel() == 0:
         return credit_T
@@ -74,7 +99,20 @@ def batch_whiten(credit_T: Tensor, trained_T: Tensor, *, std_floor: float = 1e-8
     return (credit_T - mean) / std if center else credit_T / std
 
 
-@part(gives="reward_T", needs=("reference",))
+def kl_formula(estimator: str) -> str:
+    """`kl_estimate` of log_ratio_T, as it is printed."""
+    known = {"k1": "log_ratio_T", "k2": "log_ratio_T ** 2 / 2", "k3": "(exp(-log_ratio_T) - 1 + log_ratio_T)"}
+    if estimator not in known:
+        raise ValueError(f"unknown KL estimator {estimator!r}; use k1, k2 or k3")
+    return known[estimator]
+
+
+def _kl_in_reward_formula(*, estimator: str, **_: float) -> str:
+    kl = kl_formula(estimator)
+    return f"log_ratio_T = where(trained_T, old_logp_T - reference_logp_T, 0)\nreward_T = reward_T - {{coefficient}} * {kl}"
+
+
+@part(gives="reward_T", needs=("reference",), formula=_kl_in_reward_formula)
 def kl_in_reward(
     reward_T: Tensor, old_logp_T: Tensor, reference_logp_T: Tensor, trained_T: Tensor, *, coefficient: float = 0.01, estimator: str = "k1"
 ) -> Tensor:
@@ -98,13 +136,22 @@ def kl_estimate(log_ratio: Tensor, estimator: str) -> Tensor:
     raise ValueError(f"unknown KL estimator {estimator!r}; use k1, k2 or k3")
 
 
-@part(gives="credit_T")
+@part(gives="credit_T", formula="credit_T = later_sum(reward_T, {gamma})")
 def returns_to_go(reward_T: Tensor, index: Index, *, gamma: float = 1.0) -> Tensor:
     """A[t] = sum of later rewards of the same rollout, discounted by gamma per decision."""
     return _backwards(reward_T, index, gamma)
 
 
-@part(gives="credit_T,return_T", needs=("value",))
+@part(
+    gives="credit_T,return_T",
+    needs=("value",),
+    formula="""
+        next_value_T = next(old_value_T, where(truncated_R, old_value_T, 0))
+        delta_T = reward_T + {gamma} * next_value_T - old_value_T
+        credit_T = later_sum(delta_T, {gamma} * {lam})
+        return_T = credit_T + old_value_T
+    """,
+)
 def gae(
     reward_T: Tensor, old_value_T: Tensor, truncated_R: Tensor, index: Index, *, gamma: float = 1.0, lam: float = 0.95
 ) -> dict[str, Tensor]:
@@ -136,3 +183,97 @@ def _backwards(x_T: Tensor, index: Index, decay: float) -> Tensor:
         add[:-step] = torch.where(same, factor * y_T[step:], torch.zeros_like(y_T[step:]))
         y_T, step, factor = y_T + add, step * 2, factor * factor
     return y_T
+
+
+@part(
+    gives="credit_R",
+    needs=("group",),
+    formula="""
+        centered_R = reward_R - mean(reward_R, group)
+        credit_R = centered_R / (sqrt(sum(centered_R ** 2, group) / max(count(rollout, group) - 1, 1)) + {eps})
+    """,
+)
+def group_normalized(reward_R: Tensor, index: Index, *, eps: float = 1e-4) -> Tensor:
+    """Center on the group's mean, then divide by its sample deviation plus a constant: what most libraries compute.
+
+        A[r] = (reward[r] - mean) / (std + eps)        std with G - 1 under the root
+
+    Against `group_standardized` every credit is sqrt((G - 1) / G) as large, 6% less at G = 8. eps is TRL's by default; it is felt
+    where a group's rewards nearly agree, and it is the libraries' only difference here. A rollout left alone earns zero.
+
+    >>> group_normalized(torch.tensor([1.0, 0.0, 0.0, 0.0]), Index.one_group(4), eps=0.0)
+    tensor([ 1.5000, -0.5000, -0.5000, -0.5000])
+    """
+    centered_R: Tensor = group_centered(reward_R, index)
+    free_G = (index.count("rollout", "group") - 1).clamp_min(1).to(reward_R.dtype)
+    std_G = (index.sum(centered_R.square(), "rollout", "group") / free_G).sqrt()
+    return centered_R / index.spread(std_G + eps, "group", "rollout")
+
+
+@part(
+    gives="credit_R",
+    needs=("group",),
+    formula="""
+        n_G = count(rollout, group)
+        centered_R = reward_R - mean(reward_R, group)
+        own_R = centered_R * n_G / max(n_G - 1, 1)
+        others_R = max(sum(centered_R ** 2, group) - own_R * centered_R, 0) / max(n_G - 2, 1)
+        lowest_R = reward_R == min(reward_R, group)
+        highest_R = reward_R == max(reward_R, group)
+        agree_R = sum(lowest_R, group) - lowest_R == n_G - 1 or sum(highest_R, group) - highest_R == n_G - 1
+        credit_R = where(agree_R, own_R, own_R / (sqrt(others_R) + {eps}))
+    """,
+)
+def siblings_standardized(reward_R: Tensor, index: Index, *, eps: float = 1e-6) -> Tensor:
+    """Center on the siblings' mean and divide by the siblings' deviation: the rollout is in neither (NeMo-RL).
+
+        A[r] = (reward[r] - mean) / (std + eps)        both over r's group without r, std with its count - 1
+
+    Where the siblings agree nothing is divided. So the only success in a group earns 1, while its siblings' failures are scaled up:
+
+    >>> siblings_standardized(torch.tensor([1.0, 0.0, 0.0, 0.0]), Index.one_group(4))
+    tensor([ 1.0000, -0.5773, -0.5773, -0.5773])
+    """
+    own_R: Tensor = leave_one_out(reward_R, index)
+    centered_R: Tensor = group_centered(reward_R, index)
+    count_R = index.spread(index.count("rollout", "group"), "group", "rollout").to(reward_R.dtype)
+    all_R = index.spread(index.sum(centered_R.square(), "rollout", "group"), "group", "rollout")
+    # taking r out of a sum of squares about the mean leaves the others' sum about their own mean
+    others_R = (all_R - own_R * centered_R).clamp_min(0) / (count_R - 2).clamp_min(1)
+    return torch.where(_siblings_agree(reward_R, index), own_R, own_R / (others_R.sqrt() + eps))
+
+
+def _siblings_agree(reward_R: Tensor, index: Index) -> Tensor:
+    """By comparison, not by a deviation of zero: rounding would leave a tiny one, and dividing by it explodes."""
+    siblings_R = index.spread(index.count("rollout", "group"), "group", "rollout") - 1
+
+    def at(extreme_G: Tensor) -> Tensor:
+        here_R = (reward_R == index.spread(extreme_G, "group", "rollout")).to(torch.long)
+        return index.spread(index.sum(here_R, "rollout", "group"), "group", "rollout") - here_R == siblings_R
+
+    return at(index.max(reward_R, "rollout", "group")) | at(-index.max(-reward_R, "rollout", "group"))
+
+
+@part(gives="reward_T", formula="reward_T = where(last(rollout), credit_R, 0)")
+def credit_at_end(credit_R: Tensor, index: Index) -> Tensor:
+    """The credit so far becomes the reward of the rollout's last decision, for links that work per decision.
+
+    Between a group statistic and `kl_in_reward` it keeps the KL out of the statistic: only the outcome is normalised.
+    """
+    return torch.where(index.last(), index.spread(credit_R, "rollout", "token"), 0.0)
+
+
+@part(
+    gives="reward_R",
+    needs=("reference",),
+    formula="reward_R = reward_R - {coefficient} * sum(where(trained_T, old_logp_T - reference_logp_T, 0), rollout)",
+)
+def kl_in_outcome(
+    reward_R: Tensor, old_logp_T: Tensor, reference_logp_T: Tensor, trained_T: Tensor, index: Index, *, coefficient: float = 0.05
+) -> Tensor:
+    """reward[r] - coefficient * sum of log(old / reference) over r's actions: the rollout as one action (RLOO, arXiv:2402.14740).
+
+    Against `kl_in_reward` the cost stands before the baseline, so siblings are compared on reward and KL together.
+    """
+    log_ratio_T = torch.where(trained_T, old_logp_T - reference_logp_T, torch.zeros_like(old_logp_T))
+    return reward_R - coefficient * index.sum(log_ratio_T, "token", "rollout")

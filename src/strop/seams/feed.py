@@ -16,6 +16,11 @@ Pick = Callable[[int], list[Task]]
 
 
 class Feed(Protocol):
+    @property
+    def fresh(self) -> bool:
+        """Whether what it gives was sampled in this step by the policy that learns."""
+        ...
+
     async def take(
         self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx, seen: Counter[str]
     ) -> list[Group]:
@@ -32,6 +37,10 @@ class Rollouts:
     def __post_init__(self) -> None:
         if self.ahead:
             raise NotImplementedError("not built yet: Rollouts(ahead > 0), sampling ahead of the learner. Use ahead=0.")
+
+    @property
+    def fresh(self) -> bool:
+        return self.ahead == 0
 
     async def take(
         self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx, seen: Counter[str]
@@ -56,6 +65,10 @@ class Recorded:
 
     groups: tuple[Group, ...]
 
+    @property
+    def fresh(self) -> bool:
+        return False
+
     async def take(
         self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx, seen: Counter[str]
     ) -> list[Group]:
@@ -75,6 +88,10 @@ class WithDemos:
 
     feed: Feed = Rollouts()
     demos: int = 8
+
+    @property
+    def fresh(self) -> bool:
+        return self.feed.fresh
 
     async def take(
         self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx, seen: Counter[str]

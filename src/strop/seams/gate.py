@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import fsum
 from typing import Protocol
 
 from strop.records import Fate, Group
@@ -53,6 +54,21 @@ class MaskOverlong:
             raise ValueError(f"MaskOverlong gives the fate context or drop, not {self.fate!r}")
         cut = (r.id for r in group.rollouts if r.stop == "length" and r.id in rewards)
         return {unit: Fate("context" if self.fate == "context" else "drop", why="overlong") for unit in cut}
+
+
+@dataclass(frozen=True)
+class SkipZeroCredit:
+    """Rollouts that earned exactly their group's mean count in it but are not trained: centred credit gives them nothing to learn.
+
+    Unlike `DropFlat` it also takes single rollouts. They leave the denominators, so what remains weighs more.
+    """
+
+    refill: int = 0
+    tolerance: float = 1e-9
+
+    def __call__(self, group: Group, rewards: Rewards) -> Fates:
+        mean = fsum(rewards.values()) / max(len(rewards), 1)
+        return {unit: Fate("context", why="zero credit") for unit, value in rewards.items() if abs(value - mean) <= self.tolerance}
 
 
 def decide(gates: tuple[Gate, ...], group: Group, rewards: Mapping[str, float | None]) -> Fates:

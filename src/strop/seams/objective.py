@@ -8,18 +8,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from strop.seams.credit import kl_estimate
+from strop.seams.credit import kl_estimate, kl_formula
 from strop.seams.index import Index
 from strop.seams.part import part
 
 
-@part(needs=("one_update",))
+@part(needs=("one_update",), formula="loss_T = -weight_T * logp_T * credit_T")
 def policy_gradient(logp_T: Tensor, credit_T: Tensor, weight_T: Tensor) -> Tensor:
     """loss = -logp * A: REINFORCE. Right for one update per batch; later updates need a ratio."""
     return -weight_T * logp_T * credit_T
 
 
-@part()
+@part(formula="loss_T = -weight_T * exp(logp_T - old_logp_T) * credit_T")
 def importance_sampling(logp_T: Tensor, old_logp_T: Tensor, credit_T: Tensor, weight_T: Tensor) -> Tensor:
     """loss = -exp(logp - old_logp) * A, with no clip."""
     return -weight_T * (logp_T - old_logp_T).exp() * credit_T
@@ -32,7 +32,16 @@ def _clipped(ratio: Tensor, credit: Tensor, clip_low: float, clip_high: float, d
     return -gain
 
 
-@part()
+def _clipped_formula(*, dual_clip: float | None, **_: float) -> str:
+    return (
+        "ratio_T = exp(logp_T - old_logp_T)\n"
+        "gain_T = min(ratio_T * credit_T, clip(ratio_T, 1 - {clip_low}, 1 + {clip_high}) * credit_T)\n"
+        + ("" if dual_clip is None else "gain_T = where(credit_T < 0, max(gain_T, {dual_clip} * credit_T), gain_T)\n")
+        + "loss_T = -weight_T * gain_T"
+    )
+
+
+@part(needs=("clip",), formula=_clipped_formula)
 def clipped_surrogate(
     logp_T: Tensor,
     old_logp_T: Tensor,
@@ -54,7 +63,16 @@ def clipped_surrogate(
     return weight_T * _clipped((logp_T - old_logp_T).exp(), credit_T, clip_low, clip_high, dual_clip)
 
 
-@part(grain="rollout")
+@part(
+    grain="rollout",
+    needs=("clip",),
+    formula="""
+        ratio_R = exp(mean(logp_T - old_logp_T, rollout))
+        earned_R = mean(credit_T, rollout)
+        gain_R = min(ratio_R * earned_R, clip(ratio_R, 1 - {clip_low}, 1 + {clip_high}) * earned_R)
+        loss_R = -mean(weight_T, rollout) * gain_R
+    """,
+)
 def sequence_ratio(
     logp_T: Tensor, old_logp_T: Tensor, credit_T: Tensor, weight_T: Tensor, index: Index, *, clip_low: float = 3e-4, clip_high: float = 4e-4
 ) -> Tensor:
@@ -62,7 +80,16 @@ def sequence_ratio(
     return _sequence(logp_T, old_logp_T, credit_T, weight_T, index, clip_low, clip_high, "rollout")
 
 
-@part(grain="row")
+@part(
+    grain="row",
+    needs=("clip",),
+    formula="""
+        ratio_W = exp(mean(logp_T - old_logp_T, row))
+        earned_W = mean(credit_T, row)
+        gain_W = min(ratio_W * earned_W, clip(ratio_W, 1 - {clip_low}, 1 + {clip_high}) * earned_W)
+        loss_W = -mean(weight_T, row) * gain_W
+    """,
+)
 def row_ratio(
     logp_T: Tensor, old_logp_T: Tensor, credit_T: Tensor, weight_T: Tensor, index: Index, *, clip_low: float = 3e-4, clip_high: float = 4e-4
 ) -> Tensor:
@@ -78,7 +105,12 @@ def _sequence(
     return weight * _clipped(ratio, credit, low, high, None)
 
 
-@part()
+def _cispo_formula(*, clip_low: float | None, **_: float) -> str:
+    low = "0" if clip_low is None else "1 - {clip_low}"
+    return f"ratio_T = exp(logp_T - old_logp_T)\nloss_T = -weight_T * detach(clip(ratio_T, {low}, 1 + {{clip_high}})) * credit_T * logp_T"
+
+
+@part(needs=("clip",), formula=_cispo_formula)
 def cispo(
     logp_T: Tensor, old_logp_T: Tensor, credit_T: Tensor, weight_T: Tensor, *, clip_low: float | None = None, clip_high: float = 0.28
 ) -> Tensor:
@@ -91,25 +123,38 @@ def cispo(
     return -weight_T * ratio_T.clamp(low, 1 + clip_high).detach() * credit_T * logp_T
 
 
-@part(needs=("reference",))
+def _kl_to_formula(*, estimator: str) -> str:
+    return f"log_ratio_T = logp_T - reference_logp_T\nloss_T = {kl_formula(estimator)}"
+
+
+@part(needs=("reference",), formula=_kl_to_formula)
 def kl_to(logp_T: Tensor, reference_logp_T: Tensor, *, estimator: str = "k3") -> Tensor:
     """KL(policy || reference) estimated per decision; it follows the moving policy. Use as a signal of its own."""
     return kl_estimate(logp_T - reference_logp_T, estimator)
 
 
-@part()
+@part(formula="loss_T = -entropy_T")
 def entropy_bonus(entropy_T: Tensor) -> Tensor:
     """loss = -entropy of the distribution each decision was drawn from."""
     return -entropy_T
 
 
-@part()
+@part(formula="loss_T = -logp_T")
 def cross_entropy(logp_T: Tensor) -> Tensor:
     """loss = -logp: supervised learning on what `on` selects."""
     return -logp_T
 
 
-@part(needs=("value",))
+def _clipped_value_formula(*, clip: float | None) -> str:
+    if clip is None:
+        return "loss_T = (value_T - return_T) ** 2 / 2"
+    return """
+        near_T = old_value_T + clip(value_T - old_value_T, -{clip}, {clip})
+        loss_T = max((value_T - return_T) ** 2, (near_T - return_T) ** 2) / 2
+    """
+
+
+@part(needs=("value",), formula=_clipped_value_formula)
 def clipped_value(value_T: Tensor, old_value_T: Tensor, return_T: Tensor, *, clip: float | None = 0.2) -> Tensor:
     """Half the squared error of the value head, pessimistic within `clip` of the old value (PPO)."""
     error_T = (value_T - return_T).square()
@@ -117,3 +162,71 @@ def clipped_value(value_T: Tensor, old_value_T: Tensor, return_T: Tensor, *, cli
         near_T = old_value_T + (value_T - old_value_T).clamp(-clip, clip)
         error_T = torch.maximum(error_T, (near_T - return_T).square())
     return error_T / 2
+
+
+@part(
+    grain="rollout",
+    formula="""
+        ratio_R = exp(sum(logp_T - old_logp_T, rollout))
+        earned_R = mean(credit_T, rollout)
+        gain_R = min(ratio_R * earned_R, clip(ratio_R, 1 - {clip_low}, 1 + {clip_high}) * earned_R)
+        loss_R = -mean(weight_T, rollout) * gain_R
+    """,
+)
+def product_ratio(
+    logp_T: Tensor, old_logp_T: Tensor, credit_T: Tensor, weight_T: Tensor, index: Index, *, clip_low: float = 0.2, clip_high: float = 0.2
+) -> Tensor:
+    """One ratio per rollout, the product of its decisions' ratios, clipped as a whole: the rollout as one action (TRL's RLOO).
+
+    Against `sequence_ratio` there is no root, so a long rollout leaves the clip range after a small step.
+    """
+    ratio_R = index.sum(logp_T - old_logp_T, "token", "rollout").exp()
+    credit_R, weight_R = index.mean(credit_T, "token", "rollout"), index.mean(weight_T, "token", "rollout")
+    return weight_R * _clipped(ratio_R, credit_R, clip_low, clip_high, None)
+
+
+@part(formula="loss_T = -exp(logp_T - sampled_logp_T) * credit_T")
+def importance_to_sampler(logp_T: Tensor, sampled_logp_T: Tensor, credit_T: Tensor) -> Tensor:
+    """loss = -exp(logp - sampled_logp) * A, with no clip: one ratio bridges engine, old weights and new, so no correction is asked for."""
+    return -(logp_T - sampled_logp_T).exp() * credit_T
+
+
+@part(
+    formula="""
+        moved_T = detach(exp(logp_T) - exp(sampled_logp_T))
+        far_T = where(credit_T > 0, moved_T > {high}, moved_T < -{low})
+        loss_T = where(far_T, 0, -exp(logp_T - sampled_logp_T) * credit_T)
+    """,
+)
+def probability_bound(logp_T: Tensor, sampled_logp_T: Tensor, credit_T: Tensor, *, low: float = 0.2, high: float = 0.2) -> Tensor:
+    """loss = -exp(logp - sampled_logp) * A, but nothing once the probability itself moved far in A's direction (arXiv:2602.04879).
+
+    Far is: up by more than `high` where A > 0, down by more than `low` elsewhere. A bound on the difference, not the ratio, leaves
+    unlikely tokens free. What is left out counts in the denominator.
+    """
+    moved_T = (logp_T.exp() - sampled_logp_T.exp()).detach()
+    far_T = torch.where(credit_T > 0, moved_T > high, moved_T < -low)
+    return -torch.where(far_T, torch.zeros_like(logp_T), (logp_T - sampled_logp_T).exp() * credit_T)
+
+
+@part(formula="loss_T = (logp_T - sampled_logp_T) ** 2")
+def drift_from_sampler(logp_T: Tensor, sampled_logp_T: Tensor) -> Tensor:
+    """(logp - sampled_logp)^2: a pull back to the policy that wrote the rollout, no reference needed. Use as a signal of its own."""
+    return (logp_T - sampled_logp_T).square()
+
+
+def _kl_with_score_formula(*, estimator: str, **_: float) -> str:
+    score = f"exp(logp_T - detach(logp_T)) * ({kl_formula(estimator)})"
+    return f"log_ratio_T = logp_T - reference_logp_T\nloss_T = clip({score}, -{{limit}}, {{limit}})"
+
+
+@part(needs=("reference",), formula=_kl_with_score_formula)
+def kl_with_score(logp_T: Tensor, reference_logp_T: Tensor, *, estimator: str = "k3", limit: float = 10.0) -> Tensor:
+    """As `kl_to`, but the gradient also passes through the sampling: the derivative of the KL, not only of its estimate.
+
+        loss = exp(logp - stop_gradient(logp)) * KL estimate, limited to [-limit, limit]
+
+    Its value is `kl_to`'s. The gradient of k3 alone pushes towards KL(reference || policy); with the score term it is the one asked for
+    on fresh rollouts (arXiv:2506.09477). Beyond the limit there is no gradient.
+    """
+    return ((logp_T - logp_T.detach()).exp() * kl_estimate(logp_T - reference_logp_T, estimator)).clamp(-limit, limit)

@@ -21,6 +21,7 @@ from functools import cached_property
 from typing import Any, cast
 
 from strop.records import canonical, digest
+from strop.seams.formula import UNITS, Formula, fill, number, placeholders
 
 Grain = str
 """token (one decision), row, rollout, group."""
@@ -36,10 +37,12 @@ class Part:
     gives: str = ""
     grain: Grain = "token"
     needs: tuple[str, ...] = ()
-    """What it asks of the run beyond its arguments, checked when the method is built: `group`, `updates`, `reference`."""
-    formula: str | Callable[..., str] = field(default="", compare=False)
-    """What it computes, as lines `name = expression`; `{constant}` stands for a bound value. A function of the constants where they
-    decide the form. Not part of the identity: the fingerprint is the constants', the tests hold the formula to the code."""
+    """What it asks of the method beyond its arguments, checked when the method is built: `group` (two rollouts or more per group),
+    `one_update` (no second optimiser step on a batch), `clip` (felt only from the second on), `sampled`, `reference`, `value`."""
+    formula: Formula = field(default="", compare=False)
+    """What it computes, in the language of `seams/formula.py`: lines `name = expression`, where `{constant}` stands for a bound value;
+    or a function of the constants that gives such lines, where they decide the form. Not part of the identity: the fingerprint is the
+    constants', and the tests hold the formula to the code."""
 
     @property
     def name(self) -> str:
@@ -47,8 +50,7 @@ class Part:
 
     @property
     def id(self) -> str:
-        module = self.fn.__module__
-        return self.name if module.startswith("strop.") else f"{module}.{self.fn.__qualname__}"
+        return part_id(self)
 
     @cached_property
     def reads(self) -> tuple[str, ...]:
@@ -68,7 +70,9 @@ class Part:
         for name in constants:
             if name not in self.constants:
                 raise ValueError(f"part {self.name!r} has no constant {name!r}. {nearest(name, self.constants)}")
-        return dataclasses.replace(self, bound=tuple(sorted({**dict(self.bound), **constants}.items())))
+        default = dataclasses.replace(self, bound=()).constants
+        given = {**dict(self.bound), **constants}
+        return dataclasses.replace(self, bound=tuple(sorted((k, v) for k, v in given.items() if default[k] != v)))
 
     def on(self, have: Mapping[str, Any]) -> Any:
         """Call it on what it reads, by name."""
@@ -76,8 +80,15 @@ class Part:
             return self.fn(**dict(self.bound))
         return self.fn(*(have[name] for name in self.reads), **dict(self.bound))
 
+    def says(self) -> str:
+        """What it computes, with its constants in; a bare call where its author gave no formula."""
+        if self.formula:
+            return fill(self.formula, self.constants)
+        given = self.gives or f"loss_{UNITS[self.grain]}"
+        return f"{given.replace(',', ', ')} = {self.name}({', '.join((*self.reads, *(f'{k}={v!r}' for k, v in self.constants.items())))})"
+
     def describe(self) -> dict[str, Any]:
-        return {"part": self.id, "version": self.version, "with": describe(self.constants)}
+        return {"part": self.id, "version": self.version, "with": describe(self.constants), **_body(self)}
 
     def __repr__(self) -> str:
         return f"{self.name}({', '.join(f'{k}={v!r}' for k, v in self.bound)})"
@@ -87,16 +98,25 @@ class Part:
 
 
 def part(
-    *, version: int = 1, gives: str = "", grain: Grain = "token", needs: tuple[str, ...] = (), formula: str | Callable[..., str] = ""
+    *, version: int = 1, gives: str = "", grain: Grain = "token", needs: tuple[str, ...] = (), formula: Formula = ""
 ) -> Callable[[Callable[..., Any]], Part]:
     """Make a function a part. Lambdas and closures are refused: they cannot be named, hashed or compared."""
 
     def wrap(fn: Callable[..., Any]) -> Part:
-        if fn.__name__ == "<lambda>" or getattr(fn, "__closure__", None):
+        unfit = {"lambda": fn.__name__ == "<lambda>", "bound method": inspect.ismethod(fn), "closure": getattr(fn, "__closure__", None)}
+        for kind, found in unfit.items():
+            if not found:
+                continue
             raise ValueError(
-                f"{fn.__qualname__} is a lambda or a closure; a part is a function at module level with keyword-only constants"
+                f"{fn.__qualname__} is a {kind}: it cannot be named, hashed or loaded again. A part is a function at module level whose "
+                "constants are keyword-only parameters."
             )
         made = Part(fn, (), version, gives, grain, needs, formula)
+        if isinstance(formula, str) and formula and placeholders(formula) != set(made.constants):
+            raise ValueError(
+                f"the formula of {fn.__qualname__} names the constants {sorted(placeholders(formula))}, but its keyword-only parameters "
+                f"are {sorted(made.constants)}: what is printed must say all of them"
+            )
         object.__setattr__(made, "__doc__", fn.__doc__)
         object.__setattr__(made, "__module__", fn.__module__)
         return made
@@ -114,9 +134,7 @@ def describe(value: Any) -> Any:
         return value.describe()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        kind = type(value)
-        name = kind.__name__ if kind.__module__.startswith("strop.") else f"{kind.__module__}.{kind.__qualname__}"
-        return {"part": name, "version": getattr(kind, "VERSION", 1), "with": fields}
+        return {"part": part_id(type(value)), "version": version_of(type(value)), "with": fields, **_body(type(value))}
     if isinstance(value, Mapping):
         items = cast(Mapping[Any, Any], value)
         return {str(k): describe(v) for k, v in items.items()}
@@ -129,8 +147,46 @@ def describe(value: Any) -> Any:
     raise ValueError(f"cannot describe {value!r}: a method holds parts, frozen records, numbers and words only")
 
 
+def part_id(thing: Part | type) -> str:
+    """strop's own have short ids; anybody else's carry their module."""
+    fn = thing.fn if isinstance(thing, Part) else thing
+    return fn.__name__ if fn.__module__.startswith("strop.") else f"{fn.__module__}.{fn.__qualname__}"
+
+
+def version_of(thing: Part | type) -> int:
+    return thing.version if isinstance(thing, Part) else getattr(thing, "VERSION", 1)
+
+
+def _body(thing: Part | type) -> dict[str, str]:
+    """A user's part has no version that anybody watches, so its syntax tree is part of what it is."""
+    from strop.seams.lock import body
+
+    module = (thing.fn if isinstance(thing, Part) else thing).__module__
+    return {} if module.startswith("strop.") else {"body": body(thing)}
+
+
 def fingerprint(value: Any) -> str:
     return digest(describe(value))[:12]
+
+
+def written(value: Any) -> str:
+    """A part or record as it would be written in Python, with every constant it has, defaults included."""
+    if isinstance(value, Part):
+        return f"{value.name}({', '.join(f'{k}={written(v)}' for k, v in value.constants.items())})"
+    if hasattr(value, "words"):  # a reduction says itself shorter
+        return value.words()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        given = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
+        return f"{type(value).__name__}({', '.join(f'{k}={written(v)}' for k, v in given)})"
+    if isinstance(value, Mapping):
+        items = cast(Mapping[Any, Any], value)
+        return f"{{{', '.join(f'{k}: {written(v)}' for k, v in items.items())}}}"
+    if isinstance(value, tuple | list):
+        members = cast(tuple[Any, ...], value)
+        return f"({', '.join(written(v) for v in members)}{',' * (len(members) == 1)})"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return number(value).strip("()")
+    return repr(value)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from strop.seams.context import Renderer
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 class Policy(Protocol):
     @property
     def name(self) -> str: ...
+
+    @property
+    def device(self) -> torch.device: ...
 
     @property
     def renderer(self) -> Renderer: ...

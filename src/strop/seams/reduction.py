@@ -17,6 +17,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from strop.seams.formula import UNITS, number
 from strop.seams.index import LEVELS, Index
 
 
@@ -27,6 +28,12 @@ class Level:
     """Divide by count ** power: 1 is the mean, 0 the sum."""
     constant: float | None = None
     """Divide by this instead of by a count."""
+
+    def __post_init__(self) -> None:
+        if self.constant is not None and self.power != 1:
+            raise ValueError(f"a level divides by {self.constant:g} or by a power of its count, not by both")
+        if self.constant is not None and not self.constant > 0:
+            raise ValueError(f"a level divides by a positive number, got {self.constant:g}")
 
 
 def sum_over(level: str) -> Level:
@@ -65,6 +72,20 @@ class Reduction:
         return share * index.active(grain)
 
     def formula(self) -> str:
+        """The share of each unit, with every denominator."""
+        divided, parent = "1", "batch"
+        for level in self.levels:
+            if level.constant is not None:
+                divided += f" / {number(level.constant)}"
+            elif level.power:
+                held = f"{'count' if level.name == 'token' else 'active'}({level.name}, {parent})"
+                divided += f" / {held}" if level.power == 1 else f" / {held} ** {number(level.power)}"
+            parent = level.name
+        if self.grain != "token":
+            divided = f"where(active({self.grain}), {divided}, 0)"
+        return f"share_{UNITS[self.grain]} = {divided}"
+
+    def words(self) -> str:
         words: list[str] = []
         for level in self.levels:
             if level.constant is not None:

@@ -7,13 +7,13 @@ from torch import Tensor
 from strop.seams.part import part
 
 
-@part(gives="reward_R")
+@part(gives="reward_R", formula="reward_R = outcome_R")
 def outcome(outcome_R: Tensor) -> Tensor:
     """The verifier's strict verdict."""
     return outcome_R
 
 
-@part(gives="reward_R")
+@part(gives="reward_R", formula="reward_R = (1 - {format_share}) * outcome_R + {format_share} * lenient_R")
 def outcome_and_format(outcome_R: Tensor, lenient_R: Tensor, *, format_share: float = 0.1) -> Tensor:
     """Mostly the strict verdict, a little for an answer that is right but not in the asked form."""
     return (1 - format_share) * outcome_R + format_share * lenient_R

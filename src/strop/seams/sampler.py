@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from strop.records import Group, Rollout, Sampling, Stop, Task
 from strop.seams.context import Ctx, Footprint
@@ -51,6 +51,8 @@ class Independent:
     turns: int = 1
     sampling: Sampling = Sampling()
     stop: tuple[str, ...] = ()
+    own_context: ClassVar[bool] = True
+    """Rows are the engine's own nodes, in the context they were drawn in, and a group's id is the root of its noise."""
 
     def __post_init__(self) -> None:
         for name in ("n", "max_tokens", "turns"):

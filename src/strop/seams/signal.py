@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from strop.seams.formula import number
 from strop.seams.part import Part, nearest, part
 from strop.seams.reduction import Reduction
 
@@ -24,6 +25,8 @@ class Where:
         for kind in self.kinds:
             if kind not in KINDS:
                 raise ValueError(f"unknown kind {kind!r}. {nearest(kind, KINDS)}")
+        if not 0 < self.share <= 1:
+            raise ValueError(f"a share lies in (0, 1], got {self.share}")
 
     def __or__(self, other: Where) -> Where:
         if (self.labels, self.share) != (other.labels, other.share):
@@ -42,8 +45,6 @@ def spans(*labels: str) -> Where:
 
 def random_share(share: float) -> Where:
     """A random part of the actions, drawn anew each step from the run's keyed noise."""
-    if not 0 < share <= 1:
-        raise ValueError(f"a share lies in (0, 1], got {share}")
     return Where(share=share)
 
 
@@ -57,11 +58,23 @@ class Signal:
     policy: str = "actor"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.objective, Part):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError(f"a signal's objective is a part, got {self.objective!r}: put @part() on a function at module level")
         if self.objective.grain != self.reduce.grain:
             raise ValueError(
                 f"objective {self.objective.name!r} gives one loss per {self.objective.grain}, but its reduction ends at "
                 f"{self.reduce.grain!r}: write means(..., {self.objective.grain!r})."
             )
+
+    @property
+    def where(self) -> str:
+        """Which decisions it trains, as a formula: those that a row trains, that `on` selects and that the correction keeps."""
+        kinds = " or ".join(f"{kind}_T" for kind in self.on.kinds)
+        labels = " or ".join(f'span("{label}")' for label in self.on.labels)
+        said = ["trains_T", f"({kinds})" if len(self.on.kinds) > 1 else kinds]
+        said += [f"({labels})" if len(self.on.labels) > 1 else labels] if labels else []
+        said += [f"random_T < {number(self.on.share)}"] if self.on.share < 1 else []
+        return " and ".join([*said, "mask_T"])
 
     def weight_at(self, fraction: float) -> float:
         return float(self.weight.on({"fraction": fraction})) if isinstance(self.weight, Part) else self.weight
@@ -70,13 +83,19 @@ class Signal:
         return replace(self, **changes)
 
 
-@part()
+@part(gives="factor", formula="factor = {start} + ({end} - {start}) * fraction")
 def linear(fraction: float, *, start: float = 1.0, end: float = 0.0) -> float:
     """From start to end over the run."""
     return start + (end - start) * fraction
 
 
-@part()
+@part(
+    gives="factor",
+    formula="""
+        done = min((fraction - {warmup}) / max(1 - {warmup}, 1e-09), 1)
+        factor = where(fraction < {warmup}, fraction / {warmup}, {floor} + (1 - {floor}) * (1 + cos(pi * done)) / 2)
+    """,
+)
 def warmup_cosine(fraction: float, *, warmup: float = 0.0, floor: float = 0.0) -> float:
     """Up linearly during the first `warmup` of the run, then down a half cosine to `floor`."""
     import math
@@ -87,7 +106,7 @@ def warmup_cosine(fraction: float, *, warmup: float = 0.0, floor: float = 0.0) -
     return floor + (1 - floor) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
 
 
-@part()
+@part(gives="factor", formula="factor = 1")
 def constant(fraction: float) -> float:
     """1 throughout."""
     return 1.0

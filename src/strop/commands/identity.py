@@ -1,0 +1,145 @@
+"""What a method is, and how two differ."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from strop.cli import Usage, answer, table
+from strop.commands import recipes
+
+if TYPE_CHECKING:
+    from strop.method import Method
+
+WHAT = "a method's name, a sum of them (\"gspo + dapo.only(gate)\"), a recipe file, a run's directory, or a saved method (.json)"
+
+
+class explain:
+    """Print what a method computes, from reward to update: the formula with every constant and every denominator.
+
+    strop explain grpo
+    strop explain "gspo + dapo.only(gate)"     GSPO with one of DAPO's ideas
+    strop explain recipe.toml                  the recipe's method, with the recipe's numbers
+    strop explain runs/chain-grpo-1            what that run trained with
+    """
+
+    @staticmethod
+    def add(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("method", metavar="METHOD", help=WHAT)
+
+    @staticmethod
+    def run(args: argparse.Namespace) -> int:
+        from strop.identity import explain as formula
+        from strop.sense import remarks
+
+        one = subject(args.method)
+        text = formula(one, own=not replays_another(Path(args.method)))
+        value: dict[str, Any] = {
+            "asked": args.method,
+            "fingerprint": one.fingerprint,
+            "formula": text,
+            "remarks": remarks(one),
+            **one.to_json(),
+        }
+        answer(args, value, f"{heading(args.method, one)}\n\n{text}")
+        return 0
+
+
+class diff:
+    """Print how two methods differ: seams and constants side by side, and the lines of their formulas.
+
+    strop diff grpo dapo
+    strop diff grpo@trl runs/chain-grpo-1
+    """
+
+    @staticmethod
+    def add(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("a", metavar="A", help=WHAT)
+        parser.add_argument("b", metavar="B", help="the same")
+
+    @staticmethod
+    def run(args: argparse.Namespace) -> int:
+        from strop.identity import differences
+
+        a, b = subject(args.a), subject(args.b)
+        found = differences(a, b)
+        value: dict[str, Any] = {
+            "a": {"asked": args.a, "name": a.name, "fingerprint": a.fingerprint},
+            "b": {"asked": args.b, "name": b.name, "fingerprint": b.fingerprint},
+            "same": found.same,
+            "seams": [{"seam": seam, "a": mine, "b": theirs} for seam, mine, theirs in found.seams],
+            "lines": list(found.lines),
+        }
+        if found.same:
+            answer(args, value, f"{args.a} and {args.b} compute the same: fingerprint {a.fingerprint}")
+            return 0
+        sides = [f"{said} ({one.fingerprint})" for said, one in ((args.a, a), (args.b, b))]
+        answer(args, value, "\n".join([table(found.seams, ["seam", *sides]), "", "the formulas", *(f"  {line}" for line in found.lines)]))
+        return 0
+
+
+def heading(asked: str, one: Method) -> str:
+    """Who it is: its name, what it is an alias of, its fingerprint and paper, and what it takes from whom."""
+    from strop.methods import ALIASES
+
+    lines = [f"{asked} is {one.name}"] if asked in ALIASES else []
+    paper = f"   arXiv:{one.paper}" if one.paper else ""
+    lines.append(f"{one.name}   fingerprint {one.fingerprint}{paper}")
+    if one.parent is not None:
+        lines.append(f"from {one.parent.name}; its idea: {', '.join(one.idea) or 'none of its own'}")
+    return "\n".join(lines)
+
+
+def subject(said: str) -> Method:
+    """The method that a name, a sum, a recipe file, a run's directory or a saved method stands for."""
+    place = Path(said)
+    if (place / "recipe.json").is_file():
+        return of_run(place)
+    if place.is_file():
+        return of_file(place)
+    if place.is_dir():
+        raise Usage(f"{said} is a directory, but holds no run (no recipe.json). `strop runs` lists the runs there are.")
+    if place.suffix in (".py", ".toml", ".json") or said.count("/"):
+        raise Usage(f"no file or run {said!r}")
+    from strop.methods import method
+
+    return method(said)
+
+
+def of_run(place: Path) -> Method:
+    """As it was saved with the run. Parts of the run's own recipe file are taken from its copy of that file."""
+    from strop.method import Method
+
+    try:
+        about = json.loads((place / "recipe.json").read_text())
+    except ValueError as error:
+        raise Usage(f"{place / 'recipe.json'} cannot be read: {error}") from error
+    if "method" not in about:
+        raise Usage(f"{place} was made before runs kept their whole method; its parts are in {place / 'recipe.json'} under resolved.parts")
+    parts = recipes.parts_of(place / "recipe.py") if (place / "recipe.py").is_file() else []
+    return Method.from_json(about["method"], parts)
+
+
+def replays_another(place: Path) -> bool:
+    """Is this a run that learned from rollouts which another method drew?"""
+    file = place / "recipe.json"
+    return file.is_file() and bool(json.loads(file.read_text()).get("replay", {}).get("foreign"))
+
+
+def of_file(place: Path) -> Method:
+    """Of a recipe, with the recipe's numbers; or of what `Method.to_json` wrote."""
+    from strop.method import Method
+    from strop.recipe import Recipe
+
+    if place.suffix == ".py":
+        return recipes.load_python(place)[0].resolved()
+    if place.suffix == ".json":
+        try:
+            data = json.loads(place.read_text())
+        except ValueError as error:
+            raise Usage(f"{place} cannot be read as JSON: {error}") from error
+        if isinstance(data, dict) and "parts" in data:
+            return Method.from_json(data)
+    return recipes.settled(Recipe(), recipes.read_data(place)).resolved()

@@ -1,0 +1,230 @@
+"""What a method is, in words a reader can check: `explain` prints its formula, `differences` compares two.
+
+Lines of the form `name = expression` under a heading are the language of `seams/formula.py`; the tests evaluate exactly what is printed,
+on random batches, against the code. The headings `…, decisions where CONDITION:` say which decisions the statistics below them see.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from strop.method import SAID, Method
+from strop.seams.formula import UNITS, number
+from strop.seams.part import Part, written
+from strop.seams.reduction import Reduction
+from strop.seams.signal import Signal
+from strop.sense import remarks
+
+
+def explain(method: Method, *, own: bool = True) -> str:
+    """The whole method as text, top to bottom as a step runs it, with every constant.
+
+    `own`: its learner draws the rollouts itself; a run that learns from another's recording does not.
+    """
+    return "\n".join(_lines(method, own))
+
+
+def _lines(method: Method, own: bool) -> Iterator[str]:
+    yield "what is sampled"
+    yield f"    {method.tasks} tasks a step, from {written(method.curriculum)} through {written(method.feed)}"
+    yield f"    {written(method.sampler)}"
+    if method.environment is not None:
+        yield f"    {written(method.environment)}"
+    yield ""
+    yield "reward, for every rollout:"
+    yield from _said(method.reward)
+    yield ""
+    yield "gate"
+    for gate in method.gate:
+        yield f"    {written(gate)}: {first_line(gate)}"
+    if not method.gate:
+        yield "    none: every rollout that could be graded is trained"
+    yield ""
+    yield "log-probabilities"
+    yield from (f"    {line}" for line in log_probabilities(method, own))
+    yield ""
+    yield "correction and credit, once over the whole batch, decisions where trains_T:"
+    yield from _said(method.correction)
+    if any("reward_T" in link.reads for link in method.credit):
+        yield "    reward_T = where(last(rollout), reward_R, 0)"
+    for link in method.credit:
+        yield from _said(link)
+        if "credit_R" in link.gives.split(","):
+            yield "    credit_T = credit_R"
+    for name, signal in method.signals.items():
+        yield ""
+        yield from _signal(name, signal)
+    yield ""
+    yield "the loss of a minibatch:"
+    yield f"    loss = {' + '.join(f'{_weight(name, s)} * {name}' for name, s in method.signals.items())}"
+    yield ""
+    yield "update"
+    yield from _update(method)
+
+
+def _signal(name: str, signal: Signal) -> Iterator[str]:
+    """The lines of one signal: its loss per unit, the share of each unit, their sum."""
+    letter = UNITS[signal.objective.grain]
+    kept = "" if signal.objective.grain == "group" else "weight_R * "
+    yield f"signal {name}, over each minibatch, decisions where {signal.where}:"
+    yield from _said(signal.objective)
+    yield f"    # {signal.reduce.words()}"
+    yield f"    {signal.reduce.formula()}"
+    yield f"    {name} = sum(share_{letter} * {kept}loss_{letter}, batch)"
+    if isinstance(signal.weight, Part):
+        yield from _said(signal.weight)
+        yield f"    {_weight(name, signal)} = factor"
+
+
+def _weight(name: str, signal: Signal) -> str:
+    return f"weight_of_{name}" if isinstance(signal.weight, Part) else number(signal.weight)
+
+
+def _update(method: Method) -> Iterator[str]:
+    update = method.update
+    yield f"    {written(update)}"
+    yield from _said(update.schedule)
+    yield f"    lr = {number(update.lr)} * factor"
+    held = "the whole batch at once" if update.minibatch is None else f"minibatches of {update.minibatch} groups"
+    times = "once" if update.epochs == 1 else f"{update.epochs} times"
+    count = update.updates(method.tasks)
+    yield f"    a batch of {method.tasks} groups, {held}, {times}: {count} optimiser update{'s' * (count > 1)} per batch"
+    yield from (f"    note: {remark}" for remark in remarks(method))
+
+
+def _said(part: Part) -> Iterator[str]:
+    yield f"    # {written(part)}"
+    yield from (f"    {line}" for line in part.says().splitlines())
+
+
+def log_probabilities(method: Method, own: bool = True) -> Iterator[str]:
+    """Which of the four log-probabilities each name is in this method."""
+    yield "logp_T is the learner's, now; sampled_logp_T what the engine recorded"
+    updates, read = method.update.updates(method.tasks), _said_to_read(method)
+    if "old_logp_T" not in read:
+        yield "old_logp_T is read by nothing here"
+    elif not own:
+        yield "old_logp_T is measured: one pass of the learner before the update, since another learner's weights drew the rollouts"
+    elif method.heads:
+        yield "old_logp_T is measured: one pass of the learner before the update, the one that also gives the old values"
+    else:
+        unsigned = sorted({kind for s in method.signals.values() if "old_logp_T" in s.objective.reads for kind in s.on.kinds} - {"action"})
+        yield "old_logp_T is sampled_logp_T: the embedded engine samples from the learner's own weights (gap: `mismatch` on every line)"
+        if unsigned:
+            yield f"    except where the batch holds {' or '.join(unsigned)} text: then one pass of the learner measures it"
+    if "old_logp_T" in read and updates == 1:
+        yield "    with one update per batch it equals logp_T.detach() within rounding: every ratio of the two is 1"
+    if "reference_logp_T" in read:
+        yield "reference_logp_T is measured: one pass of the initial weights, kept frozen"
+    elif method.reference:
+        yield "the initial weights are kept frozen, though nothing here reads reference_logp_T"
+
+
+def _said_to_read(method: Method) -> set[str]:
+    """Names in the formulas, or, where a part has none, what it takes."""
+    parts = [method.correction, *method.credit, *(s.objective for s in method.signals.values())]
+    return {name for each in parts for name in each.reads if name in each.says()}
+
+
+def first_line(record: Any) -> str:
+    """What a record says of itself, in one line."""
+    return (type(record).__doc__ or "").strip().splitlines()[0].strip() if type(record).__doc__ else ""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two methods side by side: the constants and parts that differ, and the printed lines that do."""
+
+    names: tuple[str, str]
+    fingerprints: tuple[str, str]
+    seams: tuple[tuple[str, str, str], ...]
+    """(where, what the first has there, what the second has)."""
+    lines: tuple[str, ...]
+    """Lines of the formula, `- ` the first's and `+ ` the second's, under the heading they stand below."""
+
+    @property
+    def same(self) -> bool:
+        return self.fingerprints[0] == self.fingerprints[1]
+
+
+def differences(a: Method, b: Method) -> Difference:
+    """Which seams and parts differ, their constants side by side, and the lines of the formula that differ."""
+    seams = tuple(_differing("", _tree(a), _tree(b)))
+    return Difference((a.name, b.name), (a.fingerprint, b.fingerprint), seams, tuple(_changed(a, b)))
+
+
+ABSENT = "—"
+
+
+def _tree(value: Any) -> Any:
+    """Nested names: a part or record is ("its name", {constant: …}), a chain is numbered, what is left is written out."""
+    if isinstance(value, Method):
+        return ("", {f.name: _tree(getattr(value, f.name)) for f in dataclasses.fields(value) if f.name not in SAID})
+    if isinstance(value, Part):
+        return (value.id, {k: _tree(v) for k, v in value.constants.items()})
+    if isinstance(value, Reduction):
+        return written(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        name = "" if isinstance(value, Signal) else type(value).__name__
+        return (name, {f.name: _tree(getattr(value, f.name)) for f in dataclasses.fields(value)})
+    if isinstance(value, Mapping):
+        items = cast(Mapping[Any, Any], value)
+        return ("", {str(k): _tree(v) for k, v in items.items()})
+    if isinstance(value, tuple) and any(isinstance(v, Part) or dataclasses.is_dataclass(v) for v in cast(tuple[Any, ...], value)):
+        members = cast(tuple[Any, ...], value)
+        return ("", {str(i): _tree(v) for i, v in enumerate(members)})
+    return written(value)
+
+
+def _differing(path: str, a: Any, b: Any) -> Iterator[tuple[str, str, str]]:
+    if a == b:
+        return
+    if isinstance(a, tuple) and isinstance(b, tuple) and a[0] == b[0]:
+        mine, theirs = cast(dict[str, Any], a[1]), cast(dict[str, Any], b[1])
+        for name in (*mine, *(n for n in theirs if n not in mine)):
+            yield from _differing(f"{path}.{name}".strip("."), mine.get(name, ABSENT), theirs.get(name, ABSENT))
+        return
+    yield (path, _flat(a), _flat(b))
+
+
+def _flat(tree: Any) -> str:
+    if not isinstance(tree, tuple):
+        return str(tree)
+    name, inside = cast(tuple[str, dict[str, Any]], tree)
+    if not inside:
+        return f"{name}()" if name else ABSENT
+    if not name and all(key.isdigit() for key in inside):
+        return ", ".join(_flat(v) for v in inside.values())
+    return f"{name}({', '.join(f'{k}={_flat(v)}' for k, v in inside.items())})"
+
+
+def _changed(a: Method, b: Method) -> Iterator[str]:
+    """The lines that differ, each block under its heading."""
+    import difflib
+
+    mine, theirs = explain(a).splitlines(), explain(b).splitlines()
+    heading, shown = "", ""
+    for line in difflib.ndiff(mine, theirs):
+        if line.startswith("?"):
+            continue
+        if line[2:] and not line[2:].startswith(" "):
+            heading = line[2:]
+        if line[0] in "+-" and line[2:].strip():
+            if heading and heading != shown and line[2:] != heading:
+                yield heading
+                shown = heading
+            yield line
+
+
+def seams_that_differ(method: Method) -> list[str]:
+    """Against its parent: the idea as the method names it, then, in brackets, what else differs and so is its setting."""
+    if method.parent is None:
+        return []
+    mine, theirs = method.describe(), method.parent.describe()
+    changed = [seam for seam in mine if seam != "signals" and mine[seam] != theirs[seam]]
+    changed += [f"signals.{n}" for n in {**mine["signals"], **theirs["signals"]} if mine["signals"].get(n) != theirs["signals"].get(n)]
+    setting = [seam for seam in changed if seam not in method.units()]
+    return [*method.idea, *(f"({seam})" for seam in setting)]

@@ -1,0 +1,94 @@
+"""Replay: a run whose rollouts come from another run's record instead of an engine.
+
+The same recipe gives the same weights, bit for bit on CPU. Another method learns from the identical rollouts, from the
+same starting weights: what differs then is the method and nothing that was drawn. From its second step on it is another
+learner than the one that drew them, so its own log-probabilities are measured, and a method that corrects for nothing is
+given truncated importance weights, which its name and fingerprint say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from strop.method import Method
+from strop.recipe import Recipe
+from strop.records import Group
+from strop.run import Recording, RunError, check_method, read_recipe, recorded_steps
+from strop.seams.part import describe
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be replayed, and what a reader must know about it."""
+
+    recipe: Recipe
+    recording: Recording
+    notes: tuple[str, ...] = ()
+
+
+def plan(origin: Path, method: str | Method | None = None) -> Plan:
+    """A run's recipe on its own record, with its own method or another; refused where the record is not what the method learns from."""
+    about, recipe = read_recipe(origin)
+    steps = recorded_steps(origin)
+    if not steps:
+        raise RunError(f"{origin} has committed no step yet, so there is nothing to replay.")
+    foreign = bool(about.get("replay", {}).get("foreign"))
+    notes = [] if steps >= recipe.steps else [f"the recording ends after {steps} of {recipe.steps} steps; so does its replay"]
+    if method is None:
+        check_method(origin, about, recipe.resolved().off_policy() if foreign else recipe.resolved())
+        return Plan(recipe, Recording(origin, steps, foreign), tuple(notes))
+    other = recipe.but(method=method)
+    recording = Recording(origin, steps, foreign=True)
+    return Plan(other, recording, (*notes, *fit(recipe.resolved(), other.resolved(), origin)))
+
+
+def fit(recorded: Method, method: Method, origin: Path) -> list[str]:
+    """What the record lacks for this method: notes where that changes what is learned from, an error where it is another experiment."""
+    name = method.name
+    for seam, what in (("sampler", "rollouts"), ("environment", "turns"), ("feed", "groups")):
+        theirs, mine = getattr(recorded, seam), getattr(method, seam)
+        if describe(theirs) != describe(mine):
+            raise RunError(
+                f"method {name!r} has a {seam} of its own, {mine!r}, and the {what} in {origin} come from {theirs!r}: they are not what "
+                f"{name!r} would have learned from. Train it (strop train --method {name}), or give it that {seam} in a recipe file."
+            )
+    first = read_groups(origin, 0)
+    channels = {channel for values in first["scores"]["values"].values() for channel in values}
+    missing = [r for r in method.reward.reads if r.endswith("_R") and r[:-2] not in channels]
+    if missing:
+        raise RunError(
+            f"method {name!r}: its reward {method.reward.name!r} reads {missing[0]}, and {origin} recorded only the channels "
+            f"{', '.join(sorted(channels))}. Grading is recorded with the rollouts, so this reward needs a run of its own."
+        )
+    drawn = [s for group in first["groups"] for r in Group.from_json(group).rollouts for row in r.rows for s in row.segments]
+    if any(s.kind == "action" and s.logp is None for s in drawn):
+        raise RunError(
+            f"{origin} holds actions without the log-probability they were drawn with: no correction to another learner can be made."
+        )
+    notes: list[str] = []
+    if method.off_policy() != method:
+        notes.append(
+            f"{name} has no correction for rollouts that another learner drew; it gets {method.off_policy().correction!r} "
+            f"and is called {method.off_policy().name}"
+        )
+    if method.refills:
+        notes.append(f"{name} would sample again for groups that its gate drops; nothing is drawn in a replay, so such steps are smaller")
+    if recorded.refills:
+        notes.append(f"the gate of {recorded.name} sampled again for groups it dropped, so steps hold more groups than were asked for")
+    if describe(method.curriculum) != describe(recorded.curriculum):
+        notes.append(f"{name} would have picked other tasks ({method.curriculum!r}); the tasks are those of {recorded.curriculum!r}")
+    if method.tasks != recorded.tasks:
+        notes.append(f"{name} asks for {method.tasks} tasks a step; the recording holds {recorded.tasks}")
+    return notes
+
+
+def read_groups(origin: Path, step: int) -> Mapping[str, Any]:
+    from strop.report.page import read_step
+
+    record = read_step(origin, step)
+    if record is None:
+        raise RunError(f"{origin} has no readable record of step {step}.")
+    return record

@@ -1,0 +1,123 @@
+"""The first batch as tokens: who wrote each (prompt, action, forced, observation, teacher), and which are trained.
+
+What is marked as trained is what the signals select, not what the rows ask for: the picture shows the mask in use.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from strop.batch import Batch
+    from strop.records import Group
+
+NAME = "first_batch.json"
+SHOWN, PROMPT, LONGEST = 2, 40, 160
+"""Rows that are shown, the most tokens at the end of a prompt, and the most tokens of a row."""
+
+COLOURS = {"prompt": "dim", "action": "green", "forced": "yellow", "observation": "cyan", "teacher": "magenta"}
+MARKS = {"prompt": "P", "action": "A", "forced": "F", "observation": "O", "teacher": "T"}
+
+Piece = tuple[str, str, bool]
+"""(text of one token, kind of its segment, trained)."""
+
+
+def pieces(groups: Sequence[Group], batch: Batch, trained_T: Tensor, tokenizer: Any) -> list[dict[str, Any]]:
+    """The first row of the first rollout of the first groups, token by token."""
+    rows = {(r.id, i): row for g in groups for r in g.rollouts for i, row in enumerate(r.rows)}
+    counts, rollout_W = batch.index.count("token", "row").tolist(), batch.index.rollout_W.tolist()
+    group_W, trained = batch.index.up("row", "group").tolist(), trained_T.tolist()
+    shown: list[dict[str, Any]] = []
+    groups_shown, at = set[int](), 0
+    for packed, count, rollout, group in zip(batch.rows, counts, rollout_W, group_W, strict=True):
+        if group not in groups_shown and len(shown) < SHOWN:
+            groups_shown.add(group)
+            on = {p for i, p in enumerate(packed.at) if trained[at + i]}
+            kinds = [s.kind for s in rows[batch.units[rollout], 0].segments for _ in s.tokens]
+            first = max(0, next((i for i, kind in enumerate(kinds) if kind != "prompt"), 0) - PROMPT)
+            last = min(len(packed.tokens), first + LONGEST)
+            said = [[tokenizer.decode([packed.tokens[p]]), kinds[p], p in on] for p in range(first, last)]
+            shown.append({"rollout": batch.units[rollout], "cut": [first, len(packed.tokens) - last], "tokens": said})
+        at += count
+    return shown
+
+
+def read(directory: Path) -> list[dict[str, Any]]:
+    try:
+        return json.loads((directory / NAME).read_text())
+    except (OSError, ValueError):
+        return []
+
+
+def plain(text: str) -> str:
+    """One printable piece: a line break is drawn, and a control character cannot reach the terminal."""
+    return "".join("⏎" if c == "\n" else c if c.isprintable() else "·" for c in text)
+
+
+def runs(tokens: Sequence[Sequence[Any]]) -> list[tuple[str, str, bool]]:
+    """Neighbouring tokens of one kind and one fate as one piece."""
+    joined: list[tuple[str, str, bool]] = []
+    for text, kind, trained in tokens:
+        if joined and joined[-1][1:] == (kind, trained):
+            joined[-1] = (joined[-1][0] + plain(text), kind, trained)
+        else:
+            joined.append((plain(text), kind, trained))
+    return joined
+
+
+def marked(shown: Sequence[Mapping[str, Any]]) -> str:
+    """For a place without colours: P(…) A*(…), a star where it is trained."""
+    lines = ["first batch (P prompt, A action, F forced, O observation, T teacher; * trained)"]
+    for row in shown:
+        said = " ".join(f"{MARKS[kind]}{'*' if trained else ''}({text})" for text, kind, trained in runs(row["tokens"]))
+        lines.append(f"  {row['rollout']}: {'… ' if row['cut'][0] else ''}{said}{' …' if row['cut'][1] else ''}")
+    return "\n".join(lines)
+
+
+def coloured(shown: Sequence[Mapping[str, Any]]) -> Any:
+    """For a terminal: a colour for each kind, tokens apart by shades, trained ones underlined."""
+    from rich.text import Text
+
+    text = Text("first batch  ")
+    for kind, colour in COLOURS.items():
+        text.append(f" {kind} ", colour)
+    text.append("  ").append("trained", "underline")
+    for row in shown:
+        text.append(f"\n{row['rollout']}: ", "dim")
+        for i, (piece, kind, trained) in enumerate(row["tokens"]):
+            style = COLOURS[kind] + (" underline" if trained else "") + (" bold" if i % 2 else "")
+            text.append(plain(piece), style)
+    return text
+
+
+def html(shown: Sequence[Mapping[str, Any]]) -> str:
+    if not shown:
+        return ""
+    legend = " ".join(f"<span class='t {kind}'>{kind}</span>" for kind in COLOURS)
+    made = [f"<p class=dim>{legend} <span class='t trained'>trained</span>: what the signals select</p>"]
+    for row in shown:
+        said = "".join(
+            f"<span class='t {escape(kind)}{' trained' if trained else ''}'>{escape(plain(text))}</span>"
+            for text, kind, trained in row["tokens"]
+        )
+        made.append(
+            f"<p class=dim>{escape(row['rollout'])}</p><pre>{'… ' if row['cut'][0] else ''}{said}{' …' if row['cut'][1] else ''}</pre>"
+        )
+    return "".join(made)
+
+
+STYLE = """
+.t { border-radius: 2px; padding: 0 1px; }
+.prompt { color: var(--dim); }
+.action { background: #3b9b5e33; }
+.forced { background: #c99a2e33; }
+.observation { background: #2f9fb333; }
+.teacher { background: #a04fc033; }
+.trained { border-bottom: 2px solid var(--hot); }
+"""

@@ -1,0 +1,47 @@
+"""Every part and record that strop itself offers, by id: what a saved method may name without anybody's help."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import pkgutil
+from collections.abc import Iterable
+from functools import cache
+from importlib import import_module
+
+from strop.records import Sampling
+from strop.seams.part import Part, part_id
+from strop.seams.sampler import Reply
+
+Known = Part | type
+"""A part, or the frozen dataclass of a record."""
+
+RECORDS = ("gate", "sampler", "curriculum", "feed", "update", "reduction", "signal")
+"""Modules whose frozen dataclasses are records of a method, but for what an environment answers."""
+
+
+@cache
+def own() -> dict[str, Known]:
+    """strop's parts: everything decorated with @part in `strop.seams`, and the records of a method."""
+    import strop.seams
+
+    found: dict[str, Known] = {"Sampling": Sampling}
+    for module in (import_module(f"strop.seams.{m.name}") for m in pkgutil.iter_modules(strop.seams.__path__)):
+        short = module.__name__.rpartition(".")[2]
+        for value in vars(module).values():
+            record = short in RECORDS and inspect.isclass(value) and dataclasses.is_dataclass(value) and value is not Reply
+            if (isinstance(value, Part) or record) and value.__module__ == module.__name__:
+                _add(found, value)
+    return dict(sorted(found.items()))
+
+
+def _add(found: dict[str, Known], value: Known) -> None:
+    name = part_id(value)
+    if found.get(name, value) is not value:
+        raise ValueError(f"two parts of strop are called {name!r}: a saved method could not tell them apart")
+    found[name] = value
+
+
+def with_own(parts: Iterable[Known]) -> dict[str, Known]:
+    """strop's, and those a user hands over."""
+    return own() | {part_id(p): p for p in parts}

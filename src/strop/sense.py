@@ -1,0 +1,190 @@
+"""What a method may not be: every refusal when one is built, in words that say the way out; and what is legal yet worth knowing."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+from strop.seams.formula import RESERVED, UNITS, check
+from strop.seams.part import Part, nearest
+
+if TYPE_CHECKING:
+    from strop.method import Method
+    from strop.seams.signal import Signal
+
+TRACKS = frozenset({"old_logp_T", "sampled_logp_T", "age_T"})
+"""What every run can provide per decision, before anything is settled."""
+FACTS = frozenset({"reward_R", "truncated_R", "length_R", "index"})
+"""What every run can provide per rollout, and the index."""
+MOVING = frozenset({"logp_T", "entropy_T", "value_T"})
+"""Tracks of the policy as it moves: an objective may read them, a credit or a correction may not."""
+
+
+def refuse(method: Method) -> None:
+    _parts(method)
+    _known(method)
+    _formulas(method)
+    _counts(method)
+    _ratios(method)
+    _clips(method)
+
+
+def _parts(method: Method) -> None:
+    """It can be written down: parts, records, numbers and words, under names that can stand in a formula."""
+    for seam, reader in (
+        ("reward", method.reward),
+        ("correction", method.correction),
+        *((f"credit[{i}]", c) for i, c in enumerate(method.credit)),
+    ):
+        if not isinstance(reader, Part):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError(f"method {method.name!r}: {seam} is a part, got {reader!r}: put @part(…) on a function at module level")
+    try:
+        method.describe()
+    except ValueError as error:
+        raise ValueError(f"method {method.name!r}: {error}. A function goes in as a part: @part(…) at module level.") from error
+    for name in method.signals:
+        if not name.isidentifier() or name in RESERVED:
+            raise ValueError(
+                f"method {method.name!r}: a signal cannot be called {name!r}, since its name stands in the formula of the loss"
+            )
+    known = {f.name for f in fields(method)}
+    for path in method.idea:
+        seam, _, rest = path.partition(".")
+        if seam not in known or (seam == "signals" and rest and rest.partition(".")[0] not in method.signals):
+            raise ValueError(f"method {method.name!r}: its idea names {path!r}, which it does not have. {nearest(seam, known)}")
+
+
+def _formulas(method: Method) -> None:
+    """What each part prints is in the language, reads what the part reads and gives what it gives."""
+    parts = [("reward", method.reward, "reward_R"), ("correction", method.correction, "weight_T,mask_T")]
+    parts += [(f"credit[{i}]", link, link.gives) for i, link in enumerate(method.credit)]
+    for name, signal in method.signals.items():
+        parts.append((f"signals.{name}", signal.objective, f"loss_{UNITS[signal.objective.grain]}"))
+        if isinstance(signal.weight, Part):
+            parts.append((f"the weight of signals.{name}", signal.weight, "factor"))
+    parts.append(("the schedule of update", method.update.schedule, "factor"))
+    for seam, part, gives in parts:
+        if part.formula:
+            try:
+                check(part.says(), part.reads, gives.split(","))
+            except ValueError as error:
+                raise ValueError(f"method {method.name!r}: {seam} {part.name!r}: {error}") from error
+
+
+def _known(method: Method) -> None:
+    """Every part reads only what stands ready when it is called."""
+    ready = set(TRACKS | FACTS)
+    if method.reference:
+        ready.add("reference_logp_T")
+    if "value" in method.heads:
+        ready.add("old_value_T")
+    _reads(method, "correction", method.correction, ready | {"trained_T"})
+    ready |= {"weight_T", "reward_T"}
+    for i, link in enumerate(method.credit):
+        if not link.gives:
+            raise ValueError(f"method {method.name!r}: credit[{i}] {link.name!r} does not say what it gives: write @part(gives='credit_R')")
+        _reads(method, f"credit[{i}]", link, ready | {"trained_T"})
+        given = set(link.gives.split(","))
+        ready |= given | ({"credit_T"} if "credit_R" in given else set())
+    moving = MOVING if "value" in method.heads else MOVING - {"value_T"}
+    ready = {name for name in ready if name.endswith("_T") or name in FACTS} | moving
+    for name, signal in method.signals.items():
+        _reads(method, f"signals.{name}", signal.objective, ready)
+    for head in method.heads:
+        if head != "value":
+            raise ValueError(f"method {method.name!r}: unknown head {head!r}. {nearest(head, ['value'])}")
+
+
+def _reads(method: Method, seam: str, reader: Part, ready: set[str]) -> None:
+    for name in reader.reads:
+        if name in ready:
+            continue
+        said = f"method {method.name!r}: {seam} {reader.name!r} reads {name}"
+        if name == "reference_logp_T":
+            raise ValueError(f"{said}, so it needs reference=True")
+        if name in ("value_T", "old_value_T", "return_T") and "value" not in method.heads:
+            raise ValueError(f"{said}, so it needs heads=('value',)")
+        if name in MOVING:
+            raise ValueError(f"{said}, which moves during the update; it is settled before. Read old_logp_T, or make it an objective.")
+        if name in ("credit_T", "credit_R", "return_T"):
+            raise ValueError(f"{said}, which no link of its credit gives before it. Credit: {list(method.credit)}.")
+        raise ValueError(f"{said}, which nobody provides. {nearest(name, ready)}")
+
+
+def _counts(method: Method) -> None:
+    if "policy" not in method.signals and not method.signals:
+        raise ValueError(f"method {method.name!r} has no signal, so it would train nothing")
+    for name, signal in method.signals.items():
+        if signal.policy != "actor":
+            raise NotImplementedError(
+                f"not built yet: several trained policies (signal {name!r} trains {signal.policy!r}). Train the actor."
+            )
+    if method.tasks < 1:
+        raise ValueError(f"method {method.name!r}: tasks={method.tasks}; a step needs at least one task")
+    updates = method.update.updates(method.tasks)
+    parts = [*method.credit, method.correction, *(s.objective for s in method.signals.values())]
+    for reader in parts:
+        if "group" in reader.needs and method.sampler.group_size < 2:
+            raise ValueError(
+                f"method {method.name!r} scores each rollout against its siblings ({reader.name}), so it needs a group of at least 2, "
+                f"got {method.sampler.group_size}. Raise the sampler's n, or use a credit with a learned baseline (gae)."
+            )
+        if "one_update" in reader.needs and updates > 1:
+            raise ValueError(
+                f"method {method.name!r}: {reader.name!r} has no importance ratio, but the update makes {updates} optimiser steps per "
+                "batch. Use epochs=1 and minibatch=None, or importance_sampling / clipped_surrogate."
+            )
+
+
+def _ratios(method: Method) -> None:
+    """Ratios go where something was sampled, and bridge each gap once."""
+    direct = [name for name, s in method.signals.items() if "sampled_logp_T" in s.objective.reads]
+    for name in direct:
+        on, reader = method.signals[name].on, method.signals[name].objective.name
+        for kind in on.kinds:
+            if kind != "action":
+                raise ValueError(
+                    f"method {method.name!r}: signals.{name} {reader!r} takes a ratio to sampled_logp_T, but on {kind} text nobody sampled "
+                    "anything. Let it train actions, or use an objective without that ratio (cross_entropy)."
+                )
+        if method.correction.gives != "mask_T":
+            raise ValueError(
+                f"method {method.name!r}: signals.{name} {reader!r} takes its ratio to sampled_logp_T, and the correction "
+                f"{method.correction.name!r} weighs by that gap too, so it would count twice. Use correction=none (or one that only "
+                "masks: gives='mask_T'), or an objective with a ratio to old_logp_T."
+            )
+    if "sampled" in method.correction.needs and not any("action" in s.on.kinds for s in method.signals.values()):
+        raise ValueError(
+            f"method {method.name!r}: the correction {method.correction.name!r} needs sampled log-probabilities, but no signal trains an "
+            "action. Use correction=none."
+        )
+
+
+def _clips(method: Method) -> None:
+    """A clip is legal where nobody feels it, unless it is the whole idea."""
+    clips, parent = unfelt(method), method.parent
+    paths = {path for name in clips for path in (f"signals.{name}", f"signals.{name}.objective")}
+    if parent is None or not method.idea or not set(method.idea) <= paths:
+        return
+    if all(name in parent.signals and _only_constants(parent.signals[name], method.signals[name]) for name in clips):
+        raise ValueError(
+            f"method {method.name!r}: its idea is a clip, and with one optimiser update per batch no clip is ever felt. Give its "
+            f"update a minibatch below tasks={method.tasks}, or more epochs."
+        )
+
+
+def unfelt(method: Method) -> list[str]:
+    """Signals whose clip can bind on nothing: at the first update of a batch every ratio of now to old is 1."""
+    once = method.update.updates(method.tasks) == 1
+    return [n for n, s in method.signals.items() if once and "clip" in s.objective.needs and "sampled_logp_T" not in s.objective.reads]
+
+
+def remarks(method: Method) -> list[str]:
+    """What is legal and yet worth knowing."""
+    clips = [f"the clip of {name} is never felt: one update per batch, so every ratio is 1" for name in unfelt(method)]
+    return [*clips, *method.notes]
+
+
+def _only_constants(a: Signal, b: Signal) -> bool:
+    """The same signal but for constants of its objective."""
+    return a.objective.id == b.objective.id and a.but(objective=b.objective) == b

@@ -1,0 +1,232 @@
+"""Watch: a run's tripwires at work. It gathers evidence as the step goes by, judges it, and stops or warns.
+
+What is measured before a step is committed (what the engine wrote, what the grader said) is judged before it is
+committed, so a resumed run, which samples and grades nothing twice, need not measure it again. Everything later is a
+function of the commit and the weights.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+from torch import Tensor
+
+from strop import durable, grading
+from strop.batch import Batch
+from strop.records import Fate, Group, Rollout, Scores
+from strop.report import tokens
+from strop.tripwires import (
+    BY_NAME,
+    FRESH,
+    LEDGER,
+    MODEL,
+    NOISE,
+    ONE,
+    OWN,
+    RELATIVE,
+    REWARD,
+    TRAINED,
+    TRIPWIRES,
+    Line,
+    Tripped,
+    Tripwire,
+    evidence,
+    limits,
+    message,
+)
+from strop.tripwires.siblings import twins
+
+if TYPE_CHECKING:
+    from strop.policies.causal import CausalPolicy
+    from strop.run import Run
+
+CUT_EVERY = 3
+"""The loss of a few rows is computed whole and cut in every third step: that costs passes of its own."""
+
+HOLDS: dict[str, Callable[[Run], bool]] = {
+    FRESH: lambda run: getattr(run.method.feed, "fresh", False) and not run.foreign,
+    MODEL: lambda run: hasattr(run.policy, "model"),
+    OWN: lambda run: getattr(run.method.sampler, "own_context", False),
+    ONE: lambda run: {s.policy for s in run.method.signals.values()} == {run.engine.name},
+    TRAINED: lambda run: run.method.update.lr > 0,
+    RELATIVE: lambda run: any("group" in link.needs for link in run.method.credit),
+    REWARD: lambda run: any({"reward_R", "reward_T"} & set(link.reads) for link in run.method.credit),
+    NOISE: lambda run: hasattr(run.engine, "noise") and getattr(run.method.sampler, "own_context", False),
+    LEDGER: lambda run: hasattr(run.engine, "wrote"),
+}
+"""Preconditions, each by its words."""
+
+
+class Watch:
+    def __init__(self, run: Run):
+        self.run = run
+        self.limits = limits(run.recipe.tripwire) | _grader(run)
+        lacking = {t.name: [need for need in t.needs if not HOLDS[need](run)] for t in TRIPWIRES}
+        self.silent = {name: needs for name, needs in lacking.items() if needs and self.limits[name] is not None}
+        self.lines: list[Line] = []
+        self.now: dict[str, Any] = {}
+        """This step's evidence, as its metrics line will carry it."""
+        self._canary: list[tuple[int, ...]] = []
+        self._rollouts: dict[str, tuple[str, Rollout]] = {}
+        self._fates: Mapping[str, Fate] = {}
+
+    def describe(self) -> dict[str, Any]:
+        """For recipe.json: limits that are on, what is off, and what is silent for want of which precondition."""
+        on = {name: limit for name, limit in self.limits.items() if limit is not None and name not in self.silent}
+        return {"limits": on, "off": sorted(n for n, limit in self.limits.items() if limit is None), "silent": self.silent}
+
+    def on(self, name: str) -> bool:
+        return self.limits[name] is not None and name not in self.silent
+
+    def holding(self, when: str, line: Line) -> list[tuple[Tripwire, str]]:
+        """The tripwires of this moment that see something."""
+        lines = [*self.lines, line]
+        found: list[tuple[Tripwire, str]] = []
+        for tripwire in TRIPWIRES:
+            limit = self.limits[tripwire.name]
+            if tripwire.when == when and self.on(tripwire.name) and limit is not None and (seen := tripwire.sees(lines, limit)):
+                found.append((tripwire, seen))
+        return found
+
+    def judge(self, when: str, **fleeting: Any) -> None:
+        """Stop, if a tripwire of this moment fires on what is known so far."""
+        found = self.holding(when, {"step": self.run.step, "watch": {**self.now, **fleeting}})
+        if found:
+            self._stop(found)
+
+    def _stop(self, found: list[tuple[Tripwire, str]]) -> NoReturn:
+        path = self.run.commit_path(self.run.step)
+        kept = "\nNothing was learned from this step."
+        if found[0][0].when == "resume":
+            kept = ""
+        elif path.exists():
+            kept += f" Its rollouts are kept in {path}: delete that file to sample them again."
+        raise Tripped(found, self.run.step, kept)
+
+    # The moments of a step, in their order.
+
+    async def begin(self) -> None:
+        """Does the engine hold the learner's weights? Asked before a single token is sampled."""
+        run = self.run
+        self.now = {}
+        if not (self.on("stale-weights") or self.on("undelivered-weights")):
+            return
+        if not self._canary:
+            count = min(run.source.size or evidence.CANARIES, evidence.CANARIES)
+            tasks = (run.source.task("train", run.recipe.seed, i) for i in range(count))
+            self._canary = [run.policy.renderer.prompt(task.prompt)[-evidence.LONGEST :] for task in tasks]
+        learner = evidence.learner_says(cast("CausalPolicy", run.policy).model, self._canary)
+        self.now["canary"] = {"learner": learner, "engine": await evidence.engine_says(run.engine, self._canary)}
+        if self.holding("begin", {"step": run.step, "watch": self.now}):
+            run.engine.deliver(run.version)  # late, or never? An engine that only lags has them now.
+            again = await evidence.engine_says(run.engine, self._canary)
+            self.judge("begin", redelivered=max(abs(a - b) for a, b in zip(again, learner, strict=True)))
+        run.forget_bill()
+
+    def sampled(self, groups: list[Group]) -> None:
+        if self.on("retokenised"):
+            self.judge("sampled", **evidence.foreign(self.run.engine, groups))
+
+    async def graded(self, groups: list[Group], scores: Scores) -> None:
+        same = await evidence.constant(self.run.source, groups, scores) if self.on("constant-grader") else None
+        self.judge("graded", ungraded=grading.ungraded(scores), constant=same)
+
+    def batch(self, groups: list[Group], fates: Mapping[str, Fate], batch: Batch, fraction: float) -> None:
+        run = self.run
+        self._rollouts = {r.id: (g.id, r) for g in groups for r in g.rollouts}
+        self._fates = fates
+        key = (run.recipe.seed, run.step, 0)
+        self.now |= evidence.coverage(run.method, groups, fates, batch, key)
+        if self.on("denominators") and run.step % CUT_EVERY == 0:
+            change = evidence.cut(run.method, batch, run.policy, fraction, key)
+            self.now |= {} if change is None else {"cut": change}
+        if run.step == 0 and HOLDS[MODEL](run) and not (run.directory / tokens.NAME).exists():
+            tokenizer = cast("CausalPolicy", run.policy).tokenizer
+            shown = tokens.pieces(groups, batch, evidence.selected(run.method, batch, key), tokenizer)
+            durable.write(run.directory / tokens.NAME, json.dumps(shown, ensure_ascii=False).encode())
+        self.judge("batch")
+
+    def minibatch(self, mini: Batch, first: bool) -> Minibatch:
+        return Minibatch(self, mini, first)
+
+    def step_ready(self, seen: Minibatch, facts: Mapping[str, float], norm: float) -> None:
+        """Before the optimiser moves: masks, sampler against learner, and whether the numbers are numbers."""
+        self.now["misplaced"] = self.now.get("misplaced", 0) + seen.misplaced
+        if seen.comparison is not None:
+            self.now |= seen.comparison.facts()
+        bad = [f"{name} is {value}" for name, value in {**facts, "the gradient's norm": norm}.items() if not math.isfinite(value)]
+        fleeting: dict[str, Any] = {"not_finite": f"{' and '.join(bad)} at learning rate {self.run.method.update.lr:g}"} if bad else {}
+        doubt = {"mismatch-ratio", "mismatch-kl", "mismatch-ess"} & {t.name for t, _ in self.holding("update", self._line())}
+        if self.on("sampling") and seen.comparison is not None and (doubt or self.now.get("undrawn", 0)):
+            fleeting["explained"] = evidence.explain(self.run.policy, seen.mini, seen.comparison.noise_T)
+        self.judge("update", **fleeting)
+
+    def _line(self) -> Line:
+        return {"step": self.run.step, "watch": self.now}
+
+    def close(self, line: dict[str, Any]) -> dict[str, Any]:
+        """The metrics line with its evidence, what holds, and the warnings that are new."""
+        found = self.holding("step", line)
+        before = self.lines[-1]["watch"]["holding"] if self.lines else []
+        line["watch"] = {**self.now, "holding": [t.name for t, _ in found]}
+        fresh = {t.name: message(t, seen) for t, seen in found if t.name not in before}
+        if fresh:
+            line["warnings"] = fresh
+        self.lines.append(line)
+        return line
+
+    # Outside of a step.
+
+    def resumed(self, record: Mapping[str, Any] | None) -> None:
+        """After a restore: is everything as the last metrics line and the last commit say?"""
+        if not self.lines:
+            return
+        run, digest = self.run, self.lines[-1]["digest"]
+        lost = [name for name, now in (("weights", run.digest_weights()), ("optimiser", run.digest_optimiser())) if digest[name] != now]
+        if record is not None:
+            lost += [f"state of the {name}" for name, state in record["state"].items() if run.state.get(name) != state]
+            lost += ["ledger"] if record["ledger"] != {"trials": run.ledger.trials, "successes": run.ledger.successes} else []
+        self.judge("resume", lost=lost)
+
+    def end(self) -> list[tuple[Tripwire, str]]:
+        """At the end of a run: what only its siblings can show, as messages."""
+        line = {"step": self.run.step, "watch": {"twins": twins(self.run.directory)}}
+        return [(tripwire, message(tripwire, seen)) for tripwire, seen in self.holding("end", line)]
+
+    def broken(self, why: str) -> NoReturn:
+        """The policy's own numbers are no numbers: nothing can be sampled."""
+        self._stop([(BY_NAME["not-finite"], why)])
+
+
+class Minibatch:
+    """What `train.backward` shows of one minibatch."""
+
+    def __init__(self, watch: Watch, mini: Batch, first: bool):
+        self.watch, self.mini, self.misplaced = watch, mini, 0
+        self.comparison: evidence.Comparison | None = None
+        if first and HOLDS[FRESH](watch.run) and HOLDS[OWN](watch.run):
+            noise_T: Tensor | None = None
+            if HOLDS[NOISE](watch.run):
+                noise_T = evidence.noise(watch.run.engine, watch._rollouts, mini)
+            self.comparison = evidence.Comparison(noise_T)
+
+    @property
+    def want(self) -> frozenset[str]:
+        return self.comparison.want if self.comparison is not None else frozenset()
+
+    def masks(self, masks: Mapping[str, Tensor]) -> None:
+        if self.watch.on("mask"):
+            rollouts = {unit: rollout for unit, (_, rollout) in self.watch._rollouts.items()}
+            self.misplaced = evidence.misplaced(self.watch.run.method, rollouts, self.watch._fates, self.mini, masks)
+
+    def see(self, micro: Batch, moving: Mapping[str, Tensor], at_T: Tensor) -> None:
+        if self.comparison is not None:
+            self.comparison.see(micro, moving, at_T)
+
+
+def _grader(run: Run) -> dict[str, float | None]:
+    """The grader's limit is a field of the recipe, unless the tripwire is set by name."""
+    return {} if "grader=" in run.recipe.tripwire.replace("constant-grader=", "") else {"grader": run.recipe.grader_limit}

@@ -1,0 +1,326 @@
+"""Every published method once more: numpy and loops over tokens, by hand down to the slopes, importing nothing of strop.
+
+A batch is a list of groups, a group a list of rollouts (those that count in its statistics), both plain data:
+
+    rollout   reward; kept: is it trained; cut: did it end at its length limit; weight; tokens: its trained decisions in order
+    token     at: its place in the batch; action: did the policy draw it, or was it forced or taught; and the log-probabilities
+              now, old, sampled, reference, with the value head's value and old_value
+
+An oracle gives the loss and its slope in each token's `now` (for PPO, then in each `value`).
+"""
+
+import numpy as np
+
+
+def acted(rollout):
+    return [t for t in rollout["tokens"] if t["action"]]
+
+
+def learning(group):
+    """Rollouts that have something to train."""
+    return [r for r in group if r["kept"] and acted(r)]
+
+
+def tokens_of(batch):
+    return sum(len(acted(r)) for g in batch for r in learning(g))
+
+
+def flat(batch):
+    return np.zeros(sum(len(r["tokens"]) for g in batch for r in g))
+
+
+def rewards_of(group):
+    return np.array([r["reward"] for r in group])
+
+
+def clipped(log_ratio, advantage, low, high):
+    """PPO's surrogate and its slope in the log-probability: none once the ratio is beyond the clip on the advantage's side."""
+    ratio = np.exp(log_ratio)
+    if (advantage > 0 and ratio > 1 + high) or (advantage < 0 and ratio < 1 - low):
+        return -np.clip(ratio, 1 - low, 1 + high) * advantage, 0.0
+    return -ratio * advantage, -ratio * advantage
+
+
+def grpo_strop(batch):
+    loss, slope = 0.0, flat(batch)
+    groups = [g for g in batch if learning(g)]
+    for group in groups:
+        rewards = rewards_of(group)
+        spread = max(np.sqrt(np.mean((rewards - rewards.mean()) ** 2)), 1e-4)
+        for rollout in learning(group):
+            share = rollout["weight"] / len(acted(rollout)) / len(learning(group)) / len(groups)
+            for t in acted(rollout):
+                value, steep = clipped(t["now"] - t["old"], (rollout["reward"] - rewards.mean()) / spread, 0.2, 0.2)
+                loss += share * value
+                slope[t["at"]] += share * steep
+    return loss, slope
+
+
+def grpo_deepseekmath(batch):
+    """Equation 3, with the unbiased estimate of the KL, equation 4."""
+    loss, slope = 0.0, flat(batch)
+    groups = [g for g in batch if learning(g)]
+    for group in groups:
+        rewards = rewards_of(group)
+        spread = max(np.sqrt(np.mean((rewards - rewards.mean()) ** 2)), 1e-4)
+        for rollout in learning(group):
+            share = rollout["weight"] / len(acted(rollout)) / len(learning(group)) / len(groups)
+            for t in acted(rollout):
+                value, steep = clipped(t["now"] - t["old"], (rollout["reward"] - rewards.mean()) / spread, 0.2, 0.2)
+                over = np.exp(t["reference"] - t["now"])
+                loss += share * (value + 0.04 * (over - np.log(over) - 1))
+                slope[t["at"]] += share * (steep + 0.04 * (1 - over))
+    return loss, slope
+
+
+def grpo_trl(batch):
+    """trl 1.16.0, trainer/grpo_trainer.py 2660-2698, 2768-2787, 3113-3176."""
+    loss, slope, tokens = 0.0, flat(batch), tokens_of(batch)
+    for group in batch:
+        rewards = rewards_of(group)
+        deviation = np.sqrt(((rewards - rewards.mean()) ** 2).sum() / max(len(group) - 1, 1))
+        for rollout in learning(group):
+            advantage = (rollout["reward"] - rewards.mean()) / (deviation + 1e-4)
+            correction = np.exp(sum(t["old"] - t["sampled"] for t in acted(rollout)))
+            correction = 0.0 if correction > 3.0 else correction
+            for t in acted(rollout):
+                value, steep = clipped(t["now"] - t["old"], advantage, 0.2, 0.2)
+                loss += rollout["weight"] * correction * value / tokens
+                slope[t["at"]] += rollout["weight"] * correction * steep / tokens
+    return loss, slope
+
+
+def grpo_verl(batch):
+    """verl 0.9.1, trainer/ppo/core_algos.py 267-330, 1286-1374, 1170-1176. A rollout without siblings keeps its raw reward there."""
+    loss, slope, tokens = 0.0, flat(batch), tokens_of(batch)
+    for group in batch:
+        rewards = rewards_of(group)
+        deviation = np.sqrt(((rewards - rewards.mean()) ** 2).sum() / max(len(group) - 1, 1))
+        for rollout in learning(group):
+            advantage = (rollout["reward"] - rewards.mean()) / (deviation + 1e-6)
+            for t in acted(rollout):
+                value, steep = clipped(t["now"] - t["old"], advantage, 0.2, 0.2)
+                if advantage < 0 and value > -3.0 * advantage:
+                    value, steep = -3.0 * advantage, 0.0
+                loss += rollout["weight"] * value / tokens
+                slope[t["at"]] += rollout["weight"] * steep / tokens
+    return loss, slope
+
+
+def grpo_openrlhf(batch):
+    """openrlhf 0.11.2, trainer/ppo_utils/experience_maker.py 205-325, 390-430; models/utils.py 131-165; models/loss.py 26-40, 186-205."""
+    loss, slope, tokens = 0.0, flat(batch), tokens_of(batch)
+    for group in batch:
+        rewards = rewards_of(group)
+        deviation = np.sqrt(((rewards - rewards.mean()) ** 2).sum() / max(len(group) - 1, 1))
+        for rollout in learning(group):
+            to_go = (rollout["reward"] - rewards.mean()) / (deviation + 1e-9)
+            for t in reversed(rollout["tokens"]):
+                if not t["action"]:
+                    continue
+                to_go -= 0.01 * (t["old"] - t["reference"])
+                value, steep = clipped(t["now"] - t["old"], to_go, 0.2, 0.2)
+                loss += rollout["weight"] * value / tokens
+                slope[t["at"]] += rollout["weight"] * steep / tokens
+    return loss, slope
+
+
+def grpo_prime_rl(batch):
+    """prime-rl 0.8.0, orchestrator/algo/grpo.py 28, orchestrator/filters.py 107, trainer/rl/loss.py 109-149, train.py 318-334."""
+    loss, slope = 0.0, flat(batch)
+    sent = [(r, r["reward"] - rewards_of(g).mean()) for g in batch for r in learning(g)]
+    sent = [(rollout, advantage) for rollout, advantage in sent if abs(advantage) > 1e-9]
+    tokens = sum(len(acted(rollout)) for rollout, _ in sent)
+    for rollout, advantage in sent:
+        for t in acted(rollout):
+            log_ratio, moved = t["now"] - t["sampled"], np.exp(t["now"]) - np.exp(t["sampled"])
+            masked = moved > 0.2 if advantage > 0 else moved < -0.2
+            gain = 0.0 if masked else np.exp(log_ratio) * advantage
+            loss += rollout["weight"] * (-gain + 1e-3 * log_ratio**2) / tokens
+            slope[t["at"]] += rollout["weight"] * (-gain + 2e-3 * log_ratio) / tokens
+    return loss, slope
+
+
+def grpo_nemo_rl(batch):
+    """nemo-rl 0.7.0, algorithms/utils.py 41-195, algorithms/advantage_estimator.py 68-82, algorithms/loss/loss_functions.py 405-500."""
+    loss, slope, tokens = 0.0, flat(batch), tokens_of(batch)
+    for group in batch:
+        for rollout in learning(group):
+            others = np.array([r["reward"] for r in group if r is not rollout])
+            advantage = rollout["reward"] - others.mean() if len(others) else 0.0
+            if len(others) > 1 and np.ptp(others) > 0:
+                advantage /= others.std(ddof=1) + 1e-6
+            for t in acted(rollout):
+                value, steep = clipped(t["now"] - t["old"], advantage, 0.2, 0.2)
+                over = np.exp(t["reference"] - t["now"])
+                kl, kl_steep = over - np.log(over) - 1, 1 - over
+                kl, kl_steep = (10.0, 0.0) if kl > 10.0 else (kl, kl + kl_steep)
+                loss += rollout["weight"] * (value + 0.01 * kl) / tokens
+                slope[t["at"]] += rollout["weight"] * (steep + 0.01 * kl_steep) / tokens
+    return loss, slope
+
+
+def grpo_tinker(batch):
+    """tinker-cookbook 0.6.1, rl/data_processing.py 24-43; tinker-docs.thinkingmachines.ai/tinker/losses/importance-sampling."""
+    loss, slope = 0.0, flat(batch)
+    for group in batch:
+        for rollout in learning(group):
+            for t in acted(rollout):
+                lost = -np.exp(t["now"] - t["sampled"]) * (rollout["reward"] - rewards_of(group).mean())
+                loss += rollout["weight"] * lost
+                slope[t["at"]] += rollout["weight"] * lost
+    return loss, slope
+
+
+def dr_grpo(batch):
+    """arXiv:2503.20783: neither the spread nor the rollout's own length divides; 128 is the largest length."""
+    loss, slope = 0.0, flat(batch)
+    groups = [g for g in batch if learning(g)]
+    for group in groups:
+        for rollout in learning(group):
+            share = rollout["weight"] / 128 / len(learning(group)) / len(groups)
+            for t in acted(rollout):
+                value, steep = clipped(t["now"] - t["old"], rollout["reward"] - rewards_of(group).mean(), 0.2, 0.2)
+                loss += share * value
+                slope[t["at"]] += share * steep
+    return loss, slope
+
+
+def dapo(batch):
+    """arXiv:2503.14476: groups with spread only, rollouts cut at their limit only as siblings, the upper clip higher, tokens alike."""
+    loss, slope = 0.0, flat(batch)
+    sent = [(r, g) for g in batch if len(set(rewards_of(g))) > 1 for r in learning(g) if not r["cut"]]
+    tokens = sum(len(acted(rollout)) for rollout, _ in sent)
+    for rollout, group in sent:
+        rewards = rewards_of(group)
+        spread = max(np.sqrt(np.mean((rewards - rewards.mean()) ** 2)), 1e-4)
+        for t in acted(rollout):
+            value, steep = clipped(t["now"] - t["old"], (rollout["reward"] - rewards.mean()) / spread, 0.2, 0.28)
+            loss += rollout["weight"] * value / tokens
+            slope[t["at"]] += rollout["weight"] * steep / tokens
+    return loss, slope
+
+
+def rloo(batch):
+    """arXiv:2402.14740: the siblings' mean as baseline, the rollout as one action, REINFORCE."""
+    loss, slope = 0.0, flat(batch)
+    groups = [g for g in batch if learning(g)]
+    for group in groups:
+        for rollout in learning(group):
+            others = [r["reward"] for r in group if r is not rollout]
+            advantage = rollout["reward"] - np.mean(others) if others else 0.0
+            for t in acted(rollout):
+                share = rollout["weight"] / len(learning(group)) / len(groups)
+                loss -= share * advantage * t["now"]
+                slope[t["at"]] -= share * advantage
+    return loss, slope
+
+
+def rloo_trl(batch):
+    """trl 1.16.0, trainer/rloo_trainer.py 1664-1690, 1822-1833."""
+    loss, slope, rollouts = 0.0, flat(batch), sum(len(learning(g)) for g in batch)
+    for group in batch:
+        paid = [r["reward"] - 0.05 * sum(t["old"] - t["reference"] for t in acted(r)) for r in group]
+        for rollout, own in zip(group, paid, strict=True):
+            if not (rollout["kept"] and acted(rollout)):
+                continue
+            advantage = own - (sum(paid) - own) / (len(paid) - 1) if len(paid) > 1 else 0.0
+            value, steep = clipped(sum(t["now"] - t["old"] for t in acted(rollout)), advantage, 0.2, 0.2)
+            loss += rollout["weight"] * value / rollouts
+            for t in acted(rollout):
+                slope[t["at"]] += rollout["weight"] * steep / rollouts
+    return loss, slope
+
+
+def reinforce_pp(batch):
+    """arXiv:2501.03262: returns of reward and KL, whitened over every trained token of the batch; PPO's clip."""
+    found = []
+    for group in batch:
+        for rollout in group:
+            to_go = rollout["reward"]
+            for t in reversed(rollout["tokens"]) if rollout["kept"] else ():
+                to_go -= 0.01 * (t["old"] - t["reference"]) if t["action"] else 0.0
+                found += [(t, rollout["weight"], to_go)] if t["action"] else []
+    returns = np.array([to_go for _, _, to_go in found])
+    loss, slope = 0.0, flat(batch)
+    for t, weight, to_go in found:
+        value, steep = clipped(t["now"] - t["old"], (to_go - returns.mean()) / max(returns.std(), 1e-8), 0.2, 0.2)
+        loss += weight * value / len(found)
+        slope[t["at"]] += weight * steep / len(found)
+    return loss, slope
+
+
+def gspo(batch):
+    """arXiv:2507.18071: the geometric mean of the rollout's ratios, clipped within 3e-4 below and 4e-4 above."""
+    loss, slope = 0.0, flat(batch)
+    groups = [g for g in batch if learning(g)]
+    for group in groups:
+        rewards = rewards_of(group)
+        spread = max(np.sqrt(np.mean((rewards - rewards.mean()) ** 2)), 1e-4)
+        for rollout in learning(group):
+            share, written = rollout["weight"] / len(learning(group)) / len(groups), acted(rollout)
+            mean = np.mean([t["now"] - t["old"] for t in written])
+            value, steep = clipped(mean, (rollout["reward"] - rewards.mean()) / spread, 3e-4, 4e-4)
+            loss += share * value
+            for t in written:
+                slope[t["at"]] += share * steep / len(written)
+    return loss, slope
+
+
+def cispo(batch):
+    """arXiv:2506.13585: the ratio, limited above only, is a constant weight on the log-probability."""
+    loss, slope, tokens = 0.0, flat(batch), tokens_of(batch)
+    for group in batch:
+        rewards = rewards_of(group)
+        spread = max(np.sqrt(np.mean((rewards - rewards.mean()) ** 2)), 1e-4)
+        for rollout in learning(group):
+            for t in acted(rollout):
+                limited = min(np.exp(t["now"] - t["old"]), 1.28) * (rollout["reward"] - rewards.mean()) / spread
+                loss -= rollout["weight"] * limited * t["now"] / tokens
+                slope[t["at"]] -= rollout["weight"] * limited / tokens
+    return loss, slope
+
+
+def ppo(batch):
+    """arXiv:1707.06347, KL of 0.05 in the reward: GAE at 0.95, whitened; half the clipped squared error of the value, weighing 0.5."""
+    found = []
+    for group in batch:
+        for rollout in group:
+            steps = rollout["tokens"] if rollout["kept"] else []
+            following = steps[-1]["old_value"] if steps and rollout["cut"] else 0.0
+            reward, advantage = rollout["reward"], 0.0
+            for t in reversed(steps):
+                reward -= 0.05 * (t["old"] - t["reference"]) if t["action"] else 0.0
+                advantage = reward + following - t["old_value"] + 0.95 * advantage
+                following, reward = t["old_value"], 0.0
+                found += [(t, rollout["weight"], advantage, advantage + t["old_value"])] if t["action"] else []
+    raw = np.array([advantage for _, _, advantage, _ in found])
+    loss, slope, value_slope = 0.0, flat(batch), flat(batch)
+    for t, weight, advantage, target in found:
+        value, steep = clipped(t["now"] - t["old"], (advantage - raw.mean()) / max(raw.std(), 1e-8), 0.2, 0.2)
+        near = t["old_value"] + np.clip(t["value"] - t["old_value"], -0.2, 0.2)
+        held = abs(t["value"] - t["old_value"]) > 0.2 and (near - target) ** 2 > (t["value"] - target) ** 2
+        loss += weight * (value + 0.25 * max((t["value"] - target) ** 2, (near - target) ** 2)) / len(found)
+        slope[t["at"]] += weight * steep / len(found)
+        value_slope[t["at"]] += 0.0 if held else weight * 0.5 * (t["value"] - target) / len(found)
+    return loss, np.concatenate([slope, value_slope])
+
+
+ORACLES = {
+    "grpo@strop-1": grpo_strop,
+    "grpo@deepseekmath-2402.03300": grpo_deepseekmath,
+    "grpo@trl-1.16": grpo_trl,
+    "grpo@verl-0.9": grpo_verl,
+    "grpo@openrlhf-0.11": grpo_openrlhf,
+    "grpo@prime-rl-0.8": grpo_prime_rl,
+    "grpo@nemo-rl-0.7": grpo_nemo_rl,
+    "grpo@tinker-0.6": grpo_tinker,
+    "dr-grpo": dr_grpo,
+    "dapo": dapo,
+    "rloo": rloo,
+    "rloo@trl-1.16": rloo_trl,
+    "reinforce++": reinforce_pp,
+    "gspo": gspo,
+    "cispo": cispo,
+    "ppo": ppo,
+}
