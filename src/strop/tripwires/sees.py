@@ -72,7 +72,11 @@ def ungraded(lines: Lines, limit: float) -> str | None:
 
 def constant(lines: Lines, limit: float) -> str | None:
     value = _now(lines).get("constant")
-    return None if value is None else f"every rollout of the step scored {value:g}, and so do right answers, other tasks' answers and an empty text"
+    return (
+        None
+        if value is None
+        else f"every rollout of the step scored {value:g}, and so do right answers, other tasks' answers and an empty text"
+    )
 
 
 def misplaced(lines: Lines, limit: float) -> str | None:
