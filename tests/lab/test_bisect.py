@@ -52,7 +52,8 @@ def named(found):
 
 def on_the_record(origin, place, foreign=False, lr=RECIPE["lr"], **changes):
     """The method with a seam replaced, on the same groups and as if it had drawn them: only what is planted differs."""
-    recipe = Recipe(**{**RECIPE, "steps": 2, "lr": lr, "method": BASE.but(**changes)})
+    lied = "mismatch-ratio=off,mismatch-kl=off,mismatch-ess=off"  # the tripwires see that it did not draw them
+    recipe = Recipe(**{**RECIPE, "steps": 2, "lr": lr, "method": BASE.but(**changes), "tripwire": lied})
     create(recipe, place, recording=Recording(origin, 2, foreign)).train()
     return place
 

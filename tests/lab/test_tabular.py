@@ -38,7 +38,7 @@ def test_the_engine_draws_each_sequence_as_often_as_the_table_says_and_records_w
     for node, scored in asyncio.run(drawn()):
         number = SOURCE.language.number(node.segment.tokens)
         seen_N[number] += 1
-        assert sum(node.segment.logp) == pytest.approx(logp_N[number].item(), abs=1e-12)
+        assert sum(node.segment.logp) == pytest.approx(logp_N[number].item(), abs=1e-5)
         assert scored == node.segment.logp
         assert (node.stop == "length") == bool(SOURCE.language.cut_N[number])
     expected_N = count * logp_N.exp()

@@ -59,11 +59,11 @@ COMBINATIONS: dict[str, Method] = {
 
 
 def find(name: str) -> Method:
-    """A combination or a registered method."""
-    from strop.methods import METHODS, method
+    """A combination, a registered method, or a sum of methods."""
+    from strop.methods import ALIASES, METHODS, known, method
 
     if name in COMBINATIONS:
         return COMBINATIONS[name]
-    if name not in METHODS:
-        raise ValueError(f"unknown method or combination {name!r}. {nearest(name, [*METHODS, *COMBINATIONS])}")
+    if not known(name):
+        raise ValueError(f"unknown method or combination {name!r}. {nearest(name, [*METHODS, *ALIASES, *COMBINATIONS])}")
     return method(name)

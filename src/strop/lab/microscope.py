@@ -141,7 +141,7 @@ class Numbers:
 
 def look(run: Run, methods: Sequence[Method]) -> Sight:
     """The methods on the record of the run's step, under the run's weights as they stand. The whole batch is one minibatch."""
-    record = run.record()
+    record = run.record(run.step)
     if record is None:
         raise RunError(f"{run.directory} has no record of step {run.step}.")
     groups, scores = [Group.from_json(g) for g in record["groups"]], Scores.from_json(record["scores"])

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Table:
-    """Tasks whose sequences earn 1 or 0: `share` of them, drawn per task from `seed`, are right."""
+    """Tasks whose sequences earn 1 or 0: `share` of them, drawn per task from `seed`, are right. The empty one never is."""
 
     tasks: int = 8
     vocab: int = 4
@@ -67,7 +67,7 @@ class Table:
 
     def _right(self, index: int) -> list[int]:
         count = self.language.count
-        return sorted(keyed("table", self.seed, index).sample(range(count), min(max(round(self.share * count), 1), count - 1)))
+        return sorted(keyed("table", self.seed, index).sample(range(1, count), min(max(round(self.share * count), 1), count - 1)))
 
     def task(self, split: Split, seed: int, index: int) -> Task:
         return self._made[index % self.tasks]
@@ -234,7 +234,7 @@ class TabularEngine:
         return Node(segment, node, path, node.root, self.version, ended, node.length + len(tokens))
 
     def _table(self, temperature: float) -> tuple[list[list[float]], list[list[float]]]:
-        """For every task and prefix: the summed chances below each token, and the log-probabilities. Temperature 0 is greedy."""
+        """For every task and prefix: the summed chances below each token, and the log-probabilities in float32. Temperature 0 is greedy."""
         if temperature not in self._tables:
             logits = self.policy.logits.detach().reshape(-1, self.policy.language.vocab)
             if temperature:
@@ -245,7 +245,7 @@ class TabularEngine:
             below = logp.exp().cumsum(-1)[:, :-1]
             self._tables[temperature] = (
                 cast(list[list[float]], below.tolist()),  # pyright: ignore[reportUnknownMemberType]
-                cast(list[list[float]], logp.tolist()),  # pyright: ignore[reportUnknownMemberType]
+                cast(list[list[float]], logp.float().tolist()),  # pyright: ignore[reportUnknownMemberType]
             )
         return self._tables[temperature]
 

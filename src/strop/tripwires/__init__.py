@@ -73,7 +73,7 @@ TRIPWIRES: tuple[Tripwire, ...] = (
         "constant-grader", "stop", "graded", 0, "scores that differ", sees.constant,
         "the grader does not read the answer: a wrong field, an exception turned into a score, a parser that never matches",
         "grade a right and a wrong text by hand: `strop tasks NAME` shows right ones with their scores",
-        (REWARD,),
+        (REWARD, MODEL),
     ),
     Tripwire(
         "mask", "stop", "update", 0, "decisions trained that should not be, or the other way round", sees.misplaced,
