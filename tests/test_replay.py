@@ -213,7 +213,7 @@ def test_a_replay_that_differs_names_the_first_line_and_stage(origin, tmp_path, 
     shutil.copytree(origin, tmp_path / "changed")
     path = tmp_path / "changed" / "groups" / "000001.json.gz"
     data = json.loads(gzip.decompress(path.read_bytes()))
-    data["groups"][0]["rollouts"][0]["rows"][0]["segments"][1]["logp"][0] -= 0.5
+    data["groups"][0]["rollouts"][0]["rows"][0]["segments"][1]["logp"][0] -= 0.01
     path.write_bytes(gzip.compress(json.dumps(data).encode()))
     main(["replay", str(tmp_path / "changed"), "--out", str(tmp_path / "again"), "--json"])
     found = json.loads(capsys.readouterr().out)

@@ -34,7 +34,7 @@ TOP_P = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 SMALL = 1e-2
 """A loss below this is compared as if it were this: relative to less, rounding is large."""
 TRIED = 4
-"""Tasks whose right answers are graded when every score of a step is the same."""
+"""Different tasks whose right answers are graded when every score is the same; fewer would tell too little."""
 ROWS = 64
 """Rows looked at to find out why sampler and learner disagree."""
 
@@ -98,7 +98,7 @@ async def constant(source: Any, groups: Sequence[Group], scores: Scores) -> floa
         return None
     tasks = list({group.task.id: group.task for group in groups}.values())[:TRIED]
     golds = [source.gold(task) for task in tasks]
-    if None in golds:
+    if None in golds or len(tasks) < TRIED:
         return None
     tried: list[Group] = []
     for i, task in enumerate(tasks):
