@@ -15,6 +15,14 @@ CLAIMS: dict[str, str] = {
 """{name: module:attribute}; imported when asked for."""
 
 
+def claims_of(method: str) -> list[str]:
+    """The claims that stand in a method's file."""
+    from strop.methods import METHODS
+
+    file = METHODS[method].partition(":")[0]
+    return [name for name, where in CLAIMS.items() if where.partition(":")[0] == file]
+
+
 def named(name: str) -> Claim:
     from strop.seams.part import nearest
 

@@ -53,9 +53,12 @@ def about(name: str) -> str:
 
 
 def _method_row(name: str) -> dict[str, Any]:
+    from strop.claims import claims_of
+    from strop.claims.record import verdict_of
     from strop.identity import seams_that_differ
     from strop.methods import method
 
+    claims = claims_of(name)
     one, first = method(name), about(name).partition("\n")[0]
     grouped = any("group" in link.needs for link in one.credit)
     return {
@@ -68,8 +71,8 @@ def _method_row(name: str) -> dict[str, Any]:
         "parent": one.parent.name if one.parent else None,
         "idea": list(one.idea),
         "differs": seams_that_differ(one),
-        "claim": None,
-        "verdict": None,
+        "claim": claims,
+        "verdict": [verdict_of(claim) for claim in claims],
     }
 
 
@@ -83,8 +86,8 @@ def _method_table(rows: list[dict[str, Any]]) -> str:
             ", ".join(r["differs"]) or "—",
             r["baseline"],
             r["paper"] or "—",
-            r["claim"] or "—",
-            r["verdict"] or "—",
+            ", ".join(r["claim"]) or "—",
+            ", ".join(r["verdict"]) or "—",
         ]
         for r in rows
     ]
