@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _wait_asleep_when_busy() -> None:
     """OpenMP's threads spin while they wait for each other, which on a machine with more work than cores keeps
-    off the very thread they wait for and makes a step some twenty times slower. Read when torch is imported; no bit depends on it."""
+    off the very thread they wait for and makes decoding over ten times slower. Read when torch is imported; the number of threads stays."""
     if hasattr(os, "getloadavg") and os.getloadavg()[0] > (os.cpu_count() or 1):
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
