@@ -22,15 +22,19 @@ RECORDS = ("gate", "sampler", "curriculum", "feed", "update", "reduction", "sign
 
 @cache
 def own() -> dict[str, Known]:
-    """strop's parts: everything decorated with @part in `strop.seams`, and the records of a method."""
+    """strop's parts: everything decorated with @part in `strop.seams` or in a method's file, and the records of a method."""
     import strop.seams
+    from strop.methods import METHODS
 
     found: dict[str, Known] = {"Sampling": Sampling}
-    for module in (import_module(f"strop.seams.{m.name}") for m in pkgutil.iter_modules(strop.seams.__path__)):
-        short = module.__name__.rpartition(".")[2]
+    seams = [f"strop.seams.{m.name}" for m in pkgutil.iter_modules(strop.seams.__path__)]
+    methods = dict.fromkeys(where.partition(":")[0] for where in METHODS.values())
+    for module in map(import_module, (*seams, *methods)):
+        holds_records = module.__name__ in methods or module.__name__.rpartition(".")[2] in RECORDS
         for value in vars(module).values():
-            record = short in RECORDS and inspect.isclass(value) and dataclasses.is_dataclass(value) and value is not Reply
-            if (isinstance(value, Part) or record) and value.__module__ == module.__name__:
+            record = holds_records and inspect.isclass(value) and dataclasses.is_dataclass(value) and value is not Reply
+            of_method = isinstance(value, Part) and "trace" not in value.reads  # what reads a trace belongs to a claim
+            if (of_method or record) and value.__module__ == module.__name__:
                 _add(found, value)
     return dict(sorted(found.items()))
 
