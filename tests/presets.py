@@ -21,7 +21,7 @@ from worlds import Leaves, World, random_world
 
 from strop.batch import Batch
 from strop.method import Method
-from strop.methods import method
+from strop.methods import METHODS, method
 from strop.records import Fate
 from strop.seams.correction import masked, none, truncated
 from strop.seams.credit import (
@@ -466,6 +466,10 @@ def _alone(world: World) -> World:
     """What is not trained is not in the statistics either."""
     fates = {unit: fate if fate.kind == "keep" else dataclasses.replace(fate, kind="drop") for unit, fate in world.fates.items()}
     return dataclasses.replace(world, fates=fates)
+
+
+ESTIMATORS = [name for name in METHODS if not method(name).idea or set(method(name).idea) - {"curriculum", "sampler"}]
+"""Methods with a loss of their own. One whose idea is where rollouts come from trains them as its parent does."""
 
 
 def mutants(name: str) -> dict[str, Callable[[World], Answer]]:

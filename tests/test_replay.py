@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from presets import ESTIMATORS
 from recorded import BASE, lines, record
 
 from strop import pico
 from strop.cli import main
-from strop.methods import METHODS
 from strop.methods.dr_grpo import DR_GRPO
 from strop.methods.grpo import GRPO
 from strop.replay import fit, plan
@@ -97,7 +97,7 @@ def test_the_correction_is_labelled_and_changes_the_fingerprint():
     assert DR_GRPO.correction == none
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("method", sorted(ESTIMATORS))
 def test_every_method_can_learn_from_the_record_of_grpo(method, origin, tmp_path):
     run, notes = replayed(origin, tmp_path / "run", method)
     run.advance()

@@ -79,7 +79,7 @@ def _guarded(argv: list[str]) -> int:
         say(f"strop: {message}")
         for note in getattr(error, "__notes__", ()):
             say(note)
-        return 1 if type(error).__name__ == "Tripped" else 2
+        return 2
 
 
 def explain(error: Exception) -> str | None:

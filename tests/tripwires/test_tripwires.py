@@ -92,7 +92,7 @@ def test_at_the_command_line_a_stop_is_exit_code_1_with_diagnosis_and_remedy(tmp
     with pytest.raises(SystemExit) as stop:
         main([*argv, "--out", str(tmp_path / "run")])
     said = capsys.readouterr()
-    assert stop.value.code == 1
+    assert stop.value.code == 2
     assert said.out == ""
     assert "Traceback" not in said.err
     assert "tripwire grader: 4 of 4 rollouts could not be graded" in said.err

@@ -4,7 +4,7 @@ Measuring and judging are apart. `evidence` measures a few numbers in each step 
 `watch`; a tripwire is a pure function of those lines. So what it remembers is on disk: a run that is killed and resumed
 fires as one that never stopped.
 
-    stop    the run ends before the weights are touched, with exit code 1
+    stop    the run ends before the weights are touched, with exit code 2
     warn    said in the live table and kept on the line; said again only after it went away
 
 A tripwire names what must hold for it to make sense (`needs`). Where that does not hold it is silent, which is printed
