@@ -59,8 +59,10 @@ def main() -> int:
         return subprocess.run([str(PYTHON), "-m", "strop", "train", *rest], check=False).returncode
     if verb == "test":
         setup("[dev]")
-        env = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-        return subprocess.run([str(PYTHON), "-m", "pytest", "-m", "not full", *rest], cwd=HERE, env=env, check=False).returncode
+        env = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}  # a worker a core
+        return subprocess.run(
+            [str(PYTHON), "-m", "pytest", "-m", "not full", "-n", "auto", *rest], cwd=HERE, env=env, check=False
+        ).returncode
     if verb == "setup":
         setup("[dev]" if "dev" in rest else "")
         return 0
