@@ -94,9 +94,10 @@ def _resumed(args: argparse.Namespace) -> Run:
 
 
 def default_directory(recipe: Recipe, parts: dict[str, Any]) -> Path:
-    """runs/TASK-METHOD-N, with the first N that is free."""
+    """runs/TASK-METHOD-N, with the first N that is free; the method as it was asked for."""
     task = parts["source"].name if "source" in parts else recipe.task_name().partition(":")[0]
-    name = re.sub(r"[^\w@.+-]+", "-", f"{task}-{recipe.resolved().name}".replace(" + ", "+")).strip("-")
+    asked = recipe.method if isinstance(recipe.method, str) else recipe.method.name
+    name = re.sub(r"[^\w@.+-]+", "-", f"{task}-{asked}".replace(" + ", "+")).strip("-")
     number = 1
     while Path("runs", f"{name}-{number}").exists():
         number += 1
