@@ -108,7 +108,7 @@ CLEAN: dict[str, Callable[[], Recipe]] = {
         sampler=replace(GRPO.sampler, sampling=Sampling(temperature=1.3)),
         signals={"entropy": Signal(entropy_bonus(), reduce=means("token"), weight=0.01)},
     ),
-    "two epochs of four minibatches": lambda: grpo(update=replace(GRPO.update, epochs=2, minibatch=2)),
+    "two epochs of four minibatches": lambda: grpo(update=replace(GRPO.update, epochs=2, minibatch=2)).but(lr=5e-5),
     "a random share of the tokens": lambda: grpo(signals={"policy": GRPO.signals["policy"].but(on=random_share(0.6))}),
     "two turns": lambda: grpo(sampler=replace(GRPO.sampler, turns=2), environment=Again()).but(max_tokens=64),
     "plain policy gradient, tasks drawn with return": lambda: grpo(
