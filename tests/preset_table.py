@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import presets
@@ -55,8 +56,8 @@ def page() -> str:
     return "\n".join([*parts, "\n## Other names\n", _table(["alias", "preset"], other)])
 
 
-def _table(head: list[str], rows: object) -> str:
-    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])  # type: ignore[misc]
+def _table(head: list[str], rows: Iterable[list[str]]) -> str:
+    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
 
 
 def _what(name: str) -> list[str]:
