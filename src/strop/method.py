@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, cast
 
 from strop.seams.correction import none, truncated
@@ -184,7 +185,7 @@ class Method:
         """Plain JSON of everything that can change a number; the name, paper, ideas and lineage are not among it."""
         return {f.name: describe(getattr(self, f.name)) for f in fields(self) if f.name not in SAID}
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         return fingerprint(self.describe())
 
