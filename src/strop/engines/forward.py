@@ -164,14 +164,15 @@ def probe(model: PreTrainedModel) -> Shape:
     with torch.no_grad():
         past = model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device), use_cache=True).past_key_values
     model.train(training)
-    found = {
+    found: set[tuple[tuple[int, ...], tuple[int, ...]] | None] = {
         (tuple(layer.keys.shape[1::2]), tuple(layer.values.shape[1::2])) if getattr(layer, "keys", None) is not None else None
         for layer in getattr(past, "layers", [])
     }
-    if len(found) != 1 or None in found or len(set(next(iter(found)) or ())) != 1:
+    only = next(iter(found), None)
+    if len(found) != 1 or only is None or len(set(only)) != 1:
         raise ValueError(
             f"model {type(model).__name__} keeps something else than equal keys and values in every layer ({found}); "
             "the embedded engine cannot cache it. Use a decoder with plain attention."
         )
-    (heads, dim), _ = next(iter(found))  # type: ignore[misc]
+    (heads, dim), _ = only
     return Shape(len(past.layers), heads, dim)
