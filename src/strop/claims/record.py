@@ -18,12 +18,6 @@ SHIPPED = Path(__file__).parent / "records"
 """Records of full profiles, one file a claim, shipped with the package."""
 
 
-def lines(directory: Path) -> list[dict[str, Any]]:
-    from strop.run import read_metrics
-
-    return read_metrics(directory)
-
-
 def bill(traces: Sequence[Trace]) -> dict[str, float]:
     """Mean positions per run by kind and policy, discarded ones included, and seconds."""
     bills: list[dict[str, int]] = [trace.lines[-1]["bill"] if trace.lines else {} for trace in traces]

@@ -23,7 +23,7 @@ from typing import Any
 from strop import durable
 from strop.claims import record as records
 from strop.claims.claim import Arm, Claim
-from strop.claims.statistics import LEVEL, corrected, judge, judge_tie, smallest_detectable
+from strop.claims.statistics import corrected, judge, judge_tie, smallest_detectable
 from strop.claims.trace import Curve, Trace, at, read
 from strop.recipe import Recipe
 from strop.records import Sampling, canonical, finite
@@ -42,19 +42,18 @@ def run_arm(
     claim: Claim, arm: Arm, seed: int, profile: str, directory: Path, world: World | None = None, tell: Tell | None = None
 ) -> Trace:
     """One arm under one seed: begun, gone on with, or read if it is done."""
-    from strop.run import create, resume
+    from strop.run import create, read_metrics, resume
 
     recipe = claim.recipe_of(arm, seed, profile)
     if (directory / "arm.json").exists():
         return read(directory, arm.name, seed, recipe)
     parts = {} if world is None else world(recipe, directory)
-    started = time.perf_counter()
     if (directory / "recipe.json").exists():
         run = resume(directory, say=lambda _: None, method=arm.method, **parts)
     else:
         run = create(recipe, directory, **parts)
         (directory / "initial").write_text(run.digest_weights())
-    tested = Tests(claim, run)
+    tested = HeldOutTests(claim, run)
     tested.when(run.spent or 0.0)
 
     def show(line: dict[str, Any]) -> None:
@@ -63,20 +62,16 @@ def run_arm(
             tell(arm.name, seed, min(run.spent or 0.0, 1.0))
 
     run.train(show=show)
-    ended = (run.spent or 0.0) >= 1 - TOLERANCE
     about = {
         "initial": (directory / "initial").read_text(),
-        "seconds": round(sum(line["t"]["seconds"] for line in records.lines(directory)), 2),
-        "wall": round(time.perf_counter() - started, 2),
-        "fingerprint": run.method.fingerprint,
-        "reached": ended,
+        "seconds": round(sum(line["t"]["seconds"] for line in read_metrics(directory)), 2),
         "tested": sorted(tested.tasks),
     }
     durable.write(directory / "arm.json", canonical(about).encode())
     return read(directory, arm.name, seed, recipe)
 
 
-class Tests:
+class HeldOutTests:
     """The held-out evaluations of one run: due at shares of its budget, kept as files, never billed."""
 
     def __init__(self, claim: Claim, run: Any):
@@ -317,6 +312,3 @@ def _frozen(claim: Claim, traces: dict[str, dict[int, Trace]], curves: dict[str,
                 return [f"seeds {seen[key]} and {seed} of {name} gave identical curves: the seed reached nothing"]
             seen[key] = seed
     return []
-
-
-__all__ = ["LEVEL", "Tests", "World", "run", "run_arm", "verdict"]

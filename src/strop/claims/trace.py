@@ -50,16 +50,22 @@ class Trace:
         """Evaluations in order: step, spent, and means by name."""
         return tuple(json.loads(path.read_text()) for path in sorted((self.directory / "eval").glob("[0-9]*.json")))
 
-    def steps(self) -> Iterator[tuple[list[Group], Scores, dict[str, Any]]]:
-        """What was sampled and graded, step by step, and the state of the parts afterwards."""
+    def steps(self) -> Iterator[tuple[list[Group], Scores]]:
+        """What was sampled and graded, step by step."""
         for path in sorted((self.directory / "groups").glob("*.json.gz")):
             record = json.loads(gzip.decompress(path.read_bytes()))
-            yield [Group.from_json(g) for g in record["groups"]], Scores.from_json(record["scores"]), record["state"]
+            yield [Group.from_json(g) for g in record["groups"]], Scores.from_json(record["scores"])
+
+    @cached_property
+    def state(self) -> dict[str, Any]:
+        """Of the parts, as the last step left it."""
+        last = max((self.directory / "groups").glob("*.json.gz"))
+        return json.loads(gzip.decompress(last.read_bytes()))["state"]
 
     @cached_property
     def trained_on(self) -> frozenset[str]:
         """Ids of the tasks it was trained on."""
-        return frozenset(group.task.id for groups, _, _ in self.steps() for group in groups)
+        return frozenset(group.task.id for groups, _ in self.steps() for group in groups)
 
 
 def read(directory: Path, arm: str, seed: int, recipe: Recipe) -> Trace:

@@ -87,17 +87,15 @@ CDAS = GRPO.but("cdas", paper="2505.17652", idea=("curriculum",), curriculum=Com
 @part(gives="number")
 def revisited(trace: Trace, *, times: int = 3) -> float:
     """Share of the pool that was tried so often: below it the pool was only swept."""
-    *_, (_, _, state) = trace.steps()
-    visits = state["curriculum"]["visits"]
+    visits = trace.state["curriculum"]["visits"]
     return sum(count >= times for count in visits) / len(visits)
 
 
 @part(gives="number")
 def moved(trace: Trace) -> float:
     """How far the pass rate of the picks, from the second half of the run on, is from that of the first pass over the pool."""
-    rates = [[rate for group in groups if (rate := scores.rate(group)) is not None] for groups, scores, _ in trace.steps()]
-    *_, (_, _, state) = trace.steps()
-    first, pool = [], len(state["curriculum"]["visits"])
+    rates = [[rate for group in groups if (rate := scores.rate(group)) is not None] for groups, scores in trace.steps()]
+    first, pool = [], len(trace.state["curriculum"]["visits"])
     for step in rates:
         first += step if len(first) < pool else []
     late = [rate for step in rates[len(rates) // 2 :] for rate in step]
