@@ -63,15 +63,19 @@ def clipped_surrogate(
     return weight_T * _clipped((logp_T - old_logp_T).exp(), credit_T, clip_low, clip_high, dual_clip)
 
 
+_SEQUENCE = """
+    ratio_U = exp(mean(logp_T - old_logp_T, UNIT))
+    earned_U = mean(credit_T, UNIT)
+    gain_U = min(ratio_U * earned_U, clip(ratio_U, 1 - {clip_low}, 1 + {clip_high}) * earned_U)
+    loss_U = -mean(weight_T, UNIT) * gain_U
+"""
+"""One ratio per unit; rows and rollouts differ in nothing else."""
+
+
 @part(
     grain="rollout",
     needs=("clip",),
-    formula="""
-        ratio_R = exp(mean(logp_T - old_logp_T, rollout))
-        earned_R = mean(credit_T, rollout)
-        gain_R = min(ratio_R * earned_R, clip(ratio_R, 1 - {clip_low}, 1 + {clip_high}) * earned_R)
-        loss_R = -mean(weight_T, rollout) * gain_R
-    """,
+    formula=_SEQUENCE.replace("UNIT", "rollout").replace("_U", "_R"),
 )
 def sequence_ratio(
     logp_T: Tensor, old_logp_T: Tensor, credit_T: Tensor, weight_T: Tensor, index: Index, *, clip_low: float = 3e-4, clip_high: float = 4e-4
@@ -83,12 +87,7 @@ def sequence_ratio(
 @part(
     grain="row",
     needs=("clip",),
-    formula="""
-        ratio_W = exp(mean(logp_T - old_logp_T, row))
-        earned_W = mean(credit_T, row)
-        gain_W = min(ratio_W * earned_W, clip(ratio_W, 1 - {clip_low}, 1 + {clip_high}) * earned_W)
-        loss_W = -mean(weight_T, row) * gain_W
-    """,
+    formula=_SEQUENCE.replace("UNIT", "row").replace("_U", "_W"),
 )
 def row_ratio(
     logp_T: Tensor, old_logp_T: Tensor, credit_T: Tensor, weight_T: Tensor, index: Index, *, clip_low: float = 3e-4, clip_high: float = 4e-4
