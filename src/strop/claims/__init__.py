@@ -1,8 +1,13 @@
-"""Claims by name. A claim stands in its method's file; here is only where to find it."""
+"""Claims by name. A claim stands in its method's file; here is only where to find it.
+
+One in a Python file of the user's own is registered when that file is named: `strop claim run FILE.py`.
+"""
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,7 +17,7 @@ CLAIMS: dict[str, str] = {
     "cdas-spread": "strop.methods.cdas:SPREAD",
     "cdas-fixed-point": "strop.methods.cdas:FIXED_POINT",
 }
-"""{name: module:attribute}; imported when asked for."""
+"""{name: module:attribute, or FILE.py:attribute}; imported when asked for."""
 
 
 def claims_of(method: str) -> list[str]:
@@ -23,13 +28,40 @@ def claims_of(method: str) -> list[str]:
     return [name for name, where in CLAIMS.items() if where.partition(":")[0] == file]
 
 
+def of_file(file: Path) -> list[str]:
+    """The claims that stand in a file of the user's own, registered by their names."""
+    from strop.claims.claim import Claim
+    from strop.own import imported
+
+    found = {value.name: f"{file.resolve()}:{key}" for key, value in vars(imported(file)).items() if isinstance(value, Claim)}
+    for name, where in found.items():
+        if CLAIMS.get(name, where) != where:
+            raise ValueError(f"{file}: strop has a claim {name!r} already ({CLAIMS[name]}); give yours a name of its own")
+    if not found:
+        raise ValueError(f"{file} holds no claim: a value `Claim(...)` at its top level (docs/add-a-method.md)")
+    CLAIMS.update(found)
+    return list(found)
+
+
 def named(name: str) -> Claim:
     from strop.seams.part import nearest
 
     if name not in CLAIMS:
         raise ValueError(f"no claim {name!r}. {nearest(name, CLAIMS)}")
-    module, _, attribute = CLAIMS[name].partition(":")
-    found: Claim = getattr(import_module(module), attribute)
+    found = at(CLAIMS[name])
     if found.name != name:
         raise ValueError(f"{CLAIMS[name]} is named {found.name!r}, not {name!r}")
     return found
+
+
+def at(where: str) -> Claim:
+    """What stands at `module:attribute` or `FILE.py:attribute`: how a claim travels to another process."""
+    from strop.own import MODULE, imported
+
+    place, _, attribute = where.rpartition(":")
+    if not place.endswith(".py"):
+        return getattr(import_module(place), attribute)
+    module = sys.modules.get(MODULE)
+    if module is None or getattr(module, "__file__", None) != place:
+        module = imported(Path(place))
+    return getattr(module, attribute)

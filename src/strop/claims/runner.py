@@ -20,7 +20,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from strop import durable
+from strop import claims, durable
 from strop.claims import record as records
 from strop.claims.claim import Arm, Claim
 from strop.claims.statistics import corrected, judge, judge_tie, smallest_detectable
@@ -165,7 +165,10 @@ def _each(
             yield arm, seed
         return
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        waiting = {pool.submit(_named, claim.name, arm.name, seed, profile, str(place[arm.name, seed])): (arm, seed) for arm, seed in todo}
+        waiting = {
+            pool.submit(_elsewhere, claims.CLAIMS[claim.name], arm.name, seed, profile, str(place[arm.name, seed])): (arm, seed)
+            for arm, seed in todo
+        }
         for future in as_completed(waiting):
             future.result()
             arm, seed = waiting[future]
@@ -174,14 +177,12 @@ def _each(
             yield arm, seed
 
 
-def _named(claim: str, arm: str, seed: int, profile: str, directory: str) -> None:
-    """In a worker process: claims travel by name."""
+def _elsewhere(where: str, arm: str, seed: int, profile: str, directory: str) -> None:
+    """In a worker process: claims travel by the place they stand in."""
     import torch
 
-    from strop.claims import named
-
     torch.set_num_threads(1)
-    found = named(claim)
+    found = claims.at(where)
     run_arm(found, found.arm(arm), seed, profile, Path(directory))
 
 

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import argparse
 import ast
-import importlib.util
 import json
-import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,13 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from strop.cli import Usage
+from strop.own import MODULE, imported
 from strop.seams.part import nearest
 
 if TYPE_CHECKING:
     from strop.recipe import Recipe
-
-MODULE = "strop_recipe"
-"""The name a Python recipe is imported under, then and when its run is resumed."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +132,7 @@ def load_python(file: Path) -> tuple[Recipe, dict[str, Any]]:
     from strop.methods import METHODS, target
     from strop.recipe import Recipe
 
-    module = _import(file)
+    module = imported(file)
     recipe = getattr(module, "RECIPE", None)
     if not isinstance(recipe, Recipe):
         raise Usage(f"{file} defines no RECIPE. Add `from strop.recipe import Recipe` and `RECIPE = Recipe(…)`.")
@@ -160,7 +156,7 @@ def parts_of(file: Path) -> list[Any]:
 
     from strop.seams.part import Part
 
-    module = _import(file)
+    module = imported(file)
     return [v for v in vars(module).values() if getattr(v, "__module__", "") == MODULE and (isinstance(v, Part) or is_dataclass(v))]
 
 
@@ -168,21 +164,3 @@ def brought_by(directory: Path) -> dict[str, Any]:
     """What the Python recipe that a run was made from brings; it stands in the run's directory."""
     file = directory / "recipe.py"
     return load_python(file)[1] if file.exists() else {}
-
-
-def _import(file: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(MODULE, file)
-    if spec is None or spec.loader is None:
-        raise Usage(f"{file} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[MODULE] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        step, line = error.__traceback__, 0
-        while step is not None:
-            if step.tb_frame.f_code.co_filename == str(file):
-                line = step.tb_lineno
-            step = step.tb_next
-        raise Usage(f"{file}, line {line}: {type(error).__name__}: {error}") from error
-    return module

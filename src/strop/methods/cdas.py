@@ -102,7 +102,8 @@ def moved(trace: Trace) -> float:
     return abs(sum(late) / len(late) - sum(first) / len(first))
 
 
-CHAINS = "+".join(f"chain:steps={steps}" for steps in range(1, 11))
+MIXED = "chain+path+countdown+chain:steps=6"
+"""Three kinds of task that the base model was taught, of different difficulty, and one that it never saw."""
 ARMS = (
     Arm("cdas", CDAS),
     Arm("uniform", GRPO, control="no selection: every task once before any comes again", random=True),
@@ -117,12 +118,12 @@ CHECKS = (
     Check("the pool was not only swept: tasks tried three times or more", revisited(times=3), "cdas", least=0.15),
     Check("the picks are no longer like the pool: their pass rate moved", moved(), "cdas", least=0.05),
 )
-QUICK = Profile(seeds=(0, 1), budget="60000 decoded", minutes=3, task=f"pool:60:{CHAINS}")
-FULL = Profile(seeds=(0, 1, 2, 3, 4), budget="370000 decoded", minutes=38)
+QUICK = Profile(seeds=(0, 1), budget="60000 decoded", minutes=3, task=f"pool:64:{MIXED}")
+FULL = Profile(seeds=(0, 1, 2, 3, 4, 5), budget="250000 decoded", minutes=30)
 SHARED: dict[str, Any] = {
-    "regime": "on 320 chains of 1 to 10 steps with a base that was taught 4, at equal decoded positions, the first pass on the bill",
+    "regime": "on 320 tasks of three kinds that the base was taught and one it was not, at equal decoded positions, the first pass on the bill",
     "method": "cdas",
-    "recipe": Recipe(task=f"pool:320:{CHAINS}", tasks=16, group=8, max_tokens=128, steps=1000, checkpoint_every=50),
+    "recipe": Recipe(task=f"pool:320:{MIXED}", tasks=16, group=8, max_tokens=128, steps=1000, checkpoint_every=50),
     "arms": ARMS,
     "checks": CHECKS,
     "held_out": HeldOut(tasks=200, samples=4, at=(0.0, 0.5, 1.0)),
