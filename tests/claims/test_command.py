@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from strop.claims import CLAIMS, named
 from strop.cli import main
 from strop.commands import claim as command
 
@@ -16,13 +17,13 @@ def said(capsys, *argv):
 def test_the_list_is_an_array_of_names_methods_minutes_and_verdicts(capsys):
     rows = json.loads(said(capsys, "claim", "list", "--json").out)
     assert {"name", "method", "profile_minutes", "verdict"} == set(rows[0])
-    assert {row["method"] for row in rows} == {"cdas"}
+    assert {row["name"] for row in rows} == set(CLAIMS)
     assert all(row["verdict"] for row in rows)
 
 
 def test_show_prints_what_would_refute_it_and_what_each_arm_controls_for(capsys):
     text = said(capsys, "claim", "show", "cdas-spread").out
-    assert "refuted   if the interval of the paired difference lies below 0.1" in text
+    assert f"refuted   if {named('cdas-spread').refuted_if}" in text
     assert "no selection: every task once before any comes again" in text
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 CLAIMS: dict[str, str] = {
     "cdas-spread": "strop.methods.cdas:SPREAD",
     "cdas-fixed-point": "strop.methods.cdas:FIXED_POINT",
+    "cdas-accuracy": "strop.methods.cdas:ACCURACY",
 }
 """{name: module:attribute, or FILE.py:attribute}; imported when asked for."""
 

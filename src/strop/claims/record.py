@@ -38,13 +38,13 @@ def code() -> str:
 
 
 def here() -> dict[str, Any]:
-    """Code and machine of this process."""
+    """Versions and machine of this process."""
     import torch
 
     from strop.run import versions
 
     machine = {"cpus": os.cpu_count(), "threads": torch.get_num_threads(), "processor": processor(), "system": platform.system()}
-    return {"code": code(), "versions": versions(), "machine": machine}
+    return {"versions": versions(), "machine": machine}
 
 
 def processor() -> str:

@@ -66,6 +66,7 @@ def run_arm(
         "initial": (directory / "initial").read_text(),
         "seconds": round(sum(line["t"]["seconds"] for line in read_metrics(directory)), 2),
         "tested": sorted(tested.tasks),
+        "code": records.code(),
     }
     durable.write(directory / "arm.json", canonical(about).encode())
     return read(directory, arm.name, seed, recipe)
@@ -243,7 +244,10 @@ def verdict(claim: Claim, profile: str, traces: dict[str, dict[int, Trace]], *, 
         },
         "fingerprint": claim.fingerprint,
         "held_out": None if claim.held_out is None else asdict(claim.held_out),
+        "evaluations": {name: {seed: list(trace.held_out) for seed, trace in by_seed.items()} for name, by_seed in traces.items()},
         **records.here(),
+        # runs may be older than the record: a killed claim goes on, and claims share runs
+        "code": sorted({trace.about["code"] for by_seed in traces.values() for trace in by_seed.values()}),
     }
 
 
