@@ -24,3 +24,20 @@ def test_the_table_of_verdicts_is_what_the_command_prints(capsys):
 
     main(["claim", "list"])
     assert f"```\n{capsys.readouterr().out.rstrip()}\n```" in (ROOT / "docs" / "claims.md").read_text()
+
+
+def test_the_pages_of_methods_hold_what_the_commands_print_and_the_records_say():
+    import method_pages
+
+    for path, text in method_pages.files().items():
+        assert path.exists(), f"{path.name} is missing: python tests/method_pages.py"
+        assert path.read_text() == text, f"{path.name} is out of date: python tests/method_pages.py"
+
+
+def test_every_method_with_a_claim_has_a_page_that_shows_its_records():
+    from strop.claims import CLAIMS, claims_of, named
+
+    for method in {named(name).method for name in CLAIMS}:
+        page = (ROOT / "docs" / "methods" / f"{method}.md").read_text()
+        for name in claims_of(method):
+            assert f"<!-- record {name} -->" in page, f"docs/methods/{method}.md does not show {name}"

@@ -14,6 +14,7 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from strop.claims import CLAIMS, named, of_file
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from strop.claims.claim import Claim
 
 VERBS = ("list", "show", "run")
+CHECKED = ["mechanism on", "arm", "needs", "least seen"]
+BILLED = ("prefilled", "decoded", "recomputed", "scored", "measured", "reference/measured", "trained", "steps", "seconds")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -94,7 +97,38 @@ def text(claim: Claim) -> str:
     if claim.pitfalls:
         lines += ["", claim.pitfalls]
     if made := shipped().get(claim.name):
-        lines += ["", summary(made)]
+        lines += ["", measured(made)]
+    return "\n".join(lines)
+
+
+def measured(record: dict[str, Any]) -> str:
+    """A record for readers: verdict, every arm by seed, held-out means, checks, budget, what made it."""
+    seeds = record["seeds"]
+    rows = [[arm, *(by_seed.get(str(s)) for s in seeds), fmean(by_seed.values())] for arm, by_seed in record["values"].items() if by_seed]
+    lines = [summary(record), "", f"{record['measure']['part']} at the common budget", ""]
+    lines += [table(rows, ["arm", *(f"seed {s}" for s in seeds), "mean"])]
+    if any(tests for by_seed in record["evaluations"].values() for tests in by_seed.values()):
+        shares = record["held_out"]["at"]
+        lines += ["", "held-out mean at these shares of the budget, over seeds", ""]
+        lines += [
+            table(
+                [
+                    [arm, *(fmean(tests[i]["means"]["mean"] for tests in by_seed.values()) for i in range(len(shares)))]
+                    for arm, by_seed in record["evaluations"].items()
+                ],
+                ["arm", *(f"{share:.0%}" for share in shares)],
+            )
+        ]
+    lines += ["", table([[c["says"], c["arm"], f">= {c['least']:g}", min(c["values"].values())] for c in record["checks"]], CHECKED)]
+    kinds = [k for k in BILLED if any(said.get(k) for said in record["budgets"].values())]
+    lines += ["", f"positions a run, discarded ones included; the budget is {record['budget']}", ""]
+    lines += [table([[arm, *(round(said.get(k, 0)) for k in kinds)] for arm, said in record["budgets"].items()], ["arm", *kinds])]
+    detectable = record["detectable"]
+    if detectable["smallest"] is not None:
+        lines += ["", f"the pilot's differences {detectable['pilot']} say that {detectable['seeds']} seeds find a margin of "]
+        lines[-1] += f"{detectable['smallest']:.3g} over the threshold four times in five"
+    lines += [f"arms not run: {', '.join(record['left_out']) or 'none'}"]
+    lines += [f"claim {record['fingerprint']}, code {', '.join(record['code'])}, {record['machine']['processor']}"]
     return "\n".join(lines)
 
 

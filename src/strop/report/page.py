@@ -54,6 +54,8 @@ svg text { fill: var(--dim); font: 10px system-ui, sans-serif; }
 svg .axis { stroke: var(--line); }
 svg .curve { stroke: var(--mark); fill: none; stroke-width: 1.5; }
 svg .held { fill: var(--hot); }
+svg .seed { fill: var(--dim); }
+svg .mean { fill: var(--mark); stroke: var(--mark); }
 """
 
 
