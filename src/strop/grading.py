@@ -1,14 +1,19 @@
-"""Grading: the source's verdict on every rollout. The policy's fault is a score with a reason; ours is None with an incident."""
+"""Grading: the source's verdict on every rollout, and what the method's own graders say.
+
+The policy's fault is a score with a reason; ours is None with an incident.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from strop.records import Group, Incident, Scores
+from strop.seams.context import Ctx
+from strop.seams.part import Part
 from strop.seams.source import Graded, Source
 from strop.tripwires import BY_NAME, Tripped, sees
 
@@ -54,6 +59,32 @@ async def grade(source: Source, groups: list[Group], seconds: float = SECONDS) -
     return Scores(values, reasons, tuple(incidents))
 
 
+async def judged(graders: Sequence[Part], groups: list[Group], ctx: Ctx, seconds: float = SECONDS) -> Scores:
+    """Scores of a method's own graders, merged in the order written."""
+
+    async def one(grader: Part) -> Scores:
+        try:
+            given: Scores = await asyncio.wait_for(grader.on({"groups": groups, "ctx": ctx}), seconds)
+            fault = "grader gave no answer"
+        except TimeoutError:
+            given, fault = Scores(), f"grader did not answer within {seconds:g} s"
+        except Exception as error:
+            given, fault = Scores(), f"grader raised {type(error).__name__}: {error}"
+        values, incidents, explained = dict[str, dict[str, float | None]](), list(given.incidents), {i.unit for i in given.incidents}
+        for unit in (rollout.id for group in groups for rollout in group.rollouts):
+            value = given.get(unit, grader.gives)
+            known = value is not None and math.isfinite(value)
+            values[unit] = {grader.gives: value if known else None}
+            if not known and unit not in explained:
+                incidents.append(Incident(unit, grader.gives, fault if value is None else f"grader returned {value}"))
+        return Scores(values, given.reasons, tuple(incidents))
+
+    scores = Scores()
+    for given in await asyncio.gather(*(one(grader) for grader in graders)):
+        scores |= given
+    return scores
+
+
 async def _with_deadline(work: Callable[[], None], seconds: float) -> str:
     """Run it in a thread of its own and stop waiting at the deadline; says what went wrong, or nothing.
 
@@ -85,7 +116,7 @@ def check(scores: Scores, limit: float | None) -> None:
         raise Tripped([(BY_NAME["grader"], seen)])
 
 
-def ungraded(scores: Scores) -> tuple[int, int, str]:
-    """(rollouts without a score, all of them, the first reason)."""
-    lost = sum(channels.get("outcome") is None for channels in scores.values.values())
+def ungraded(scores: Scores, reads: Sequence[str] = ("outcome",)) -> tuple[int, int, str]:
+    """(rollouts without a score on the channels that matter, all of them, the first reason)."""
+    lost = sum(any(channels.get(name) is None for name in reads) for channels in scores.values.values())
     return lost, len(scores.values), scores.incidents[0].why if scores.incidents else "no reason given"

@@ -34,6 +34,10 @@ def _lines(method: Method, own: bool) -> Iterator[str]:
     if method.environment is not None:
         yield f"    {written(method.environment)}"
     yield ""
+    if method.graders:
+        yield "graders, beside the source's verdict"
+        yield from (f"    {written(grader)}: {(grader.fn.__doc__ or '').strip().splitlines()[0]}" for grader in method.graders)
+        yield ""
     yield "reward, for every rollout:"
     yield from _said(method.reward)
     yield ""

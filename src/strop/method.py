@@ -19,6 +19,7 @@ from strop.seams.correction import none, truncated
 from strop.seams.curriculum import Curriculum, Epochs
 from strop.seams.feed import Feed, Rollouts
 from strop.seams.gate import Gate
+from strop.seams.grader import judges_frozen
 from strop.seams.part import Part, describe, fingerprint, nearest, written
 from strop.seams.reward import outcome
 from strop.seams.sampler import Environment, Independent, Sampler
@@ -31,6 +32,9 @@ SAID = ("name", "paper", "idea", "parent", "notes")
 SETTING = ("sampler", "environment", "feed", "curriculum", "update", "tasks", "heads", "reference")
 """Seams that are a method's set-up unless its `idea` names them."""
 
+LATER = ("graders",)
+"""Seams added since methods were first saved: not described where they are unused, so that older fingerprints stand."""
+
 
 @dataclass(frozen=True)
 class Method:
@@ -41,6 +45,8 @@ class Method:
     environment: Environment | None = None
     feed: Feed = Rollouts()
     curriculum: Curriculum = Epochs()
+    graders: tuple[Part, ...] = ()
+    """Scores of the method's own, beside the source's verdict: a channel each."""
     reward: Part = outcome
     gate: tuple[Gate, ...] = ()
     correction: Part = none
@@ -151,7 +157,7 @@ class Method:
         added: list[Part] = [*changes.get("credit", ()), *(s.objective for s in signals.values())]
         added += [changes["correction"]] if "correction" in changes else []
         read = {track for each in added for track in each.reads}
-        if "reference_logp_T" in read:
+        if "reference_logp_T" in read or any(judges_frozen(grader) for grader in changes.get("graders", ())):
             changes["reference"] = True
         if read & {"value_T", "old_value_T", "return_T"}:
             changes["heads"] = tuple(dict.fromkeys((*self.heads, *other.heads)))
@@ -183,7 +189,11 @@ class Method:
 
     def describe(self) -> dict[str, Any]:
         """Plain JSON of everything that can change a number; the name, paper, ideas and lineage are not among it."""
-        return {f.name: describe(getattr(self, f.name)) for f in fields(self) if f.name not in SAID}
+        return {
+            f.name: describe(value)
+            for f in fields(self)
+            if f.name not in SAID and ((value := getattr(self, f.name)) or f.name not in LATER)
+        }
 
     @cached_property
     def fingerprint(self) -> str:

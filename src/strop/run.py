@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from strop import __version__, durable, grading, train
-from strop.batch import Batch
+from strop.batch import Batch, pack
 from strop.engines.embedded import EmbeddedEngine
 from strop.method import Method
 from strop.methods import known
@@ -40,6 +40,7 @@ from strop.records import Fate, Group, Scores, Task, canonical
 from strop.seams.context import Ctx, Handle, Ledger, Progress
 from strop.seams.engine import Engine
 from strop.seams.feed import Recorded
+from strop.seams.grader import SCORERS
 from strop.seams.policy import Policy
 from strop.seams.source import Source
 from strop.tasks import source as named_source
@@ -93,6 +94,8 @@ class Run:
         self.step, self.version = 0, 0
         self.bill: dict[str, int] = {}
         self.learned: Counter[str] = Counter()
+        self.scored: Counter[str] = Counter()
+        """What graders asked of policies since the last commit."""
         self.engine = (engine or embedded)(self.policy, recipe)
         self.handle = Handle(self.engine, self.policy.renderer)
         u = self.method.update
@@ -110,7 +113,7 @@ class Run:
 
     def context(self) -> Ctx:
         progress = Progress(self.step, self.recipe.steps, self.spent)
-        return Ctx(self.recipe.seed, progress, self.source, {"actor": self.handle}, self.grade, self.ledger)
+        return Ctx(self.recipe.seed, progress, self.source, {"actor": self.handle}, self.grade, self.ledger, evaluate=self.evaluate)
 
     def pick(self, n: int) -> list[Task]:
         tasks, self.state["curriculum"] = self.method.curriculum.pick(n, self.state["curriculum"], self.context())
@@ -121,10 +124,18 @@ class Run:
         if self.replayed is not None:
             return Scores.from_json(self.replayed["scores"])
         self.watch.sampled(groups)
-        scores = await grading.grade(self.source, groups)
+        scores = await grading.grade(self.source, groups) | await grading.judged(self.method.graders, groups, self.context())
         await self.watch.graded(groups, scores)
         self.lap("grade")
         return scores
+
+    def evaluate(self, groups: list[Group], scorer: str, want: frozenset[str]) -> Batch:
+        """These groups with tracks of all their actions, under the weights of a scorer as they stand, without gradient."""
+        policy = {"online": self.policy, "frozen": self.reference}[scorer]
+        batch = pack(groups, {}, {r.id: None for g in groups for r in g.rollouts}, self.version)
+        tracks, count = train.evaluated(policy, batch, want, self.recipe.token_budget, used_T=batch.of_kinds(("action",)))
+        self.scored["scored" if scorer == "online" else f"{SCORERS[scorer]}/scored"] += count
+        return batch.with_(**tracks)
 
     def observe(self, groups: list[Group], scores: Scores) -> None:
         self.state["curriculum"] = self.method.curriculum.observe(self.state["curriculum"], groups, scores, self.context())
@@ -143,7 +154,9 @@ class Run:
         if self.replayed is not None:
             self.state, self.bill, self.ledger = self.replayed["state"], self.replayed["bill"], Ledger(**self.replayed["ledger"])
         else:
-            self.bill = {name: self.bill.get(name, 0) + value for name, value in self._engine_bill().items()}
+            spent, before = Counter(self._engine_bill()), {n: v for n, v in self.bill.items() if n not in self.learned}
+            spent.update(self.scored)
+            self.bill, self.scored = before | {name: before.get(name, 0) + value for name, value in spent.items()}, Counter()
         path = self.commit_path(self.step)
         if not path.exists():
             after = {"step": self.step, "version": self.version, "state": self.state, "bill": self.bill, "ledger": asdict(self.ledger)}

@@ -6,6 +6,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from strop.seams.formula import RESERVED, UNITS, check
+from strop.seams.grader import SCORERS, judges_frozen
 from strop.seams.part import Part, nearest
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ MOVING = frozenset({"logp_T", "entropy_T", "value_T"})
 def refuse(method: Method) -> None:
     _parts(method)
     _known(method)
+    _graders(method)
     _formulas(method)
     _counts(method)
     _ratios(method)
@@ -34,6 +36,7 @@ def _parts(method: Method) -> None:
     for seam, reader in (
         ("reward", method.reward),
         ("correction", method.correction),
+        *((f"graders[{i}]", g) for i, g in enumerate(method.graders)),
         *((f"credit[{i}]", c) for i, c in enumerate(method.credit)),
     ):
         if not isinstance(reader, Part):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -109,6 +112,26 @@ def _reads(method: Method, seam: str, reader: Part, ready: set[str]) -> None:
         if name in ("credit_T", "credit_R", "return_T"):
             raise ValueError(f"{said}, which no link of its credit gives before it. Credit: {list(method.credit)}.")
         raise ValueError(f"{said}, which nobody provides. {nearest(name, ready)}")
+
+
+def _graders(method: Method) -> None:
+    """Each gives a channel of its own, reads what graders are given, and its scorer is there."""
+    channels = ["outcome", "lenient"]
+    for i, grader in enumerate(method.graders):
+        said = f"method {method.name!r}: graders[{i}] {grader.name!r}"
+        for name in grader.reads:
+            if name not in ("groups", "ctx"):
+                raise ValueError(f"{said} reads {name}: a grader reads groups and ctx, and asks ctx.evaluate for tracks")
+        if not grader.gives:
+            raise ValueError(f"{said} does not say which channel it gives: write @part(gives='NAME')")
+        if grader.gives in channels:
+            raise ValueError(f"{said} gives the channel {grader.gives!r}, which is given already. Name their channels apart.")
+        channels.append(grader.gives)
+        scorer = grader.constants.get("scorer", "online")
+        if scorer not in SCORERS:
+            raise ValueError(f"{said}: unknown scorer {scorer!r}. {nearest(scorer, SCORERS)}")
+        if judges_frozen(grader) and not method.reference:
+            raise ValueError(f"{said} scores with the frozen start, so it needs reference=True")
 
 
 def _counts(method: Method) -> None:

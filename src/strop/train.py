@@ -66,8 +66,14 @@ async def step(run: Run) -> dict[str, Any]:
 def reward_of(method: Method, rollouts: Any, scores: Scores, fraction: float) -> dict[str, float | None]:
     """The reward part on these rollouts' channels; None where a channel it reads is unknown."""
     have: dict[str, Any] = {"fraction": fraction}
+    channels = scores.channels()
     for name in method.reward.reads:
         if name.endswith("_R"):
+            if rollouts and name[:-2] not in channels:
+                raise ValueError(
+                    f"the reward of {method.name} reads the channel {name[:-2]!r}, but these rollouts were scored with "
+                    f"{', '.join(channels) or 'none'}. Sample them with a method that has its grader."
+                )
             known = [scores.get(r, name[:-2]) for r in rollouts]
             have[name] = torch.tensor([float("nan") if v is None else v for v in known], dtype=torch.float64)
     values = method.reward.on(have).tolist()
@@ -95,11 +101,13 @@ def measure(method: Method, batch: Batch, policy: Any, reference: Any, budget: i
     return batch.with_(**tracks)
 
 
-def evaluated(policy: Any, batch: Batch, want: frozenset[str], budget: int, positions: int = 0) -> tuple[dict[str, Tensor], int]:
-    """One pass without gradient, and the positions computed so far. Decisions of rows that train nothing stay NaN."""
+def evaluated(
+    policy: Any, batch: Batch, want: frozenset[str], budget: int, positions: int = 0, used_T: Tensor | None = None
+) -> tuple[dict[str, Tensor], int]:
+    """One pass without gradient, and the positions computed so far. Decisions of rows without a used one (a trained one) stay NaN."""
     tracks = {name: torch.full((batch.index.size("token"),), float("nan")) for name in want}
     with torch.no_grad():
-        for rows in batch.micros(budget, "row"):
+        for rows in batch.micros(budget, "row", used_T):
             at_T = batch.index.rows(torch.tensor(rows))[1]
             micro = batch.take(rows)
             got = policy.evaluate(micro, want)

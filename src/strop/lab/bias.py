@@ -180,6 +180,8 @@ def check(method: Method, point: Point) -> None:
         refuse("its rollouts take several turns or know of each other; the lab draws sequences of one turn, independently.")
     elif sampler.sampling != Sampling():
         refuse(f"it samples with {sampler.sampling}; the lab draws at temperature 1 from all tokens.")
+    if method.graders:
+        refuse("its reward is a score of its own graders; the lab's sequences have the verdict only.")
     if not isinstance(method.feed, Rollouts):
         refuse("its groups do not all come from the policy; the lab knows only fresh rollouts.")
     for name, signal in method.signals.items():

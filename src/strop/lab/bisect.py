@@ -35,7 +35,7 @@ SUSPECTS = {
     "tokens": ("seed", "model", "parts.sampler", "parts.environment", *ENGINE, *MACHINE),
     "logp": ("model", "parts.sampler", *ENGINE, *MACHINE),
     "segments": ("parts.sampler", "parts.environment", "parts.feed"),
-    "scores": ("task", "grader_limit", *MACHINE),
+    "scores": ("task", "parts.graders", "grader_limit", *MACHINE),
     "rewards": ("parts.reward",),
     "fates": ("parts.gate", "grader_limit"),
     "credit": (*GIVEN, "replay.foreign", "token_budget", *MACHINE),

@@ -13,6 +13,7 @@ Axes: S tasks; N sequences, P prefixes, V tokens as in `world`.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -117,9 +118,11 @@ class TabularPolicy:
             heat = torch.tensor([s.temperature for s in batch.samplings], dtype=torch.float64)
             logits_TV = logits_TV / heat[batch.sampling_T][:, None]
         logp_TV = logits_TV.log_softmax(-1)
+        certainty = {"certainty_T": -logp_TV.detach().mean(-1) - math.log(vocab)} if "certainty_T" in want else {}
         return {
             "logp_T": logp_TV.gather(-1, (place_T % vocab)[:, None])[:, 0],
             "entropy_T": -(logp_TV.exp() * logp_TV).sum(-1),
+            **certainty,
         }
 
     def _edges(self, tokens: tuple[int, ...]) -> list[int]:

@@ -202,6 +202,7 @@ class CausalPolicy:
         plain = all(s.temperature == 1.0 and s.allowed is None for s in batch.samplings)
         vocabulary = self.model.config.get_text_config().vocab_size
         chunk = max(LOGITS_AT_ONCE // vocabulary, 1)
+        looks = {name: look for name, look in LOOKS.items() if name in want}
 
         def score(hidden_C: Tensor, target_C: Tensor, drawn_C: Tensor) -> tuple[Tensor, ...]:
             logits = hidden_C if head is None else head(hidden_C)
@@ -210,20 +211,15 @@ class CausalPolicy:
                 logits = _as_sampled(logits, batch, drawn_C)
             logits = logits.log_softmax(-1)
             logp = logits.gather(-1, target_C[:, None])[:, 0]
-            below = (_below(logits.detach(), target_C),) if "below_T" in want else ()
-            if "entropy_T" not in want:
-                with torch.no_grad():
-                    return logp, _entropy(logits.detach()), *below
-            return logp, _entropy(logits), *below
+            entropy = _entropy(logits if "entropy_T" in want else logits.detach())
+            return logp, entropy, *(look(logits.detach(), target_C) for look in looks.values())
 
         pieces = list(zip(hidden.split(chunk), target_T.split(chunk), drawn.split(chunk), strict=True))
         if len(pieces) > 1 and torch.is_grad_enabled():
             scored = [checkpoint(score, *piece, use_reentrant=False) for piece in pieces]
         else:
             scored = [score(*piece) for piece in pieces]
-        tracks = {"logp_T": torch.cat([s[0] for s in scored]), "entropy_T": torch.cat([s[1] for s in scored])}
-        if "below_T" in want:
-            tracks["below_T"] = torch.cat([s[2] for s in scored])
+        tracks = {name: torch.cat(values) for name, values in zip(("logp_T", "entropy_T", *looks), zip(*scored, strict=True), strict=True)}
         if "value_T" in want:
             tracks["value_T"] = self.heads["value"](state)[:, 0].to(tracks["logp_T"].dtype)
         return {name: track.to(batch.index.row_T.device) for name, track in tracks.items()}
@@ -269,6 +265,17 @@ def _below(logp: Tensor, target: Tensor) -> Tensor:
     """Probability of the tokens numbered before each target: where its draw begins."""
     before = torch.arange(logp.shape[-1], device=logp.device) < target[:, None]
     return torch.where(before, logp.exp(), 0.0).sum(-1)
+
+
+def _certainty(logp: Tensor, target: Tensor) -> Tensor:
+    """KL(uniform || policy) over the ids that could be drawn, log sum exp(z) - mean(z) - log(their number): how far from not knowing."""
+    open_V = logp > torch.finfo(logp.dtype).min / 2
+    count = open_V.sum(-1)
+    return -torch.where(open_V, logp, 0.0).sum(-1) / count - count.log()
+
+
+LOOKS = {"below_T": _below, "certainty_T": _certainty}
+"""Tracks without gradient that are computed only when asked for, each from the log-probabilities of all ids as they were drawn."""
 
 
 def _as_sampled(logits: Tensor, batch: Batch, drawn: Tensor) -> Tensor:

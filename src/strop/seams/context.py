@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from strop.records import Group, Sampling, Scores, Task, digest
 from strop.seams.engine import Engine, Footprint, Node
 from strop.seams.source import Source
+
+if TYPE_CHECKING:
+    from strop.batch import Batch
 
 
 def keyed(*key: str | int | float) -> random.Random:
@@ -107,6 +110,10 @@ class Ledger:
         return Ledger(trials, successes)
 
 
+def _no_policy(groups: list[Group], scorer: str, want: frozenset[str]) -> Batch:
+    raise ValueError(f"a grader asked the {scorer} policy for {', '.join(sorted(want))}, and there is none here")
+
+
 @dataclass(frozen=True)
 class Ctx:
     seed: int
@@ -117,6 +124,8 @@ class Ctx:
     ledger: Ledger = Ledger()
     place: str = ""
     """Set for a sampler: names this asking of this task inside the step, and roots its noise."""
+    evaluate: Callable[[list[Group], str, frozenset[str]], Batch] = _no_policy
+    """evaluate(groups, "online" or "frozen", tracks): these groups as a batch, with those tracks of all actions, without gradient."""
 
     def rng(self, *key: str | int) -> random.Random:
         return keyed(self.seed, self.progress.step, *key)

@@ -17,3 +17,9 @@ def outcome(outcome_R: Tensor) -> Tensor:
 def outcome_and_format(outcome_R: Tensor, lenient_R: Tensor, *, format_share: float = 0.1) -> Tensor:
     """Mostly the strict verdict, a little for an answer that is right but not in the asked form."""
     return (1 - format_share) * outcome_R + format_share * lenient_R
+
+
+@part(gives="reward_R", formula="reward_R = chance_R")
+def by_chance(chance_R: Tensor) -> Tensor:
+    """What the grader `chance` drew: a reward that knows nothing."""
+    return chance_R

@@ -44,6 +44,7 @@ FRESH, OWN, ONE = "rollouts are fresh", "sampled_logp is in the row's own contex
 TRAINED, RELATIVE, REWARD = "the actor is trained", "credit is group-relative", "credit reads the reward"
 NOISE, LEDGER = "the engine can repeat its noise", "the engine remembers what it wrote"
 MODEL = "the policy is a language model"
+VERDICT = "the reward reads the source's verdict"
 
 TRIPWIRES: tuple[Tripwire, ...] = (
     Tripwire(
@@ -73,7 +74,7 @@ TRIPWIRES: tuple[Tripwire, ...] = (
         "constant-grader", "stop", "graded", 0, "scores that differ", sees.constant,
         "the grader does not read the answer: a wrong field, an exception turned into a score, a parser that never matches",
         "grade a right and a wrong text by hand: `strop tasks NAME` shows right ones with their scores",
-        (REWARD, MODEL),
+        (REWARD, MODEL, VERDICT),
     ),
     Tripwire(
         "mask", "stop", "update", 0, "decisions trained that should not be, or the other way round", sees.misplaced,

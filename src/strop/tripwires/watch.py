@@ -30,6 +30,7 @@ from strop.tripwires import (
     REWARD,
     TRAINED,
     TRIPWIRES,
+    VERDICT,
     Line,
     Tripped,
     Tripwire,
@@ -54,6 +55,7 @@ HOLDS: dict[str, Callable[[Run], bool]] = {
     TRAINED: lambda run: run.method.update.lr > 0,
     RELATIVE: lambda run: any("group" in link.needs for link in run.method.credit),
     REWARD: lambda run: any({"reward_R", "reward_T"} & set(link.reads) for link in run.method.credit),
+    VERDICT: lambda run: bool({"outcome", "lenient"} & set(_channels(run))),
     NOISE: lambda run: hasattr(run.engine, "noise") and getattr(run.method.sampler, "own_context", False),
     LEDGER: lambda run: hasattr(run.engine, "wrote"),
 }
@@ -132,7 +134,7 @@ class Watch:
 
     async def graded(self, groups: list[Group], scores: Scores) -> None:
         same = await evidence.constant(self.run.source, groups, scores) if self.on("constant-grader") else None
-        self.judge("graded", ungraded=grading.ungraded(scores), constant=same)
+        self.judge("graded", ungraded=grading.ungraded(scores, _channels(self.run)), constant=same)
 
     def batch(self, groups: list[Group], fates: Mapping[str, Fate], batch: Batch, fraction: float) -> None:
         run = self.run
@@ -225,6 +227,11 @@ class Minibatch:
     def see(self, micro: Batch, moving: Mapping[str, Tensor], at_T: Tensor) -> None:
         if self.comparison is not None:
             self.comparison.see(micro, moving, at_T)
+
+
+def _channels(run: Run) -> list[str]:
+    """What the reward is made of."""
+    return [name[:-2] for name in run.method.reward.reads if name.endswith("_R")]
 
 
 def _grader(run: Run) -> dict[str, float | None]:

@@ -1,0 +1,28 @@
+"""Grader: a score of its own for every rollout, beside the source's verdict.
+
+A grader is an async part that reads groups and a context and gives Scores; `gives` names its one channel. It is asked once per batch of
+fresh groups, its scores are committed, and the reward picks the channel that is trained. What it asks of a policy
+(`ctx.evaluate`) is on the bill as `scored`. A rollout that it could not score is None, never 0.
+
+A constant called `scorer` says whose weights judge: the learner's as they stand, or the frozen copy of its start.
+"""
+
+from __future__ import annotations
+
+from strop.records import Group, Scores
+from strop.seams.context import Ctx
+from strop.seams.part import Part, part
+
+SCORERS = {"online": "actor", "frozen": "reference"}
+"""Whose weights judge, in the words of a method's file."""
+
+
+@part(gives="chance")
+async def chance(groups: list[Group], ctx: Ctx) -> Scores:
+    """`chance` is a random number in [0, 1): the reward that knows nothing, a control for any other."""
+    return Scores({r.id: {"chance": ctx.rng("chance", r.id).random()} for group in groups for r in group.rollouts})
+
+
+def judges_frozen(grader: Part) -> bool:
+    """Whether it needs the frozen copy of the start."""
+    return grader.constants.get("scorer") == "frozen"
