@@ -30,6 +30,7 @@ METHODS = {
     "reinforce++": "strop.methods.reinforce_pp:REINFORCE_PP",
     "ppo": "strop.methods.ppo:PPO",
     "cdas": "strop.methods.cdas:CDAS",
+    "flowrl": "strop.methods.flowrl:FLOWRL",
 }
 
 ALIASES = {"grpo": "grpo@strop-1"} | {name.rpartition("-")[0]: name for name in METHODS if "@" in name}

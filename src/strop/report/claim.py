@@ -34,7 +34,10 @@ def render(record: Mapping[str, Any]) -> str:
         section("Was the mechanism on?", checks(record)),
         section("Spent", budgets(record)),
         section("Arms", arms(record)),
-        section("Made with", pairs({**record["versions"], "code": ", ".join(record["code"]), "claim": record["fingerprint"], **record["machine"]})),
+        section(
+            "Made with",
+            pairs({**record["versions"], "code": ", ".join(record["code"]), "claim": record["fingerprint"], **record["machine"]}),
+        ),
     ]
     head = '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
     head += f"<title>{escape(title)}</title><style>{STYLE}</style></head>"
