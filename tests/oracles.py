@@ -6,7 +6,7 @@ A batch is a list of groups, a group a list of rollouts (those that count in its
     token     at: its place in the batch; action: did the policy draw it, or was it forced or taught; and the log-probabilities
               now, old, sampled, reference, with the value head's value and old_value
 
-An oracle gives the loss and its slope in each token's `now` (for PPO, then in each `value`).
+An oracle gives the loss and its slope in each token's `now` (for PPO, then in each `value`; for FlowRL, in each kept rollout's `logz`).
 """
 
 import numpy as np
@@ -306,6 +306,27 @@ def ppo(batch):
     return loss, np.concatenate([slope, value_slope])
 
 
+def flowrl(batch):
+    """arXiv:2509.15207, equation of its objective: trajectory balance, the answer's whole ratio clipped to [0.8, 1.2] as its weight."""
+    loss, slope, logz_slope = 0.0, flat(batch), []
+    rollouts = sum(len(learning(g)) for g in batch)
+    for group in batch:
+        rewards = rewards_of(group)
+        deviation = np.sqrt(((rewards - rewards.mean()) ** 2).sum() / max(len(group) - 1, 1))
+        for rollout in group:
+            logz_slope += [0.0] if rollout["kept"] else []
+            if not (rollout["kept"] and acted(rollout)):
+                continue
+            now, old, reference = (np.array([t[name] for t in acted(rollout)]) for name in ("now", "old", "reference"))
+            gap = rollout["logz"] + now.mean() - 15 * (rollout["reward"] - rewards.mean()) / (deviation + 1e-6) - reference.mean()
+            share = np.clip(np.exp(now.sum() - old.sum()), 0.8, 1.2) * rollout["weight"] / rollouts
+            loss += share * gap**2
+            logz_slope[-1] = share * 2 * gap
+            for t in acted(rollout):
+                slope[t["at"]] += share * 2 * gap / len(now)
+    return loss, np.concatenate([slope, logz_slope])
+
+
 ORACLES = {
     "grpo@strop-1": grpo_strop,
     "grpo@deepseekmath-2402.03300": grpo_deepseekmath,
@@ -323,4 +344,5 @@ ORACLES = {
     "gspo": gspo,
     "cispo": cispo,
     "ppo": ppo,
+    "flowrl": flowrl,
 }

@@ -7,6 +7,7 @@ arrays. Old weights differ from the moving ones, groups agree on their reward or
 from __future__ import annotations
 
 import dataclasses
+import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from worlds import Leaves, World, random_world
 from strop.batch import Batch
 from strop.method import Method
 from strop.methods import METHODS, method
+from strop.methods.flowrl import group_balance, trajectory_balance
 from strop.records import Fate
 from strop.seams.correction import masked, none, truncated
 from strop.seams.credit import (
@@ -39,6 +41,7 @@ from strop.seams.credit import (
     siblings_standardized,
 )
 from strop.seams.gate import DropFlat, MaskOverlong, decide
+from strop.seams.index import Index
 from strop.seams.objective import (
     clipped_surrogate,
     clipped_value,
@@ -94,11 +97,16 @@ def plain(world: World) -> list[list[dict[str, Any]]]:
                             tokens.append({"at": at, "action": segment.kind == "action", **numbers})
                             at += 1
                         before = token
-            facts = {"kept": fate.kind == "keep", "cut": rollout.stop == "length", "weight": fate.weight}
+            facts = {"kept": fate.kind == "keep", "cut": rollout.stop == "length", "weight": fate.weight, "logz": logz(rollout.id)}
             members.append({"reward": world.rewards[rollout.id], "tokens": tokens, **facts})
         if members:
             batch.append(members)
     return batch
+
+
+def logz(unit: str) -> float:
+    """What a head says of the rollout's prompt: any number will do."""
+    return random.Random(f"log Z of {unit}").gauss(0, 1)
 
 
 def gated(one: Method, world: World) -> World:
@@ -128,12 +136,13 @@ def computed(one: Method, world: World, change: Callable[[Batch], Batch] = lambd
         place = {name: at for at, name in enumerate(_names(whole))}
         batch = batch.with_(place_T=torch.tensor([float(place[name]) for name in _names(batch)]))
         moving = {name: values.detach().numpy() for name, values in world.policy.evaluate(whole, frozenset()).items()}
-        policy = Leaves(moving)
+        moving["logz_R"] = np.array([logz(unit) for unit in whole.units])
+        policy = Leaves(moving, whole.units)
         facts = backward(one, settle(one, batch), policy, 10**6, 0.0, (0,))
     loss = sum(s.weight_at(0.0) * facts[f"loss/{name}"] for name, s in one.signals.items())
-    read = ("logp_T", "value_T") if one.heads else ("logp_T",)
-    slopes = [torch.zeros_like(t) if t.grad is None else t.grad for t in (policy.tracks[name] for name in read)]
-    return loss, torch.cat([slope[whole.trains_T] for slope in slopes]).numpy()
+    slopes = {name: torch.zeros_like(track) if track.grad is None else track.grad for name, track in policy.tracks.items()}
+    trained = {"T": whole.trains_T, "R": torch.tensor([world.fates[unit].kind == "keep" for unit in whole.units])}
+    return loss, torch.cat([slopes[name][trained[name[-1]]] for name in ("logp_T", *(head.track for head in one.heads))]).numpy()
 
 
 def _names(batch: Batch) -> Iterator[tuple[str, int]]:
@@ -181,6 +190,25 @@ def drift_from_old(logp_T: Tensor, old_logp_T: Tensor) -> Tensor:
 def kl_of_the_reference(logp_T: Tensor, reference_logp_T: Tensor) -> Tensor:
     """k3 with policy and reference exchanged."""
     return (logp_T - reference_logp_T).exp() - 1 - (logp_T - reference_logp_T)
+
+
+@part(grain="rollout", formula=trajectory_balance.says().replace("sum(logp_T - old", "mean(logp_T - old"))
+def weight_by_the_mean_ratio(
+    logp_T: Tensor, old_logp_T: Tensor, reference_logp_T: Tensor, logz_R: Tensor, credit_T: Tensor, weight_T: Tensor, index: Index
+) -> Tensor:
+    """The geometric mean of the ratios where FlowRL takes their product."""
+    gap_R = logz_R + index.mean(logp_T - reference_logp_T - 15 * credit_T, "token", "rollout")
+    ratio_R = index.mean(logp_T - old_logp_T, "token", "rollout").exp().detach()
+    return index.mean(weight_T, "token", "rollout") * ratio_R.clamp(0.8, 1.2) * gap_R.square()
+
+
+@part(grain="rollout", formula=trajectory_balance.says().replace("detach(", "("))
+def weight_with_gradient(
+    logp_T: Tensor, old_logp_T: Tensor, reference_logp_T: Tensor, logz_R: Tensor, credit_T: Tensor, weight_T: Tensor, index: Index
+) -> Tensor:
+    gap_R = logz_R + index.mean(logp_T - reference_logp_T - 15 * credit_T, "token", "rollout")
+    ratio_R = index.sum(logp_T - old_logp_T, "token", "rollout").exp()
+    return index.mean(weight_T, "token", "rollout") * ratio_R.clamp(0.8, 1.2) * gap_R.square()
 
 
 Change = Callable[[Method], Method]
@@ -437,6 +465,19 @@ MUTANTS: dict[str, dict[str, Change]] = {
         "value: each rollout its own mean": reduced("rollout", "token", signal="value"),
         **CLIP,
         **PER_TOKEN,
+    },
+    "flowrl": {
+        **normalized(1e-6, 1e-4),
+        "weight unclipped": constants(low=None, high=None),
+        "weight capped above only": constants(low=None),
+        "weight capped at 10": constants(low=None, high=10.0),
+        "weight of the mean ratio": aimed(weight_by_the_mean_ratio),
+        "gradient through the weight": aimed(weight_with_gradient),
+        "log-probabilities summed": constants(length="sum"),
+        "beta 10": constants(beta=10.0),
+        "log Z of the group": aimed(group_balance(), "group"),
+        "groups alike": reduced("group", "rollout"),
+        "summed": reduced(sum_over("rollout")),
     },
 }
 """One mistake each, in the method."""

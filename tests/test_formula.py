@@ -90,16 +90,17 @@ def compared(one: Method, text: str, seed: int) -> Iterator[tuple[str, float, fl
     start = batch.tracks["old_logp_T"].nan_to_num(-1.5).numpy()
     moving = {"logp_T": start + near * rng.normal(size=count), "entropy_T": rng.random(count)}
     moving["value_T"] = batch.tracks["old_value_T"].nan_to_num(0.0).numpy() + near * rng.normal(size=count)
-    along = {name: rng.normal(size=count) for name in moving}
+    moving["logz_R"] = rng.normal(size=len(parents["R"]))
+    along = {name: rng.normal(size=len(values)) for name, values in moving.items()}
 
     names = {name: Value(name[-1], np.array(values, dtype=complex)) for name, values in (facts | channels).items()}
     names |= {name: Value("T", track.numpy().astype(complex)) for name, track in batch.tracks.items()}
-    names |= {name: Value("T", moving[name] + 1j * STEP * along[name]) for name in moving}
+    names |= {name: Value(name[-1], moving[name] + 1j * STEP * along[name]) for name in moving}
     names["fraction"] = Value("", np.array([complex(FRACTION)]))
 
     batch = settle(one, batch.with_(place_T=torch.arange(count, dtype=torch.float64)))
     for number, mini in enumerate(batch.minibatches(2)):
-        policy, key = Leaves(moving), (seed, 0, number)
+        policy, key = Leaves(moving, batch.units), (seed, 0, number)
         said = backward(one, mini, policy, 10**6, FRACTION, key)
         here, noise = np.zeros(count, dtype=bool), {name: np.ones(count) for name in one.signals}
         places = mini.tracks["place_T"].long().numpy()

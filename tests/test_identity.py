@@ -60,6 +60,7 @@ Path = tuple[str | int, ...]
 OTHER_WORDS = {
     "token": ("sequence", "row"), "sequence": ("token",), "k1": ("k2",), "k2": ("k3",), "k3": ("k1",), "context": ("drop",),
     "action": ("teacher",), "teacher": ("forced",), "rollout": ("row",), "group": ("rollout",), "actor": (),
+    "linear": ("mlp",), "mlp": ("linear",), "mean": ("sum",),
 }  # fmt: skip
 """What else may stand where a word stands; nothing else trains than the actor."""
 
@@ -115,7 +116,8 @@ FIXED = {
     "feed.with.ahead": "sampling ahead is not built yet",
     "feed.with.feed.with.ahead": "the same",
     "reference": "False would take it away from a part that reads it",
-    "heads.0": "there is one head",
+    "heads.0.with.name": "a part reads the head by its name",
+    "heads.0.with.per": "and a number per decision where it reads one, per prompt where it reads that",
     "update.with.epochs": "an objective without a ratio takes one update",
     "environment": "no environment comes with strop",
     "sampler.with.sampling.with.top_p": "training refuses it",
@@ -452,7 +454,7 @@ def test_the_order_of_a_sum_decides_the_setting_alone():
 
 def test_an_idea_brings_the_reference_and_the_heads_that_it_reads():
     assert (DAPO.only("gate") + REINFORCE_PP.only("credit")).reference
-    assert (DAPO.only("gate") + PPO).heads == ("value",)
+    assert (DAPO.only("gate") + PPO).heads == PPO.heads
     assert not (DAPO + CISPO.only("signals.policy").but(signals=DAPO.signals)).reference
 
 

@@ -12,15 +12,18 @@ from unittest import mock
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import Tensor
-from worlds import Bigram, World, as_dtype, worlds
+from worlds import ONE_ROW, SHAPES, Bigram, World, as_dtype, worlds
 
 from strop.batch import Batch
 from strop.method import Method
 from strop.methods import METHODS, method
+from strop.methods.flowrl import FLOWRL, group_balance, trajectory_balance
 from strop.records import Fate, Group, Rollout, Row, Segment, Task
 from strop.seams import correction, credit, objective
 from strop.seams.credit import batch_whiten, gae, group_standardized, kl_in_reward
+from strop.seams.head import value
 from strop.seams.index import Index
 from strop.seams.objective import clipped_surrogate, clipped_value, cross_entropy, entropy_bonus, kl_to
 from strop.seams.part import Part, part
@@ -55,7 +58,7 @@ def built(
     name: str, signals: dict[str, Signal], *, chain: tuple[Part, ...] = (group_standardized(),), correct: Part = correction.none
 ) -> Method:
     """A method of its own around one part, with everything a part may ask for."""
-    return Method(name, signals, chain, correction=correct, heads=("value",), reference=True, update=AdamW())
+    return Method(name, signals, chain, correction=correct, heads=(value,), reference=True, update=AdamW())
 
 
 def for_value(loss: Part) -> tuple[Part, ...]:
@@ -91,6 +94,9 @@ CASES: dict[str, Method] = {
 }
 for name in METHODS:
     CASES[f"method {name}"] = method(name)
+for form in ({}, {"low": None, "high": None}, {"low": None, "high": 10.0, "length": "sum"}):
+    CASES[f"trajectory balance {form}"] = FLOWRL.but(signals={"policy": Signal(trajectory_balance(**form), means("rollout"))})
+CASES["group balance"] = built("group balance", {"it": Signal(group_balance(), means("group"))})
 for loss in parts(objective):
     for reduce in REDUCTIONS:
         if reduce.grain == loss.grain and (loss is objective.clipped_surrogate or reduce in (PER_SEQUENCE, *REDUCTIONS[6:])):
@@ -106,6 +112,11 @@ for correct in parts(correction):
         CASES[f"correction {correct.name} {level}"] = built(
             correct.name, {"it": SURROGATE}, correct=correct(level=level) if level else correct
         )
+
+
+def shapes_for(one: Method) -> tuple[str, ...]:
+    """A head with one number per prompt refuses rollouts of several rows; all else takes every shape."""
+    return ONE_ROW if one.needs("logz_R") else SHAPES
 
 
 def atoms(mini: Batch, grain: str, used_T: Tensor | None = None) -> list[list[int]]:
@@ -173,17 +184,19 @@ def agree(one: Method, batch: Batch, policy, tolerance: float, splits=SPLITS) ->
 
 @pytest.mark.parametrize("name", CASES)
 @few
-@given(worlds())
-def test_loss_and_gradient_do_not_depend_on_micro_batching(name, world):
+@given(st.data())
+def test_loss_and_gradient_do_not_depend_on_micro_batching(name, data):
     one = CASES[name]
+    world = data.draw(worlds(shapes_for(one)))
     agree(one, settle(one, world.batch()), world.policy, 1e-12)
 
 
 @few
-@given(worlds())
-def test_in_float32_too(world):
+@given(worlds(), worlds(ONE_ROW))
+def test_in_float32_too(any_world, one_row):
     for name in ("everything", *(f"method {m}" for m in METHODS)):
         one = CASES[name]
+        world = one_row if shapes_for(one) == ONE_ROW else any_world
         agree(one, settle(one, world.batch(torch.float32)), Bigram(world.seed, torch.float32), 1e-5)
 
 
@@ -312,7 +325,7 @@ def test_a_real_model_agrees_with_itself_however_the_batch_is_cut_and_padded():
         vocab_size=32, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
         head_dim=8, max_position_embeddings=64, attn_implementation="sdpa",
     )  # fmt: skip
-    policy = CausalPolicy(Qwen3ForCausalLM(config).double().eval(), SimpleNamespace(eos_token_id=0), "tiny", heads=("value",))
+    policy = CausalPolicy(Qwen3ForCausalLM(config).double().eval(), SimpleNamespace(eos_token_id=0), "tiny", heads=(value, *FLOWRL.heads))
     torch.nn.init.normal_(policy.heads["value"].weight)
 
     def gradient() -> Tensor:
@@ -323,10 +336,10 @@ def test_a_real_model_agrees_with_itself_however_the_batch_is_cut_and_padded():
     policy.gradient = gradient
 
     @settings(few, max_examples=5)
-    @given(worlds())
-    def check(world):
-        batch = as_dtype(world.batch(), torch.float64)
-        for name in ("everything", "method grpo@strop-1", "method gspo", "method ppo"):
+    @given(worlds(), worlds(ONE_ROW))
+    def check(any_world, one_row):
+        for name in ("everything", "method grpo@strop-1", "method gspo", "method ppo", "method flowrl"):
+            batch = as_dtype((one_row if shapes_for(CASES[name]) == ONE_ROW else any_world).batch(), torch.float64)
             agree(CASES[name], settle(CASES[name], batch), policy, 1e-12)
 
     check()

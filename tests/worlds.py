@@ -20,7 +20,8 @@ torch.set_num_threads(1)  # these tensors are tiny: a second thread only waits
 
 
 class Bigram:
-    """The next token depends on the last one only; a value per token. Two tables are all its parameters."""
+    """The next token depends on the last one only; a value per token, whose mean over a prompt is its log Z. Two tables are all its
+    parameters."""
 
     def __init__(self, seed: int, dtype: torch.dtype = torch.float64, near: Bigram | None = None, far: float = 0.3):
         generator = torch.Generator().manual_seed(seed)
@@ -33,11 +34,14 @@ class Bigram:
         before = torch.tensor([row.tokens[p - 1] for row in batch.rows for p in row.at], dtype=torch.long)
         target = torch.tensor([row.tokens[p] for row in batch.rows for p in row.at], dtype=torch.long)
         logp = self.table[before, :VOCABULARY].log_softmax(-1)
-        return {
+        tracks = {
             "logp_T": logp.gather(-1, target[:, None])[:, 0],
             "entropy_T": -(logp.exp() * logp).sum(-1),
             "value_T": self.table[before, VOCABULARY],
         }
+        if "logz_R" in want:
+            tracks["logz_R"] = batch.per_rollout(torch.stack([self.table[list(row.prompt), VOCABULARY].mean() for row in batch.rows]))
+        return tracks
 
     def logp(self, before: int, target: int) -> Tensor:
         return self.table[before, :VOCABULARY].log_softmax(0)[target]
@@ -49,13 +53,15 @@ class Bigram:
 
 
 class Leaves:
-    """A policy whose tracks are themselves the parameters, one per decision of the batch."""
+    """A policy whose tracks are themselves the parameters, one per decision of the batch, or one per rollout."""
 
-    def __init__(self, tracks: dict[str, np.ndarray]):
+    def __init__(self, tracks: dict[str, np.ndarray], units: tuple[str, ...]):
         self.tracks = {name: torch.tensor(values, requires_grad=True) for name, values in tracks.items()}
+        self.units = units
 
     def evaluate(self, batch: Batch, want: frozenset[str]) -> dict[str, Tensor]:
-        return {name: track[batch.tracks["place_T"].long()] for name, track in self.tracks.items()}
+        at = {"T": batch.tracks["place_T"].long(), "R": torch.tensor([self.units.index(unit) for unit in batch.units])}
+        return {name: track[at[name[-1]]] for name, track in self.tracks.items()}
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,9 @@ def as_dtype(batch: Batch, dtype: torch.dtype) -> Batch:
 
 
 SHAPES = ("plain", "plain", "turns", "forced", "teacher", "restarted", "tree", "masked row", "masked", "empty", "duplicate")
+
+ONE_ROW = ("plain", "plain", "turns", "forced", "teacher", "masked", "duplicate")
+"""Of these, rollouts written in one row: what a head with one number per prompt can read."""
 
 
 def _segment(rng: random.Random, kind: str, name: str, least: int = 1) -> Segment:

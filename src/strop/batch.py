@@ -25,6 +25,11 @@ class Packed:
     tokens: tuple[int, ...]
     at: tuple[int, ...]
 
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        """What stands before its first decision."""
+        return self.tokens[: self.at[0]] if self.at else self.tokens
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -89,6 +94,17 @@ class Batch:
             tracks={name: track[at_T] for name, track in self.tracks.items()},
             labels={name: mask[at_T] for name, mask in self.labels.items()},
         )
+
+    def per_rollout(self, number_W: Tensor) -> Tensor:
+        """A row's number for its rollout, 0 for rollouts that are not here. A rollout of several rows has no one row to take it from."""
+        rollout_W = self.index.rollout_W.to(number_W.device)
+        if len(rollout_W.unique()) < len(rollout_W):
+            twice = self.units[int(rollout_W.mode().values)]
+            raise ValueError(
+                f"rollout {twice!r} has several rows that are trained, each with a prompt of its own, so a head with one number per prompt "
+                "does not know which to read. Use a sampler that writes a rollout in one row, or a method without such a head."
+            )
+        return number_W.new_zeros(self.index.size("rollout")).index_copy(0, rollout_W, number_W)
 
     def minibatches(self, groups_per: int | None, order: list[int] | None = None) -> Iterator[Batch]:
         """Whole groups at a time, in the given order of groups."""

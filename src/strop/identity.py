@@ -49,6 +49,10 @@ def _lines(method: Method, own: bool) -> Iterator[str]:
     yield ""
     yield "log-probabilities"
     yield from (f"    {line}" for line in log_probabilities(method, own))
+    if method.heads:
+        yield ""
+        yield "heads, trained with the policy"
+        yield from (f"    {head.says()}" for head in method.heads)
     yield ""
     yield "correction and credit, once over the whole batch, decisions where trains_T:"
     yield from _said(method.correction)
@@ -112,7 +116,7 @@ def log_probabilities(method: Method, own: bool = True) -> Iterator[str]:
         yield "old_logp_T is read by nothing here"
     elif not own:
         yield "old_logp_T is measured: one pass of the learner before the update, since another learner's weights drew the rollouts"
-    elif method.heads:
+    elif any(head.old_track for head in method.heads):
         yield "old_logp_T is measured: one pass of the learner before the update, the one that also gives the old values"
     else:
         unsigned = sorted({kind for s in method.signals.values() if "old_logp_T" in s.objective.reads for kind in s.on.kinds} - {"action"})
@@ -228,7 +232,7 @@ def seams_that_differ(method: Method) -> list[str]:
     if method.parent is None:
         return []
     mine, theirs = method.describe(), method.parent.describe()
-    changed = [seam for seam in mine if seam != "signals" and mine[seam] != theirs[seam]]
+    changed = [seam for seam in {**mine, **theirs} if seam != "signals" and mine.get(seam) != theirs.get(seam)]
     changed += [f"signals.{n}" for n in {**mine["signals"], **theirs["signals"]} if mine["signals"].get(n) != theirs["signals"].get(n)]
     setting = [seam for seam in changed if seam not in method.units()]
     return [*method.idea, *(f"({seam})" for seam in setting)]

@@ -20,6 +20,7 @@ from strop.seams.curriculum import Curriculum, Epochs
 from strop.seams.feed import Feed, Rollouts
 from strop.seams.gate import Gate
 from strop.seams.grader import judges_frozen
+from strop.seams.head import Head
 from strop.seams.part import Part, describe, fingerprint, nearest, written
 from strop.seams.reward import outcome
 from strop.seams.sampler import Environment, Independent, Sampler
@@ -53,8 +54,8 @@ class Method:
     update: AdamW = AdamW()
     tasks: int = 32
     """Tasks asked for in one step."""
-    heads: tuple[str, ...] = ()
-    """Heads of the actor, beside its own: `value` gives one number per decision."""
+    heads: tuple[Head, ...] = ()
+    """Numbers the actor gives beside its decisions."""
     reference: bool = False
     """Keep the initial weights frozen beside the actor, for parts that read `reference_logp_T`."""
     paper: str = ""
@@ -159,8 +160,8 @@ class Method:
         read = {track for each in added for track in each.reads}
         if "reference_logp_T" in read or any(judges_frozen(grader) for grader in changes.get("graders", ())):
             changes["reference"] = True
-        if read & {"value_T", "old_value_T", "return_T"}:
-            changes["heads"] = tuple(dict.fromkeys((*self.heads, *other.heads)))
+        if brought := [head for head in other.heads if read & {head.track, head.old_track}]:
+            changes["heads"] = tuple(dict.fromkeys((*self.heads, *brought)))
         return self.but(name, idea=units, paper=paper, **changes, **({"signals": signals} if signals else {}))
 
     def to_json(self) -> dict[str, Any]:

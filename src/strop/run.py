@@ -85,7 +85,7 @@ class Run:
         self.policy: Policy = policy if policy is not None else load(recipe.model, device=device)
         torch.manual_seed(recipe.seed)
         for head in self.method.heads:
-            if head not in self.policy.heads:
+            if head.name not in self.policy.heads:
                 self.policy.add_head(head)
         self.reference = self.policy.frozen("reference") if self.method.reference else None
         self.feed = self.method.feed
@@ -100,8 +100,15 @@ class Run:
         self.handle = Handle(self.engine, self.policy.renderer)
         u = self.method.update
         self.named = self.policy.parameters()
+        steps = {f"heads.{head.name}.": head.step for head in self.method.heads}
+        scale = {name: next((s for head, s in steps.items() if name.startswith(head)), 1.0) for name in self.named}
         self.optimiser = torch.optim.AdamW(
-            list(self.named.values()), lr=u.lr, betas=u.betas, eps=u.eps, weight_decay=u.weight_decay, fused=True
+            [{"params": [p for name, p in self.named.items() if scale[name] == s], "scale": s} for s in sorted(set(scale.values()))],
+            lr=u.lr,
+            betas=u.betas,
+            eps=u.eps,
+            weight_decay=u.weight_decay,
+            fused=True,
         )
         self.digest_groups = ""
         self.replayed: dict[str, Any] | None = None
@@ -190,7 +197,7 @@ class Run:
     def apply(self, fraction: float) -> None:
         """One optimiser step on what `clip` left in the gradients."""
         for group in self.optimiser.param_groups:
-            group["lr"] = self.method.update.lr * float(self.method.update.schedule.on({"fraction": fraction}))
+            group["lr"] = self.method.update.lr * group["scale"] * float(self.method.update.schedule.on({"fraction": fraction}))
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
 
@@ -232,6 +239,7 @@ class Run:
             "cut": _mean([float(r.stop == "length") for r in members]),
             "entropy": total.get("entropy", 0.0) / trained,
             "off": total.get("off", 0.0) / trained,
+            "far": total.get("far", 0.0) / max(total.get("rollouts", 0), 1),
             "mismatch": facts[0]["gap"] if facts else 0.0,
             "grad_norm": total.get("grad_norm", 0.0) / updates,
             "loss": {name[5:]: value / updates for name, value in total.items() if name.startswith("loss/")},
@@ -247,6 +255,9 @@ class Run:
                 "optimiser": self.digest_optimiser(),
             },
         }
+        if self.method.heads:
+            count = {"T": trained, "R": max(total.get("rollouts", 0), 1)}
+            line["heads"] = {h.name: total.get(f"head/{h.track}", 0.0) / count[h.track[-1]] for h in self.method.heads}
         if self.foreign:
             line["sampler"] = distance(batch)
         line = self.watch.close(line)
@@ -327,8 +338,8 @@ class Run:
     def commit_path(self, step: int) -> Path:
         return commit_path(self.directory, step)
 
-    def digest_weights(self) -> str:
-        return _digest(self.named)
+    def digest_weights(self, *, heads: bool = True) -> str:
+        return _digest({name: p for name, p in self.named.items() if heads or not name.startswith("heads.")})
 
     def digest_optimiser(self) -> str:
         return _digest(self._optimiser_tensors())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from strop.seams.formula import RESERVED, UNITS, check
 from strop.seams.grader import SCORERS, judges_frozen
+from strop.seams.head import KNOWN, Head
 from strop.seams.part import Part, nearest
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ TRACKS = frozenset({"old_logp_T", "sampled_logp_T", "age_T"})
 """What every run can provide per decision, before anything is settled."""
 FACTS = frozenset({"reward_R", "truncated_R", "length_R", "index"})
 """What every run can provide per rollout, and the index."""
-MOVING = frozenset({"logp_T", "entropy_T", "value_T"})
-"""Tracks of the policy as it moves: an objective may read them, a credit or a correction may not."""
+MOVING = frozenset({"logp_T", "entropy_T"})
+"""Tracks of the policy as it moves, and its heads': an objective may read them, a credit or a correction may not."""
 
 
 def refuse(method: Method) -> None:
@@ -41,6 +42,11 @@ def _parts(method: Method) -> None:
     ):
         if not isinstance(reader, Part):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ValueError(f"method {method.name!r}: {seam} is a part, got {reader!r}: put @part(…) on a function at module level")
+    for head in method.heads:
+        if not isinstance(head, Head):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError(f"method {method.name!r}: a head is a record, Head({head!r}), got the bare {head!r}")
+    if len({head.name for head in method.heads}) < len(method.heads):
+        raise ValueError(f"method {method.name!r}: two heads have one name: {[head.name for head in method.heads]}")
     try:
         method.describe()
     except ValueError as error:
@@ -79,8 +85,7 @@ def _known(method: Method) -> None:
     ready = set(TRACKS | FACTS)
     if method.reference:
         ready.add("reference_logp_T")
-    if "value" in method.heads:
-        ready.add("old_value_T")
+    ready |= {head.old_track for head in method.heads if head.old_track}
     _reads(method, "correction", method.correction, ready | {"trained_T"})
     ready |= {"weight_T", "reward_T"}
     for i, link in enumerate(method.credit):
@@ -89,13 +94,9 @@ def _known(method: Method) -> None:
         _reads(method, f"credit[{i}]", link, ready | {"trained_T"})
         given = set(link.gives.split(","))
         ready |= given | ({"credit_T"} if "credit_R" in given else set())
-    moving = MOVING if "value" in method.heads else MOVING - {"value_T"}
-    ready = {name for name in ready if name.endswith("_T") or name in FACTS} | moving
+    ready = {name for name in ready if name.endswith("_T") or name in FACTS} | MOVING | {head.track for head in method.heads}
     for name, signal in method.signals.items():
         _reads(method, f"signals.{name}", signal.objective, ready)
-    for head in method.heads:
-        if head != "value":
-            raise ValueError(f"method {method.name!r}: unknown head {head!r}. {nearest(head, ['value'])}")
 
 
 def _reads(method: Method, seam: str, reader: Part, ready: set[str]) -> None:
@@ -105,12 +106,12 @@ def _reads(method: Method, seam: str, reader: Part, ready: set[str]) -> None:
         said = f"method {method.name!r}: {seam} {reader.name!r} reads {name}"
         if name == "reference_logp_T":
             raise ValueError(f"{said}, so it needs reference=True")
-        if name in ("value_T", "old_value_T", "return_T") and "value" not in method.heads:
-            raise ValueError(f"{said}, so it needs heads=('value',)")
-        if name in MOVING:
+        if name in MOVING or name in {head.track for head in method.heads}:
             raise ValueError(f"{said}, which moves during the update; it is settled before. Read old_logp_T, or make it an objective.")
-        if name in ("credit_T", "credit_R", "return_T"):
+        if name in ("credit_T", "credit_R") or (name == "return_T" and method.heads):
             raise ValueError(f"{said}, which no link of its credit gives before it. Credit: {list(method.credit)}.")
+        if name in KNOWN:
+            raise ValueError(f"{said}, so it needs heads=({KNOWN[name]},)")
         raise ValueError(f"{said}, which nobody provides. {nearest(name, ready)}")
 
 

@@ -5,6 +5,7 @@ take -> grade -> observe -> gate -> commit -> pack -> measure -> correct -> cred
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from strop.tripwires.watch import Minibatch
 
 ORDER = ("token", "row", "rollout", "group")
+FAR = math.log(2)
+"""A rollout is far when its ratio of now to old, the product over its decisions, lies outside [1/2, 2]."""
 
 
 async def step(run: Run) -> dict[str, Any]:
@@ -90,8 +93,9 @@ def measure(method: Method, batch: Batch, policy: Any, reference: Any, budget: i
     read_T = batch.of_kinds({kind for kinds in readers for kind in kinds}) & batch.trains_T
     unknown = not own or bool(sampled_T[read_T].isnan().any())
     tracks = {"old_logp_T": sampled_T}
-    if unknown or method.heads:
-        want = frozenset({"logp_T", "value_T"} if method.heads else {"logp_T"})
+    valued = {head.track for head in method.heads if head.old_track}
+    if unknown or valued:
+        want = frozenset({"logp_T", *valued})
         now, bill["measured"] = evaluated(policy, batch, want, budget, bill["measured"])
         tracks = {f"old_{name}": track for name, track in now.items()}
     if method.reference:
@@ -105,7 +109,8 @@ def evaluated(
     policy: Any, batch: Batch, want: frozenset[str], budget: int, positions: int = 0, used_T: Tensor | None = None
 ) -> tuple[dict[str, Tensor], int]:
     """One pass without gradient, and the positions computed so far. Decisions of rows without a used one (a trained one) stay NaN."""
-    tracks = {name: torch.full((batch.index.size("token"),), float("nan")) for name in want}
+    sizes = {name: batch.index.size("token" if name.endswith("_T") else "rollout") for name in want}
+    tracks = {name: torch.full((size,), float("nan")) for name, size in sizes.items()}
     with torch.no_grad():
         for rows in batch.micros(budget, "row", used_T):
             at_T = batch.index.rows(torch.tensor(rows))[1]
@@ -113,7 +118,11 @@ def evaluated(
             got = policy.evaluate(micro, want)
             positions += sum(len(row.tokens) for row in micro.rows)
             for name in want:
-                tracks[name][at_T] = got[name].to(tracks[name].dtype)
+                if name.endswith("_T"):
+                    tracks[name][at_T] = got[name].to(tracks[name].dtype)
+                else:
+                    held_R = micro.index.rollout_W
+                    tracks[name][held_R] = got[name][held_R].to(tracks[name].dtype)
     return tracks, positions
 
 
@@ -151,9 +160,13 @@ def backward(
     masks = {name: mini.selected(s.on, (*key, name)) & mini.tracks["mask_T"] for name, s in method.signals.items()}
     shares = {name: s.reduce.shares(mini.index.select(masks[name])) for name, s in method.signals.items()}
     grain = max((s.objective.grain for s in method.signals.values()), key=ORDER.index)
-    want = frozenset(name for name in ("logp_T", "entropy_T", "value_T") if method.needs(name))
-    facts = dict.fromkeys(("trained", "positions", "entropy", "off", "gap", *(f"loss/{name}" for name in method.signals)), 0.0)
+    heads = tuple(head.track for head in method.heads)
+    want = frozenset(name for name in ("logp_T", "entropy_T", *heads) if method.needs(name))
+    names = ("trained", "positions", "entropy", "off", "gap", "rollouts", "far")
+    facts = dict.fromkeys((*names, *(f"loss/{name}" for name in method.signals), *(f"head/{name}" for name in heads)), 0.0)
     used_T = torch.stack(list(masks.values())).any(0)
+    moved_R = torch.zeros(mini.index.size("rollout"), dtype=torch.float64)
+    seen_R = torch.zeros_like(moved_R, dtype=torch.bool)
     if look is not None:
         look.masks(masks)
         want |= look.want
@@ -166,7 +179,9 @@ def backward(
         for name, signal in method.signals.items():
             mask_T = masks[name][at_T]
             index = micro.index.select(mask_T)
-            have: dict[str, Any] = {track: values[mask_T] for track, values in (micro.tracks | moving).items()}
+            have: dict[str, Any] = {
+                track: values[mask_T] if track.endswith("_T") else values for track, values in (micro.tracks | moving).items()
+            }
             unit_loss = signal.objective.on(have | micro.facts | {"index": index})
             share = _share_here(shares[name], signal.reduce.grain, masks[name], at_T[mask_T], rows, index)
             share = share * mini.weight_R[index.up(signal.reduce.grain, "rollout")] if signal.reduce.grain != "group" else share
@@ -182,8 +197,16 @@ def backward(
             facts["entropy"] += moving["entropy_T"][trained_T].sum().item()
             facts["off"] += int((gap_T.exp() - 1).abs().gt(0.2).sum())
             facts["gap"] = max(facts["gap"], gap_T.abs().max().item() if len(gap_T) else 0.0)
+            index = micro.index.select(trained_T)
+            moved_R += index.sum(gap_T.double(), "token", "rollout").cpu()
+            seen_R |= index.active("rollout")
+            for track in heads:
+                if track in want:
+                    known = moving[track][trained_T] if track.endswith("_T") else moving[track][index.active("rollout")]
+                    facts[f"head/{track}"] += known.sum().item()
         if loss.requires_grad:
             loss.backward()
+    facts["rollouts"], facts["far"] = int(seen_R.sum()), int((moved_R.abs() > FAR).sum())
     return facts
 
 

@@ -52,7 +52,7 @@ def run_arm(
         run = resume(directory, say=lambda _: None, method=arm.method, **parts)
     else:
         run = create(recipe, directory, **parts)
-        (directory / "initial").write_text(run.digest_weights())
+        (directory / "initial").write_text(run.digest_weights(heads=False))
     tested = HeldOutTests(claim, run)
     tested.when(run.spent or 0.0)
 

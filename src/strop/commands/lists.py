@@ -63,11 +63,11 @@ def _method_row(name: str) -> dict[str, Any]:
     grouped = any("group" in link.needs for link in one.credit)
     return {
         "name": name,
-        "baseline": "learned" if "value" in one.heads else "group" if grouped else "none",
+        "baseline": "learned" if one.needs("old_value_T") else "group" if grouped else "none",
         "paper": one.paper,
         "about": first.partition(": ")[2] or first,
         "fingerprint": one.fingerprint,
-        "heads": list(one.heads),
+        "heads": [head.name for head in one.heads],
         "parent": one.parent.name if one.parent else None,
         "idea": list(one.idea),
         "differs": seams_that_differ(one),

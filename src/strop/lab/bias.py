@@ -175,7 +175,7 @@ def check(method: Method, point: Point) -> None:
 
     sampler = method.sampler
     if method.heads:
-        refuse("it has a value head, and how biased its credit is depends on what that head has learned so far; a table has none.")
+        refuse("it has a head, and how biased its estimate is depends on what that head has learned so far.")
     if method.environment is not None or not isinstance(sampler, Independent) or sampler.turns > 1:
         refuse("its rollouts take several turns or know of each other; the lab draws sequences of one turn, independently.")
     elif sampler.sampling != Sampling():

@@ -29,7 +29,7 @@ from strop.run import Run, RunError
 from strop.seams.gate import decide
 
 KINDS = ("length", "correctness", "position", "staleness")
-MOVING = ("logp_T", "entropy_T", "value_T")
+MOVING = ("logp_T", "entropy_T")
 PARTS = 4
 """Buckets of length and of position."""
 
@@ -133,7 +133,10 @@ class Numbers:
         self.tracks = {name: track.clone().requires_grad_() for name, track in tracks.items()}
 
     def evaluate(self, batch: Batch, want: frozenset[str]) -> dict[str, Tensor]:
-        return {name: track[batch.tracks["place_T"]] for name, track in self.tracks.items()}
+        """A number per rollout (`x_R`) is the mean of its decisions' numbers, so that each of them has its share of the slope."""
+        found = {name: track[batch.tracks["place_T"]] for name, track in self.tracks.items()}
+        per_rollout = (name for name in want if name.endswith("_R"))
+        return found | {name: batch.index.mean(found[f"{name[:-1]}T"], "token", "rollout") for name in per_rollout}
 
     def slopes(self) -> dict[str, Tensor]:
         return {name: track.grad for name, track in self.tracks.items() if track.grad is not None and bool((track.grad != 0).any())}
@@ -148,13 +151,14 @@ def look(run: Run, methods: Sequence[Method]) -> Sight:
     methods = [method.off_policy() if run.foreign else method for method in methods]
     for method in methods:
         for head in method.heads:
-            if head not in run.policy.heads:
+            if head.name not in run.policy.heads:
                 run.policy.add_head(head)
     rollouts = {r.id: r for g in groups for r in g.rollouts}
     whole = pack(groups, {}, dict.fromkeys(rollouts, 0.0), run.version)
-    want = frozenset({"logp_T"} | {name for name in MOVING for method in methods if method.needs(name)})
+    want = frozenset({"logp_T"} | {name for method in methods for name in moving_of(method) if method.needs(name)})
     budget = run.recipe.token_budget
     now, _ = train.evaluated(run.policy, whole, want | {"entropy_T"}, budget)
+    now = per_decision(now, whole)
     if not run.foreign:
         run.check_drew(whole, now["logp_T"])
     reference = run.reference
@@ -171,6 +175,16 @@ def look(run: Run, methods: Sequence[Method]) -> Sight:
     return Sight(run.step, whole, tuple(groups), scores, buckets, label_KT, tuple(readings), cosine)
 
 
+def moving_of(method: Method) -> tuple[str, ...]:
+    return (*MOVING, *(head.track for head in method.heads))
+
+
+def per_decision(tracks: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    """With every number per rollout spread over the rollout's decisions."""
+    index = batch.index
+    return {f"{n[:-1]}T": t if n.endswith("_T") else index.spread(t, "rollout", "token") for n, t in tracks.items()}
+
+
 def _weigh(
     run: Run, method: Method, groups: list[Group], scores: Scores, whole: Batch, now: Mapping[str, Tensor], reference: Any
 ) -> tuple[dict[str, Tensor], Tensor, float]:
@@ -184,7 +198,8 @@ def _weigh(
     batch = pack(groups, fates, rewards, run.version)
     batch = train.measure(method, batch, run.policy, reference, run.recipe.token_budget, Counter(), own=not run.foreign)
     batch = train.settle(method, batch.with_(place_T=_places(whole, batch)))
-    numbers = Numbers({name: track for name, track in now.items() if name in MOVING})
+    mine = [f"{name[:-1]}T" for name in moving_of(method)]
+    numbers = Numbers({name: track for name, track in now.items() if name in mine})
     facts = train.backward(method, batch, numbers, run.recipe.token_budget, fraction, (run.recipe.seed, run.step, 0))
     credit_T = torch.zeros(whole.index.size("token")).index_put_((batch.tracks["place_T"],), batch.tracks["credit_T"].float())
     loss = sum(signal.weight_at(fraction) * facts[f"loss/{name}"] for name, signal in method.signals.items())
@@ -271,7 +286,8 @@ def _gradients(
         at_T = whole.index.rows(torch.tensor(rows))[1]
         for passed in part.micros(run.recipe.token_budget, "token", used_T[at_T]):
             here_T = at_T[part.index.rows(torch.tensor(passed))[1]]
-            moving = run.policy.evaluate(part.take(passed), want)
+            micro = part.take(passed)
+            moving = per_decision(run.policy.evaluate(micro, want), micro)
             for slopes, part_B in zip(slopes_M, part_MB, strict=True):
                 for combination, cell in cells.items():
                     inside_T = cell_T[here_T] == cell

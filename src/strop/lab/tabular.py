@@ -32,6 +32,7 @@ from strop.lab.world import Language
 from strop.records import Author, Sampling, Segment, Task
 from strop.seams.context import keyed
 from strop.seams.engine import Counters, Footprint, Node
+from strop.seams.head import Head
 from strop.seams.source import Graded, Split
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class TabularPolicy:
         self.tasks, self.language, self.name = tasks, language, name
         self.renderer = Letters(language, tasks)
         self.heads = nn.ModuleDict()
+        self.declared: dict[str, Head] = {}
         generator = torch.Generator().manual_seed(seed)
         shape = (tasks, language.prefixes, language.vocab)
         self.logits = nn.Parameter(spread * torch.randn(shape, generator=generator, dtype=torch.float64))
@@ -104,11 +106,14 @@ class TabularPolicy:
     def device(self) -> torch.device:
         return self.logits.device
 
-    def add_head(self, name: str) -> None:
-        raise ValueError(f"a table has no hidden state to put a head {name!r} on. Train a method without heads, or another model.")
+    def add_head(self, head: Head) -> None:
+        """A number of its own for every place of the table, or for every task, zero at first: no net has anything to generalise from."""
+        count = self.tasks * (self.language.prefixes if head.per == "decision" else 1)
+        self.declared[head.track] = head
+        self.heads[head.name] = nn.Embedding.from_pretrained(torch.zeros(count, 1, dtype=torch.float64), freeze=False)
 
     def parameters(self) -> dict[str, nn.Parameter]:
-        return {"logits": self.logits}
+        return {"logits": self.logits, **{f"heads.{name}": p for name, p in self.heads.named_parameters()}}
 
     def evaluate(self, batch: Batch, want: frozenset[str]) -> dict[str, Tensor]:
         place_T = torch.tensor([place for row in batch.rows for place in self._edges(row.tokens)])
@@ -119,11 +124,18 @@ class TabularPolicy:
             logits_TV = logits_TV / heat[batch.sampling_T][:, None]
         logp_TV = logits_TV.log_softmax(-1)
         certainty = {"certainty_T": -logp_TV.detach().mean(-1) - math.log(vocab)} if "certainty_T" in want else {}
-        return {
+        tracks = {
             "logp_T": logp_TV.gather(-1, (place_T % vocab)[:, None])[:, 0],
             "entropy_T": -(logp_TV.exp() * logp_TV).sum(-1),
             **certainty,
         }
+        for head in (head for track, head in self.declared.items() if track in want):
+            if head.per == "decision":
+                tracks[head.track] = self.heads[head.name](place_T // vocab)[:, 0]
+            else:
+                task_W = torch.tensor([row.tokens[0] - vocab for row in batch.rows])
+                tracks[head.track] = batch.per_rollout(self.heads[head.name](task_W)[:, 0])
+        return tracks
 
     def _edges(self, tokens: tuple[int, ...]) -> list[int]:
         """Where each decision of a row stands in the table."""

@@ -31,6 +31,7 @@ METHODS = {
     "ppo": "strop.methods.ppo:PPO",
     "cdas": "strop.methods.cdas:CDAS",
     "intuitor": "strop.methods.intuitor:INTUITOR",
+    "flowrl": "strop.methods.flowrl:FLOWRL",
 }
 
 ALIASES = {"grpo": "grpo@strop-1"} | {name.rpartition("-")[0]: name for name in METHODS if "@" in name}

@@ -6,6 +6,7 @@ A rollout cut at its limit keeps the value it had, since it did not end; verl an
 
 from strop.methods.grpo import GRPO
 from strop.seams.credit import batch_whiten, gae, kl_in_reward
+from strop.seams.head import value
 from strop.seams.objective import clipped_value
 from strop.seams.reduction import means
 from strop.seams.signal import Signal
@@ -15,7 +16,7 @@ PPO = GRPO.but(
     "ppo",
     paper="1707.06347",
     idea=("credit", "heads", "signals.policy.reduce", "signals.value", "update"),
-    heads=("value",),
+    heads=(value,),
     reference=True,
     credit=(kl_in_reward(coefficient=0.05), gae(gamma=1.0, lam=0.95), batch_whiten()),
     signals={

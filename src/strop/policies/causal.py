@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from strop.batch import Batch
+from strop.seams.head import Head
 
 LOGITS_AT_ONCE = 2**25
 """Logits held at one time; above it decisions are scored in chunks that are computed again in the backward pass."""
@@ -153,12 +154,13 @@ def eos_ids(tokenizer: Any, model: Any = None) -> tuple[int, ...]:
 class CausalPolicy:
     """Decisions are tokens. `evaluate` gives, for each decision of a batch, what the parts read of the moving policy."""
 
-    def __init__(self, model: Any, tokenizer: Any, name: str, heads: tuple[str, ...] = ()):
+    def __init__(self, model: Any, tokenizer: Any, name: str, heads: tuple[Head, ...] = ()):
         self.model, self.tokenizer, self.name = model, tokenizer, name
         self.renderer = ChatRenderer(tokenizer)
         self.eos = eos_ids(tokenizer, model)
         self.renderer.eos = self.eos
         self.heads = nn.ModuleDict()
+        self.declared: dict[str, Head] = {}
         self._split: bool | None = None
         for head in heads:
             self.add_head(head)
@@ -171,12 +173,10 @@ class CausalPolicy:
     def dtype(self) -> torch.dtype:
         return next(self.model.parameters()).dtype
 
-    def add_head(self, name: str) -> None:
-        """One number per decision from the hidden state; it starts at zero, so nothing is predicted before it learns."""
-        head = nn.Linear(self.model.config.get_text_config().hidden_size, 1).to(self.device, self.dtype)
-        nn.init.zeros_(head.weight)
-        nn.init.zeros_(head.bias)
-        self.heads[name] = head
+    def add_head(self, head: Head) -> None:
+        """On the last layer's hidden states; its gradient flows on into the model."""
+        self.declared[head.track] = head
+        self.heads[head.name] = head.built(self.model.config.get_text_config().hidden_size).to(self.device, self.dtype)
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """Everything that is trained, by name, tied weights once."""
@@ -191,13 +191,14 @@ class CausalPolicy:
         row_T = batch.index.row_T.to(self.device)
         at_T = torch.tensor([p for row in batch.rows for p in row.at], dtype=torch.long, device=self.device)
         target_T = ids[row_T, at_T]
+        wanted = [head for track, head in self.declared.items() if track in want]
         if self._splits():
-            state = hidden = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state[row_T, at_T - 1]
-            head = self.model.get_output_embeddings()
+            state = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+            hidden, head = state[row_T, at_T - 1], self.model.get_output_embeddings()
         else:
-            output = self.model(input_ids=ids, use_cache=False, output_hidden_states="value_T" in want)
+            output = self.model(input_ids=ids, use_cache=False, output_hidden_states=bool(wanted))
             hidden, head = output.logits[row_T, at_T - 1], None
-            state = output.hidden_states[-1][row_T, at_T - 1] if "value_T" in want else hidden
+            state = output.hidden_states[-1] if wanted else hidden
         drawn = batch.sampling_T.to(self.device)
         plain = all(s.temperature == 1.0 and s.allowed is None for s in batch.samplings)
         vocabulary = self.model.config.get_text_config().vocab_size
@@ -220,8 +221,10 @@ class CausalPolicy:
         else:
             scored = [score(*piece) for piece in pieces]
         tracks = {name: torch.cat(values) for name, values in zip(("logp_T", "entropy_T", *looks), zip(*scored, strict=True), strict=True)}
-        if "value_T" in want:
-            tracks["value_T"] = self.heads["value"](state)[:, 0].to(tracks["logp_T"].dtype)
+        for asked in wanted:
+            read = state[row_T, at_T - 1] if asked.per == "decision" else _before(state, [len(row.prompt) for row in batch.rows])
+            number = self.heads[asked.name](read)[:, 0].to(tracks["logp_T"].dtype)
+            tracks[asked.track] = number if asked.per == "decision" else batch.per_rollout(number)
         return {name: track.to(batch.index.row_T.device) for name, track in tracks.items()}
 
     def _splits(self) -> bool:
@@ -255,6 +258,13 @@ class CausalPolicy:
     def frozen(self, name: str) -> CausalPolicy:
         """A copy that never changes, without heads."""
         return CausalPolicy(copy.deepcopy(self.model).requires_grad_(False), self.tokenizer, name)
+
+
+def _before(state: Tensor, lengths: list[int]) -> Tensor:
+    """The mean over the first so many positions of each row."""
+    length_W = torch.tensor(lengths, device=state.device)
+    inside = torch.arange(state.shape[1], device=state.device) < length_W[:, None]
+    return torch.where(inside[..., None], state, 0.0).sum(1) / length_W[:, None]
 
 
 def _entropy(logp: Tensor) -> Tensor:

@@ -49,6 +49,7 @@ NAMES: dict[str, str] = {
     "reference_logp_T": "the same under the frozen initial weights",
     "entropy_T": "entropy of the distribution the decision was drawn from, under the policy as it moves",
     "value_T": "the value head's number, as it moves",
+    "logz_R": "the partition head's number for the rollout's prompt, as it moves",
     "old_value_T": "the value head's number under the weights that start the update",
     "age_T": "versions between the weights that wrote the decision and the learner's",
     "reward_R": "the rollout's reward",

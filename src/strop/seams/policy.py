@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from strop.seams.context import Renderer
+from strop.seams.head import Head
 
 if TYPE_CHECKING:
     from strop.batch import Batch
@@ -29,14 +30,14 @@ class Policy(Protocol):
         """Further outputs beside the decision itself, by name."""
         ...
 
-    def add_head(self, name: str) -> None: ...
+    def add_head(self, head: Head) -> None: ...
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """Everything that is trained, by name."""
         ...
 
     def evaluate(self, batch: Batch, want: frozenset[str]) -> dict[str, Tensor]:
-        """`logp_T`, `entropy_T` and, where wanted, `value_T` of this batch's decisions; differentiable."""
+        """`logp_T`, `entropy_T` of this batch's decisions and the wanted heads' tracks; differentiable."""
         ...
 
     def frozen(self, name: str) -> Policy:
