@@ -19,6 +19,7 @@ from strop.methods.dapo import DAPO
 from strop.methods.dr_grpo import DR_GRPO
 from strop.methods.grpo import GRPO
 from strop.methods.gspo import GSPO
+from strop.methods.intuitor import INTUITOR
 from strop.methods.ppo import PPO
 from strop.methods.reinforce_pp import REINFORCE_PP
 from strop.seams import formula
@@ -521,4 +522,6 @@ def test_explain_says_which_log_probability_the_old_one_is():
 
 def test_fields_of_a_method_are_identity_or_said():
     said = {"name", "paper", "idea", "parent", "notes"}
-    assert set(GRPO.describe()) == {f.name for f in dataclasses.fields(Method)} - said
+    later = {f.name for f in dataclasses.fields(Method) if "added" in f.metadata}
+    assert set(GRPO.describe()) == {f.name for f in dataclasses.fields(Method)} - said - later
+    assert later <= set(INTUITOR.describe()), "used, it is described"

@@ -228,7 +228,7 @@ def seams_that_differ(method: Method) -> list[str]:
     if method.parent is None:
         return []
     mine, theirs = method.describe(), method.parent.describe()
-    changed = [seam for seam in mine if seam != "signals" and mine[seam] != theirs[seam]]
+    changed = [seam for seam in {**mine, **theirs} if seam != "signals" and mine.get(seam) != theirs.get(seam)]
     changed += [f"signals.{n}" for n in {**mine["signals"], **theirs["signals"]} if mine["signals"].get(n) != theirs["signals"].get(n)]
     setting = [seam for seam in changed if seam not in method.units()]
     return [*method.idea, *(f"({seam})" for seam in setting)]

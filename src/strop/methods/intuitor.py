@@ -7,10 +7,10 @@ Against GRPO the reward changes: how far from uniform, on average, the distribut
 scored by the weights that learn (`online`; no gradient passes through u), standardised over the group, with a KL to the start.
 One optimiser step per batch, so ratios are 1 and no clip is felt.
 
-Paper against code: the paper averages the loss per rollout, both releases over the tokens of the batch (`TOKEN_MEAN`). The paper names
-no epsilon; Open-R1 adds 1e-4 to the sample deviation, which is taken here, verl 1e-6. Open-R1 scores the distributions one position
-late (the one behind the first token is left out, one behind the end taken in); verl and strop those that the tokens were drawn from. Left
-out: the sum with other rewards, each standardised alone.
+Paper against code: the paper averages the loss per rollout, both releases over the tokens of the batch (`RELEASED`). The paper names no
+epsilon, so the deviation is GRPO's here, with its floor of 1e-4; Open-R1 adds 1e-4 to the sample deviation (`RELEASED`), verl 1e-6.
+Open-R1 scores the distributions one position late (that of the first token is left out, one behind the end taken in); verl and strop
+score those that the tokens were drawn from. Left out: the sum with other rewards, each standardised alone.
 """
 
 from __future__ import annotations
@@ -54,12 +54,13 @@ INTUITOR = GRPO.but(
     idea=("graders", "reward", "signals.kl"),
     graders=(self_certainty(scorer="online"),),
     reward=certainty,
-    credit=(group_normalized(eps=1e-4),),
     signals={"kl": Signal(kl_to(estimator="k3"), reduce=means("group", "rollout", "token"), weight=0.005)},
     reference=True,
     update=AdamW(lr=3e-6, schedule=warmup_cosine(warmup=0.1)),
 )
 FROZEN = INTUITOR.but("intuitor-frozen", idea=("graders",), graders=(self_certainty(scorer="frozen"),))
-TOKEN_MEAN = INTUITOR.but(
-    "intuitor-token-mean", signals={name: signal.but(reduce=means("token")) for name, signal in INTUITOR.signals.items()}
+RELEASED = INTUITOR.but(
+    "intuitor-released",
+    credit=(group_normalized(eps=1e-4),),
+    signals={name: signal.but(reduce=means("token")) for name, signal in INTUITOR.signals.items()},
 )
