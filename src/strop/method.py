@@ -33,7 +33,6 @@ SETTING = ("sampler", "environment", "feed", "curriculum", "update", "tasks", "h
 """Seams that are a method's set-up unless its `idea` names them."""
 
 
-
 @dataclass(frozen=True)
 class Method:
     name: str

@@ -114,9 +114,7 @@ def test_temperature_and_allowed_ids_are_those_of_the_draw(pico):
     tokens, allowed = [10, 20, 30, 50, 60], (50, 60, 70, 80)
     for sampling in (Sampling(temperature=0.5), Sampling(allowed=allowed), Sampling(temperature=0.5, allowed=allowed)):
         value = scored(pico, rollout("r", tokens[:3], tokens[3:], sampling=sampling), rollout("plain", tokens[:3], tokens[3:]))
-        assert value.get("r", "certainty") == pytest.approx(
-            plain(pico, tokens, [2, 3], sampling.temperature, sampling.allowed), rel=1e-4
-        )
+        assert value.get("r", "certainty") == pytest.approx(plain(pico, tokens, [2, 3], sampling.temperature, sampling.allowed), rel=1e-4)
         assert value.get("plain", "certainty") == pytest.approx(plain(pico, tokens, [2, 3]), rel=1e-4)
 
 
@@ -167,7 +165,13 @@ def test_what_a_grader_asks_of_a_policy_is_on_the_bill_under_that_policys_name(t
     for method, entry, other in ((INTUITOR, "scored", "reference/scored"), (FROZEN, "reference/scored", "scored")):
         run = tabular.create(RECIPE.but(method=method), tmp_path / method.name, SOURCE)
         run.train()
-        lengths = [len(Row.from_json(row).tokens) for step in range(run.step) for g in run.record(step)["groups"] for m in g["rollouts"] for row in m["rows"]]
+        lengths = [
+            len(Row.from_json(row).tokens)
+            for step in range(run.step)
+            for g in run.record(step)["groups"]
+            for m in g["rollouts"]
+            for row in m["rows"]
+        ]
         bill = read_metrics(run.directory)[-1]["bill"]
         assert bill[entry] == sum(lengths)
         assert not bill.get(other)
