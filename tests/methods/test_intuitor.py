@@ -1,6 +1,7 @@
 """Intuitor against numbers made by hand, and what a grader's scores cost, survive and never are."""
 
 import asyncio
+import gzip
 import json
 from dataclasses import replace
 from math import log
@@ -10,11 +11,12 @@ import torch
 
 from strop import grading
 from strop.batch import pack
+from strop.claims.trace import Trace, in_step
 from strop.lab import tabular
 from strop.lab.tabular import Table, TabularPolicy
 from strop.methods.dapo import DAPO
 from strop.methods.grpo import GRPO
-from strop.methods.intuitor import FROZEN, INTUITOR, RELEASED, certainty, self_certainty
+from strop.methods.intuitor import FROZEN, GOLD, INTUITOR, RELEASED, certainty, ranked_at_first, ranking, self_certainty
 from strop.policies.causal import load
 from strop.recipe import Recipe
 from strop.records import Author, Group, Incident, Rollout, Row, Sampling, Scores, Segment, Task
@@ -22,6 +24,7 @@ from strop.run import Run, read_metrics, resume
 from strop.seams.context import Ctx, Progress
 from strop.seams.grader import chance
 from strop.seams.part import part
+from strop.tripwires import VERDICT, Tripped
 
 SOURCE = Table(tasks=4)
 RECIPE = Recipe(method=INTUITOR, model="table", steps=4, tasks=4, group=4, lr=0.1, eval_tasks=0, checkpoint_every=2)
@@ -269,8 +272,6 @@ def test_a_rollout_without_a_decision_has_no_certainty():
 
 
 def test_a_run_whose_own_grader_fails_is_stopped_with_its_reason(tmp_path):
-    from strop.tripwires import Tripped
-
     run = tabular.create(RECIPE.but(method=GRPO.but("x", graders=(broken,), reward=by_broken)), tmp_path / "run", SOURCE)
     with pytest.raises(Tripped, match=r"16 of 16 rollouts could not be graded .*no judge at the other end"):
         run.train()
@@ -325,3 +326,47 @@ def test_a_saved_intuitor_loads_equal_and_methods_without_graders_keep_their_fin
     assert Method.from_json(json.loads(json.dumps(FROZEN.to_json()))) == FROZEN
     assert "graders" not in GRPO.describe()
     assert GRPO.but(graders=(chance,)).fingerprint != GRPO.fingerprint
+
+
+def test_no_tripwire_about_verdicts_watches_a_run_that_reads_none(tmp_path):
+    silent = {m.name: tabular.create(RECIPE.but(method=m), tmp_path / m.name, SOURCE).watch.silent for m in (INTUITOR, GOLD)}
+    assert VERDICT in silent["intuitor"]["constant-grader"]
+    assert VERDICT not in silent["gold-reward"]["constant-grader"]
+    assert {name for name, needs in silent["intuitor"].items() if needs != silent["gold-reward"].get(name)} == {"constant-grader"}
+
+
+# What its claims read.
+
+
+def trace(tmp_path, *steps):
+    """A trace whose steps hold groups of (reward, outcome) pairs."""
+    (tmp_path / "groups").mkdir(exist_ok=True)
+    for number, groups in enumerate(steps):
+        units = [[(f"{number}/{g}/{i}", *pair) for i, pair in enumerate(group)] for g, group in enumerate(groups)]
+        record = {
+            "groups": [{"rollouts": [{"id": unit} for unit, _, _ in group]} for group in units],
+            "rewards": {unit: reward for group in units for unit, reward, _ in group},
+            "scores": Scores({unit: {"outcome": verdict} for group in units for unit, _, verdict in group}).to_json(),
+        }
+        (tmp_path / "groups" / f"{number:06d}.json.gz").write_bytes(gzip.compress(json.dumps(record).encode()))
+    lines = "".join(json.dumps({"bill": {"decoded": 10 * (i + 1)}, "entropy": 0.5 - i}) + "\n" for i in range(len(steps)))
+    (tmp_path / "metrics.jsonl").write_text(lines)
+    return Trace("x", 0, tmp_path, "decoded", {})
+
+
+def test_the_ranking_is_the_share_of_right_and_wrong_siblings_in_order_by_hand(tmp_path):
+    """Two right among four: pairs (3,1) (3,2) won, (1,1) tied, (1,2) lost: 2.5 of 4. Another group's rewards are no sibling's."""
+    first = [[(3.0, 1.0), (1.0, 1.0), (1.0, 0.0), (2.0, 0.0)], [(100.0, 0.0), (200.0, 0.0)]]
+    second = [[(5.0, 1.0), (4.0, 0.0), (9.0, None)]]
+    found = trace(tmp_path, first, second)
+    assert ranking(found) == [(10, 2.5 / 4), (20, 3.5 / 5)]
+    assert ranked_at_first(found, steps=1) == 2.5 / 4
+    assert in_step(found, name="entropy", step=-1) == -0.5
+
+
+def test_a_score_of_chance_ranks_at_a_half_and_knows_its_seed():
+    groups = [Group(Task(str(g), {}, "s"), tuple(Rollout((), f"{g}/{i}") for i in range(8))) for g in range(500)]
+    drawn = [asyncio.run(chance(groups, Ctx(seed, Progress(), SOURCE, {}, grade=None))) for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    values = [drawn[0].get(r, "chance") for g in groups for r in g.rollouts]
+    assert sum(values) / len(values) == pytest.approx(0.5, abs=4 / (12 * 4000) ** 0.5)
