@@ -9,6 +9,8 @@ A batch is a list of groups, a group a list of rollouts (those that count in its
 An oracle gives the loss and its slope in each token's `now` (for PPO, then in each `value`; for FlowRL, in each kept rollout's `logz`).
 """
 
+from functools import partial
+
 import numpy as np
 
 
@@ -56,8 +58,8 @@ def grpo_strop(batch):
     return loss, slope
 
 
-def grpo_deepseekmath(batch):
-    """Equation 3, with the unbiased estimate of the KL, equation 4."""
+def grpo_deepseekmath(batch, beta=0.04):
+    """Equation 3, with the unbiased estimate of the KL, equation 4. Intuitor's, section 3, is the same with another beta."""
     loss, slope = 0.0, flat(batch)
     groups = [g for g in batch if learning(g)]
     for group in groups:
@@ -68,8 +70,8 @@ def grpo_deepseekmath(batch):
             for t in acted(rollout):
                 value, steep = clipped(t["now"] - t["old"], (rollout["reward"] - rewards.mean()) / spread, 0.2, 0.2)
                 over = np.exp(t["reference"] - t["now"])
-                loss += share * (value + 0.04 * (over - np.log(over) - 1))
-                slope[t["at"]] += share * (steep + 0.04 * (1 - over))
+                loss += share * (value + beta * (over - np.log(over) - 1))
+                slope[t["at"]] += share * (steep + beta * (1 - over))
     return loss, slope
 
 
@@ -345,4 +347,5 @@ ORACLES = {
     "cispo": cispo,
     "ppo": ppo,
     "flowrl": flowrl,
+    "intuitor": partial(grpo_deepseekmath, beta=0.005),
 }

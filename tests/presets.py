@@ -479,6 +479,16 @@ MUTANTS: dict[str, dict[str, Change]] = {
         "groups alike": reduced("group", "rollout"),
         "summed": reduced(sum_over("rollout")),
     },
+    "intuitor": {
+        **STANDARDIZED,
+        "sample deviation": credited(group_normalized(eps=1e-4)),
+        **CLIP,
+        **PER_ROLLOUT,
+        "k2": constants("kl", estimator="k2"),
+        "KL the other way round": aimed(kl_of_the_reference, signal="kl"),
+        "ten times the KL": weighing("kl", 0.05),
+        "KL over tokens alike": reduced("token", signal="kl"),
+    },
 }
 """One mistake each, in the method."""
 

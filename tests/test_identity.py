@@ -19,6 +19,7 @@ from strop.methods.dapo import DAPO
 from strop.methods.dr_grpo import DR_GRPO
 from strop.methods.grpo import GRPO
 from strop.methods.gspo import GSPO
+from strop.methods.intuitor import INTUITOR
 from strop.methods.ppo import PPO
 from strop.methods.reinforce_pp import REINFORCE_PP
 from strop.seams import formula
@@ -59,7 +60,7 @@ def one_registered_method_per_name() -> Iterator[Any]:
 Path = tuple[str | int, ...]
 OTHER_WORDS = {
     "token": ("sequence", "row"), "sequence": ("token",), "k1": ("k2",), "k2": ("k3",), "k3": ("k1",), "context": ("drop",),
-    "action": ("teacher",), "teacher": ("forced",), "rollout": ("row",), "group": ("rollout",), "actor": (),
+    "action": ("teacher",), "teacher": ("forced",), "rollout": ("row",), "group": ("rollout",), "actor": (), "online": ("frozen",),
     "linear": ("mlp",), "mlp": ("linear",), "mean": ("sum",),
 }  # fmt: skip
 """What else may stand where a word stands; nothing else trains than the actor."""
@@ -149,7 +150,12 @@ def test_changing_any_constant_of_any_part_changes_the_printed_formula_and_the_f
 # The language.
 
 
-@pytest.mark.parametrize("each", [thing for thing in own().values() if isinstance(thing, Part)], ids=lambda each: each.name)
+GRADERS = [thing for thing in own().values() if isinstance(thing, Part) and "ctx" in thing.reads]
+"""They ask policies and judges; what they give is a channel, not an expression."""
+EVALUATED = [thing for thing in own().values() if isinstance(thing, Part) and thing not in GRADERS]
+
+
+@pytest.mark.parametrize("each", EVALUATED, ids=lambda each: each.name)
 def test_every_part_has_a_formula_in_the_language_that_reads_what_the_part_reads(each):
     assert each.formula
     letter = formula.UNITS[each.grain]
@@ -163,8 +169,9 @@ def test_every_function_of_the_language_stands_in_the_glossary_and_is_read_by_th
 
     shown = formula.glossary()
     assert all(re.search(rf"\b{word}\b", shown) for word in formula.FUNCTIONS)
-    names = {name for each in own().values() if isinstance(each, Part) for name in each.reads if name != "index"}
-    assert names - set(formula.NAMES) <= {"outcome_R", "lenient_R"}
+    names = {name for each in EVALUATED for name in each.reads if name != "index"}
+    channels = {f"{grader.gives}_R" for grader in GRADERS}
+    assert names - set(formula.NAMES) - channels <= {"outcome_R", "lenient_R"}
     own_words = {"mean", "sum", "std", "count", "active", "last", "next", "later_sum", "span"}
     assert set(reader.ELEMENTWISE) | own_words == formula.FUNCTIONS
 
@@ -523,4 +530,6 @@ def test_explain_says_which_log_probability_the_old_one_is():
 
 def test_fields_of_a_method_are_identity_or_said():
     said = {"name", "paper", "idea", "parent", "notes"}
-    assert set(GRPO.describe()) == {f.name for f in dataclasses.fields(Method)} - said
+    later = {f.name for f in dataclasses.fields(Method) if "added" in f.metadata}
+    assert set(GRPO.describe()) == {f.name for f in dataclasses.fields(Method)} - said - later
+    assert later <= set(INTUITOR.describe()), "used, it is described"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from strop.method import Method
+from strop.method import SETTING, Method
 from strop.methods import METHODS, method
 from strop.methods.grpo import GRPO
 from strop.methods.ppo import PPO
@@ -14,6 +14,7 @@ from strop.seams.correction import masked, truncated
 from strop.seams.credit import batch_whiten, gae, group_centered, kl_in_reward, returns_to_go, reward_itself
 from strop.seams.curriculum import Uniform
 from strop.seams.gate import DropFlat, MaskOverlong
+from strop.seams.grader import chance
 from strop.seams.head import Head, value
 from strop.seams.objective import clipped_surrogate, cross_entropy, importance_sampling, kl_to, policy_gradient, sequence_ratio
 from strop.seams.part import Part, part
@@ -48,8 +49,8 @@ SET_UP = {"flowrl": {"credit", "update"}}
 def test_a_method_differs_from_its_parent_in_the_seams_it_names(name):
     one = method(name)
     said = {idea.split(".")[0] for idea in one.idea}
-    differs = {key for key, value in one.describe().items() if value != GRPO.describe()[key]}
-    assert differs - {"reference"} - SET_UP.get(name, set()) == said - {"reference"}
+    differs = {key for key, value in one.describe().items() if value != GRPO.describe().get(key)}
+    assert differs - set(SETTING) - SET_UP.get(name, set()) <= said <= differs
 
 
 def test_an_unknown_method_is_refused_with_the_nearest_name():
@@ -85,6 +86,7 @@ def test_a_constant_of_a_part_changes_its_description(constant, each):
 
 
 CHANGES = {
+    "graders": (chance,),
     "reward": outcome_and_format(),
     "credit": (group_centered(),),
     "sampler": Independent(n=7, max_tokens=128),

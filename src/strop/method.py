@@ -21,7 +21,7 @@ from strop.seams.feed import Feed, Rollouts
 from strop.seams.gate import Gate
 from strop.seams.grader import judges_frozen
 from strop.seams.head import Head
-from strop.seams.part import Part, describe, fingerprint, nearest, written
+from strop.seams.part import Part, added, describe, fingerprint, nearest, unused, written
 from strop.seams.reward import outcome
 from strop.seams.sampler import Environment, Independent, Sampler
 from strop.seams.signal import Signal
@@ -33,9 +33,6 @@ SAID = ("name", "paper", "idea", "parent", "notes")
 SETTING = ("sampler", "environment", "feed", "curriculum", "update", "tasks", "heads", "reference")
 """Seams that are a method's set-up unless its `idea` names them."""
 
-LATER = ("graders",)
-"""Seams added since methods were first saved: not described where they are unused, so that older fingerprints stand."""
-
 
 @dataclass(frozen=True)
 class Method:
@@ -46,7 +43,7 @@ class Method:
     environment: Environment | None = None
     feed: Feed = Rollouts()
     curriculum: Curriculum = Epochs()
-    graders: tuple[Part, ...] = ()
+    graders: tuple[Part, ...] = added(())
     """Scores of the method's own, beside the source's verdict: a channel each."""
     reward: Part = outcome
     gate: tuple[Gate, ...] = ()
@@ -190,11 +187,7 @@ class Method:
 
     def describe(self) -> dict[str, Any]:
         """Plain JSON of everything that can change a number; the name, paper, ideas and lineage are not among it."""
-        return {
-            f.name: describe(value)
-            for f in fields(self)
-            if f.name not in SAID and ((value := getattr(self, f.name)) or f.name not in LATER)
-        }
+        return {f.name: describe(getattr(self, f.name)) for f in fields(self) if f.name not in SAID and not unused(f, self)}
 
     @cached_property
     def fingerprint(self) -> str:

@@ -57,6 +57,7 @@ def fit(recorded: Method, method: Method, origin: Path) -> list[str]:
             )
     first = read_groups(origin, 0)
     channels = {channel for values in first["scores"]["values"].values() for channel in values}
+    channels -= {grader.gives for grader in method.graders if grader not in recorded.graders}
     missing = [r for r in method.reward.reads if r.endswith("_R") and r[:-2] not in channels]
     if missing:
         raise RunError(

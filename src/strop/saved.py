@@ -44,12 +44,13 @@ def _loaded(value: Any, known: Mapping[str, Known], notes: list[str]) -> Any:
         raise ValueError(f"part {name!r} was saved with version {version}, and this strop has {ours}. Update strop to load it.")
     given = {k: _loaded(v, known, notes) for k, v in cast(Mapping[str, Any], items["with"]).items()}
     have = set(thing.constants) if isinstance(thing, Part) else {f.name for f in fields(thing)}
+    added = set[str]() if isinstance(thing, Part) else {f.name for f in fields(thing) if "added" in f.metadata}
     for constant in given:
         if constant not in have:
             raise ValueError(
                 f"part {name!r} was saved with {constant}={given[constant]!r}, which it no longer has. {nearest(constant, have)}"
             )
-    missing = sorted(have - set(given))
+    missing = sorted(have - set(given) - added)
     if version < ours:
         added = f"; new since, at its default: {', '.join(missing)}" if missing else ""
         notes.append(f"part {name} is version {ours} here, was saved with {version}: its constants are the saved ones{added}")

@@ -15,7 +15,7 @@ from recorded import lines, record
 from strop import train
 from strop.batch import pack
 from strop.cli import main
-from strop.lab.microscope import KINDS, look
+from strop.lab.microscope import KINDS, look, scored
 from strop.methods import METHODS
 from strop.methods.ppo import PPO
 from strop.records import Group, Scores
@@ -60,7 +60,7 @@ def test_the_gradient_is_the_one_that_training_would_take(run, methods, sight):
     for method in methods:
         rewards, fates = {}, {}
         for group in groups:
-            rewards |= train.reward_of(method, group.rollouts, scores, fraction)
+            rewards |= train.reward_of(method, group.rollouts, scored(run, method, groups, scores), fraction)
             fates |= decide(method.gate, group, rewards)
         reference = at_step(run.directory, 0, lambda _: None).policy if method.reference else None
         if reference is not None:

@@ -17,6 +17,10 @@ CLAIMS: dict[str, str] = {
     "cdas-spread": "strop.methods.cdas:SPREAD",
     "cdas-fixed-point": "strop.methods.cdas:FIXED_POINT",
     "cdas-accuracy": "strop.methods.cdas:ACCURACY",
+    "intuitor-premise": "strop.methods.intuitor:PREMISE",
+    "intuitor-rows": "strop.methods.intuitor:ROWS",
+    "intuitor-online": "strop.methods.intuitor:ONLINE",
+    "intuitor-inverted": "strop.methods.intuitor:INVERTED",
 }
 """{name: module:attribute, or FILE.py:attribute}; imported when asked for."""
 

@@ -18,7 +18,7 @@ from strop.claims.trace import Trace
 from strop.method import Method
 from strop.recipe import Recipe
 from strop.records import digest
-from strop.seams.part import Part, describe, nearest
+from strop.seams.part import Part, added, describe, nearest
 
 PROFILES = ("quick", "pilot", "full", "extended")
 PILOT_SEEDS = (100, 101, 102)
@@ -58,6 +58,8 @@ class HeldOut:
     samples: int = 4
     at: tuple[float, ...] = (0.0, 1.0)
     max_tokens: int = 128
+    temperature: float = added(1.0)
+    """0 is greedy, with one sample a task: at 1 accuracy also rises when a policy merely gets surer of what it said already."""
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ class HeldOutTests:
                 self.run.source,
                 self.plan.tasks,
                 samples=self.plan.samples,
-                sampling=Sampling(),
+                sampling=Sampling(self.plan.temperature),
                 max_tokens=self.plan.max_tokens,
             )
         )

@@ -50,10 +50,14 @@ class Trace:
         """Evaluations in order: step, spent, and means by name."""
         return tuple(json.loads(path.read_text()) for path in sorted((self.directory / "eval").glob("[0-9]*.json")))
 
+    def records(self) -> Iterator[dict[str, Any]]:
+        """What was committed, step by step: groups, scores, rewards, fates."""
+        for path in sorted((self.directory / "groups").glob("*.json.gz")):
+            yield json.loads(gzip.decompress(path.read_bytes()))
+
     def steps(self) -> Iterator[tuple[list[Group], Scores]]:
         """What was sampled and graded, step by step."""
-        for path in sorted((self.directory / "groups").glob("*.json.gz")):
-            record = json.loads(gzip.decompress(path.read_bytes()))
+        for record in self.records():
             yield [Group.from_json(g) for g in record["groups"]], Scores.from_json(record["scores"])
 
     @cached_property
@@ -80,6 +84,12 @@ def at(curve: Curve, spent: float) -> float:
         return before[-1][1] if before else after[0][1]
     (x0, y0), (x1, y1) = before[-1], after[0]
     return y0 if x1 == x0 else y0 + (y1 - y0) * (spent - x0) / (x1 - x0)
+
+
+@part(gives="number")
+def in_step(trace: Trace, *, name: str, step: int) -> float:
+    """One number of one metrics line, for checks; step -1 is the last."""
+    return float(trace.lines[step][name])
 
 
 # Measures: one curve per trace.

@@ -12,6 +12,7 @@ the rest is negative.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from strop import train
+from strop import grading, train
 from strop.batch import Batch, pack
 from strop.method import Method
 from strop.policies.causal import load
@@ -161,10 +162,9 @@ def look(run: Run, methods: Sequence[Method]) -> Sight:
     now = per_decision(now, whole)
     if not run.foreign:
         run.check_drew(whole, now["logp_T"])
-    reference = run.reference
-    if reference is None and any(method.reference for method in methods):
-        reference = load(run.recipe.model, device=str(run.policy.device))
-    seen = [_weigh(run, method, groups, scores, whole, now, reference) for method in methods]
+    if run.reference is None and any(method.reference for method in methods):
+        run.reference = load(run.recipe.model, device=str(run.policy.device))
+    seen = [_weigh(run, method, groups, scored(run, method, groups, scores), whole, now) for method in methods]
     buckets, label_KT = _buckets(whole, rollouts, scores)
     total_M, part_MB = _gradients(run, whole, [slopes for slopes, _, _ in seen], want, label_KT, len(buckets))
     readings = [
@@ -185,8 +185,16 @@ def per_decision(tracks: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor
     return {f"{n[:-1]}T": t if n.endswith("_T") else index.spread(t, "rollout", "token") for n, t in tracks.items()}
 
 
+def scored(run: Run, method: Method, groups: list[Group], scores: Scores) -> Scores:
+    """The recorded scores, and what graders of the method's own that the run did not have say under the weights as they stand."""
+    own = tuple(grader for grader in method.graders if grader not in run.method.graders)
+    gives = {grader.gives for grader in own}
+    kept = {unit: {name: v for name, v in channels.items() if name not in gives} for unit, channels in scores.values.items()}
+    return Scores(kept) | asyncio.run(grading.judged(own, groups, run.context()))
+
+
 def _weigh(
-    run: Run, method: Method, groups: list[Group], scores: Scores, whole: Batch, now: Mapping[str, Tensor], reference: Any
+    run: Run, method: Method, groups: list[Group], scores: Scores, whole: Batch, now: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], Tensor, float]:
     """(d loss / d track, credit, loss): the method's own reward, gate, credit and signals, at the places of the whole batch."""
     fraction = run.context().progress.fraction
@@ -196,7 +204,7 @@ def _weigh(
         rewards |= train.reward_of(method, group.rollouts, scores, fraction)
         fates |= decide(method.gate, group, rewards)
     batch = pack(groups, fates, rewards, run.version)
-    batch = train.measure(method, batch, run.policy, reference, run.recipe.token_budget, Counter(), own=not run.foreign)
+    batch = train.measure(method, batch, run.policy, run.reference, run.recipe.token_budget, Counter(), own=not run.foreign)
     batch = train.settle(method, batch.with_(place_T=_places(whole, batch)))
     mine = [f"{name[:-1]}T" for name in moving_of(method)]
     numbers = Numbers({name: track for name, track in now.items() if name in mine})

@@ -133,7 +133,7 @@ def describe(value: Any) -> Any:
     if isinstance(value, Part):
         return value.describe()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        fields = {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value) if not unused(f, value)}
         return {"part": part_id(type(value)), "version": version_of(type(value)), "with": fields, **_body(type(value))}
     if isinstance(value, Mapping):
         items = cast(Mapping[Any, Any], value)
@@ -145,6 +145,15 @@ def describe(value: Any) -> Any:
         unordered = cast(Iterable[Any], value)
         return sorted((describe(v) for v in unordered), key=canonical)
     raise ValueError(f"cannot describe {value!r}: a method holds parts, frozen records, numbers and words only")
+
+
+def added(default: Any) -> Any:
+    """A field that a record got when others of its kind had been saved: at its default it is not described, so fingerprints stand."""
+    return field(default=default, metadata={"added": True})
+
+
+def unused(one: dataclasses.Field[Any], record: Any) -> bool:
+    return "added" in one.metadata and getattr(record, one.name) == one.default
 
 
 def part_id(thing: Part | type) -> str:

@@ -37,7 +37,8 @@ class Policy(Protocol):
         ...
 
     def evaluate(self, batch: Batch, want: frozenset[str]) -> dict[str, Tensor]:
-        """`logp_T`, `entropy_T` of this batch's decisions and the wanted heads' tracks; differentiable."""
+        """`logp_T`, `entropy_T` of this batch's decisions and the wanted heads' tracks; differentiable. `certainty_T` is not:
+        KL(uniform || policy) over the ids each could be drawn from, at the temperature it was drawn at."""
         ...
 
     def frozen(self, name: str) -> Policy:
