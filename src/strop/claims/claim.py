@@ -10,8 +10,9 @@ of one measure between two of them; the others are there so that it can be told 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from strop.claims.trace import Trace
@@ -22,6 +23,9 @@ from strop.seams.part import Part, added, describe, nearest
 
 PROFILES = ("quick", "pilot", "full", "extended")
 PILOT_SEEDS = (100, 101, 102)
+
+World = Callable[[Recipe, Path], dict[str, Any]]
+"""Parts of a run that are not in its recipe (policy, source, engine), for worlds that are no language model: of recipe and directory."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,8 @@ class Claim:
     """False where the effect is arithmetic: then seeds may agree exactly."""
     pilot: tuple[float, ...] = ()
     """Paired differences of a pilot on other seeds, at the full budget: from them the smallest effect that can be found."""
+    world: World | None = None
+    """A function at module level; None takes the recipe's own model and task."""
     pitfalls: str = ""
 
     def __post_init__(self) -> None:
@@ -180,7 +186,12 @@ class Claim:
             "checks": [describe(check) for check in self.checks],
             "profiles": {name: describe(profile) for name, profile in self.profiles.items()},
             "random": self.random,
+            **self.place(),
         }
+
+    def place(self) -> dict[str, str]:
+        """Where its runs take place, if it is no language model's."""
+        return {} if self.world is None else {"world": f"{self.world.__module__}.{self.world.__qualname__}"}
 
     @property
     def fingerprint(self) -> str:

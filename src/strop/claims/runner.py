@@ -22,7 +22,7 @@ from typing import Any
 
 from strop import claims, durable
 from strop.claims import record as records
-from strop.claims.claim import Arm, Claim
+from strop.claims.claim import Arm, Claim, World
 from strop.claims.statistics import corrected, judge, judge_tie, smallest_detectable
 from strop.claims.trace import Curve, Trace, at, read
 from strop.recipe import Recipe
@@ -32,8 +32,6 @@ from strop.seams.part import describe, fingerprint
 TOLERANCE = 0.02
 """Spending within this share of each other is equal."""
 
-World = Callable[[Recipe, Path], dict[str, Any]]
-"""Parts of a run that are not in its recipe (policy, source, engine), for worlds that are no language model."""
 Tell = Callable[[str, int, float], None]
 """Progress: arm, seed, share of its budget spent."""
 
@@ -47,6 +45,7 @@ def run_arm(
     recipe = claim.recipe_of(arm, seed, profile)
     if (directory / "arm.json").exists():
         return read(directory, arm.name, seed, recipe)
+    world = world or claim.world
     parts = {} if world is None else world(recipe, directory)
     if (directory / "recipe.json").exists():
         run = resume(directory, say=lambda _: None, method=arm.method, **parts)
@@ -146,7 +145,7 @@ def run(
 
 
 def run_place(claim: Claim, arm: Arm, seed: int, profile: str, directory: Path) -> Path:
-    said = {**claim.recipe_of(arm, 0, profile).describe(), "held_out": describe(claim.held_out)}
+    said = {**claim.recipe_of(arm, 0, profile).describe(), "held_out": describe(claim.held_out), **claim.place()}
     return directory / "runs" / f"{arm.name}-{fingerprint(said)}-{seed}"
 
 

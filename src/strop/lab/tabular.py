@@ -89,6 +89,26 @@ class Table:
         return reward_SN
 
 
+@dataclass(frozen=True)
+class Modes(Table):
+    """Tables whose right sequences lie in `modes` balls: full length, and at most `radius` letters off a centre. Centres share no letter
+    in any place. `share` is not felt."""
+
+    modes: int = 3
+    radius: int = 1
+
+    def balls(self, index: int) -> list[list[int]]:
+        """The sequences of each ball."""
+        language, rng = self.language, keyed("modes", self.seed, index)
+        letters = [rng.sample(range(1, self.vocab), self.modes) for _ in range(self.length)]
+        full = [(n, language.tokens(n)) for n in range(language.prefixes, language.count)]
+        off = [lambda tokens, m=m: sum(t != place[m] for t, place in zip(tokens, letters, strict=True)) for m in range(self.modes)]
+        return [[n for n, tokens in full if away(tokens) <= self.radius] for away in off]
+
+    def _right(self, index: int) -> list[int]:
+        return sorted({n for ball in self.balls(index) for n in ball})
+
+
 class TabularPolicy:
     """Logits per task and prefix. It offers what a run asks of any policy; `rates` says exactly how good it is."""
 
@@ -110,7 +130,8 @@ class TabularPolicy:
         """A number of its own for every place of the table, or for every task, zero at first: no net has anything to generalise from."""
         count = self.tasks * (self.language.prefixes if head.per == "decision" else 1)
         self.declared[head.track] = head
-        self.heads[head.name] = nn.Embedding.from_pretrained(torch.zeros(count, 1, dtype=torch.float64), freeze=False)
+        self.heads[head.name] = made = nn.Embedding(count, 1, dtype=torch.float64)
+        nn.init.zeros_(made.weight)
 
     def parameters(self) -> dict[str, nn.Parameter]:
         return {"logits": self.logits, **{f"heads.{name}": p for name, p in self.heads.named_parameters()}}

@@ -63,6 +63,8 @@ class Head:
 
 value = Head("value")
 """PPO's: what a decision's place is worth."""
-KNOWN = {value.track: "Head('value')", value.old_track: "Head('value')", "return_T": "Head('value')"}
-KNOWN |= {"logz_R": "Head('logz', per='prompt', net='mlp')"}
+KNOWN = {
+    **dict.fromkeys((value.track, value.old_track, "return_T"), "Head('value')"),
+    "logz_R": "Head('logz', per='prompt', net='mlp')",
+}
 """What parts of strop read, and the head that gives it."""
