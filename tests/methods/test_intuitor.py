@@ -20,7 +20,8 @@ from strop.methods.intuitor import FROZEN, GOLD, INTUITOR, RELEASED, certainty, 
 from strop.policies.causal import load
 from strop.recipe import Recipe
 from strop.records import Author, Group, Incident, Rollout, Row, Sampling, Scores, Segment, Task
-from strop.run import Run, read_metrics, resume
+from strop.replay import fit
+from strop.run import Run, RunError, read_metrics, resume
 from strop.seams.context import Ctx, Progress
 from strop.seams.grader import chance
 from strop.seams.part import part
@@ -209,6 +210,14 @@ def stop_after(step):
             raise KeyboardInterrupt
 
     return show
+
+
+def test_what_another_scorer_said_is_not_taken_for_ones_own(tmp_path):
+    run = tabular.create(RECIPE.but(steps=1), tmp_path / "run", SOURCE)
+    run.train()
+    assert fit(INTUITOR, INTUITOR, run.directory) == []
+    with pytest.raises(RunError, match="Grading is recorded with the rollouts, so this reward needs a run of its own"):
+        fit(INTUITOR, FROZEN, run.directory)
 
 
 def test_the_sources_verdict_stays_beside_the_graders(tmp_path):

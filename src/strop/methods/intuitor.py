@@ -149,7 +149,7 @@ ROWS = Claim(
     **RANKED,
 )
 
-TRAINED = Recipe(task="path", lr=1e-4, tasks=16, group=8, max_tokens=64, steps=1000, checkpoint_every=100)
+TRAINED = Recipe(task="path", lr=3e-4, tasks=16, group=8, max_tokens=64, steps=1000, checkpoint_every=100)
 PATH = b"abcdef "
 
 ONLINE = Claim(
@@ -171,7 +171,7 @@ ONLINE = Claim(
     refuted_if="the interval of the paired difference at the end lies below 0: training on it does worse than on noise",
     profiles={
         "quick": Profile(seeds=(0, 1), budget="50000 trained", minutes=3, arms=("online", "random")),
-        "full": Profile(seeds=(0, 1, 2, 3), budget="200000 trained", minutes=15),
+        "full": Profile(seeds=(0, 1, 2, 3, 4, 5), budget="150000 trained", minutes=10),
     },
     checks=(
         Check(NOT_PEAKED, in_step(name="entropy", step=0), "online", least=0.05),
@@ -186,7 +186,7 @@ INVERTED = Claim(
     consequence="lowers held-out accuracy at temperature 1 by 0.05 or more under a random reward's",
     regime="on chain with pico and its whole vocabulary",
     method="intuitor",
-    recipe=TRAINED.but(task="chain", max_tokens=128),
+    recipe=TRAINED.but(task="chain", lr=1e-4, max_tokens=128),
     arms=(
         Arm("online", INTUITOR),
         Arm("random", CHANCE, control="a reward that knows nothing", random=True),
