@@ -97,14 +97,9 @@ class Recipe:
         from strop.methods import method as named
 
         made = named(self.method) if isinstance(self.method, str) else self.method
-        sampler: dict[str, Any] = {}
-        if self.group is not None:
-            sampler["n"] = self.group
-        if self.max_tokens is not None:
-            sampler["max_tokens"] = self.max_tokens
         changes: dict[str, Any] = {}
-        if sampler:
-            changes["sampler"] = replace(made.sampler, **sampler)  # type: ignore[type-var]
+        if self.group is not None or self.max_tokens is not None:
+            changes["sampler"] = made.sampler.sized(self.group, self.max_tokens)
         lr = self.lr if self.lr is not None else (PICO_LR if self.model == "pico" else None)
         if lr is not None:
             changes["update"] = replace(made.update, lr=lr)
