@@ -165,7 +165,7 @@ def test_every_function_of_the_language_stands_in_the_glossary_and_is_read_by_th
     assert all(re.search(rf"\b{word}\b", shown) for word in formula.FUNCTIONS)
     names = {name for each in own().values() if isinstance(each, Part) for name in each.reads if name != "index"}
     assert names - set(formula.NAMES) <= {"outcome_R", "lenient_R"}
-    own_words = {"mean", "sum", "std", "count", "active", "last", "next", "later_sum", "span"}
+    own_words = {"mean", "sum", "std", "count", "active", "last", "next", "later_sum", "nested_mean", "span"}
     assert set(reader.ELEMENTWISE) | own_words == formula.FUNCTIONS
 
 

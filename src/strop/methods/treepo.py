@@ -2,25 +2,26 @@
 
 Against GRPO two seams change.
 
-Sampler. All rollouts of a task start as `branching` copies of the prompt and grow by segments of fixed length. After each round a path
-either ends and is a leaf (end token, depth reached, or a segment that repeats itself) or goes on; paths that go on are forked:
+Sampler. All rollouts of a task start as `branching` copies of the prompt and grow by segments of fixed length. After each round a
+path either ends and is a leaf (end token, depth reached, or a segment that repeats itself) or goes on; paths that go on are forked:
 
     copies of the next round = max(going on, min(width - leaves, branching * (going on + ended in this round)))
 
-split evenly, the last path taking the remainder: the share of a path that ended goes to the living. When nobody goes on and leaves are
-missing, finished leaves are cut at random segment boundaries and grow again (fallback). A shared beginning is decoded once.
+split evenly, the last path taking the remainder: the share of a path that ended goes to the living. When nobody goes on and leaves
+are missing, finished leaves are cut at random segment boundaries and grow again (fallback). A shared beginning is decoded once.
 
 Credit. A leaf's reward against the mean of its group, and against the mean of the leaves under each of its ancestors, all depths alike:
 
-    A[r] = mean over depths of (reward[r] - mean(reward of the leaves that share r's ancestor there)), whitened over the batch's tokens
+    A[r] = mean over depths of (reward[r] - mean(reward of the leaves that share r's ancestor there))
 
-The loss is DAPO's: the upper clip higher, every token of the batch alike, groups that agree replaced. A token under several leaves is trained
-once for each. Left out: the penalty for overlong replies, so reward is accuracy and the gate sees what the paper's filter sees.
+whitened over the batch's tokens. The loss is DAPO's: the upper clip higher, every token of the batch alike, groups that agree
+replaced. A token under several leaves is trained once for each. Left out: the penalty for overlong replies, so that reward is
+accuracy and the gate sees what the paper's filter sees.
 
-Read in multimodal-art-projection/TreePO@f055523, where paper and code disagree: it whitens with the batch's mean taken out, which the
-paper's equation 5 does not (`batch_whiten(center=False)`); it looks for repetition last instead of first (`repetition="last"`); its "more
-initial divergence" cannot be switched on (`first=(2, 8)` does it); its fallback goes over the finished leaves once, the paper's until
-the missing ones are covered, as here; a leaf alone in its group keeps its raw reward there, and the gate leaves none.
+Read in TreePO@f055523, where paper and code disagree. It takes the batch's mean out when it whitens, as here; equation 5 does not
+(`batch_whiten(center=False)`). It looks for repetition last, the paper and this first (`repetition_first=False` is the release's). Its
+"more initial divergence" cannot be switched on; `first=(2, 8)` does it. Its fallback goes over the finished leaves once; the paper's, and
+this one, until no leaf is missing. A leaf that is alone in its group keeps its raw reward there; here it earns nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from strop.methods.grpo import GRPO
 from strop.records import Group, Rollout, Sampling, Stop, Task
@@ -40,7 +41,7 @@ from strop.seams.engine import Node
 from strop.seams.gate import DropFlat
 from strop.seams.objective import clipped_surrogate
 from strop.seams.reduction import means
-from strop.seams.sampler import Environment, trainable
+from strop.seams.sampler import Environment, Independent
 from strop.seams.signal import Signal
 
 
@@ -57,8 +58,8 @@ class SegmentTree:
     window: int = 32
     times: int = 8
     """A segment repeats itself when some `window` of its characters stand in it so often."""
-    repetition: Literal["first", "last"] = "first"
-    """Whether a path that repeats itself as it ends anyway counts as repeating: then the fallback never grows it again."""
+    repetition_first: bool = True
+    """A path that repeats itself and ends anyway counts as repeating, so the fallback never grows it again; False is the release's."""
     sampling: Sampling = Sampling()
     own_context: ClassVar[bool] = True
     """Rows are the engine's own nodes, in the context they were drawn in, and a group's id is the root of its noise."""
@@ -68,13 +69,11 @@ class SegmentTree:
     def __post_init__(self) -> None:
         low, high = self.first or (self.branching, self.branching)
         for name, value in {**vars(self), "first": low}.items():
-            if isinstance(value, int) and value < 1:
+            if isinstance(value, int) and not isinstance(value, bool) and value < 1:
                 raise ValueError(f"SegmentTree({name}={value}): needs at least 1")
         if not low <= high <= self.width:
             raise ValueError(f"SegmentTree: {low} to {high} first copies do not fit a width of {self.width}. Raise width, or lower first.")
-        if self.repetition not in ("first", "last"):
-            raise ValueError(f"SegmentTree(repetition={self.repetition!r}): it is looked for first or last")
-        trainable(self.sampling)
+        Independent(sampling=self.sampling)  # refuses what could not be trained on
 
     @property
     def group_size(self) -> int:
@@ -115,7 +114,7 @@ class SegmentTree:
     def ends(self, node: Node, said: str) -> Stop | None:
         """Why a path ends with this segment, judged by the segment alone; None where it goes on."""
         stop: Stop | None = "finished" if node.stop == "finished" else "length" if len(node.path) > self.depth else None
-        if (stop is None or self.repetition == "first") and repeats(said, self.window, self.times):
+        if (stop is None or self.repetition_first) and repeats(said, self.window, self.times):
             return "repetition"
         return stop
 
@@ -175,3 +174,37 @@ TREEPO = GRPO.but(
     update=replace(GRPO.update, minibatch=8),
     tasks=16,
 )
+
+
+# What it can save.
+
+
+def unique(group: Group) -> int:
+    """Positions that were decoded for a group: every action segment once, however many rows hold it."""
+    return sum({s.id: len(s.tokens) for r in group.rollouts for row in r.rows for s in row.segments if s.kind == "action"}.values())
+
+
+def least(lengths: Sequence[int], segment: int, branching: int) -> int:
+    """The fewest positions in which a `SegmentTree` can write leaves of these lengths.
+
+    With e leaves that end at depth j and n that reach it, the tree holds there at least
+
+        the e last segments, which are nobody else's; whole ones to make min(n, branching ** j) with them, one or more where n > e
+    """
+    depths = [-(-length // segment) for length in lengths]
+    total = sum(length - (depth - 1) * segment for length, depth in zip(lengths, depths, strict=True))
+    for depth in range(1, max(depths)):
+        ending, reaching = depths.count(depth), sum(d >= depth for d in depths)
+        total += segment * max(min(reaching, branching**depth) - ending, 1)
+    return total
+
+
+def bound(lengths: Sequence[int], segment: int, branching: int) -> float:
+    """The largest share of decoded positions that leaves of these lengths can save by forking at segment boundaries.
+
+    Sixteen leaves of d whole segments and two branches: 34 of 16 d segments.
+
+    >>> bound([48] * 16, segment=8, branching=2) == 34 / 96
+    True
+    """
+    return 1 - least(lengths, segment, branching) / sum(lengths)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 from strop.records import Group, Rollout, Sampling, Stop, Task
@@ -40,19 +40,6 @@ class Sampler(Protocol):
     @property
     def group_size(self) -> int: ...
 
-    def sized(self, group: int | None, max_tokens: int | None) -> Sampler:
-        """The same, with so many rollouts a task and so long a reply where a recipe says so."""
-        ...
-
-
-def trainable(sampling: Sampling) -> None:
-    """Refuses a distribution whose log-probabilities the learner could not compute again."""
-    if sampling.top_p < 1 or sampling.top_k or sampling.temperature <= 0:
-        raise ValueError(
-            f"training on {sampling} would need the support of every step: top_p below 1, top_k and greedy decoding "
-            "are for evaluation. Train with top_p=1, top_k=0 and a temperature above 0."
-        )
-
 
 @dataclass(frozen=True)
 class Independent:
@@ -71,14 +58,15 @@ class Independent:
         for name in ("n", "max_tokens", "turns"):
             if getattr(self, name) < 1:
                 raise ValueError(f"Independent({name}={getattr(self, name)}): needs at least 1")
-        trainable(self.sampling)
+        if self.sampling.top_p < 1 or self.sampling.top_k or self.sampling.temperature <= 0:
+            raise ValueError(
+                f"training on {self.sampling} would need the support of every step: top_p below 1, top_k and greedy decoding "
+                "are for evaluation. Train with top_p=1, top_k=0 and a temperature above 0."
+            )
 
     @property
     def group_size(self) -> int:
         return self.n
-
-    def sized(self, group: int | None, max_tokens: int | None) -> Independent:
-        return replace(self, n=group or self.n, max_tokens=max_tokens or self.max_tokens)
 
     def footprint(self, prompt: int) -> Footprint:
         own = self.max_tokens * self.turns if self.turns > 1 else 0
