@@ -329,6 +329,24 @@ def flowrl(batch):
     return loss, np.concatenate([slope, logz_slope])
 
 
+def treepo(batch):
+    """arXiv:2508.17445, equation 5, whitened as its code does; TreePO@f055523, trainer/ppo/core_algos.py 284-355."""
+    loss, slope, found = 0.0, flat(batch), []
+    for group in (g for g in batch if len(set(rewards_of(g))) > 1):
+        for rollout in learning(group):
+            gains = [rollout["reward"] - rewards_of(group).mean()]
+            for depth, key in enumerate(rollout["nested"]):
+                shared = [r["reward"] for r in group if r["nested"][depth : depth + 1] == [key]]
+                gains += [rollout["reward"] - np.mean(shared)] if len(shared) > 1 else []
+            found += [(t, rollout["weight"], np.mean(gains)) for t in acted(rollout)]
+    raw = np.array([advantage for _, _, advantage in found])
+    for t, weight, advantage in found:
+        value, steep = clipped(t["now"] - t["old"], (advantage - raw.mean()) / max(raw.std(), 1e-8), 0.2, 0.28)
+        loss += weight * value / len(found)
+        slope[t["at"]] += weight * steep / len(found)
+    return loss, slope
+
+
 ORACLES = {
     "grpo@strop-1": grpo_strop,
     "grpo@deepseekmath-2402.03300": grpo_deepseekmath,
@@ -348,4 +366,5 @@ ORACLES = {
     "ppo": ppo,
     "flowrl": flowrl,
     "intuitor": partial(grpo_deepseekmath, beta=0.005),
+    "treepo": treepo,
 }

@@ -36,6 +36,7 @@ from strop.seams.credit import (
     kl_in_outcome,
     kl_in_reward,
     leave_one_out,
+    nested_centered,
     returns_to_go,
     reward_itself,
     siblings_standardized,
@@ -98,6 +99,7 @@ def plain(world: World) -> list[list[dict[str, Any]]]:
                             at += 1
                         before = token
             facts = {"kept": fate.kind == "keep", "cut": rollout.stop == "length", "weight": fate.weight, "logz": logz(rollout.id)}
+            facts["nested"] = rollout.keys.get("nested", [])
             members.append({"reward": world.rewards[rollout.id], "tokens": tokens, **facts})
         if members:
             batch.append(members)
@@ -209,6 +211,21 @@ def weight_with_gradient(
     gap_R = logz_R + index.mean(logp_T - reference_logp_T - 15 * credit_T, "token", "rollout")
     ratio_R = index.sum(logp_T - old_logp_T, "token", "rollout").exp()
     return index.mean(weight_T, "token", "rollout") * ratio_R.clamp(0.8, 1.2) * gap_R.square()
+
+
+@part(gives="credit_R", needs=("group",))
+def nested_singles(reward_R: Tensor, nested_RD: Tensor, index: Index) -> Tensor:
+    """Sub-groups of one rollout counted too: there it earns nothing, and the mean is pulled to 0."""
+    depth_R = 1 + (nested_RD >= 0).sum(1)
+    same = (nested_RD[:, None] == nested_RD[None, :]) & (nested_RD >= 0)
+    counted_R = 1 + (same.sum(1) > 1).sum(1)
+    return nested_centered(reward_R, nested_RD, index) * counted_R / depth_R
+
+
+@part(gives="credit_R", needs=("group",))
+def first_centered(reward_R: Tensor, nested_RD: Tensor, index: Index) -> Tensor:
+    """The first sub-group alone."""
+    return nested_centered(reward_R, nested_RD[:, :1], index)
 
 
 Change = Callable[[Method], Method]
@@ -465,6 +482,20 @@ MUTANTS: dict[str, dict[str, Change]] = {
         "value: each rollout its own mean": reduced("rollout", "token", signal="value"),
         **CLIP,
         **PER_TOKEN,
+    },
+    "treepo": {
+        "the group alone": link(0, group_centered()),
+        "sub-groups of one counted": link(0, nested_singles),
+        "only the first sub-group": link(0, first_centered),
+        "baseline without itself": link(0, leave_one_out()),
+        "no baseline": link(0, reward_itself()),
+        "divided by the group's std": link(0, group_standardized()),
+        "not whitened": lambda m: m.but(credit=m.credit[:1]),
+        "whitened without centre": link(1, batch_whiten(center=False)),
+        **CLIP,
+        "clip sides swapped": constants(clip_low=0.28, clip_high=0.2),
+        **PER_TOKEN,
+        "flat groups counted": gates(),
     },
     "flowrl": {
         **normalized(1e-6, 1e-4),

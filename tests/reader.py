@@ -131,6 +131,8 @@ class Reader:
         if word == "span":
             assert isinstance(given[0], ast.Constant)
             return Value("T", self.labels.get(str(given[0].value), np.zeros(self.sizes["T"])).astype(complex))
+        if word == "nested_mean":
+            return self.nested_mean(self.visit(given[0]), self.visit(given[1]))
         if word in ("count", "active", "last"):
             units = [LEVELS[a.id] for a in given if isinstance(a, ast.Name)]
             return self.counted(word, *units)
@@ -157,6 +159,18 @@ class Reader:
                 spread = np.sqrt(sum((v - center) ** 2 for v in mine) / len(mine)) if word == "std" else 0
                 found.append({"sum": total, "mean": center, "std": spread}[word])
         return Value(level, np.array(found, dtype=complex))
+
+    def nested_mean(self, x: Value, keys: Value) -> Value:
+        """Of each rollout: the mean of the means over its group and over those who share its first keys, one key more each time."""
+        x_R, found = self.spread(x, "R"), []
+        for members in self.groups("R", "G"):
+            for r in members:
+                lines = [members]
+                for depth, key in enumerate(keys.numbers[r]):
+                    lines.append([s for s in members if keys.numbers[s][depth : depth + 1] == (key,)])
+                means = [sum(x_R[s] for s in line) / len(line) for line in lines[:1] + [line for line in lines[1:] if len(line) > 1]]
+                found.append(sum(means) / len(means))
+        return Value("R", np.array(found, dtype=complex))
 
     def counted(self, word: str, unit: str, level: str | None = None) -> Value:
         if word == "last":

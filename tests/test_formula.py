@@ -96,6 +96,10 @@ def compared(one: Method, text: str, seed: int) -> Iterator[tuple[str, float, fl
     names = {name: Value(name[-1], np.array(values, dtype=complex)) for name, values in (facts | channels).items()}
     names |= {name: Value("T", track.numpy().astype(complex)) for name, track in batch.tracks.items()}
     names |= {name: Value(name[-1], moving[name] + 1j * STEP * along[name]) for name in moving}
+    inside = [r for g in world.groups for r in g.rollouts if world.fates[r.id].kind in ("keep", "context")]
+    nested_R = np.empty(len(inside), dtype=object)
+    nested_R[:] = [tuple(r.keys.get("nested", ())) for r in inside]
+    names["nested_RD"] = Value("R", nested_R)
     names["fraction"] = Value("", np.array([complex(FRACTION)]))
 
     batch = settle(one, batch.with_(place_T=torch.arange(count, dtype=torch.float64)))

@@ -172,7 +172,7 @@ def test_every_function_of_the_language_stands_in_the_glossary_and_is_read_by_th
     names = {name for each in EVALUATED for name in each.reads if name != "index"}
     channels = {f"{grader.gives}_R" for grader in GRADERS}
     assert names - set(formula.NAMES) - channels <= {"outcome_R", "lenient_R"}
-    own_words = {"mean", "sum", "std", "count", "active", "last", "next", "later_sum", "span"}
+    own_words = {"mean", "sum", "std", "count", "active", "last", "next", "later_sum", "nested_mean", "span"}
     assert set(reader.ELEMENTWISE) | own_words == formula.FUNCTIONS
 
 

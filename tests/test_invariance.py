@@ -20,6 +20,7 @@ from strop.batch import Batch
 from strop.method import Method
 from strop.methods import METHODS, method
 from strop.methods.flowrl import FLOWRL, group_balance, trajectory_balance
+from strop.methods.treepo import SegmentTree
 from strop.records import Fate, Group, Rollout, Row, Segment, Task
 from strop.seams import correction, credit, objective
 from strop.seams.credit import batch_whiten, gae, group_standardized, kl_in_reward
@@ -58,7 +59,7 @@ def built(
     name: str, signals: dict[str, Signal], *, chain: tuple[Part, ...] = (group_standardized(),), correct: Part = correction.none
 ) -> Method:
     """A method of its own around one part, with everything a part may ask for."""
-    return Method(name, signals, chain, correction=correct, heads=(value,), reference=True, update=AdamW())
+    return Method(name, signals, chain, correction=correct, heads=(value,), reference=True, update=AdamW(), sampler=SegmentTree())
 
 
 def for_value(loss: Part) -> tuple[Part, ...]:

@@ -166,7 +166,8 @@ def world_of(seed: int, shapes: list[list[str]]) -> World:
         for r, shape in enumerate(members):
             unit = f"g{g}/{r}"
             rows = grown[-1].rows if shape == "duplicate" and grown else _rows(rng, shape, prompt, f"s{r}")
-            grown.append(Rollout(rows, unit, stop=rng.choice(("finished", "length"))))
+            keys = {"nested": [f"{r // 3}", f"{r // 4}", f"{r}"][: 1 + r % 3]} if g % 2 == 0 else {}
+            grown.append(Rollout(rows, unit, stop=rng.choice(("finished", "length")), keys=keys))
             kind = rng.choice(("keep", "keep", "keep", "keep", "context", "drop"))
             fates[unit] = Fate(kind, rng.choice((1.0, 1.0, 0.5, 2.0)))
             rewards[unit] = rng.choice((0.0, 1.0, 1.0, rng.randrange(9) / 8))

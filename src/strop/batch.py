@@ -6,7 +6,7 @@ them are trained follows from `Row.trains` and the rollout's fate; nobody writes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -167,6 +167,7 @@ def pack(groups: list[Group], fates: Mapping[str, Fate], rewards: Mapping[str, f
     reward: list[float] = []
     cut: list[bool] = []
     length: list[float] = []
+    nested: list[list[tuple[int, int, str]]] = []
     for group in groups:
         members = [r for r in group.rollouts if fates.get(r.id, KEEP).kind in ("keep", "context")]
         if not members:
@@ -180,6 +181,7 @@ def pack(groups: list[Group], fates: Mapping[str, Fate], rewards: Mapping[str, f
             reward.append(float("nan") if known is None else known)
             cut.append(rollout.stop == "length")
             length.append(float(rollout.length))
+            nested.append([(len(sizes), depth, key) for depth, key in enumerate(rollout.keys.get("nested", ()))])
             sizes[-1].append([])
             for row in rollout.rows:
                 at: list[int] = []
@@ -218,6 +220,23 @@ def pack(groups: list[Group], fates: Mapping[str, Fate], rewards: Mapping[str, f
         samplings=tuple(samplings),
         weight_R=torch.tensor(weight),
         tracks={"sampled_logp_T": torch.tensor(logp), "age_T": torch.tensor(age)},
-        facts={"reward_R": torch.tensor(reward), "truncated_R": torch.tensor(cut, dtype=torch.bool), "length_R": torch.tensor(length)},
+        facts={
+            "reward_R": torch.tensor(reward),
+            "truncated_R": torch.tensor(cut, dtype=torch.bool),
+            "length_R": torch.tensor(length),
+            "nested_RD": numbered(nested),
+        },
         labels=masks,
     )
+
+
+def numbered(nested: Sequence[Sequence[Hashable]]) -> Tensor:
+    """[R, D] numbers of the sub-groups each rollout belongs to, outermost first; -1 beyond its last one.
+
+    >>> numbered([["a", "b"], ["a"], []]).tolist()
+    [[0, 1], [0, -1], [-1, -1]]
+    """
+    numbers: dict[Hashable, int] = {}
+    deepest = max(map(len, nested), default=0)
+    rows = [[*(numbers.setdefault(key, len(numbers)) for key in keys), *[-1] * (deepest - len(keys))] for keys in nested]
+    return torch.tensor(rows, dtype=torch.long).reshape(len(nested), deepest)

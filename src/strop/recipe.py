@@ -97,14 +97,9 @@ class Recipe:
         from strop.methods import method as named
 
         made = named(self.method) if isinstance(self.method, str) else self.method
-        sampler: dict[str, Any] = {}
-        if self.group is not None:
-            sampler["n"] = self.group
-        if self.max_tokens is not None:
-            sampler["max_tokens"] = self.max_tokens
         changes: dict[str, Any] = {}
-        if sampler:
-            changes["sampler"] = replace(made.sampler, **sampler)  # type: ignore[type-var]
+        if self.group is not None or self.max_tokens is not None:
+            changes["sampler"] = sized(made.sampler, self.group, self.max_tokens)
         lr = self.lr if self.lr is not None else (PICO_LR if self.model == "pico" else None)
         if lr is not None:
             changes["update"] = replace(made.update, lr=lr)
@@ -122,6 +117,13 @@ class Recipe:
     @property
     def fingerprint(self) -> str:
         return fingerprint(self.describe())
+
+
+def sized(sampler: Any, group: int | None, max_tokens: int | None) -> Any:
+    """So many rollouts a task and so long a reply, where one is given; a sampler whose fields are not these says itself what they are."""
+    if hasattr(sampler, "sized"):
+        return sampler.sized(group, max_tokens)
+    return replace(sampler, n=group or sampler.n, max_tokens=max_tokens or sampler.max_tokens)
 
 
 UNITS = ("positions", "prefilled", "decoded", "scored", "recomputed", "measured", "trained")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 Kind = Literal["prompt", "action", "forced", "observation", "teacher"]
-Stop = Literal["finished", "stop", "length", "turns", "budget", "format", "tool", "error"]
+Stop = Literal["finished", "stop", "length", "repetition", "turns", "budget", "format", "tool", "error"]
 SegmentId = str
 
 

@@ -18,6 +18,8 @@ TRACKS = frozenset({"old_logp_T", "sampled_logp_T", "age_T"})
 """What every run can provide per decision, before anything is settled."""
 FACTS = frozenset({"reward_R", "truncated_R", "length_R", "index"})
 """What every run can provide per rollout, and the index."""
+NESTED = "nested_RD"
+"""Sub-groups of each rollout: only some samplers form any."""
 MOVING = frozenset({"logp_T", "entropy_T"})
 """Tracks of the policy as it moves, and its heads': an objective may read them, a credit or a correction may not."""
 
@@ -82,7 +84,8 @@ def _formulas(method: Method) -> None:
 
 def _known(method: Method) -> None:
     """Every part reads only what stands ready when it is called."""
-    ready = set(TRACKS | FACTS)
+    facts = FACTS | ({NESTED} if getattr(method.sampler, "nested", False) else set[str]())
+    ready = set(TRACKS | facts)
     if method.reference:
         ready.add("reference_logp_T")
     ready |= {head.old_track for head in method.heads if head.old_track}
@@ -94,7 +97,7 @@ def _known(method: Method) -> None:
         _reads(method, f"credit[{i}]", link, ready | {"trained_T"})
         given = set(link.gives.split(","))
         ready |= given | ({"credit_T"} if "credit_R" in given else set())
-    ready = {name for name in ready if name.endswith("_T") or name in FACTS} | MOVING | {head.track for head in method.heads}
+    ready = {name for name in ready if name.endswith("_T") or name in facts} | MOVING | {head.track for head in method.heads}
     for name, signal in method.signals.items():
         _reads(method, f"signals.{name}", signal.objective, ready)
 
@@ -104,6 +107,11 @@ def _reads(method: Method, seam: str, reader: Part, ready: set[str]) -> None:
         if name in ready:
             continue
         said = f"method {method.name!r}: {seam} {reader.name!r} reads {name}"
+        if name == NESTED:
+            raise ValueError(
+                f"{said}, the sub-groups that rollouts of one task share, and its sampler {type(method.sampler).__name__} forms none. "
+                "Sample a tree (SegmentTree), or use a credit over whole groups (group_centered)."
+            )
         if name == "reference_logp_T":
             raise ValueError(f"{said}, so it needs reference=True")
         if name in MOVING or name in {head.track for head in method.heads}:

@@ -129,7 +129,9 @@ def test_against_grpo_the_idea_is_the_head_and_the_objective():
 
 
 def rows(*tokens: tuple[int, ...]) -> Group:
-    made = (Row.of(Segment("prompt", t[:2], "p"), Segment("action", t[2:], f"a{i}", logp=(-1.0,) * len(t[2:]))) for i, t in enumerate(tokens))
+    made = (
+        Row.of(Segment("prompt", t[:2], "p"), Segment("action", t[2:], f"a{i}", logp=(-1.0,) * len(t[2:]))) for i, t in enumerate(tokens)
+    )
     return Group(Task("p", {}, "s"), tuple(Rollout((row,), f"r{i}") for i, row in enumerate(made)), id="g")
 
 

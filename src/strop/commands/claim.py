@@ -83,7 +83,9 @@ def text(claim: Claim) -> str:
     lines = [f"{claim.name} ({claim.fingerprint}), for the method {claim.method}", "", f"  {claim.says}.", ""]
     lines += [f"effect    {claim.compare[0]} - {claim.compare[1]}, in {claim.measure}, {sign} {claim.threshold:g}"]
     lines += [f"refuted   if {claim.refuted_if}"]
-    lines += [f"world     {where}" for where in claim.place().values()] or [f"task      {claim.recipe.task_name()}, model {claim.recipe.model}"]
+    lines += [f"world     {where}" for where in claim.place().values()] or [
+        f"task      {claim.recipe.task_name()}, model {claim.recipe.model}"
+    ]
     lines += [
         "",
         table(

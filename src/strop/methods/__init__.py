@@ -32,6 +32,7 @@ METHODS = {
     "cdas": "strop.methods.cdas:CDAS",
     "intuitor": "strop.methods.intuitor:INTUITOR",
     "flowrl": "strop.methods.flowrl:FLOWRL",
+    "treepo": "strop.methods.treepo:TREEPO",
 }
 
 ALIASES = {"grpo": "grpo@strop-1"} | {name.rpartition("-")[0]: name for name in METHODS if "@" in name}

@@ -31,6 +31,30 @@ def group_centered(reward_R: Tensor, index: Index) -> Tensor:
     return reward_R - index.spread(mean_G, "group", "rollout")
 
 
+@part(gives="credit_R", needs=("group",), formula="credit_R = reward_R - nested_mean(reward_R, nested_RD)")
+def nested_centered(reward_R: Tensor, nested_RD: Tensor, index: Index) -> Tensor:
+    """Each rollout against its group and against every sub-group it belongs to, all alike (TreePO, arXiv:2508.17445, eq. 5).
+
+        A[r] = mean over d of (reward[r] - mean(reward over the sub-group of r at depth d))
+
+    Depth 0 is the whole group; a deeper one counts where it holds more than one rollout. Depths are counted, not sets: where
+    the same rollouts share two depths, their mean enters twice. Without sub-groups it is `group_centered`.
+
+    Two of four share their first segment, and one of those two is right:
+
+    >>> nested_centered(torch.tensor([1.0, 0.0, 0.0, 0.0]), torch.tensor([[0], [0], [1], [2]]), Index.one_group(4))
+    tensor([ 0.6250, -0.3750, -0.2500, -0.2500])
+    """
+    mean_R = index.spread(index.mean(reward_R, "rollout", "group"), "group", "rollout")
+    known_RD = nested_RD >= 0
+    reward_N, key_N = reward_R[:, None].expand(nested_RD.shape)[known_RD], nested_RD[known_RD]
+    count_K = torch.bincount(key_N, minlength=1)
+    mean_K = reward_R.new_zeros(len(count_K)).index_add(0, key_N, reward_N) / count_K.clamp_min(1)
+    counts_RD = known_RD & (count_K[nested_RD.clamp_min(0)] > 1)
+    deeper_R = (mean_K[nested_RD.clamp_min(0)] * counts_RD).sum(1)
+    return reward_R - (mean_R + deeper_R) / (1 + counts_RD.sum(1))
+
+
 def _standardized_formula(*, unbiased: bool, **_: float) -> str:
     if not unbiased:
         return "credit_R = (reward_R - mean(reward_R, group)) / max(std(reward_R, group), {std_floor})"

@@ -38,6 +38,7 @@ WORDS: dict[str, str] = {
     "last(rollout)": "1 at the last decision of each rollout, rows in order",
     "next(x_T, end)": "x at the rollout's next decision; `end` at its last",
     "later_sum(x_T, decay)": "y with y = x + decay * (y at the rollout's next decision)",
+    "nested_mean(x_R, keys_RD)": "x's mean over the rollout's group, and over each of its sub-groups that holds more than one: their mean",
     'span("label")': "1 inside spans of that label",
 }
 """Everything a formula may say."""
@@ -55,6 +56,7 @@ NAMES: dict[str, str] = {
     "reward_R": "the rollout's reward",
     "truncated_R": "1 where the rollout was cut at its length limit",
     "length_R": "tokens the policy wrote",
+    "nested_RD": "the sub-groups the rollout belongs to, outermost first: which ancestor it has at each depth of a tree",
     "weight_R": "the weight its gate keeps a rollout with; 1 unless a gate says otherwise",
     "reward_T": "the rollout's reward at its last decision, until a link of the credit changes it",
     "credit_R": "what the rollout earned",
