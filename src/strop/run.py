@@ -42,6 +42,7 @@ from strop.seams.engine import Engine
 from strop.seams.feed import Recorded
 from strop.seams.grader import SCORERS
 from strop.seams.policy import Policy
+from strop.seams.signal import KINDS
 from strop.seams.source import Source
 from strop.tasks import source as named_source
 from strop.tripwires.watch import Watch
@@ -137,10 +138,10 @@ class Run:
         return scores
 
     def evaluate(self, groups: list[Group], scorer: str, want: frozenset[str]) -> Batch:
-        """These groups with tracks of all their actions, under the weights of a scorer as they stand, without gradient."""
+        """These groups with tracks of all their decisions, under the weights of a scorer as they stand, without gradient."""
         policy = {"online": self.policy, "frozen": self.reference}[scorer]
         batch = pack(groups, {}, {r.id: None for g in groups for r in g.rollouts}, self.version)
-        tracks, count = train.evaluated(policy, batch, want, self.recipe.token_budget, used_T=batch.of_kinds(("action",)))
+        tracks, count = train.evaluated(policy, batch, want, self.recipe.token_budget, used_T=batch.of_kinds(KINDS))
         self.scored["scored" if scorer == "online" else f"{SCORERS[scorer]}/scored"] += count
         return batch.with_(**tracks)
 

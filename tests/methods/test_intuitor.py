@@ -21,10 +21,14 @@ from strop.policies.causal import load
 from strop.recipe import Recipe
 from strop.records import Author, Group, Incident, Rollout, Row, Sampling, Scores, Segment, Task
 from strop.replay import fit
-from strop.run import Run, RunError, read_metrics, resume
+from strop.run import Run, RunError, create, read_metrics, resume
 from strop.seams.context import Ctx, Progress
+from strop.seams.feed import WithDemos
 from strop.seams.grader import chance
+from strop.seams.objective import cross_entropy
 from strop.seams.part import part
+from strop.seams.reduction import means
+from strop.seams.signal import Signal, teacher
 from strop.tripwires import VERDICT, Tripped
 
 SOURCE = Table(tasks=4)
@@ -218,6 +222,21 @@ def test_what_another_scorer_said_is_not_taken_for_ones_own(tmp_path):
     fit(INTUITOR, INTUITOR, run.directory)
     with pytest.raises(RunError, match="Grading is recorded with the rollouts, so this reward needs a run of its own"):
         fit(INTUITOR, FROZEN, run.directory)
+
+
+def test_demonstrations_beside_it_are_scored_and_trained(pico, tmp_path):
+    """A teacher's text drew nothing, but it has its distributions: without a score it would be dropped."""
+    taught = Signal(cross_entropy(), on=teacher, reduce=means("token"))
+    recipe = Recipe(method=INTUITOR.but("taught", feed=WithDemos(demos=1), signals={"taught": taught}), steps=1, tasks=2, group=2)
+    run = create(recipe.but(max_tokens=8, eval_tasks=0, slots=16, task="chain:steps=2"), tmp_path / "run")
+    run.train()
+    record = run.record(0)
+    demo = next(r for g in record["groups"] if g["role"] == "demo" for r in g["rollouts"])
+    tokens = [t for row in demo["rows"] for s in row["segments"] for t in s["tokens"]]
+    start = next(len(s["tokens"]) for row in demo["rows"] for s in row["segments"])
+    said = plain(pico, tokens, list(range(start - 1, len(tokens) - 1)))
+    assert committed(record)[demo["id"]] == pytest.approx(said, rel=1e-4)
+    assert record["fates"][demo["id"]][0] == "keep"
 
 
 def test_the_sources_verdict_stays_beside_the_graders(tmp_path):

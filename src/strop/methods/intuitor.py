@@ -41,10 +41,11 @@ from strop.seams.update import AdamW
 async def self_certainty(groups: list[Group], ctx: Ctx, *, scorer: str = "online") -> Scores:
     """`certainty` is the mean of KL(uniform || scorer) over exactly the distributions that the rollout's tokens were drawn from.
 
-    Temperature and allowed ids are applied as they were in drawing: ids that could not be drawn are not among the V.
+    Temperature and allowed ids are applied as they were in drawing: ids that could not be drawn are not among the V. A demonstration is
+    scored on its teacher's tokens.
     """
     batch = ctx.evaluate(groups, scorer, frozenset({"certainty_T"}))
-    drawn_T = batch.of_kinds(("action",))
+    drawn_T = batch.of_kinds(("action", "teacher"))
     index = batch.index.select(drawn_T)
     mean_R = index.mean(batch.tracks["certainty_T"][drawn_T].double(), "token", "rollout")
     known_R = index.count("token", "rollout") > 0

@@ -125,7 +125,7 @@ class Ctx:
     place: str = ""
     """Set for a sampler: names this asking of this task inside the step, and roots its noise."""
     evaluate: Callable[[list[Group], str, frozenset[str]], Batch] = _no_policy
-    """evaluate(groups, "online" or "frozen", tracks): these groups as a batch, with those tracks of all actions, without gradient."""
+    """evaluate(groups, "online" or "frozen", tracks): these groups as a batch, with those tracks of all decisions, without gradient."""
 
     def rng(self, *key: str | int) -> random.Random:
         return keyed(self.seed, self.progress.step, *key)
