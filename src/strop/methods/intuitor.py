@@ -150,7 +150,8 @@ ROWS = Claim(
     **RANKED,
 )
 
-TRAINED = Recipe(task="path", lr=3e-4, tasks=16, group=8, max_tokens=64, steps=1000, checkpoint_every=100)
+TRAINED = Recipe(task="path", lr=1e-4, tasks=16, group=8, max_tokens=64, steps=1000, checkpoint_every=100)
+"""Small steps, and more of them: what noise alone moves grows with the root of their number, what a reward moves with the number."""
 PATH = b"abcdef "
 
 ONLINE = Claim(
@@ -172,7 +173,7 @@ ONLINE = Claim(
     refuted_if="the interval of the paired difference at the end lies below 0: training on it does worse than on noise",
     profiles={
         "quick": Profile(seeds=(0, 1), budget="50000 trained", minutes=3, arms=("online", "random")),
-        "full": Profile(seeds=(0, 1, 2, 3, 4, 5), budget="150000 trained", minutes=10),
+        "full": Profile(seeds=(0, 1, 2, 3, 4, 5), budget="300000 trained", minutes=14),
     },
     checks=(
         Check(NOT_PEAKED, in_step(name="entropy", step=0), "online", least=0.05),
@@ -187,7 +188,7 @@ INVERTED = Claim(
     consequence="lowers held-out accuracy at temperature 1 by 0.05 or more under a random reward's",
     regime="on chain with pico and its whole vocabulary",
     method="intuitor",
-    recipe=TRAINED.but(task="chain", lr=1e-4, max_tokens=128),
+    recipe=TRAINED.but(task="chain", max_tokens=128),
     arms=(
         Arm("online", INTUITOR),
         Arm("random", CHANCE, control="a reward that knows nothing", random=True),
