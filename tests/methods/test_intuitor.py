@@ -13,6 +13,7 @@ from strop import grading
 from strop.batch import pack
 from strop.claims.trace import Trace, in_step
 from strop.lab import tabular
+from strop.lab.bias import Unsuitable, check
 from strop.lab.tabular import Table, TabularPolicy
 from strop.methods.dapo import DAPO
 from strop.methods.grpo import GRPO
@@ -326,6 +327,11 @@ def by_broken(broken_R):
 def test_a_grader_that_cannot_be_asked_is_refused_when_the_method_is_built(graders, words):
     with pytest.raises(ValueError, match=words):
         GRPO.but("x", graders=graders)
+
+
+def test_the_lab_of_verdicts_refuses_a_reward_that_is_no_verdict():
+    with pytest.raises(Unsuitable, match="a score of its own graders"):
+        check(INTUITOR, "first")
 
 
 def test_against_grpo_the_graders_the_reward_and_a_kl_change_and_the_rest_is_setting():
