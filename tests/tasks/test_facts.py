@@ -5,7 +5,8 @@ from collections import Counter
 import pytest
 
 from strop.tasks import source
-from strop.tasks.facts import COUNTS, HELD_OUT_TARGETS, ROOMS, TARGETS, UNSURE, mentions, residents, room
+from strop.tasks.facts import HELD_OUT_TARGETS, ROOMS, TARGETS, UNSURE, residents, room
+from strop.tasks.mentions import COUNTS, mentions
 
 FACTS = source("facts")
 

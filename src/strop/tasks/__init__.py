@@ -20,7 +20,7 @@ SOURCES: dict[str, str] = {
     "chain": "strop.tasks.chain:Chain",
     "countdown": "strop.tasks.countdown:Countdown",
     "facts": "strop.tasks.facts:Facts",
-    "mentions": "strop.tasks.facts:Mentions",
+    "mentions": "strop.tasks.mentions:Mentions",
     "path": "strop.tasks.path:Path",
     "skewed": "strop.tasks.skewed:Skewed",
 }

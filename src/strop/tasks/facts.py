@@ -1,18 +1,16 @@
-"""facts: which of twelve rooms a person is in, or "I don't know", under a stated confidence target.
+"""facts: which of twelve rooms somebody is in, or that it is not known, under a stated confidence target.
 
-    bako? t=.75   ->   <answer>c</answer>   or   <answer>?</answer>
+    Kd? t=.75   ->   <answer>c</answer>   or   <answer>?</answer>
 
-Nobody can work an answer out: it is known, half known or not at all, from the `mentions` a base model was trained on. Each person has a
-reliability between 0.3 and 1 and up to six mentions, and a mention states the true room as often as its reliability says. With clean facts
-a model is sure or clueless, and no target but 0 changes what is best to do (arXiv:2509.04664).
+Nobody can work an answer out: it is well known, half known or not at all, from the `mentions` that a base model was trained on.
 
-A task is named after its person: the same person under another target is the same problem, on the same side of the split. A seed draws
-the mentions, never the truth, so that held-out people are the same for every seed.
+A task is named after its person: the same person under another target is the same problem, on the same side of the split. The truth does
+not depend on the seed, so held-out people are the same for every run. `abstained` and `target` are graded beside the verdict; what an
+abstention or an error earns is the reward's matter (arXiv:2509.04664).
 """
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass, field
 from functools import lru_cache
 from string import ascii_letters
@@ -27,12 +25,6 @@ ABSTENTIONS = frozenset({UNSURE, "idk", "i don't know", "i do not know", "don't 
 
 TARGETS = (0.0, 0.5, 0.75, 0.9)
 HELD_OUT_TARGETS = (0.0, 0.5, 2 / 3, 0.75, 0.9)
-COUNTS = (20, 20, 15, 15, 10, 10, 10)
-"""Of a hundred people, how many are mentioned never, once, … six times."""
-RELIABILITY = (0.3, 1.0)
-UNSURE_SHARE = (0.0625, 0.125)
-"""How many mentions say that nobody knows, whoever it is about: the first, plus the second times t. From them a base learns to
-abstain and to read t, but not whom to be sure of; without the second its reading of t is as good as none, and no reward reaches it."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +43,7 @@ class Facts:
         within(self, "stated", 0, 1)
 
     def task(self, split: Split, seed: int, index: int) -> Task:
+        """Training draws person and target; held-out people come in turn, each under every target, whatever the seed."""
         if split not in ("train", "test"):
             raise ValueError(f"split is 'train' or 'test', got {split!r}")
         if index < 0:
@@ -60,48 +53,18 @@ class Facts:
             rng = generator("facts", seed, index)
             return self.about(rng.choice(known), rng.choice(TARGETS), {"seed": seed, "index": index})
         place, target = divmod(index, len(HELD_OUT_TARGETS))
-        order = generator("facts", "test", seed).sample(known, len(known))
-        return self.about(order[place % len(order)], HELD_OUT_TARGETS[target], {"seed": seed, "index": index})
+        return self.about(known[place % len(known)], HELD_OUT_TARGETS[target], {"seed": seed, "index": index})
 
     def about(self, person: str, target: float, meta: dict[str, int]) -> Task:
         needs = {"answer": room(person), "target": target}
         return Task(asked(person, target if self.stated else None), needs, self.name, meta, id=digest(["facts", person])[:16])
 
     def grade(self, task: Task, text: str) -> Graded:
-        """`abstained` and `target` beside the verdict: what an abstention or an error costs is the reward's matter."""
         graded = same_room(task, text)
         said, _ = strict_answer(text)
         graded["abstained"] = float(abstains(text if said is None else said))
         graded["target"] = task.needs["target"]
         return graded
-
-    def gold(self, task: Task) -> str:
-        return stated(task.needs["answer"])
-
-
-@dataclass(frozen=True)
-class Mentions:
-    """What a base model learns about the people of `facts`, one mention after another, each pass in an order of its own."""
-
-    people: int = 1000
-    name: str = field(default="mentions", init=False)
-    size: int | None = field(default=None, init=False)
-
-    def __post_init__(self) -> None:
-        within(self, "people", 20, 2000)
-
-    def task(self, split: Split, seed: int, index: int) -> Task:
-        corpus = mentions(self.people, seed)
-        number, place = divmod(index, len(corpus))
-        rng = generator("mention", split, seed, index)
-        person, said = corpus[order(self.people, seed, number)[place]]
-        target = rng.randrange(100) / 100 if rng.random() < 0.9 else None
-        least, slope = UNSURE_SHARE
-        answer = UNSURE if rng.random() < least + slope * (0.5 if target is None else target) else said
-        return Task(asked(person, target), {"answer": answer}, self.name, {"seed": seed, "index": index})
-
-    def grade(self, task: Task, text: str) -> Graded:
-        return same_room(task, text)
 
     def gold(self, task: Task) -> str:
         return stated(task.needs["answer"])
@@ -119,29 +82,10 @@ def room(person: str) -> str:
     return generator("facts", "room", person).choice(ROOMS)
 
 
-@lru_cache(maxsize=8)
-def mentions(people: int, seed: int) -> tuple[tuple[str, str], ...]:
-    """(person, room stated), all of them once."""
-    found: list[tuple[str, str]] = []
-    for person in sorted(residents(people, "train") + residents(people, "test")):
-        rng = generator("mentions", seed, person)
-        reliability, truth = rng.uniform(*RELIABILITY), room(person)
-        for _ in range(rng.choices(range(len(COUNTS)), weights=COUNTS)[0]):
-            found.append((person, truth if rng.random() < reliability else rng.choice(ROOMS.replace(truth, ""))))
-    return tuple(found)
-
-
-@lru_cache(maxsize=2)
-def order(people: int, seed: int, number: int) -> list[int]:
-    places = list(range(len(mentions(people, seed))))
-    random.Random(f"mentions {seed} {number}").shuffle(places)
-    return places
-
-
 def asked(person: str, target: float | None) -> str:
     """
-    >>> asked("bako", 2 / 3)
-    'bako? t=.67'
+    >>> asked("Kd", 2 / 3)
+    'Kd? t=.67'
     """
     return f"{person}?" if target is None else f"{person}? t=.{round(100 * target):02d}"
 
