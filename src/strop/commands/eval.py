@@ -57,13 +57,12 @@ def run(args: argparse.Namespace) -> int:
     rows = [[n, found[n], *(found["interval"].get(n) or (None, None))] for n in names]
     title = f"{model} on {found['task']}: {found['tasks']} held-out tasks x {found['samples']} samples, temperature {args.temperature:g}"
     text = f"{title}\n\n{table(rows, ['', 'mean', 'low', 'high'])}"
-    if args.picture is not None and "targets" not in found:
-        raise Usage(f"--picture draws confidence targets, and {found['task']} states none. One that does: --task facts")
     if "targets" in found:
         text += "\n\n" + by_target(found)
         if args.picture is not None:
             from strop.report.calibration import write
 
+            args.picture.parent.mkdir(parents=True, exist_ok=True)
             text += f"\n\npicture {write(found, args.picture)}"
     answer(args, summary, text)
     return 0
@@ -104,6 +103,8 @@ def measure(args: argparse.Namespace, model: str, task: str | None, most: int, p
     from strop.tasks import source as named
 
     source = parts.get("source") or named(task or DEFAULT_TASK)
+    if args.picture is not None and not hasattr(source, "answers"):
+        raise Usage(f"--picture draws confidence targets, and {source.name} states none. One that does: --task facts")
 
     import torch
 
@@ -126,7 +127,8 @@ def measure(args: argparse.Namespace, model: str, task: str | None, most: int, p
             evaluate(Handle(engine, policy.renderer), source, args.tasks, samples=samples, sampling=sampling, max_tokens=most, tell=tell)
         )
     said = {"task": task or getattr(source, "name", DEFAULT_TASK), "max_tokens": most, "seed": args.seed, **made.summary()}
-    if lines := calibration.at_targets(made.values):
+    if hasattr(source, "answers"):
+        lines = calibration.at_targets(made.values)
         tasks = {t.id: t for t in (source.task("test", HELD_OUT_SEED, i) for i in range(made.tasks))}
         first = policy if origin == model else load(origin, device=device)
         believed = calibration.beliefs(first, source, [*tasks.values()])
