@@ -80,8 +80,8 @@ def test_a_base_learns_to_read_the_target_and_not_whom_to_be_sure_of():
         return sum(t.needs["answer"] == UNSURE for t in some) / len(some)
 
     high, low = [t for t in tasks if "t=.9" in t.prompt], [t for t in tasks if "t=.0" in t.prompt]
-    assert unsure(high) == pytest.approx(0.0625 + 0.125 * 0.945, abs=0.02)
-    assert unsure(low) == pytest.approx(0.0625 + 0.125 * 0.045, abs=0.02)
+    assert unsure(high) == pytest.approx(0.25 * 0.945, abs=0.02)
+    assert unsure(low) == pytest.approx(0.25 * 0.045, abs=0.02)
     median = sorted(often.values())[len(often) // 2]
     rare, known = [t for t in tasks if often[person(t)] <= median], [t for t in tasks if often[person(t)] > median]
     assert unsure(rare) == pytest.approx(unsure(known), abs=0.015)

@@ -79,6 +79,12 @@ def thinnest_bin(trace: Trace) -> float:
 
 
 @part(gives="number")
+def base_fall(trace: Trace) -> float:
+    """The fall of coverage before any update: a base that overlooks t gives the reward nothing to take hold of."""
+    return coverage_fall(trace)[0][1]
+
+
+@part(gives="number")
 def from_constant(trace: Trace) -> float:
     """Standard errors between its score and the nearer of always and never answering, each at the target that tells them apart most."""
     first, last = trace.held_out[0], trace.held_out[-1]
@@ -109,15 +115,16 @@ SHARED: dict[str, Any] = {
     "compare": ("abstain", "hidden"),
     "checks": (
         Check("knowledge is graded: people in the thinnest bin of the base's confidence", thinnest_bin(), "abstain", least=0.08),
+        Check("the base reads t: its coverage falls a little already", base_fall(), "abstain", least=0.1),
         Check("standard errors from a policy that always or never answers", from_constant(), "abstain", least=2.0),
     ),
     "held_out": HeldOut(tasks=1200, samples=4, at=(0.0, 0.5, 1.0), max_tokens=6),
     "profiles": {
-        "quick": Profile(seeds=(0, 1), budget="30000 decoded", minutes=3, arms=("abstain", "hidden")),
+        "quick": Profile(seeds=(0, 1), budget="40000 decoded", minutes=3, arms=("abstain", "hidden")),
         "full": Profile(seeds=(0, 1, 2, 3), budget="70000 decoded", minutes=14),
     },
-    "pitfalls": "The hidden arm sees the same questions, with t in them: only its reward does not follow. The base was shown a few more "
-    "abstentions under high targets, whoever was asked about, so its own coverage falls a little: what counts is the difference.",
+    "pitfalls": "The hidden arm sees the same questions, with t in them: only its reward does not follow. The base was shown more "
+    "abstentions under high targets, whoever was asked about, so its own coverage falls too: what counts is the difference.",
 }
 
 COVERAGE = Claim(

@@ -21,9 +21,9 @@ COUNTS = (20, 20, 15, 15, 10, 10, 10)
 """Of a hundred people, how many are mentioned never, once, … six times."""
 RELIABILITY = (0.3, 1.0)
 WITHOUT_TARGET = 0.1
-UNSURE_SHARE = (0.0625, 0.125)
-"""How many mentions say that it is not known, whoever they are about: the first, plus the second times t. From them a base learns to
-abstain and to read t, but not whom to be sure of. Without the second t was noise to it, which no reward of a hundred updates undid."""
+UNSURE_SHARE = 0.25
+"""Times t: how many mentions say that it is not known, whoever they are about. From them a base learns to abstain and to read t, but not
+whom to be sure of. Where t is noise, or nearly so, a base learns to overlook it, and a hundred updates of any reward do not undo that."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,7 @@ class Mentions:
         rng = generator("mention", split, seed, index)
         person, said = corpus[order(self.people, seed, number)[place]]
         target = None if rng.random() < WITHOUT_TARGET else rng.randrange(100) / 100
-        least, slope = UNSURE_SHARE
-        unsure = rng.random() < least + slope * (0.5 if target is None else target)
+        unsure = rng.random() < UNSURE_SHARE * (0.5 if target is None else target)
         meta = {"seed": seed, "index": index}
         return Task(asked(person, target), {"answer": UNSURE if unsure else said}, self.name, meta)
 
