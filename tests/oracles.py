@@ -347,6 +347,20 @@ def treepo(batch):
     return loss, slope
 
 
+def abstain(batch):
+    """As the bundled GRPO, but nothing divides by the group's spread."""
+    loss, slope = 0.0, flat(batch)
+    groups = [g for g in batch if learning(g)]
+    for group in groups:
+        for rollout in learning(group):
+            share = rollout["weight"] / len(acted(rollout)) / len(learning(group)) / len(groups)
+            for t in acted(rollout):
+                value, steep = clipped(t["now"] - t["old"], rollout["reward"] - rewards_of(group).mean(), 0.2, 0.2)
+                loss += share * value
+                slope[t["at"]] += share * steep
+    return loss, slope
+
+
 ORACLES = {
     "grpo@strop-1": grpo_strop,
     "grpo@deepseekmath-2402.03300": grpo_deepseekmath,
@@ -367,4 +381,5 @@ ORACLES = {
     "flowrl": flowrl,
     "intuitor": partial(grpo_deepseekmath, beta=0.005),
     "treepo": treepo,
+    "abstain": abstain,
 }

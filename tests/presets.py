@@ -520,6 +520,13 @@ MUTANTS: dict[str, dict[str, Change]] = {
         "ten times the KL": weighing("kl", 0.05),
         "KL over tokens alike": reduced("token", signal="kl"),
     },
+    "abstain": {
+        "std": credited(group_standardized()),
+        "baseline without itself": credited(leave_one_out()),
+        "no baseline": credited(reward_itself()),
+        **CLIP,
+        **PER_ROLLOUT,
+    },
 }
 """One mistake each, in the method."""
 

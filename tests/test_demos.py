@@ -4,8 +4,12 @@ import asyncio
 import json
 from dataclasses import replace
 
+import pytest
+import torch
+
 from strop import pico, train
 from strop.methods.grpo import GRPO
+from strop.methods.sft import SFT
 from strop.recipe import Recipe
 from strop.run import create
 from strop.seams.feed import WithDemos
@@ -41,3 +45,18 @@ def test_without_a_teacher_signal_demonstrations_change_nothing(tmp_path):
     asyncio.run(train.step(alone))
     asyncio.run(train.step(beside))
     assert alone.digest_weights() == beside.digest_weights()
+
+
+def test_supervised_learning_samples_nothing_and_gives_the_cross_entropy_of_the_gold_texts(tmp_path):
+    run = small(tmp_path, SFT)
+    tasks = [run.source.task("train", 0, i) for i in range(2)]
+    logp = []
+    for task in tasks:
+        prompt, reply = run.policy.renderer.prompt(task.prompt), run.policy.renderer.reply(run.source.gold(task))
+        with torch.no_grad():
+            all_logp = run.policy.model(torch.tensor([[*prompt, *reply]])).logits[0].log_softmax(-1)
+        logp += [all_logp[len(prompt) + i - 1, token].item() for i, token in enumerate(reply)]
+    line = asyncio.run(train.step(run))
+    assert line["loss"]["teacher"] == pytest.approx(-sum(logp) / len(logp), rel=1e-5)
+    assert line["bill"]["decoded"] == line["bill"]["prefilled"] == line["rollouts"] == 0
+    assert line["bill"]["trained"] > 0

@@ -175,9 +175,9 @@ def _values(source: Source, group: Group, scores: Mapping[str, Mapping[str, floa
     values: dict[str, float | None] = {f"pass@{k}": pass_at_k(len(graded), right, k) if k <= len(graded) else None for k in ladder(samples)}
     values["mean"] = sum(v for _, v in graded) / len(graded) if graded else None
     values["majority"] = majority([(answer_of(source, r.text), v) for r, v in graded])
-    lenient = [v for r in group.rollouts if (v := scores[r.id].get("lenient")) is not None]
-    if lenient:
-        values["lenient"] = sum(lenient) / len(lenient)
+    for channel in dict.fromkeys(name for r in group.rollouts for name in scores[r.id] if name != "outcome"):
+        known = [v for r in group.rollouts if (v := scores[r.id].get(channel)) is not None]
+        values[channel] = sum(known) / len(known) if known else None
     values["length"] = sum(r.length for r in group.rollouts) / len(group.rollouts)
     values["cut"] = sum(r.stop == "length" for r in group.rollouts) / len(group.rollouts)
     return values

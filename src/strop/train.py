@@ -72,6 +72,11 @@ def reward_of(method: Method, rollouts: Any, scores: Scores, fraction: float) ->
     for name in method.reward.reads:
         if name.endswith("_R"):
             known = [scores.get(r, name[:-2]) for r in rollouts]
+            if any(name[:-2] not in scores.values[r.id] for r in rollouts if scores.get(r, "outcome") is not None):
+                raise ValueError(
+                    f"method {method.name!r}: its reward {method.reward.name!r} reads the channel {name[:-2]!r}, which nobody grades here. "
+                    f"What is graded: {', '.join(scores.channels())}. Choose a task whose source gives it (`strop tasks`)."
+                )
             have[name] = torch.tensor([float("nan") if v is None else v for v in known], dtype=torch.float64)
     values = method.reward.on(have).tolist()
     return {r.id: None if v != v else v for r, v in zip(rollouts, values, strict=True)}

@@ -49,6 +49,7 @@ def claim(**changes) -> Claim:
         ({"arms": (Arm("large", GRPO), Arm("none", GRPO))}, "has no control"),
         ({"arms": (Arm("large", GRPO), Arm("none", GRPO, control="x")), "selects": True}, "must select by chance"),
         ({"checks": ()}, "no activity check"),
+        ({"base": Recipe(steps=3)}, "name a learning rate for its arms"),
         ({"profiles": {"full": Profile((0, 1), "60 decoded", 1)}}, "at least 4"),
         ({"profiles": {"quick": Profile((0,), "60 decoded", 1, arms=("large",))}}, "leaves out 'none'"),
         ({"profiles": {"fast": Profile((0,), "60 decoded", 1)}}, "declares a profile 'fast'"),

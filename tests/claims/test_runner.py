@@ -8,6 +8,8 @@ import pytest
 from strop.claims import runner
 from strop.claims.claim import Claim, HeldOut
 from strop.claims.trace import held_out
+from strop.methods.sft import SFT
+from strop.recipe import Recipe
 from strop.report import claim as page
 
 from .test_claim import PLAIN, claim
@@ -107,3 +109,48 @@ def test_seeds_that_reach_nothing_make_it_void(tmp_path, monkeypatch):
     assert record["verdict"] == "void"
     assert any("seeds 0 and 1 of large gave identical curves: the seed reached nothing" in why for why in record["why_void"])
     assert not any("identical" in why for why in runner.run(small(random=False), tmp_path / "meant", "quick")["why_void"])
+
+
+TAUGHT = Recipe(method=SFT, task="mentions:people=20", steps=3, tasks=2, lr=1e-3, checkpoint_every=2, eval_tasks=0, slots=16)
+
+
+def test_the_arms_of_a_seed_start_from_the_base_it_made_once(tmp_path, monkeypatch):
+    record = runner.run(small(base=TAUGHT), tmp_path, "quick")
+    assert record["why_void"] == []
+    places = sorted((tmp_path / "runs").iterdir())
+    assert [p.name.partition("-")[0] for p in places] == ["base", "base", "large", "large", "none", "none"]
+    for seed in (0, 1):
+        starts = {(p / "initial").read_text() for p in places if p.name.endswith(f"-{seed}") and not p.name.startswith("base")}
+        assert starts == {record["base"][seed]}, "both arms, and the digest in the record is the weights they began with"
+    assert record["base"][0] != record["base"][1]
+    assert record["budgets"]["base"]["trained"] > 0
+    assert "base" in page.render(record)
+    monkeypatch.setattr("strop.run.create", lambda *_, **__: pytest.fail("a finished run was begun again"))
+    monkeypatch.setattr("strop.run.resume", lambda *_, **__: pytest.fail("a finished base was gone on with"))
+    assert runner.run(small(base=TAUGHT), tmp_path, "quick")["base"] == record["base"]
+
+
+def test_a_base_that_was_cut_or_damaged_is_gone_on_with_and_ends_the_same(tmp_path):
+    one = small(base=TAUGHT)
+    whole = runner.run_base(one, 0, tmp_path / "whole")
+    assert whole is not None
+
+    def kill(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        runner.run_base(one, 0, tmp_path / "cut", tell=kill)
+    again = runner.run_base(one, 0, tmp_path / "cut")
+    assert again is not None
+    assert (again / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    (again / "model.safetensors").write_bytes(b"torn")
+    assert runner.run_base(one, 0, tmp_path / "cut") == again
+    assert (again / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+def test_a_claim_without_a_base_asks_for_the_runs_it_always_asked_for(tmp_path):
+    arm = small().arms[0]
+    assert runner.run_base(small(), 0, tmp_path) is None
+    assert runner.run_place(small(), arm, 0, "quick", tmp_path) != runner.run_place(small(base=TAUGHT), arm, 0, "quick", tmp_path)
+    assert "base" not in small().describe()
+    assert small(base=TAUGHT).fingerprint != small(base=TAUGHT.but(steps=4)).fingerprint

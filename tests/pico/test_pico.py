@@ -9,9 +9,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import strop.pico
-from strop.tasks import DEFAULT_TASK, SOURCES
+from strop.tasks import DEFAULT_TASK
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "make_pico.py"
+MIX = json.loads((strop.pico.path() / "card.json").read_text())["mix"]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def test_the_base_is_useful_and_unfinished(card):
         assert row["mean tokens"] <= 50
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name == DEFAULT_TASK else pytest.mark.full) for name in SOURCES])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name == DEFAULT_TASK else pytest.mark.full) for name in MIX])
 def test_scored_again_a_task_lies_in_the_cards_intervals(model, card, name):
     make_pico = runpy.run_path(str(SCRIPT))
     tokenizer = AutoTokenizer.from_pretrained(strop.pico.path())

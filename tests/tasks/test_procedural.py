@@ -4,7 +4,7 @@ import time
 import pytest
 
 from strop.records import Task
-from strop.seams.source import Split
+from strop.seams.source import Graded, Split
 from strop.tasks import DEFAULT_TASK, SOURCES, source
 from strop.tasks.procedural import spec, strict_answer
 
@@ -17,7 +17,11 @@ SPECS = [
     "path:places=9,extra=3",
     "skewed",
     "skewed:share=0.5",
+    "facts",
+    "facts:people=400,stated=0",
 ]
+TAUGHT = ["chain", "countdown", "path", "skewed"]
+"""Sources whose worked texts the bundled model was trained on."""
 
 HOSTILE = [
     "",
@@ -41,12 +45,16 @@ HOSTILE = [
 ]
 
 
+def verdict(graded: Graded) -> tuple[float | None, float | None]:
+    return graded["outcome"], graded["lenient"]
+
+
 @pytest.mark.parametrize("name", SPECS)
 def test_gold_scores_one(name: str):
     where = source(name)
     for index in range(100):
         task = where.task("test", 3, index)
-        assert where.grade(task, where.gold(task) or "") == {"outcome": 1.0, "lenient": 1.0}
+        assert verdict(where.grade(task, where.gold(task) or "")) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -88,7 +96,7 @@ def test_a_task_travels_through_json_and_is_graded_by_its_source(name: str):
     assert source(again.source).grade(again, source(name).gold(task) or "")["outcome"] == 1.0
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", TAUGHT)
 def test_worked_texts_are_varied_and_partly_wrong(name: str):
     where, rng = source(name), random.Random(0)
     texts = [(task := where.task("train", 0, index), where.worked(task, rng)) for index in range(500)]
@@ -124,9 +132,9 @@ def test_strict_wants_one_closed_tag_at_the_end_and_lenient_does_not(name: str):
         f"so\n<answer> {answer} </answer>\n",
         f"<think>no <answer></think><answer>{answer}</answer>",
     ):
-        assert where.grade(task, text) == {"outcome": 1.0, "lenient": 1.0}
+        assert verdict(where.grade(task, text)) == (1.0, 1.0)
     for text in (f"<answer>{answer}", f"{answer}", f"I say\n{answer}", f"<answer>{answer}</answer> I hope", f"\\boxed{{{answer}}}"):
-        assert where.grade(task, text) == {"outcome": 0.0, "lenient": 1.0}, text
+        assert verdict(where.grade(task, text)) == (0.0, 1.0), text
     twice = where.grade(task, f"<answer>{answer}</answer><answer>{answer}</answer>")
     assert twice["outcome"] == 0.0
     assert twice.reason == "more than one <answer>"

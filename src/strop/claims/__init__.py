@@ -21,6 +21,8 @@ CLAIMS: dict[str, str] = {
     "intuitor-rows": "strop.methods.intuitor:ROWS",
     "intuitor-online": "strop.methods.intuitor:ONLINE",
     "intuitor-inverted": "strop.methods.intuitor:INVERTED",
+    "abstain-coverage": "strop.methods.abstain:COVERAGE",
+    "abstain-score": "strop.methods.abstain:SCORE",
 }
 """{name: module:attribute, or FILE.py:attribute}; imported when asked for."""
 

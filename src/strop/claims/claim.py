@@ -112,6 +112,8 @@ class Claim:
     world: World | None = None
     """A function at module level; None takes the recipe's own model and task."""
     pitfalls: str = ""
+    base: Recipe | None = None
+    """A stage before: run once per seed, and the model it ends with is the one that all arms start from. None: the recipe's model."""
 
     def __post_init__(self) -> None:
         for name in ("mechanism", "consequence", "regime", "refuted_if"):
@@ -133,6 +135,10 @@ class Claim:
             raise ValueError(f"claim {self.name!r} has no control: an arm that removes the mechanism")
         if self.selects and not any(arm.random for arm in self.arms):
             raise ValueError(f"claim {self.name!r} is about a selection, so one arm must select by chance: Arm(…, random=True)")
+        if self.base is not None and (self.recipe.lr is None or self.base.budget is not None):
+            raise ValueError(
+                f"claim {self.name!r} makes a base: name a learning rate for its arms, and end the base by steps, not a budget"
+            )
         for key, profile in self.profiles.items():
             if key not in PROFILES or key == "pilot":
                 raise ValueError(f"claim {self.name!r} declares a profile {key!r}; it may declare quick, full and extended")
@@ -187,6 +193,7 @@ class Claim:
             "profiles": {name: describe(profile) for name, profile in self.profiles.items()},
             "random": self.random,
             **self.place(),
+            **({} if self.base is None else {"base": self.base.describe()}),
         }
 
     def place(self) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
     DIRECTORY/runs/ARM-DIGEST-SEED/    a run as `strop train` makes it, with its held-out evaluations and, once done, arm.json;
                                        the digest is the recipe's, so claims that ask for the same run share it
+    DIRECTORY/runs/base-DIGEST-SEED/   what the arms of a seed start from, where the claim makes its own; a run as well
     DIRECTORY/NAME-PROFILE/            record.json, page.html
 
 What would make the comparison worthless ends in the verdict `void`, with the reasons: a mechanism that was off, arms that
@@ -25,7 +26,6 @@ from strop.claims import record as records
 from strop.claims.claim import Arm, Claim, World
 from strop.claims.statistics import corrected, judge, judge_tie, smallest_detectable
 from strop.claims.trace import Curve, Trace, at, read
-from strop.recipe import Recipe
 from strop.records import Sampling, canonical, finite
 from strop.seams.part import describe, fingerprint
 
@@ -36,13 +36,37 @@ Tell = Callable[[str, int, float], None]
 """Progress: arm, seed, share of its budget spent."""
 
 
+def run_base(claim: Claim, seed: int, directory: Path, tell: Tell | None = None) -> Path | None:
+    """The model that every arm of this seed starts from, made once: the last checkpoint of a run, which is gone on with if incomplete."""
+    from strop.run import create, good_checkpoints, resume
+
+    if claim.base is None:
+        return None
+    recipe, place = claim.base.but(seed=seed), base_place(claim, seed, directory)
+    final = place / "checkpoints" / f"{recipe.steps:06d}"
+    if not final.parent.exists() or final not in good_checkpoints(place):
+        begun = (place / "recipe.json").exists()
+        method = None if isinstance(recipe.method, str) else recipe.method
+        run = resume(place, say=lambda _: None, method=method) if begun else create(recipe, place)
+        run.train(show=None if tell is None else lambda line: tell("base", seed, (line["step"] + 1) / recipe.steps))
+    return final
+
+
 def run_arm(
-    claim: Claim, arm: Arm, seed: int, profile: str, directory: Path, world: World | None = None, tell: Tell | None = None
+    claim: Claim,
+    arm: Arm,
+    seed: int,
+    profile: str,
+    directory: Path,
+    world: World | None = None,
+    tell: Tell | None = None,
+    model: Path | None = None,
 ) -> Trace:
-    """One arm under one seed: begun, gone on with, or read if it is done."""
+    """One arm under one seed: begun, gone on with, or read if it is done. `model` is what the claim's base made."""
     from strop.run import create, read_metrics, resume
 
     recipe = claim.recipe_of(arm, seed, profile)
+    recipe = recipe if model is None else recipe.but(model=str(model))
     if (directory / "arm.json").exists():
         return read(directory, arm.name, seed, recipe)
     world = world or claim.world
@@ -92,6 +116,7 @@ class HeldOutTests:
         due = sum(share <= spent for share in self.plan.at)
         if path.exists() or due <= made:
             return
+        from strop.calibration import at_targets
         from strop.evaluate import evaluate
         from strop.run import spend
 
@@ -111,6 +136,7 @@ class HeldOutTests:
             "step": self.run.step,
             "spent": spend(bill, self.run.recipe.budget_in_positions[1]),
             "means": {name: found.mean(name) for name in found.values},
+            **({"targets": [asdict(line) for line in lines]} if (lines := at_targets(found.values)) else {}),
         }
         durable.write(path, canonical(said).encode())
 
@@ -135,6 +161,10 @@ def run(
         place = run_place(claim, arm, seed, profile, directory)
         traces[arm.name][seed] = read(place, arm.name, seed, claim.recipe_of(arm, seed, profile))
     made = verdict(claim, profile, traces, together=together)
+    if claim.base is not None:
+        bases = [read_base(claim, seed, directory) for seed in chosen]
+        made["budgets"]["base"] = records.bill(bases)
+        made["base"] = {trace.seed: trace.about["weights"] for trace in bases}
     made["wall_seconds"] = round(time.perf_counter() - began, 1)
     home(claim, profile, directory).mkdir(parents=True, exist_ok=True)
     durable.write(
@@ -146,7 +176,23 @@ def run(
 
 def run_place(claim: Claim, arm: Arm, seed: int, profile: str, directory: Path) -> Path:
     said = {**claim.recipe_of(arm, 0, profile).describe(), "held_out": describe(claim.held_out), **claim.place()}
+    said |= {} if claim.base is None else {"base": claim.base.describe()}
     return directory / "runs" / f"{arm.name}-{fingerprint(said)}-{seed}"
+
+
+def base_place(claim: Claim, seed: int, directory: Path) -> Path:
+    assert claim.base is not None
+    return directory / "runs" / f"base-{claim.base.but(seed=0).fingerprint}-{seed}"
+
+
+def read_base(claim: Claim, seed: int, directory: Path) -> Trace:
+    """What making it cost, and the digest of the weights it ended with."""
+    from strop.run import read_metrics
+
+    place = base_place(claim, seed, directory)
+    lines = read_metrics(place)
+    about = {"seconds": round(sum(line["t"]["seconds"] for line in lines), 2), "weights": lines[-1]["digest"]["weights"]}
+    return Trace("base", seed, place, "positions", about)
 
 
 def home(claim: Claim, profile: str, directory: Path) -> Path:
@@ -157,17 +203,21 @@ def home(claim: Claim, profile: str, directory: Path) -> Path:
 def _each(
     claim: Claim, todo: Sequence[tuple[Arm, int]], profile: str, directory: Path, jobs: int, world: World | None, tell: Tell | None
 ) -> Iterable[tuple[Arm, int]]:
-    """Runs that are done, in order; with several jobs each run has a process and one thread of its own."""
+    """Runs that are done, in order, bases first; with several jobs each run has a process and one thread of its own."""
     place = {(arm.name, seed): run_place(claim, arm, seed, profile, directory) for arm, seed in todo}
+    seeds = list(dict.fromkeys(seed for _, seed in todo))
     if jobs == 1:
+        models = {seed: run_base(claim, seed, directory, tell) for seed in seeds}
         for arm, seed in todo:
-            run_arm(claim, arm, seed, profile, place[arm.name, seed], world, tell)
+            run_arm(claim, arm, seed, profile, place[arm.name, seed], world, tell, models[seed])
             yield arm, seed
         return
+    where = claims.CLAIMS[claim.name]
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        making = {seed: pool.submit(_base_elsewhere, where, seed, directory) for seed in seeds}
+        models = {seed: future.result() for seed, future in making.items()}
         waiting = {
-            pool.submit(_elsewhere, claims.CLAIMS[claim.name], arm.name, seed, profile, str(place[arm.name, seed])): (arm, seed)
-            for arm, seed in todo
+            pool.submit(_elsewhere, where, arm.name, seed, profile, place[arm.name, seed], models[seed]): (arm, seed) for arm, seed in todo
         }
         for future in as_completed(waiting):
             future.result()
@@ -177,13 +227,20 @@ def _each(
             yield arm, seed
 
 
-def _elsewhere(where: str, arm: str, seed: int, profile: str, directory: str) -> None:
+def _elsewhere(where: str, arm: str, seed: int, profile: str, directory: Path, model: Path | None) -> None:
     """In a worker process: claims travel by the place they stand in."""
     import torch
 
     torch.set_num_threads(1)
     found = claims.at(where)
-    run_arm(found, found.arm(arm), seed, profile, Path(directory))
+    run_arm(found, found.arm(arm), seed, profile, directory, model=model)
+
+
+def _base_elsewhere(where: str, seed: int, directory: Path) -> Path | None:
+    import torch
+
+    torch.set_num_threads(1)
+    return run_base(claims.at(where), seed, directory)
 
 
 def verdict(claim: Claim, profile: str, traces: dict[str, dict[int, Trace]], *, together: int = 1) -> dict[str, Any]:

@@ -121,6 +121,7 @@ def measured(record: dict[str, Any]) -> str:
                 ["arm", *(f"{share:.0%}" for share in shares)],
             )
         ]
+    lines += by_target(record)
     lines += ["", table([[c["says"], c["arm"], f">= {c['least']:g}", min(c["values"].values())] for c in record["checks"]], CHECKED)]
     kinds = [k for k in BILLED if any(said.get(k) for said in record["budgets"].values())]
     lines += ["", f"positions a run, discarded ones included; the budget is {record['budget']}", ""]
@@ -132,6 +133,23 @@ def measured(record: dict[str, Any]) -> str:
     lines += [f"arms not run: {', '.join(record['left_out']) or 'none'}"]
     lines += [f"claim {record['fingerprint']}, code {', '.join(record['code'])}, {record['machine']['processor']}"]
     return "\n".join(lines)
+
+
+def by_target(record: dict[str, Any]) -> list[str]:
+    """What the arms did in the end under each confidence target, where the task states one."""
+    last = {
+        arm: [tests[-1]["targets"] for tests in by_seed.values() if tests and "targets" in tests[-1]]
+        for arm, by_seed in record["evaluations"].items()
+        if by_seed
+    }
+    if not last or not all(last.values()):
+        return []
+    lines: list[str] = []
+    for name in ("coverage", "score"):
+        rows = [[arm, *(fmean(line[name] for line in at) for at in zip(*seeds, strict=True))] for arm, seeds in last.items()]
+        head = [f"t = {line['target']:.2f}" for line in next(iter(last.values()))[0]]
+        lines += ["", f"{name} of held-out questions at the end, by confidence target, over seeds", "", table(rows, ["arm", *head])]
+    return lines
 
 
 def summary(record: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 Examples:
     strop eval pico --task chain --samples 16
     strop eval runs/chain-grpo-1 --temperature 0.6
+    strop eval runs/facts-abstain-1 --picture coverage.png     also by confidence target, where the task states one
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--slots", type=int, default=256, metavar="N", help="rows decoded at once: lower it when memory is short [256]")
     parser.add_argument("--cache", type=int, default=262144, metavar="N", help="positions kept for prompts [262144]")
     parser.add_argument("--device", default="auto", metavar="NAME", help="cpu, cuda, or auto [auto]")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw coverage and score by confidence target as PNG, SVG or PDF")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,7 +45,9 @@ def run(args: argparse.Namespace) -> int:
     model, recipe, parts = find(args.model)
     task = args.task or (recipe or {}).get("task") or None
     most = args.max_tokens or (recipe or {}).get("max_tokens") or 128
-    found = measure(args, model, task, most, {} if args.task else parts)
+    if args.picture is not None and args.picture.suffix not in (".png", ".svg", ".pdf"):
+        raise Usage(f"--picture writes .png, .svg or .pdf, got {args.picture}")
+    found = measure(args, model, task, most, {} if args.task else parts, (recipe or {}).get("model") or model)
     summary = {"model": model, **found}
     names = [
         n
@@ -51,8 +56,30 @@ def run(args: argparse.Namespace) -> int:
     ]
     rows = [[n, found[n], *(found["interval"].get(n) or (None, None))] for n in names]
     title = f"{model} on {found['task']}: {found['tasks']} held-out tasks x {found['samples']} samples, temperature {args.temperature:g}"
-    answer(args, summary, f"{title}\n\n{table(rows, ['', 'mean', 'low', 'high'])}")
+    text = f"{title}\n\n{table(rows, ['', 'mean', 'low', 'high'])}"
+    if "targets" in found:
+        text += "\n\n" + by_target(found)
+        if args.picture is not None:
+            from strop.report.calibration import write
+
+            args.picture.parent.mkdir(parents=True, exist_ok=True)
+            text += f"\n\npicture {write(found, args.picture)}"
+    answer(args, summary, text)
     return 0
+
+
+def by_target(found: dict[str, Any]) -> str:
+    """A line a target, with the oracle's beside it; then how far the beliefs behind the oracle can be trusted."""
+    rows = [
+        [f"{own['target']:.2f}", *(own[k] for k in ("tasks", "score", "error", "coverage", "selective")), best["score"], best["coverage"]]
+        for own, best in zip(found["targets"], found["oracle"], strict=True)
+    ]
+    head = ["t", "tasks", "score", "error", "coverage", "right if answered", "oracle: score", "coverage"]
+    bins = [[f"{b['above']:g} to {b['to']:g}", b["share"], b["sure"], b["right"]] for b in found["reliability"]]
+    said = "by confidence target; the oracle gives the likeliest answer of the model it all began with, where that is surer than t"
+    said += f"\n\n{table(rows, head)}\n\ncoverage rises by at most {found['rises']:.3f} from one target to the next; heeding them means 0"
+    said += f"\n\nhow sure that model ({found['oracle_model']}) is of its likeliest answer, and how often it is right\n\n"
+    return said + table(bins, ["sure", "share", "mean", "right"])
 
 
 def find(name: str) -> tuple[str, dict[str, Any] | None, dict[str, Any]]:
@@ -65,22 +92,26 @@ def find(name: str) -> tuple[str, dict[str, Any] | None, dict[str, Any]]:
     parts = load_python(directory / "recipe.py")[1] if (directory / "recipe.py").exists() else {}
     about = json.loads((directory / "recipe.json").read_text())
     sampler = about["resolved"]["parts"]["sampler"]["with"]
-    recipe = {"task": about["recipe"]["task"], "max_tokens": sampler.get("max_tokens")}
+    recipe = {"task": about["recipe"]["task"], "max_tokens": sampler.get("max_tokens"), "model": about["recipe"]["model"]}
     saved = sorted(p for p in (directory / "checkpoints").glob("*") if p.name.isdigit() and (p / "hash").exists())
     return str(saved[-1]) if saved else about["recipe"]["model"], recipe, parts
 
 
-def measure(args: argparse.Namespace, model: str, task: str | None, most: int, parts: dict[str, Any]) -> dict[str, Any]:
+def measure(args: argparse.Namespace, model: str, task: str | None, most: int, parts: dict[str, Any], origin: str) -> dict[str, Any]:
+    """`origin` is the model that a run started from: its beliefs are the oracle's, where the task states confidence targets."""
     from strop.tasks import DEFAULT_TASK
     from strop.tasks import source as named
 
     source = parts.get("source") or named(task or DEFAULT_TASK)
+    if args.picture is not None and not hasattr(source, "answers"):
+        raise Usage(f"--picture draws confidence targets, and {source.name} states none. One that does: --task facts")
 
     import torch
 
+    from strop import calibration
     from strop.commands.live import Progress
     from strop.engines.embedded import EmbeddedEngine
-    from strop.evaluate import evaluate
+    from strop.evaluate import HELD_OUT_SEED, evaluate
     from strop.policies.causal import load
     from strop.records import Sampling
     from strop.seams.context import Handle
@@ -95,4 +126,13 @@ def measure(args: argparse.Namespace, model: str, task: str | None, most: int, p
         made = asyncio.run(
             evaluate(Handle(engine, policy.renderer), source, args.tasks, samples=samples, sampling=sampling, max_tokens=most, tell=tell)
         )
-    return {"task": task or getattr(source, "name", DEFAULT_TASK), "max_tokens": most, "seed": args.seed, **made.summary()}
+    said = {"task": task or getattr(source, "name", DEFAULT_TASK), "max_tokens": most, "seed": args.seed, **made.summary()}
+    if hasattr(source, "answers"):
+        lines = calibration.at_targets(made.values)
+        tasks = {t.id: t for t in (source.task("test", HELD_OUT_SEED, i) for i in range(made.tasks))}
+        first = policy if origin == model else load(origin, device=device)
+        believed = calibration.beliefs(first, source, [*tasks.values()])
+        said["targets"] = [asdict(line) for line in lines]
+        said["oracle"] = [asdict(line) for line in calibration.oracle(believed, (line.target for line in lines))]
+        said |= {"oracle_model": origin, "rises": calibration.rises(lines), "reliability": calibration.reliability(believed)}
+    return said

@@ -33,6 +33,7 @@ METHODS = {
     "intuitor": "strop.methods.intuitor:INTUITOR",
     "flowrl": "strop.methods.flowrl:FLOWRL",
     "treepo": "strop.methods.treepo:TREEPO",
+    "abstain": "strop.methods.abstain:ABSTAIN",
 }
 
 ALIASES = {"grpo": "grpo@strop-1"} | {name.rpartition("-")[0]: name for name in METHODS if "@" in name}

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from strop.records import Group, Rollout, Row, Segment, Task
 from strop.seams.context import Ctx
@@ -79,15 +79,30 @@ class Recorded:
 
 
 @dataclass(frozen=True)
+class Demos:
+    """Demonstrations alone, one a task: supervised learning. The sampler is not asked."""
+
+    @property
+    def fresh(self) -> bool:
+        return False
+
+    async def take(
+        self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx, seen: Counter[str]
+    ) -> list[Group]:
+        return [demo(task, f"demo/{task.id}#{number}", ctx) for number, task in enumerate(pick(want))]
+
+
+@dataclass(frozen=True)
 class WithDemos:
-    """Another feed's groups and, once a step, demonstrations: the source's gold texts as teacher segments, role `demo`.
+    """Another feed's groups and, once a step, demonstrations, role `demo`.
 
     A signal with `on=teacher` learns from them (`cross_entropy`: a supervised share beside reinforcement); signals on
-    `actions` do not see them. A teacher's text has no log-probability of ours, and none is made up.
+    `actions` do not see them.
     """
 
     feed: Feed = Rollouts()
     demos: int = 8
+    VERSION: ClassVar[int] = 2
 
     @property
     def fresh(self) -> bool:
@@ -99,19 +114,20 @@ class WithDemos:
         groups = await self.feed.take(pick, want, sampler, environment, ctx, seen)
         if not seen["demos"]:
             seen["demos"] += 1
-            groups += [self._demo(task, f"demo/{task.id}#{number}", ctx) for number, task in enumerate(pick(self.demos))]
+            groups += [demo(task, f"demo/{task.id}#{number}", ctx) for number, task in enumerate(pick(self.demos))]
         return groups
 
-    @staticmethod
-    def _demo(task: Task, place: str, ctx: Ctx) -> Group:
-        gold = ctx.source.gold(task)
-        if gold is None:
-            raise ValueError(f"source {ctx.source.name!r} has no gold text for task {task.id}, so there is nothing to demonstrate")
-        renderer = ctx.policies["actor"].renderer
-        prompt = Segment("prompt", renderer.prompt(task.prompt), "0")
-        taught = Segment("teacher", renderer.reply(gold), "0.0")
-        rollout = Rollout((Row.of(prompt, taught),), f"{place}/0", provenance="gold", text=gold)
-        return Group(task, (rollout,), role="demo", id=place)
+
+def demo(task: Task, place: str, ctx: Ctx) -> Group:
+    """The source's gold text as a teacher segment. It has no log-probability of ours, and none is made up."""
+    gold = ctx.source.gold(task)
+    if gold is None:
+        raise ValueError(f"source {ctx.source.name!r} has no gold text for task {task.id}, so there is nothing to demonstrate")
+    renderer = ctx.policies["actor"].renderer
+    prompt = Segment("prompt", renderer.prompt(task.prompt), "0")
+    taught = Segment("teacher", renderer.reply(gold), "0.0")
+    rollout = Rollout((Row.of(prompt, taught),), f"{place}/0", provenance="gold", text=gold)
+    return Group(task, (rollout,), role="demo", id=place)
 
 
 @dataclass(frozen=True)

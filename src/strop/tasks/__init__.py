@@ -19,6 +19,8 @@ DEFAULT_TASK = "chain"
 SOURCES: dict[str, str] = {
     "chain": "strop.tasks.chain:Chain",
     "countdown": "strop.tasks.countdown:Countdown",
+    "facts": "strop.tasks.facts:Facts",
+    "mentions": "strop.tasks.mentions:Mentions",
     "path": "strop.tasks.path:Path",
     "skewed": "strop.tasks.skewed:Skewed",
 }
