@@ -21,6 +21,10 @@ CLAIMS: dict[str, str] = {
     "intuitor-rows": "strop.methods.intuitor:ROWS",
     "intuitor-online": "strop.methods.intuitor:ONLINE",
     "intuitor-inverted": "strop.methods.intuitor:INVERTED",
+    "treepo-saving": "strop.methods.treepo:SAVING",
+    "treepo-coverage": "strop.methods.treepo:COVERAGE",
+    "treepo-learning": "strop.methods.treepo:LEARNING",
+    "treepo-credit": "strop.methods.treepo:CREDIT",
 }
 """{name: module:attribute, or FILE.py:attribute}; imported when asked for."""
 

@@ -103,6 +103,8 @@ class Claim:
     tie: bool = False
     """The claim is that both arms agree within the threshold."""
     held_out: HeldOut | None = None
+    base: Recipe | None = None
+    """A run that is made once, before any arm, and whose last weights all arms begin with; it is on nobody's bill."""
     selects: bool = False
     """The mechanism chooses tasks, rollouts or tokens, so an arm must choose by chance."""
     random: bool = True
@@ -127,6 +129,8 @@ class Claim:
         ]
         if unknown:
             raise ValueError(f"claim {self.name!r} has no arm {unknown[0]!r}. {nearest(unknown[0], names)}")
+        if self.base is not None and (self.base.budget is not None or self.base.steps < 1):
+            raise ValueError(f"claim {self.name!r}: its base is a run of so many steps, without a budget: Recipe(steps=12)")
         if not self.checks:
             raise ValueError(f"claim {self.name!r} has no activity check: nothing would tell whether its mechanism was on")
         if all(not arm.control for arm in self.arms):
@@ -189,9 +193,10 @@ class Claim:
             **self.place(),
         }
 
-    def place(self) -> dict[str, str]:
-        """Where its runs take place, if it is no language model's."""
-        return {} if self.world is None else {"world": f"{self.world.__module__}.{self.world.__qualname__}"}
+    def place(self) -> dict[str, Any]:
+        """Where its runs take place, if it is no language model's, and what they begin with, if it is not the recipe's model."""
+        world = {} if self.world is None else {"world": f"{self.world.__module__}.{self.world.__qualname__}"}
+        return world if self.base is None else {**world, "base": self.base.describe()}
 
     @property
     def fingerprint(self) -> str:

@@ -46,6 +46,8 @@ def run_arm(
     if (directory / "arm.json").exists():
         return read(directory, arm.name, seed, recipe)
     world = world or claim.world
+    if claim.base is not None:
+        recipe = recipe.but(model=str(weights_of(claim.base, directory.parent)))
     parts = {} if world is None else world(recipe, directory)
     if (directory / "recipe.json").exists():
         run = resume(directory, say=lambda _: None, method=arm.method, **parts)
@@ -69,6 +71,29 @@ def run_arm(
     }
     durable.write(directory / "arm.json", canonical(about).encode())
     return read(directory, arm.name, seed, recipe)
+
+
+def weights_of(base: Recipe, runs: Path) -> Path:
+    """Where the weights are that a claim's arms begin with."""
+    return (runs / f"base-{base.fingerprint}" / "checkpoints" / f"{base.steps:06d}").resolve()
+
+
+def make_base(base: Recipe, runs: Path, tell: Tell | None = None) -> None:
+    """The run behind those weights: begun, gone on with, or left as it is when it is done."""
+    from strop.run import create, resume
+
+    weights = weights_of(base, runs)
+    if weights.exists():
+        return
+    directory = weights.parent.parent
+    begun = (directory / "recipe.json").exists()
+    run = resume(directory, say=lambda _: None) if begun else create(base, directory)
+
+    def show(line: dict[str, Any]) -> None:
+        if tell is not None:
+            tell("base", base.seed, line["step"] / base.steps)
+
+    run.train(show=show)
 
 
 class HeldOutTests:
@@ -130,6 +155,8 @@ def run(
     chosen = claim.profile(profile).seeds[:seeds]
     todo = [(arm, seed) for seed in chosen for arm in claim.runs(profile)]
     began = time.perf_counter()
+    if claim.base is not None:
+        make_base(claim.base, directory / "runs", tell)
     traces: dict[str, dict[int, Trace]] = {arm.name: {} for arm in claim.runs(profile)}
     for arm, seed in _each(claim, todo, profile, directory, jobs, world, tell):
         place = run_place(claim, arm, seed, profile, directory)
