@@ -52,7 +52,7 @@ def test_a_finished_run_is_not_run_again_and_a_killed_one_goes_on(tmp_path, monk
 
 
 def test_all_arms_begin_with_the_weights_of_the_base_which_is_made_once_and_on_nobodys_bill(tmp_path, monkeypatch):
-    base = PLAIN["recipe"].but(tasks=4, group=8, steps=1, lr=1e-3, seed=9, eval_tasks=0, checkpoint_every=1)
+    base = PLAIN["recipe"].but(task="skewed", steps=1, lr=1e-3, seed=9, tasks=4, group=4, max_tokens=16, eval_tasks=0, checkpoint_every=1)
     one = small(base=base, held_out=None)
     record = runner.run(one, tmp_path, "quick")
     assert record["why_void"] == []

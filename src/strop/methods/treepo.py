@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import log
 from random import Random
@@ -101,18 +101,23 @@ class SegmentTree:
         actor, rng = ctx.policies["actor"], ctx.rng("tree", ctx.place)
         root = await actor.open(task.prompt, root=ctx.place)
         queue = [root] * (rng.randint(*self.first) if self.first else self.branching)
-        leaves: list[tuple[Node, Stop]] = []
+        leaves = dict[Node, Stop]()
         while queue:
             grown = await asyncio.gather(*(self._grow(actor, node) for node in queue))
-            ends = [(node, self.ends(node, actor.text(node))) for node in grown]
-            going, before = [node for node, stop in ends if stop is None], len(leaves)
-            leaves += [(node, stop) for node, stop in ends if stop is not None]
+            going, before = list[Node](), len(leaves)
+            for node in grown:
+                stop = self.ends(node, actor.text(node))
+                if stop is None:
+                    going.append(node)
+                else:
+                    leaves[node] = stop
             if going:
                 copies = budget(len(going), len(leaves) - before, self.width - len(leaves), self.branching)
                 queue = [node for node, count in zip(going, split(copies, len(going)), strict=True) for _ in range(count)]
             else:
                 queue = self._again(root, leaves, rng)
-        return [Group(task, tuple(_rollout(actor, node, stop, f"{ctx.place}/{i}") for i, (node, stop) in enumerate(leaves)), id=ctx.place)]
+        rollouts = (_rollout(actor, node, stop, f"{ctx.place}/{i}") for i, (node, stop) in enumerate(leaves.items()))
+        return [Group(task, tuple(rollouts), id=ctx.place)]
 
     async def _grow(self, actor: Handle, node: Node) -> Node:
         """One segment more. Nobody builds on the last depth."""
@@ -125,10 +130,10 @@ class SegmentTree:
             return "repetition"
         return stop
 
-    def _again(self, root: Node, leaves: Sequence[tuple[Node, Stop]], rng: Random) -> list[Node]:
+    def _again(self, root: Node, leaves: Mapping[Node, Stop], rng: Random) -> list[Node]:
         """Fallback: finished leaves cut at a segment boundary, `branching` copies of each, as long as leaves are missing."""
         missing = self.width - len(leaves)
-        finished = [node for node, stop in leaves if stop == "finished"]
+        finished = [node for node, stop in leaves.items() if stop == "finished"]
         rng.shuffle(finished)
         queue: list[Node] = []
         for node in finished or [root]:
