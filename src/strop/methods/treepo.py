@@ -359,7 +359,7 @@ LEARNERS: dict[str, Any] = {
     ),
     "checks": (
         SHARED_CHECK,
-        Check("the two credits differ: 1 - their correlation", difference_of_credits(), "treepo", least=0.05),
+        Check("the two credits differ: 1 - their correlation", difference_of_credits(), "treepo", least=0.02),
     ),
     "held_out": HeldOut(tasks=200, samples=4, at=(0.0, 0.5, 1.0), max_tokens=48),
     "profiles": {
