@@ -53,6 +53,31 @@ def test_a_finished_run_is_not_run_again_and_a_killed_one_goes_on(tmp_path, monk
     assert runner.run(small(), tmp_path / "cut", "quick")["differences"] == whole["differences"]
 
 
+def test_all_arms_begin_with_the_weights_of_the_base_which_is_made_once_and_on_nobodys_bill(tmp_path, monkeypatch):
+    base = PLAIN["recipe"].but(task="skewed", steps=1, lr=1e-3, seed=9, tasks=4, group=4, max_tokens=16, eval_tasks=0, checkpoint_every=1)
+    one = small(base=base, held_out=None)
+    record = runner.run(one, tmp_path, "quick")
+    assert record["why_void"] == []
+    weights = runner.weights_of(base, tmp_path / "runs")
+    ends = json.loads((weights / "state.json").read_text())["digest"]["weights"]
+    begins = {path.read_text() for path in (tmp_path / "runs").glob("*/initial")}
+    assert begins == {ends}
+    assert begins != {p.read_text() for p in _initials(small(held_out=None), tmp_path / "plain")}
+    assert one.fingerprint != small(held_out=None).fingerprint
+    monkeypatch.setattr("strop.run.create", lambda *_, **__: pytest.fail("the base was made again"))
+    runner.make_base(base, tmp_path / "runs")
+
+
+def _initials(one, directory):
+    runner.run(one, directory, "quick", seeds=1)
+    return (directory / "runs").glob("*/initial")
+
+
+def test_a_base_has_steps_and_no_budget():
+    with pytest.raises(ValueError, match="its base is a run of so many steps, without a budget"):
+        small(base=PLAIN["recipe"].but(budget="100 decoded"))
+
+
 def test_arms_that_are_one_method_give_identical_curves(tmp_path):
     record = runner.run(small(), tmp_path, "quick")
     assert record["differences"] == [0.0, 0.0], "GRPO against GRPO under another name: the same tasks, seeds and weights"

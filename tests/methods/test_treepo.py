@@ -159,7 +159,7 @@ def test_a_fallback_cuts_finished_leaves_at_a_boundary_and_keeps_their_beginning
 
 
 def test_what_only_repeated_itself_is_not_grown_again():
-    """Two leaves that repeat themselves leave nothing to cut, so the other two start from the prompt."""
+    """Two leaves that repeat themselves leave nothing to cut, so the others start from the prompt."""
     tree = SegmentTree(width=4, depth=3, segment=12, window=1, times=1)
     group, script = grown(tree, on)
     assert {r.stop for r in group.rollouts} == {"repetition"}

@@ -13,7 +13,7 @@ import pytest
 OUTSIDE = re.compile(
     r"""(?:src|href|srcset|data|action)\s*=\s*["']?(?!#|data:)[^"'\s>]+|@import|url\((?!["']?data:)|fetch\(|XMLHttpRequest"""
 )
-KINDS = ("run", "claim", "microscope")
+KINDS = ("run", "tree", "claim", "microscope")
 BROWSER = os.environ.get("STROP_BROWSER", "chromium")
 
 

@@ -30,8 +30,8 @@ def record(step):
 def rows(length):
     return [
         {
-            "segments": [{"kind": "prompt", "id": "0", "tokens": [1]}, {"kind": "action", "id": "0.0", "tokens": [2] * length}],
-            "trains": ["0.0"],
+            "segments": [{"kind": "prompt", "id": "0", "tokens": [1]}, {"kind": "action", "id": f"0.{length}", "tokens": [2] * length}],
+            "trains": [f"0.{length}"],
         }
     ]
 

@@ -23,6 +23,10 @@ CLAIMS: dict[str, str] = {
     "intuitor-inverted": "strop.methods.intuitor:INVERTED",
     "abstain-coverage": "strop.methods.abstain:COVERAGE",
     "abstain-score": "strop.methods.abstain:SCORE",
+    "treepo-saving": "strop.methods.treepo:SAVING",
+    "treepo-coverage": "strop.methods.treepo:COVERAGE",
+    "treepo-learning": "strop.methods.treepo:LEARNING",
+    "treepo-credit": "strop.methods.treepo:CREDIT",
 }
 """{name: module:attribute, or FILE.py:attribute}; imported when asked for."""
 

@@ -193,12 +193,12 @@ class Claim:
             "profiles": {name: describe(profile) for name, profile in self.profiles.items()},
             "random": self.random,
             **self.place(),
-            **({} if self.base is None else {"base": self.base.describe()}),
         }
 
-    def place(self) -> dict[str, str]:
-        """Where its runs take place, if it is no language model's."""
-        return {} if self.world is None else {"world": f"{self.world.__module__}.{self.world.__qualname__}"}
+    def place(self) -> dict[str, Any]:
+        """Where its runs take place, if it is no language model's, and what they begin with, if it is not the recipe's model."""
+        world = {} if self.world is None else {"world": f"{self.world.__module__}.{self.world.__qualname__}"}
+        return world if self.base is None else {**world, "base": self.base.describe()}
 
     @property
     def fingerprint(self) -> str:

@@ -32,6 +32,9 @@ from strop.seams.part import describe, fingerprint
 TOLERANCE = 0.02
 """Spending within this share of each other is equal."""
 
+BASE_SEED = 1000
+"""Added to an arm's seed for the run that makes its base: what the base learned from is not what the arms then see."""
+
 Tell = Callable[[str, int, float], None]
 """Progress: arm, seed, share of its budget spent."""
 
@@ -42,7 +45,7 @@ def run_base(claim: Claim, seed: int, directory: Path, tell: Tell | None = None)
 
     if claim.base is None:
         return None
-    recipe, place = claim.base.but(seed=seed), base_place(claim, seed, directory)
+    recipe, place = claim.base.but(seed=BASE_SEED + seed), base_place(claim, seed, directory)
     final = place / "checkpoints" / f"{recipe.steps:06d}"
     if not final.parent.exists() or final not in good_checkpoints(place):
         begun = (place / "recipe.json").exists()
@@ -176,7 +179,6 @@ def run(
 
 def run_place(claim: Claim, arm: Arm, seed: int, profile: str, directory: Path) -> Path:
     said = {**claim.recipe_of(arm, 0, profile).describe(), "held_out": describe(claim.held_out), **claim.place()}
-    said |= {} if claim.base is None else {"base": claim.base.describe()}
     return directory / "runs" / f"{arm.name}-{fingerprint(said)}-{seed}"
 
 

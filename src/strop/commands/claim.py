@@ -83,9 +83,12 @@ def text(claim: Claim) -> str:
     lines = [f"{claim.name} ({claim.fingerprint}), for the method {claim.method}", "", f"  {claim.says}.", ""]
     lines += [f"effect    {claim.compare[0]} - {claim.compare[1]}, in {claim.measure}, {sign} {claim.threshold:g}"]
     lines += [f"refuted   if {claim.refuted_if}"]
-    lines += [f"world     {where}" for where in claim.place().values()] or [
-        f"task      {claim.recipe.task_name()}, model {claim.recipe.model}"
-    ]
+    if claim.world is not None:
+        lines += [f"world     {claim.place()['world']}"]
+    else:
+        lines += [f"task      {claim.recipe.task_name()}, model {claim.recipe.model}"]
+    if claim.base is not None:
+        lines += [f"begins    with that model after {claim.base.steps} steps of {claim.base.resolved().name} on {claim.base.task_name()}"]
     lines += [
         "",
         table(

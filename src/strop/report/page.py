@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from strop.report import tokens
+from strop.report import tokens, tree
 
 CURVES = (
     ("reward", "mean reward of a step's rollouts"),
@@ -84,13 +84,14 @@ def render(directory: Path) -> str:
         section("First batch", tokens.html(tokens.read(directory))),
         section("Warnings", warnings(lines)),
         section("Rollouts to read", samples(directory, len(lines))),
+        section("Trees", trees(directory, about, len(lines))),
         section("Incidents", incidents(directory, lines)),
         section("Bill", pairs(lines[-1].get("bill", {}) if lines else {}, "positions computed in training, evaluation left out")),
         section("Recipe", pairs(about.get("recipe", {})) + "<h3>Parts</h3>" + pre(json.dumps(resolved.get("parts", {}), indent=1))),
         section("Made with", pairs({**about.get("versions", {}), "threads": about.get("threads"), "engine grade": about.get("grade")})),
     ]
     head = '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-    head += f"<title>{escape(title)}</title><style>{STYLE}{tokens.STYLE}</style></head>"
+    head += f"<title>{escape(title)}</title><style>{STYLE}{tokens.STYLE}{tree.STYLE}</style></head>"
     return f"{head}<body>\n" + "\n".join(body) + "\n</body></html>\n"
 
 
@@ -197,6 +198,19 @@ def samples(directory: Path, steps: int) -> str:
         for word, rollout in {"best": best, "worst": worst}.items():
             made.append(shown(word, rollout, rewards[rollout["id"]], record["scores"]))
     return "".join(made) or "<p class=dim>no steps yet</p>"
+
+
+def trees(directory: Path, about: dict[str, Any], steps: int) -> str:
+    """Of the first and of the last step, the group whose rollouts differ most among those whose rollouts share segments."""
+    made: list[str] = []
+    for step in sorted({0, steps - 1} if steps else set()):
+        record = read_step(directory, step)
+        group = widest([g for g in record["groups"] if tree.is_tree(g)], record["rewards"]) if record else None
+        if record is None or group is None:
+            continue
+        drawn = tree.draw(group, record["rewards"], record["fates"], tree.credits(about, record), tree.decoder(directory))
+        made.append(f"<h3>Step {step + 1}</h3>{pre(group['task']['prompt'])}{drawn}")
+    return tree.LEGEND + "".join(made) if made else ""
 
 
 def widest(groups: list[dict[str, Any]], rewards: dict[str, float | None]) -> dict[str, Any] | None:
