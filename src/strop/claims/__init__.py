@@ -21,6 +21,8 @@ CLAIMS: dict[str, str] = {
     "intuitor-rows": "strop.methods.intuitor:ROWS",
     "intuitor-online": "strop.methods.intuitor:ONLINE",
     "intuitor-inverted": "strop.methods.intuitor:INVERTED",
+    "flowrl-tie": "strop.methods.flowrl:TIE",
+    "flowrl-diversity": "strop.methods.flowrl:DIVERSITY",
 }
 """{name: module:attribute, or FILE.py:attribute}; imported when asked for."""
 
