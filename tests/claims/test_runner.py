@@ -6,8 +6,11 @@ from dataclasses import replace
 import pytest
 
 from strop.claims import runner
-from strop.claims.claim import Claim, HeldOut
-from strop.claims.trace import held_out
+from strop.claims.claim import Arm, Claim, HeldOut
+from strop.claims.trace import held_out, held_out_when
+from strop.lab.tabular import Table, TabularPolicy, engine
+from strop.methods.ppo import PPO
+from strop.recipe import Recipe
 from strop.report import claim as page
 
 from .test_claim import PLAIN, claim
@@ -107,3 +110,48 @@ def test_seeds_that_reach_nothing_make_it_void(tmp_path, monkeypatch):
     assert record["verdict"] == "void"
     assert any("seeds 0 and 1 of large gave identical curves: the seed reached nothing" in why for why in record["why_void"])
     assert not any("identical" in why for why in runner.run(small(random=False), tmp_path / "meant", "quick")["why_void"])
+
+
+def table(recipe, directory):
+    return {"policy": TabularPolicy(SOURCE.tasks, SOURCE.language, seed=1), "source": SOURCE, "engine": engine}
+
+
+SOURCE = Table(tasks=4, vocab=3, length=2)
+
+
+def in_a_world(**changes):
+    recipe = Recipe(task="table", model="table", tasks=4, group=4, max_tokens=2, steps=40, lr=0.1, checkpoint_every=100)
+    return claim(recipe=recipe, world=table, **changes)
+
+
+def test_a_claim_may_bring_a_world_of_its_own(tmp_path):
+    record = runner.run(in_a_world(), tmp_path, "quick")
+    assert record["why_void"] == []
+    assert (runner.run_place(in_a_world(), in_a_world().arms[0], 0, "quick", tmp_path) / "checkpoints").exists()
+    assert in_a_world().fingerprint != claim(recipe=in_a_world().recipe).fingerprint
+    assert in_a_world().describe()["world"].endswith("test_runner.table")
+    elsewhere = claim(recipe=in_a_world().recipe)
+    assert runner.run_place(elsewhere, elsewhere.arms[0], 0, "quick", tmp_path) != runner.run_place(
+        in_a_world(), in_a_world().arms[0], 0, "quick", tmp_path
+    ), "the same recipe in another world is another run"
+
+
+def test_arms_start_from_the_same_weights_whatever_heads_they_add(tmp_path):
+    headed = Arm("headed", PPO, control="a head, which starts at weights of its own")
+    record = runner.run(in_a_world(arms=(PLAIN["arms"][0], headed), compare=("large", "headed")), tmp_path, "quick")
+    assert record["why_void"] == []
+
+
+def test_a_level_is_read_on_the_line_between_two_evaluations_and_never_reached_is_inconclusive(tmp_path):
+    def evaluated(*pairs):
+        said = tuple({"spent": 10 * i, "means": {"mean": x, "distinct": y}} for i, (x, y) in enumerate(pairs))
+        return type("Trace", (), {"held_out": said})()
+
+    measure = held_out_when(name="distinct", other="mean", reaches=0.5)
+    assert measure.on({"trace": evaluated((0.2, 2.0), (0.4, 1.5), (0.8, 0.7), (0.4, 0.1), (0.9, 0.0))}) == [(40.0, pytest.approx(1.3))]
+    assert measure.on({"trace": evaluated((0.6, 2.0), (0.7, 1.5))}) == [], "it began above"
+    assert measure.on({"trace": evaluated((0.2, 2.0), (0.4, 1.5))}) == [], "it stayed below"
+    never = in_a_world(measure=held_out_when(name="length", other="mean", reaches=2.0))
+    record = runner.run(never, tmp_path, "full")
+    assert record["verdict"] == "inconclusive"
+    assert record["absent"][0] == "large, seed 0: no value"

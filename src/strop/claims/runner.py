@@ -25,7 +25,6 @@ from strop.claims import record as records
 from strop.claims.claim import Arm, Claim, World
 from strop.claims.statistics import corrected, judge, judge_tie, smallest_detectable
 from strop.claims.trace import Curve, Trace, at, read
-from strop.recipe import Recipe
 from strop.records import Sampling, canonical, finite
 from strop.seams.part import describe, fingerprint
 
