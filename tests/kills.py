@@ -1,6 +1,7 @@
 """One warm process that starts runs, kills them with SIGKILL, resumes them, and prints what came out as JSON.
 
-    python tests/kills.py write 0 10        kills number 0 to 9 inside writes, fsyncs and renames
+    python tests/kills.py write 0 10               kills number 0 to 9 inside writes, fsyncs and renames
+    python tests/kills.py update 0 5 flowrl        of a method with a head, between updates
 
 Every run is a fork of this process, so a kill is a real one and costs no second import of torch. One thread: a
 fork of a process whose thread pool is running would hang.
@@ -25,10 +26,9 @@ from strop.run import Run, create, read_metrics, resume
 STEPS = 5
 
 
-def recipe(model: str) -> Recipe:
-    return Recipe(
-        task="chain", model=model, steps=STEPS, seed=3, tasks=4, group=4, max_tokens=12, eval_tasks=0, checkpoint_every=2, slots=16, lr=1e-3
-    )
+def recipe(model: str, method: str) -> Recipe:
+    sizes = {"tasks": 4, "group": 4, "max_tokens": 12, "eval_tasks": 0, "checkpoint_every": 2, "slots": 16}
+    return Recipe(method=method, task="chain", model=model, steps=STEPS, seed=3, lr=1e-3, **sizes)
 
 
 def die() -> None:
@@ -97,13 +97,13 @@ def groups(directory: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in sorted((directory / "groups").glob("*.gz"))}
 
 
-def main(phase: str, first: int, last: int) -> None:
+def main(phase: str, first: int, last: int, method: str = "grpo") -> None:
     torch.set_num_threads(1)
     from strop import pico
 
     model, base = str(pico.path()), Path(tempfile.mkdtemp())
     whole = base / "whole"
-    assert child(lambda: create(recipe(model), whole).train()) == 0, "the uninterrupted run failed"
+    assert child(lambda: create(recipe(model, method), whole).train()) == 0, "the uninterrupted run failed"
     wanted, results = outcome(whole), []
     for number in range(first, last):
         directory = base / f"{phase}-{number}"
@@ -111,7 +111,7 @@ def main(phase: str, first: int, last: int) -> None:
         at = {"write": 3 + 7 * number, "sample": 5 + 8 * number, "update": number % STEPS}[phase]
 
         def killed(directory: Path = directory, at: int = at) -> None:
-            run = create(recipe(model), directory)
+            run = create(recipe(model, method), directory)
             arm(run, phase, at)
             run.train()
 
@@ -133,4 +133,4 @@ def main(phase: str, first: int, last: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])

@@ -6,11 +6,12 @@ from itertools import combinations
 
 import pytest
 
-from strop.evaluate import Evaluation, answer_of, evaluate, interval, ladder, majority, pass_at_k, rise
-from strop.records import Author, Sampling, Segment, Task
+from strop.evaluate import Evaluation, answer_of, evaluate, interval, judge, ladder, majority, pass_at_k, rise
+from strop.records import Author, Group, Rollout, Sampling, Segment, Task
 from strop.seams.context import Handle
 from strop.seams.engine import Counters, Node
 from strop.seams.source import Graded
+from strop.tasks.countdown import Countdown
 from strop.tripwires import Tripped
 
 
@@ -176,3 +177,14 @@ def test_a_rise_is_paired_by_task():
 def test_no_task_and_no_sample_are_refused():
     with pytest.raises(ValueError, match="at least one task"):
         asyncio.run(evaluate(Handle(Scripted(), Words()), Digits(), 0, samples=1, sampling=Sampling(), max_tokens=1))
+
+
+def test_right_samples_that_differ_only_in_writing_are_one_distinct_answer():
+    source = Countdown()
+    task = Task("make 12: 2 3 6", {"numbers": [2, 3, 6], "target": 12}, source.name)
+    texts = ("2*3+6", "6+3*2", "(6-2)*3", "2+3+6", "6*2")
+    group = Group(task, tuple(Rollout((), f"r{i}", text=f"<answer>{text}</answer>") for i, text in enumerate(texts)))
+    found = asyncio.run(judge(source, [group], samples=len(texts), sampling=Sampling()))
+    assert found.values["mean"] == (0.6,)
+    assert found.values["distinct"] == (2.0,)
+    assert "distinct" not in asyncio.run(judge(Digits(), [group], samples=len(texts), sampling=Sampling())).values

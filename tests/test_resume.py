@@ -12,9 +12,9 @@ import pytest
 HERE = Path(__file__).parent
 
 
-def kills(phase: str, first: int, last: int) -> list[dict]:
+def kills(phase: str, first: int, last: int, *method: str) -> list[dict]:
     env = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, str(HERE / "kills.py"), phase, str(first), str(last)]
+    command = [sys.executable, str(HERE / "kills.py"), phase, str(first), str(last), *method]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=env, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.strip().splitlines()[-1])
@@ -31,6 +31,13 @@ def check(results: list[dict]) -> None:
 def test_ten_kills_leave_weights_optimiser_states_and_metrics_equal(phase):
     results = kills(phase, 0, 10)
     assert len(results) == 10
+    check(results)
+
+
+@pytest.mark.parametrize("phase", ["write", "update"])
+def test_a_method_with_a_head_of_its_own_is_killed_and_goes_on_alike(phase):
+    results = kills(phase, 0, 4, "flowrl")
+    assert len(results) == 4
     check(results)
 
 

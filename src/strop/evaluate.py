@@ -169,7 +169,8 @@ async def judge(
 
 
 def _values(source: Source, group: Group, scores: Mapping[str, Mapping[str, float | None]], samples: int) -> dict[str, float | None]:
-    """One task's values. A sample is right when its outcome is 1; `mean` keeps partial credit."""
+    """One task's values. A sample is right when its outcome is 1; `mean` keeps partial credit, and `distinct` counts the
+    right samples that differ in what their source calls form (it grows with the samples)."""
     graded = [(r, v) for r in group.rollouts if (v := scores[r.id].get("outcome")) is not None]
     right = sum(v >= 1 for _, v in graded)
     values: dict[str, float | None] = {f"pass@{k}": pass_at_k(len(graded), right, k) if k <= len(graded) else None for k in ladder(samples)}
@@ -178,6 +179,8 @@ def _values(source: Source, group: Group, scores: Mapping[str, Mapping[str, floa
     for channel in dict.fromkeys(name for r in group.rollouts for name in scores[r.id] if name != "outcome"):
         known = [v for r in group.rollouts if (v := scores[r.id].get(channel)) is not None]
         values[channel] = sum(known) / len(known) if known else None
+    if (form := getattr(source, "form", None)) is not None:
+        values["distinct"] = float(len({form(r.text) for r, v in graded if v >= 1}))
     values["length"] = sum(r.length for r in group.rollouts) / len(group.rollouts)
     values["cut"] = sum(r.stop == "length" for r in group.rollouts) / len(group.rollouts)
     return values

@@ -6,8 +6,10 @@ from dataclasses import replace
 import pytest
 
 from strop.claims import runner
-from strop.claims.claim import Claim, HeldOut
-from strop.claims.trace import held_out
+from strop.claims.claim import Arm, Claim, HeldOut
+from strop.claims.trace import held_out, held_out_when
+from strop.lab.tabular import Table, TabularPolicy, engine
+from strop.methods.ppo import PPO
 from strop.methods.sft import SFT
 from strop.recipe import Recipe
 from strop.report import claim as page
@@ -51,31 +53,6 @@ def test_a_finished_run_is_not_run_again_and_a_killed_one_goes_on(tmp_path, monk
     assert again["budgets"]["large"]["decoded"] == whole["budgets"]["large"]["decoded"]
     monkeypatch.setattr("strop.run.create", lambda *_, **__: pytest.fail("a finished run was begun again"))
     assert runner.run(small(), tmp_path / "cut", "quick")["differences"] == whole["differences"]
-
-
-def test_all_arms_begin_with_the_weights_of_the_base_which_is_made_once_and_on_nobodys_bill(tmp_path, monkeypatch):
-    base = PLAIN["recipe"].but(task="skewed", steps=1, lr=1e-3, seed=9, tasks=4, group=4, max_tokens=16, eval_tasks=0, checkpoint_every=1)
-    one = small(base=base, held_out=None)
-    record = runner.run(one, tmp_path, "quick")
-    assert record["why_void"] == []
-    weights = runner.weights_of(base, tmp_path / "runs")
-    ends = json.loads((weights / "state.json").read_text())["digest"]["weights"]
-    begins = {path.read_text() for path in (tmp_path / "runs").glob("*/initial")}
-    assert begins == {ends}
-    assert begins != {p.read_text() for p in _initials(small(held_out=None), tmp_path / "plain")}
-    assert one.fingerprint != small(held_out=None).fingerprint
-    monkeypatch.setattr("strop.run.create", lambda *_, **__: pytest.fail("the base was made again"))
-    runner.make_base(base, tmp_path / "runs")
-
-
-def _initials(one, directory):
-    runner.run(one, directory, "quick", seeds=1)
-    return (directory / "runs").glob("*/initial")
-
-
-def test_a_base_has_steps_and_no_budget():
-    with pytest.raises(ValueError, match="its base is a run of so many steps, without a budget"):
-        small(base=PLAIN["recipe"].but(budget="100 decoded"))
 
 
 def test_arms_that_are_one_method_give_identical_curves(tmp_path):
@@ -179,3 +156,48 @@ def test_a_claim_without_a_base_asks_for_the_runs_it_always_asked_for(tmp_path):
     assert runner.run_place(small(), arm, 0, "quick", tmp_path) != runner.run_place(small(base=TAUGHT), arm, 0, "quick", tmp_path)
     assert "base" not in small().describe()
     assert small(base=TAUGHT).fingerprint != small(base=TAUGHT.but(steps=4)).fingerprint
+
+
+def table(recipe, directory):
+    return {"policy": TabularPolicy(SOURCE.tasks, SOURCE.language, seed=1), "source": SOURCE, "engine": engine}
+
+
+SOURCE = Table(tasks=4, vocab=3, length=2)
+
+
+def in_a_world(**changes):
+    recipe = Recipe(task="table", model="table", tasks=4, group=4, max_tokens=2, steps=40, lr=0.1, checkpoint_every=100)
+    return claim(recipe=recipe, world=table, **changes)
+
+
+def test_a_claim_may_bring_a_world_of_its_own(tmp_path):
+    record = runner.run(in_a_world(), tmp_path, "quick")
+    assert record["why_void"] == []
+    assert (runner.run_place(in_a_world(), in_a_world().arms[0], 0, "quick", tmp_path) / "checkpoints").exists()
+    assert in_a_world().fingerprint != claim(recipe=in_a_world().recipe).fingerprint
+    assert in_a_world().describe()["world"].endswith("test_runner.table")
+    elsewhere = claim(recipe=in_a_world().recipe)
+    assert runner.run_place(elsewhere, elsewhere.arms[0], 0, "quick", tmp_path) != runner.run_place(
+        in_a_world(), in_a_world().arms[0], 0, "quick", tmp_path
+    ), "the same recipe in another world is another run"
+
+
+def test_arms_start_from_the_same_weights_whatever_heads_they_add(tmp_path):
+    headed = Arm("headed", PPO, control="a head, which starts at weights of its own")
+    record = runner.run(in_a_world(arms=(PLAIN["arms"][0], headed), compare=("large", "headed")), tmp_path, "quick")
+    assert record["why_void"] == []
+
+
+def test_a_level_is_read_on_the_line_between_two_evaluations_and_never_reached_is_inconclusive(tmp_path):
+    def evaluated(*pairs):
+        said = tuple({"spent": 10 * i, "means": {"mean": x, "distinct": y}} for i, (x, y) in enumerate(pairs))
+        return type("Trace", (), {"held_out": said})()
+
+    measure = held_out_when(name="distinct", other="mean", reaches=0.5)
+    assert measure.on({"trace": evaluated((0.2, 2.0), (0.4, 1.5), (0.8, 0.7), (0.4, 0.1), (0.9, 0.0))}) == [(40.0, pytest.approx(1.3))]
+    assert measure.on({"trace": evaluated((0.6, 2.0), (0.7, 1.5))}) == [], "it began above"
+    assert measure.on({"trace": evaluated((0.2, 2.0), (0.4, 1.5))}) == [], "it stayed below"
+    never = in_a_world(measure=held_out_when(name="length", other="mean", reaches=2.0))
+    record = runner.run(never, tmp_path, "full")
+    assert record["verdict"] == "inconclusive"
+    assert record["absent"][0] == "large, seed 0: no value"

@@ -8,7 +8,7 @@ import torch
 
 from strop.evaluate import evaluate
 from strop.lab import tabular
-from strop.lab.tabular import Table, TabularEngine, TabularPolicy
+from strop.lab.tabular import Modes, Table, TabularEngine, TabularPolicy
 from strop.recipe import Recipe
 from strop.records import Sampling
 from strop.run import read_metrics
@@ -59,7 +59,7 @@ def test_greedy_decoding_takes_the_likeliest_token():
     assert node.segment.logp == (0.0,)
 
 
-@pytest.mark.parametrize("method", ["grpo", "rloo", "dapo", "reinforce++", "cispo"])
+@pytest.mark.parametrize("method", ["grpo", "rloo", "dapo", "reinforce++", "cispo", "ppo"])
 def test_a_run_raises_the_exact_pass_rate(tmp_path, method):
     run = tabular.create(RECIPE.but(method=method, steps=15), tmp_path / "run", SOURCE)
     before = sum(run.policy.rates(SOURCE)) / 4
@@ -117,10 +117,18 @@ def test_gold_texts_are_right_and_tasks_differ():
     assert letters.text(letters.reply("ba")) == "ba"
 
 
-def test_what_a_table_cannot_do_is_refused_in_words(tmp_path):
+def test_modes_are_balls_that_do_not_meet():
+    source = Modes(tasks=2, vocab=9, length=4)
+    for task in range(2):
+        balls = [set(ball) for ball in source.balls(task)]
+        assert [len(ball) for ball in balls] == [1 + 4 * 7] * 3, "a centre and every word with one letter changed"
+        assert len(set().union(*balls)) == 3 * 29
+        assert set(source.task("train", 0, task).needs["right"]) == set().union(*balls)
+    assert source.balls(0) != source.balls(1)
+
+
+def test_what_a_table_cannot_do_is_refused_in_words():
     policy = TabularPolicy(1, SOURCE.language)
-    with pytest.raises(ValueError, match="no hidden state"):
-        tabular.create(RECIPE.but(method="ppo"), tmp_path / "run", SOURCE)
     with pytest.raises(ValueError, match="number of a task below 1"):
         policy.renderer.prompt("7")
     root = asyncio.run(TabularEngine(policy).open((4,), root="r"))

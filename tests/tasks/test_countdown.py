@@ -1,9 +1,10 @@
 from fractions import Fraction
+from itertools import permutations, product
 
 import pytest
 
 from strop.records import Task
-from strop.tasks.countdown import Countdown, evaluate, solve
+from strop.tasks.countdown import Countdown, evaluate, form, solve, ways
 
 
 @pytest.mark.parametrize(
@@ -67,3 +68,41 @@ def test_five_numbers_are_solved():
 def test_what_cannot_be_reached_is_said():
     with pytest.raises(ValueError, match="cannot be reached"):
         solve([1, 1], 9)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("3*5+9", "9+5*3"), ("8-(3-2)", "2+8-3"), ("(2+3)+4", "4+(3+2)"), ("8/(4/2)", "2*8/4"), ("(7-2)*3", "3*(7-2)"), ("((5))+1", "1+5")],
+)
+def test_operands_that_change_places_and_brackets_that_change_nothing_leave_the_form(one, other):
+    assert form(one) == form(other)
+
+
+@pytest.mark.parametrize(("one", "other"), [("2*2", "2+2"), ("8-3", "3-8"), ("8/4", "4/8"), ("(2+3)*4", "2+3*4"), ("6*4/2", "6*(4-2)")])
+def test_another_computation_has_another_form(one, other):
+    assert form(one) != form(other)
+
+
+def test_the_ways_to_a_target_are_those_found_by_writing_every_expression_out():
+    numbers, operators = (2, 3, 6), "+-*/"
+    written: dict[Fraction, set] = {}
+    for a, b, c in permutations(map(str, numbers)):
+        for p, q in product(operators, repeat=2):
+            for text in (f"({a}{p}{b}){q}{c}", f"{a}{p}({b}{q}{c})"):
+                try:
+                    written.setdefault(evaluate(text)[0], set()).add(form(text))
+                except ValueError:
+                    continue
+    for target in range(1, 100):
+        assert ways(numbers, target) == written.get(Fraction(target), set())
+    assert ways(numbers, 12) == {form("2*3+6"), form("3*(6-2)")}
+
+
+def test_tasks_may_ask_for_several_ways_to_their_target():
+    source = Countdown(solutions=2)
+    for index in range(20):
+        task = source.task("train", 0, index)
+        assert len(ways(task.needs["numbers"], task.needs["target"])) >= 2
+        assert 1 not in task.needs["numbers"], "times one and divided by one are no two ways"
+        assert source.form(source.gold(task)) in {str(way) for way in ways(task.needs["numbers"], task.needs["target"])}
+    assert Countdown().task("train", 0, 0) == Countdown(solutions=1).task("train", 0, 0)

@@ -17,16 +17,18 @@ CLAIMS: dict[str, str] = {
     "cdas-spread": "strop.methods.cdas:SPREAD",
     "cdas-fixed-point": "strop.methods.cdas:FIXED_POINT",
     "cdas-accuracy": "strop.methods.cdas:ACCURACY",
+    "treepo-saving": "strop.methods.treepo:SAVING",
+    "treepo-coverage": "strop.methods.treepo:COVERAGE",
+    "treepo-learning": "strop.methods.treepo:LEARNING",
+    "treepo-credit": "strop.methods.treepo:CREDIT",
+    "flowrl-tie": "strop.methods.flowrl:TIE",
+    "flowrl-diversity": "strop.methods.flowrl:DIVERSITY",
     "intuitor-premise": "strop.methods.intuitor:PREMISE",
     "intuitor-rows": "strop.methods.intuitor:ROWS",
     "intuitor-online": "strop.methods.intuitor:ONLINE",
     "intuitor-inverted": "strop.methods.intuitor:INVERTED",
     "abstain-coverage": "strop.methods.abstain:COVERAGE",
     "abstain-score": "strop.methods.abstain:SCORE",
-    "treepo-saving": "strop.methods.treepo:SAVING",
-    "treepo-coverage": "strop.methods.treepo:COVERAGE",
-    "treepo-learning": "strop.methods.treepo:LEARNING",
-    "treepo-credit": "strop.methods.treepo:CREDIT",
 }
 """{name: module:attribute, or FILE.py:attribute}; imported when asked for."""
 

@@ -268,6 +268,10 @@ def verdict(claim: Claim, profile: str, traces: dict[str, dict[int, Trace]], *, 
     decide = judge_tie if claim.tie else judge
     judged = decide(differences, claim.threshold, level) if differences else None
     word = judged.verdict if judged is not None else "inconclusive"
+    # seeds whose measure has no value are not left out: those that have one may be the lucky ones
+    absent = [f"{name}, seed {seed}: no value" for name in claim.compare for seed, curve in curves[name].items() if not curve]
+    if absent:
+        word = "inconclusive"
     if profile in ("quick", "pilot"):
         word = "direction only"
     if wrong:
@@ -279,6 +283,7 @@ def verdict(claim: Claim, profile: str, traces: dict[str, dict[int, Trace]], *, 
         "profile": profile,
         "verdict": word,
         "why_void": wrong,
+        "absent": absent,
         "effect": None if judged is None else judged.effect,
         "interval": None if judged is None else list(judged.interval),
         "level": level,
@@ -337,8 +342,8 @@ def _unequal(traces: dict[str, dict[int, Trace]], curves: dict[str, dict[int, Cu
             if not trace.spent or trace.spent[-1] < (1 - TOLERANCE) * budget:
                 spent = trace.spent[-1] if trace.spent else 0
                 wrong.append(f"unequal budgets: {name}, seed {seed} spent {spent:,} of {budget:,} {trace.unit}")
-            elif not curve or curve[-1][0] < (1 - TOLERANCE) * budget or curve[0][0] > (1 + TOLERANCE) * budget:
-                reach = f"[{curve[0][0]:,.0f}, {curve[-1][0]:,.0f}]" if curve else "nothing"
+            elif curve and (curve[-1][0] < (1 - TOLERANCE) * budget or curve[0][0] > (1 + TOLERANCE) * budget):
+                reach = f"[{curve[0][0]:,.0f}, {curve[-1][0]:,.0f}]"
                 wrong.append(f"unequal budgets: the measure of {name}, seed {seed} covers {reach}, not {budget:,} {trace.unit}")
     return wrong
 

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,11 @@ class Trace:
         """What was committed, step by step: groups, scores, rewards, fates."""
         for path in sorted((self.directory / "groups").glob("*.json.gz")):
             yield json.loads(gzip.decompress(path.read_bytes()))
+
+    @cached_property
+    def checkpoints(self) -> dict[int, Path]:
+        """Those that were kept, by the number of steps before them."""
+        return {int(path.name): path for path in sorted((self.directory / "checkpoints").iterdir()) if path.name.isdigit()}
 
     def steps(self) -> Iterator[tuple[list[Group], Scores]]:
         """What was sampled and graded, step by step."""
@@ -115,6 +121,17 @@ def mean_so_far(trace: Trace, *, name: str) -> Curve:
 def held_out(trace: Trace, *, name: str) -> Curve:
     """A mean over held-out tasks, at each evaluation."""
     return _known([e["spent"] for e in trace.held_out], [e["means"].get(name) for e in trace.held_out])
+
+
+@part(gives="curve")
+def held_out_when(trace: Trace, *, name: str, other: str, reaches: float) -> Curve:
+    """One mean over held-out tasks where another first reaches a level, on the line between two evaluations: a comparison at the same
+    level however fast an arm gets there. One point, at the last evaluation; none where the level lies outside of what was seen."""
+    seen = [(e["means"][other], e["means"][name]) for e in trace.held_out]
+    for (x0, y0), (x1, y1) in pairwise(seen):
+        if x0 < reaches <= x1:
+            return [(float(trace.held_out[-1]["spent"]), y0 + (y1 - y0) * (reaches - x0) / (x1 - x0))]
+    return []
 
 
 def _known(spent: Sequence[float], values: Sequence[float | None]) -> Curve:

@@ -101,12 +101,17 @@ class Modes(Table):
         """The sequences of each ball."""
         language, rng = self.language, keyed("modes", self.seed, index)
         letters = [rng.sample(range(1, self.vocab), self.modes) for _ in range(self.length)]
-        full = [(n, language.tokens(n)) for n in range(language.prefixes, language.count)]
-        off = [lambda tokens, m=m: sum(t != place[m] for t, place in zip(tokens, letters, strict=True)) for m in range(self.modes)]
-        return [[n for n, tokens in full if away(tokens) <= self.radius] for away in off]
+        full = {n: language.tokens(n) for n in range(language.prefixes, language.count)}
+        centres = list(zip(*letters, strict=True))
+        return [[n for n, tokens in full.items() if _off(tokens, centre) <= self.radius] for centre in centres]
 
     def _right(self, index: int) -> list[int]:
         return sorted({n for ball in self.balls(index) for n in ball})
+
+
+def _off(one: Sequence[int], other: Sequence[int]) -> int:
+    """In how many places two words of one length differ."""
+    return sum(a != b for a, b in zip(one, other, strict=True))
 
 
 class TabularPolicy:

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cache
+from itertools import permutations
 
 from strop.records import Task
 from strop.seams.source import Graded, Split
-from strop.tasks.procedural import answered, draw, grade_by, loose_answers, within
+from strop.tasks.procedural import answered, draw, grade_by, loose_answers, strict_answer, within
 
 DEEPEST = 32
 TOKEN = re.compile(r"[0-9]+|[-+*/()]")
@@ -23,23 +26,28 @@ EXPRESSION = re.compile(r"[0-9(][-+*/()0-9 ]*")
 
 @dataclass(frozen=True)
 class Countdown:
-    """`numbers` numbers up to `highest`, and a target from 1 to 99."""
+    """`numbers` numbers up to `highest`, and a target from 1 to 99 that is reached in `solutions` different ways or more."""
 
     numbers: int = 3
     highest: int = 20
+    solutions: int = 1
     name: str = field(default="countdown", init=False)
     size: int | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         within(self, "numbers", 2, 5)
         within(self, "highest", 9, 99)
+        within(self, "solutions", 1, 4)
 
     def task(self, split: Split, seed: int, index: int) -> Task:
         def make(rng: random.Random) -> Task:
             while True:
-                numbers = [rng.randint(1, self.highest) for _ in range(self.numbers)]
+                # with a 1, times one and divided by one would count as two ways
+                numbers = [rng.randint(1 if self.solutions == 1 else 2, self.highest) for _ in range(self.numbers)]
                 reached = combine(numbers, rng)
-                if reached is not None and reached not in numbers:
+                if reached is None or reached in numbers:
+                    continue
+                if self.solutions == 1 or len(ways(numbers, reached)) >= self.solutions:
                     break
             prompt = f"make {reached}: {' '.join(map(str, numbers))}"
             meta = {"numbers": self.numbers, "seed": seed, "index": index}
@@ -58,6 +66,11 @@ class Countdown:
             return "" if value == task.needs["target"] else f"wrong: {str(value)[:20]}"
 
         return grade_by(text, judge, expressions)
+
+    def form(self, text: str) -> str:
+        """Of a right answer: what stays when operands change places and brackets that change nothing go."""
+        answer, _ = strict_answer(text)
+        return str(form(answer)) if answer is not None else ""
 
     def gold(self, task: Task) -> str:
         steps, answer = solve(task.needs["numbers"], task.needs["target"])
@@ -121,6 +134,57 @@ def solve(numbers: list[int], target: int, rng: random.Random | None = None) -> 
     return found
 
 
+Form = int | tuple[str, tuple["Form", ...], tuple["Form", ...]]
+"""A number; or "+" or "*" with what is added and taken away, or multiplied and divided by, each in order and without nesting."""
+
+
+def grown(sign: str, left: Form, right: Form, inverse: bool) -> Form:
+    """left + right or left - right (`inverse`), with sums of sums flat; the same for products.
+
+    >>> grown("+", 1, grown("+", 2, 3, True), True) == grown("+", grown("+", 3, 1, False), 2, True)
+    True
+    """
+    for_, against = [left], list[Form]()
+    (against if inverse else for_).append(right)
+    flat: tuple[list[Form], list[Form]] = ([], [])
+    for place, sides in enumerate((for_, against)):
+        for each in sides:
+            if isinstance(each, tuple) and each[0] == sign:
+                flat[place].extend(each[1])
+                flat[1 - place].extend(each[2])
+            else:
+                flat[place].append(each)
+    return sign, tuple(sorted(flat[0], key=str)), tuple(sorted(flat[1], key=str))
+
+
+@cache
+def reached(numbers: tuple[int, ...]) -> dict[Fraction, set[Form]]:
+    """All values of these numbers, each used once, and every form that gives them."""
+    found: dict[Fraction, set[Form]] = {}
+
+    def search(items: list[tuple[Fraction, Form]]) -> None:
+        if len(items) == 1:
+            found.setdefault(items[0][0], set()).add(items[0][1])
+            return
+        for i, j in permutations(range(len(items)), 2):
+            (a, left), (b, right) = items[i], items[j]
+            rest = [item for k, item in enumerate(items) if k not in (i, j)]
+            search([*rest, (a - b, grown("+", left, right, True))])
+            if b:
+                search([*rest, (a / b, grown("*", left, right, True))])
+            if i < j:
+                search([*rest, (a + b, grown("+", left, right, False))])
+                search([*rest, (a * b, grown("*", left, right, False))])
+
+    search([(Fraction(number), number) for number in numbers])
+    return found
+
+
+def ways(numbers: Sequence[int], target: int) -> set[Form]:
+    """The forms that reach the target."""
+    return reached(tuple(sorted(numbers))).get(Fraction(target), set())
+
+
 def joined(left: str, left_rank: int, operator: str, right: str, right_rank: int) -> str:
     """Two expressions joined with no more parentheses than precedence asks for. Ranks: 1 sum, 2 product, 3 number."""
     rank = 1 if operator in "+-" else 2
@@ -130,7 +194,17 @@ def joined(left: str, left_rank: int, operator: str, right: str, right_rank: int
 
 
 def evaluate(text: str) -> tuple[Fraction, list[int]]:
-    """(value, numbers used) of an expression; ValueError in words for anything else.
+    """(value, numbers used) of an expression; ValueError in words for anything else."""
+    value, used, _ = read(text)
+    return value, used
+
+
+def form(text: str) -> Form:
+    return read(text)[2]
+
+
+def read(text: str) -> tuple[Fraction, list[int], Form]:
+    """(value, numbers used, form) of an expression; ValueError in words for anything else.
 
         sum     = product (("+" | "-") product)*
         product = atom (("*" | "/") atom)*
@@ -155,23 +229,25 @@ def evaluate(text: str) -> tuple[Fraction, list[int]]:
         at += 1
         return tokens[at - 1] if at <= len(tokens) else ""
 
-    def total(depth: int) -> Fraction:
-        value = product(depth)
+    def total(depth: int) -> tuple[Fraction, Form]:
+        value, shape = product(depth)
         while peek() in ("+", "-"):
-            operator, right = take(), product(depth)
+            operator, (right, other) = take(), product(depth)
             value = value + right if operator == "+" else value - right
-        return value
+            shape = grown("+", shape, other, operator == "-")
+        return value, shape
 
-    def product(depth: int) -> Fraction:
-        value = atom(depth)
+    def product(depth: int) -> tuple[Fraction, Form]:
+        value, shape = atom(depth)
         while peek() in ("*", "/"):
-            operator, right = take(), atom(depth)
+            operator, (right, other) = take(), atom(depth)
             if operator == "/" and right == 0:
                 raise ValueError("divides by zero")
             value = value * right if operator == "*" else value / right
-        return value
+            shape = grown("*", shape, other, operator == "/")
+        return value, shape
 
-    def atom(depth: int) -> Fraction:
+    def atom(depth: int) -> tuple[Fraction, Form]:
         token = take()
         if token == "(":
             if depth >= DEEPEST:
@@ -185,12 +261,12 @@ def evaluate(text: str) -> tuple[Fraction, list[int]]:
         if len(token) > 6:
             raise ValueError("a number of more than six digits")
         used.append(int(token))
-        return Fraction(int(token))
+        return Fraction(int(token)), int(token)
 
-    value = total(0)
+    value, shape = total(0)
     if at != len(tokens):
         raise ValueError("not an expression")
-    return value, used
+    return value, used, shape
 
 
 def expressions(text: str) -> list[str]:
