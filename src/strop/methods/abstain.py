@@ -110,7 +110,7 @@ SHARED: dict[str, Any] = {
     "regime": "on held-out people of whom a base of 0.8M parameters read up to six unreliable mentions, at equal decoded positions",
     "method": "abstain",
     "recipe": Recipe(task="facts:people=400", tasks=32, group=8, max_tokens=6, lr=3e-4, steps=1000, checkpoint_every=100),
-    "base": Recipe(method=SFT, task="mentions:people=400", tasks=32, lr=3e-3, steps=900, eval_tasks=0, checkpoint_every=100),
+    "base": Recipe(method=SFT, task="mentions:people=400", tasks=32, lr=3e-3, steps=1100, eval_tasks=0, checkpoint_every=100),
     "arms": ARMS,
     "compare": ("abstain", "hidden"),
     "checks": (
