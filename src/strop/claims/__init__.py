@@ -46,7 +46,8 @@ def of_file(file: Path) -> list[str]:
     from strop.claims.claim import Claim
     from strop.own import imported
 
-    found = {value.name: f"{file.resolve()}:{key}" for key, value in vars(imported(file)).items() if isinstance(value, Claim)}
+    module = imported(file)
+    found = {value.name: f"{file.resolve()}:{key}" for key in dir(module) if isinstance(value := getattr(module, key), Claim)}
     for name, where in found.items():
         if CLAIMS.get(name, where) != where:
             raise ValueError(f"{file}: strop has a claim {name!r} already ({CLAIMS[name]}); give yours a name of its own")
