@@ -20,7 +20,7 @@ from strop.commands.claim import measured
 from strop.report.claim import picture
 
 PAGES = Path(__file__).parent.parent / "docs" / "methods"
-BLOCK = re.compile(r"<!-- (explain|diff|record) ([^>]*?) -->\n(?:.*?<!-- end -->)?", re.S)
+BLOCK = re.compile(r"<!-- (explain|diff|record) ([^>]*?) -->\n(?:(?:(?!<!-- ).)*<!-- end -->\n)?", re.S)
 
 
 def said(*argv: str) -> str:
@@ -40,7 +40,7 @@ def block(kind: str, names: str) -> str:
 
 
 def filled(page: str) -> str:
-    return BLOCK.sub(lambda found: f"<!-- {found[1]} {found[2]} -->\n{block(found[1], found[2])}\n<!-- end -->", page)
+    return BLOCK.sub(lambda found: f"<!-- {found[1]} {found[2]} -->\n{block(found[1], found[2])}\n<!-- end -->\n", page)
 
 
 def files() -> dict[Path, str]:

@@ -12,7 +12,7 @@ from strop.batch import pack
 from strop.lab import tabular
 from strop.lab.tabular import Table
 from strop.lab.world import Language
-from strop.methods.flowrl import FLOWRL, group_balance, trajectory_balance
+from strop.methods.flowrl import FLOWRL, FORMS, group_balance, trajectory_balance
 from strop.methods.grpo import GRPO
 from strop.recipe import Recipe
 from strop.records import Group, Rollout, Row, Segment, Task
@@ -235,3 +235,18 @@ def test_what_a_step_says_of_its_head_and_of_rollouts_that_moved_far(tmp_path):
     assert 0 <= lines[0]["far"] <= 1
     assert "logz" in json.dumps(json.loads((tmp_path / "run" / "recipe.json").read_text())["method"])
     assert "logz" not in gzip.decompress(run.commit_path(0).read_bytes()).decode()
+
+
+def test_the_three_forms_differ_in_the_weight_alone():
+    from strop.identity import explain
+
+    weights = {form: [line.strip() for line in explain(one).splitlines() if line.strip().startswith("w_R =")] for form, one in FORMS.items()}
+    ratio = "exp(sum(logp_T - old_logp_T, rollout))"
+    assert weights == {
+        "paper": [f"w_R = detach(max(min({ratio}, 1.2), 0.8))"],
+        "code": [f"w_R = detach({ratio})"],
+        "capped": [f"w_R = detach(min({ratio}, 10))"],
+    }
+    for form in ("code", "capped"):
+        theirs, ours = FORMS[form].describe(), FLOWRL.describe()
+        assert [seam for seam in ours if theirs[seam] != ours[seam]] == ["signals"]

@@ -170,10 +170,8 @@ def run(
         made["base"] = {trace.seed: trace.about["weights"] for trace in bases}
     made["wall_seconds"] = round(time.perf_counter() - began, 1)
     home(claim, profile, directory).mkdir(parents=True, exist_ok=True)
-    durable.write(
-        home(claim, profile, directory) / "record.json",
-        (json.dumps(finite(made), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(),
-    )
+    lines = (f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False, allow_nan=False)}" for key, value in finite(made).items())
+    durable.write(home(claim, profile, directory) / "record.json", ("{\n" + ",\n".join(lines) + "\n}\n").encode())
     return made
 
 
@@ -322,12 +320,10 @@ def _detectable(claim: Claim, profile: str, differences: list[float], level: flo
     return {"pilot": pilot, "seeds": seeds, "smallest": smallest_detectable(pilot, seeds, level=level) if known else None}
 
 
-def thin(curve: Curve, points: int = 200) -> Curve:
-    """At most so many points, the last one among them: a record is read by people too."""
-    if len(curve) <= points:
-        return curve
-    step = (len(curve) - 1) / (points - 1)
-    return [curve[round(i * step)] for i in range(points)]
+def thin(curve: Curve, points: int = 60) -> Curve:
+    """At most so many points, the last one among them, to six figures: a record is drawn and read, and shipped."""
+    step = max((len(curve) - 1) / (points - 1), 1)
+    return [(x, float(f"{y:.6g}")) for x, y in (curve[round(i * step)] for i in range(min(len(curve), points)))]
 
 
 # What makes a comparison worthless.

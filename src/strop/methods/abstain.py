@@ -121,7 +121,7 @@ SHARED: dict[str, Any] = {
     "held_out": HeldOut(tasks=1200, samples=4, at=(0.0, 0.5, 1.0), max_tokens=6),
     "profiles": {
         "quick": Profile(seeds=(0, 1), budget="40000 decoded", minutes=3, arms=("abstain", "hidden")),
-        "full": Profile(seeds=(0, 1, 2, 3), budget="70000 decoded", minutes=14),
+        "full": Profile(seeds=(4, 5, 6, 7), budget="70000 decoded", minutes=14),
     },
     "pitfalls": "The hidden arm sees the same questions, with t in them: only its reward does not follow. The base was shown more "
     "abstentions under high targets, whoever was asked about, so its own coverage falls too: what counts is the difference.",

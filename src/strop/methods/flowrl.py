@@ -135,6 +135,15 @@ FLOWRL = GRPO.but(
 )
 
 
+def released(form: str, high: float | None) -> Method:
+    """With the weight of a released form, which is never raised."""
+    objective = trajectory_balance(low=None, high=high)
+    return FLOWRL.but(f"flowrl-{form}", signals={"policy": FLOWRL.signals["policy"].but(objective=objective)})
+
+
+FORMS = {"paper": FLOWRL, "code": released("code", None), "capped": released("capped", 10.0)}
+
+
 # How it could be wrong.
 
 TILT = 6.0

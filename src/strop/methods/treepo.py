@@ -324,6 +324,7 @@ SAVING = Claim(
         "quick": Profile(seeds=(0, 1), budget="600 prefilled", minutes=2),
         "full": Profile(seeds=(2, 3, 4, 5, 6), budget="2400 prefilled", minutes=12),
     },
+    pilot=(0.5576, 0.5565, 0.553),  # strop claim run treepo-saving --profile pilot
     pitfalls="The budget is prefilled positions: both arms read the same prompts, and differ in what they decode for them.",
     **STILL,
 )
