@@ -50,7 +50,7 @@ def forks(place) -> int:
 
 def moved(run, start) -> float:
     """How far the partition head went from where it began."""
-    return max(float((run.named[key] - value).abs().max()) for key, value in start.items() if key.startswith("heads.logz"))
+    return max(float((run.named[key].detach() - value).abs().max()) for key, value in start.items() if key.startswith("heads.logz"))
 
 
 def visits(place) -> list[int]:

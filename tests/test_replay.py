@@ -99,8 +99,13 @@ def test_the_correction_is_labelled_and_changes_the_fingerprint():
     assert DR_GRPO.correction == none
 
 
-@pytest.mark.parametrize("method", sorted(name for name in ESTIMATORS if not named(name).graders))
-def test_every_method_without_a_grader_of_its_own_can_learn_from_the_record_of_grpo(method, origin, tmp_path):
+def learns_from_rollouts_like_grpos(method):
+    """With no grader or tree of its own, and a reward that reads the verdicts of any source."""
+    return not method.graders and type(method.sampler) is type(GRPO.sampler) and set(method.reward.reads) <= {"outcome_R", "lenient_R"}
+
+
+@pytest.mark.parametrize("method", sorted(name for name in ESTIMATORS if learns_from_rollouts_like_grpos(named(name))))
+def test_every_method_that_learns_from_rollouts_like_grpos_can_learn_from_its_record(method, origin, tmp_path):
     run, notes = replayed(origin, tmp_path / "run", method)
     run.advance()
     run.advance()  # a warm-up from zero moves nothing in the first step

@@ -280,7 +280,7 @@ def test_dropping_flat_groups_divides_by_the_chance_of_spread():
 
 def test_what_a_table_cannot_stand_for_is_refused_in_words():
     world = WORLDS["2x4"]
-    with pytest.raises(Unsuitable, match="value head"):
+    with pytest.raises(Unsuitable, match="it has a head"):
         examine(find("ppo"), world)
     with pytest.raises(Unsuitable, match="one update per batch"):
         examine(find("rloo"), world.moved(0.1), point="second")

@@ -48,7 +48,7 @@ def test_json_holds_each_row_with_all_its_numbers(capsys):
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        (["ppo"], "value head"),
+        (["ppo"], "it has a head"),
         (["gprpo"], "Did you mean 'grpo'"),
         (["rloo", "--point", "second"], "one update per batch"),
         (["grpo", "--target", "rewrd"], "Did you mean 'reward'"),

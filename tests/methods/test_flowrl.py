@@ -240,7 +240,8 @@ def test_what_a_step_says_of_its_head_and_of_rollouts_that_moved_far(tmp_path):
 def test_the_three_forms_differ_in_the_weight_alone():
     from strop.identity import explain
 
-    weights = {form: [line.strip() for line in explain(one).splitlines() if line.strip().startswith("w_R =")] for form, one in FORMS.items()}
+    lines = {form: [line.strip() for line in explain(one).splitlines()] for form, one in FORMS.items()}
+    weights = {form: [line for line in said if line.startswith("w_R =")] for form, said in lines.items()}
     ratio = "exp(sum(logp_T - old_logp_T, rollout))"
     assert weights == {
         "paper": [f"w_R = detach(max(min({ratio}, 1.2), 0.8))"],
