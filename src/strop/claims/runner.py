@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
@@ -158,7 +157,6 @@ def run(
     """The record. `together` counts the claims that are judged at once; `seeds` runs only the first so many of the profile's."""
     chosen = claim.profile(profile).seeds[:seeds]
     todo = [(arm, seed) for seed in chosen for arm in claim.runs(profile)]
-    began = time.perf_counter()
     traces: dict[str, dict[int, Trace]] = {arm.name: {} for arm in claim.runs(profile)}
     for arm, seed in _each(claim, todo, profile, directory, jobs, world, tell):
         place = run_place(claim, arm, seed, profile, directory)
@@ -168,7 +166,6 @@ def run(
         bases = [read_base(claim, seed, directory) for seed in chosen]
         made["budgets"]["base"] = records.bill(bases)
         made["base"] = {trace.seed: trace.about["weights"] for trace in bases}
-    made["wall_seconds"] = round(time.perf_counter() - began, 1)
     home(claim, profile, directory).mkdir(parents=True, exist_ok=True)
     lines = (f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False, allow_nan=False)}" for key, value in finite(made).items())
     durable.write(home(claim, profile, directory) / "record.json", ("{\n" + ",\n".join(lines) + "\n}\n").encode())
