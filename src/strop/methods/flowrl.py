@@ -250,6 +250,7 @@ TIE = Claim(
         Check("without KL it ends elsewhere: log KL", end_of(measure=log_kl()), "grpo", least=0.0),
     ),
     world=tables,
+    pilot=(0.1505, -0.2473, -0.5504),  # strop claim run flowrl-tie --profile pilot
 )
 
 
