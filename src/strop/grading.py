@@ -117,6 +117,10 @@ def check(scores: Scores, limit: float | None) -> None:
 
 
 def ungraded(scores: Scores, reads: Sequence[str] = ("outcome",)) -> tuple[int, int, str]:
-    """(rollouts without a score on the channels that matter, all of them, the first reason)."""
-    lost = sum(any(channels.get(name) is None for name in reads) for channels in scores.values.values())
+    """(rollouts without a score on the channels that matter, all of them, the first reason).
+
+    A channel that nobody grades is not lost: it is the wrong task for the reward, which says so itself.
+    """
+    graded = {"outcome", *scores.channels()}
+    lost = sum(any(channels.get(name) is None for name in reads if name in graded) for channels in scores.values.values())
     return lost, len(scores.values), scores.incidents[0].why if scores.incidents else "no reason given"

@@ -43,7 +43,7 @@ def test_run_ends_with_a_record_and_a_page(tmp_path, capsys, monkeypatch):
         (("claim", "rnu", "cdas-spread"), "Did you mean 'run'"),
         (("claim", "run"), "needs a claim's name"),
         (("claim", "run", "cdas-spred"), "Did you mean 'cdas-spread'"),
-        (("claim", "run", "cdas-spread", "--profile", "ful"), "has no ful profile"),
+        (("claim", "run", "cdas-spread", "--profile", "ful"), "has no profile 'ful'. Did you mean 'full'"),
         (("claim", "run", "cdas-spread", "--jobs", "0"), "at least 1"),
     ],
 )

@@ -89,3 +89,12 @@ def test_every_rollout_of_a_group_is_judged_under_the_target_in_its_question(tmp
             outcome, abstained = scores.get(rollout, "outcome"), scores.get(rollout, "abstained")
             assert record["rewards"][rollout.id] == pytest.approx(outcome - (1 - outcome - abstained) * target / (1 - target))
     assert isinstance(groups[0].task, Task)
+
+
+def test_a_task_that_knows_no_abstention_is_named_and_no_grader_is_blamed(tmp_path):
+    from strop.recipe import Recipe
+    from strop.run import create
+
+    run = create(Recipe(method=ABSTAIN, task="chain", tasks=2, group=2, max_tokens=4, steps=1, slots=16), tmp_path / "run")
+    with pytest.raises(ValueError, match=r"'abstained', which nobody grades here\. What is graded: lenient, outcome"):
+        run.train()

@@ -165,7 +165,8 @@ class Claim:
             runs = (len(full.arms) or len(self.arms)) * len(full.seeds)
             return replace(full, seeds=PILOT_SEEDS, arms=self.compare, minutes=round(full.minutes * 6 / runs))
         if name not in self.profiles:
-            raise ValueError(f"claim {self.name!r} has no {name} profile. It has: {', '.join(self.profiles)}.")
+            known = [*self.profiles, *(["pilot"] if "full" in self.profiles else [])]
+            raise ValueError(f"claim {self.name!r} has no profile {name!r}. {nearest(name, known)}")
         return self.profiles[name]
 
     def runs(self, profile: str) -> tuple[Arm, ...]:
