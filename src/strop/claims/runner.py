@@ -345,8 +345,8 @@ def _shared(traces: dict[str, dict[int, Trace]]) -> list[str]:
     """Tasks that were trained on and tested on."""
     for name, by_seed in traces.items():
         for seed, trace in by_seed.items():
-            both = trace.trained_on & frozenset(trace.about["tested"])
-            if both:
+            tested = frozenset(trace.about["tested"])
+            if both := tested and trace.trained_on & tested:
                 return [f"train and test share {len(both)} tasks ({name}, seed {seed}: {sorted(both)[0]})"]
     return []
 

@@ -75,7 +75,7 @@ class Trace:
     @cached_property
     def trained_on(self) -> frozenset[str]:
         """Ids of the tasks it was trained on."""
-        return frozenset(group.task.id for groups, _ in self.steps() for group in groups)
+        return frozenset(group["task"]["id"] for record in self.records() for group in record["groups"])
 
 
 def read(directory: Path, arm: str, seed: int, recipe: Recipe) -> Trace:
