@@ -49,6 +49,7 @@ def test_it_is_valid_html_in_one_file_with_figures(page):
     figures = [node for node in tree.iter() if str(node.tag).endswith("svg") or "tokens" in node.get("class", "").split()]
     assert figures, "no figure: neither a drawing nor tokens in colour"
     assert all(len(figure) for figure in figures), "an empty figure"
+    assert all(len(table) for table in tree.iter("table")), "a heading over nothing"
     assert not OUTSIDE.findall(re.sub(r"<pre>.*?</pre>", "", text, flags=re.S)), "refers to something outside itself"
 
 

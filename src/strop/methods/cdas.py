@@ -133,7 +133,7 @@ SHARED: dict[str, Any] = {
 SPREAD = Claim(
     "cdas-spread",
     mechanism="Picking tasks whose difficulty lies nearest to the model's competence",
-    consequence="raises the share of groups whose rewards differ by 0.06 or more over uniform picks",
+    consequence="raises by 0.06 or more, over uniform picks, the share of groups whose rewards differ",
     compare=("cdas", "uniform"),
     measure=mean_so_far(name="spread"),
     threshold=0.06,

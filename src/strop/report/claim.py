@@ -28,7 +28,7 @@ def render(record: Mapping[str, Any]) -> str:
         f"<p>{escape(record['says'])}.</p>",
         f"<p class=dim>{escape(record['fingerprint'])} · {escape(record['profile'])} profile · {len(record['seeds'])} seeds · "
         f"{escape(record['budget'])} each · refuted if {escape(record['refuted_if'])}</p>",
-        section("Why it is void", table([(why,) for why in record["why_void"]])),
+        section("Why it is void", table([(why,) for why in record["why_void"]]) if record["why_void"] else ""),
         section(f"Effect: {first} - {second}", effect(record)),
         section("Curves", curves(record)),
         section("At the common budget", values(record)),
