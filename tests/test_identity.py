@@ -525,7 +525,7 @@ def test_explain_says_which_log_probability_the_old_one_is():
     assert "logp_T.detach()" not in explain(GRPO)
     assert "equals logp_T.detach()" in explain(GRPO.but(update=AdamW()))
     assert "old_logp_T is read by nothing here" in explain(method("rloo"))
-    assert "since another learner's weights drew the rollouts" in explain(GRPO, own=False)
+    assert "since other weights or arithmetic drew the rollouts" in explain(GRPO, own=False)
     taught = GRPO.but(signals={"taught": Signal(sequence_ratio(), means("rollout"), on=teacher)})
     assert "except where the batch holds teacher text" in explain(taught)
 

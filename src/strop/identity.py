@@ -22,7 +22,7 @@ from strop.sense import remarks
 def explain(method: Method, *, own: bool = True) -> str:
     """The whole method as text, top to bottom as a step runs it, with every constant.
 
-    `own`: its learner draws the rollouts itself; a run that learns from another's recording does not.
+    `own`: the learner's own weights and arithmetic draw the rollouts; another's recording, or another engine, does not.
     """
     return "\n".join(_lines(method, own))
 
@@ -115,7 +115,7 @@ def log_probabilities(method: Method, own: bool = True) -> Iterator[str]:
     if "old_logp_T" not in read:
         yield "old_logp_T is read by nothing here"
     elif not own:
-        yield "old_logp_T is measured: one pass of the learner before the update, since another learner's weights drew the rollouts"
+        yield "old_logp_T is measured: one pass of the learner before the update, since other weights or arithmetic drew the rollouts"
     elif any(head.old_track for head in method.heads):
         yield "old_logp_T is measured: one pass of the learner before the update, the one that also gives the old values"
     else:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from strop.engines import known
 from strop.method import Method
-from strop.seams.part import describe, fingerprint, nearest
+from strop.seams.part import added, describe, fingerprint, nearest, unused
 from strop.tripwires import limits
 
 
@@ -39,6 +40,8 @@ class Recipe:
     """Rows decoded at once: lower it when memory is short."""
     cache: int = 262144
     """Positions the engine may keep for prompts and forks."""
+    engine: str = added("embedded")
+    """What writes the rollouts: `embedded`, in this process with the learner's own weights."""
     device: str = "auto"
     """cpu, cuda, or auto."""
     eval_tasks: int = 200
@@ -65,6 +68,7 @@ class Recipe:
             _ = self.budget_in_positions
         if self.lr is not None and not (_number(self.lr) and self.lr >= 0):
             raise ValueError(f"lr={self.lr!r}: a learning rate is a number of at least 0")
+        known(self.engine)
         limits(self.tripwire)
         if not (_number(self.grader_limit) and 0 <= self.grader_limit <= 1):
             raise ValueError(f"grader_limit={self.grader_limit!r}: a share is a number in [0, 1]")
@@ -109,9 +113,8 @@ class Recipe:
 
     def describe(self) -> dict[str, Any]:
         method = self.resolved()
-        own = {
-            f.name: describe(getattr(self, f.name)) for f in fields(self) if f.name not in ("method", "task", "tripwire")
-        }  # a tripwire changes no number
+        said = ("method", "task", "tripwire")  # a tripwire changes no number
+        own = {f.name: describe(getattr(self, f.name)) for f in fields(self) if f.name not in said and not unused(f, self)}
         return {"method": method.name, "parts": method.describe(), "task": self.task_name(), **own}
 
     @property

@@ -16,7 +16,7 @@ from typing import Any
 from strop.method import Method
 from strop.recipe import Recipe
 from strop.records import Group
-from strop.run import Recording, RunError, check_method, read_recipe, recorded_steps
+from strop.run import Recording, RunError, check_method, drew_itself, read_recipe, recorded_steps
 from strop.seams.part import describe
 
 
@@ -38,7 +38,7 @@ def plan(origin: Path, method: str | Method | None = None) -> Plan:
     foreign = bool(about.get("replay", {}).get("foreign"))
     notes = [] if steps >= recipe.steps else [f"the recording ends after {steps} of {recipe.steps} steps; so does its replay"]
     if method is None:
-        check_method(origin, about, recipe.resolved().off_policy() if foreign else recipe.resolved())
+        check_method(origin, about, recipe.resolved() if drew_itself(about) else recipe.resolved().off_policy())
         return Plan(recipe, Recording(origin, steps, foreign), tuple(notes))
     other = recipe.but(method=method)
     recording = Recording(origin, steps, foreign=True)

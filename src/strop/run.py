@@ -29,9 +29,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from strop import __version__, durable, grading, train
+from strop import __version__, durable, engines, grading, train
 from strop.batch import Batch, pack
-from strop.engines.embedded import EmbeddedEngine
 from strop.method import Method
 from strop.methods import known
 from strop.policies.causal import load
@@ -80,7 +79,7 @@ class Run:
     ):
         self.recipe, self.directory, self.recording = recipe, directory, recording
         self.foreign = recording is not None and recording.foreign
-        self.method = recipe.resolved().off_policy() if self.foreign else recipe.resolved()
+        self.method = recipe.resolved()
         self.source = source if source is not None else named_source(recipe.task_name())
         device = recipe.device if recipe.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
         self.policy: Policy = policy if policy is not None else load(recipe.model, device=device)
@@ -97,7 +96,11 @@ class Run:
         self.learned: Counter[str] = Counter()
         self.scored: Counter[str] = Counter()
         """What graders asked of policies since the last commit."""
-        self.engine = (engine or embedded)(self.policy, recipe)
+        self.engine = (engine or engines.build)(self.policy, recipe)
+        self.own = self.engine.own and not self.foreign
+        """What was recorded while sampling is this learner's log-probability; else it is measured, and a correction bridges the two."""
+        if not self.own:
+            self.method = self.method.off_policy()
         self.handle = Handle(self.engine, self.policy.renderer)
         u = self.method.update
         self.named = self.policy.parameters()
@@ -174,7 +177,7 @@ class Run:
 
     def measure(self, batch: Batch) -> Batch:
         """Tracks under the weights as they stand, where some part reads them and nobody recorded them."""
-        batch = train.measure(self.method, batch, self.policy, self.reference, self.recipe.token_budget, self.learned, own=not self.foreign)
+        batch = train.measure(self.method, batch, self.policy, self.reference, self.recipe.token_budget, self.learned, own=self.own)
         if self.foreign and not self.step:
             self.check_drew(batch, batch.tracks["old_logp_T"])
         return batch
@@ -259,7 +262,7 @@ class Run:
         if self.method.heads:
             count = {"T": trained, "R": max(total.get("rollouts", 0), 1)}
             line["heads"] = {h.name: total.get(f"head/{h.track}", 0.0) / count[h.track[-1]] for h in self.method.heads}
-        if self.foreign:
+        if not self.own:
             line["sampler"] = distance(batch)
         line = self.watch.close(line)
         self.step += 1
@@ -404,11 +407,6 @@ class Run:
         self.engine.deliver(self.version)
 
 
-def embedded(policy: Any, recipe: Recipe) -> Engine:
-    """The engine that decodes in this process with the trainer's own weights."""
-    return EmbeddedEngine(policy.model, policy.tokenizer, seed=recipe.seed, slots=recipe.slots, cache=recipe.cache, eos_ids=policy.eos)
-
-
 def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:
     """A new run in a directory that is not there yet."""
     if directory.is_file() or any(not p.is_dir() for p in directory.rglob("*")):  # empty folders: a run that never began
@@ -427,6 +425,7 @@ def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:
         "fingerprint": {"method": run.method.fingerprint, "recipe": recipe.fingerprint},
     }
     about |= {"versions": versions(), "threads": torch.get_num_threads(), "grade": getattr(run.engine, "grade", "unknown")}
+    about["own"] = run.own
     if run.recording is not None:
         about["replay"] = {"of": str(run.recording.directory.resolve()), "steps": run.recording.steps, "foreign": run.foreign}
     about["tripwires"] = [{"from_step": 0, **run.watch.describe()}]
@@ -484,7 +483,7 @@ def at_step(
     where = "the starting weights" if run.step == 0 else f"checkpoint {run.step}"
     if nearest and run.step != step:
         say(f"step {step} under {where}, the nearest there is: log-probabilities are measured, and bridged to the recorded ones")
-        run.step, run.foreign = step, True
+        run.step, run.foreign, run.own = step, True, False
         return run
     say(f"weights of step {step}: {where}, and {step - run.step} updates computed again from their groups")
     while run.step < step:
@@ -535,6 +534,11 @@ def check_method(directory: Path, about: Mapping[str, Any], method: Method) -> N
             f"{directory} was made by method {about['fingerprint']['method']}, but this version of strop builds {method.fingerprint} "
             "from the same recipe. Resume it with the version named in its recipe.json, or start a new run."
         )
+
+
+def drew_itself(about: Mapping[str, Any]) -> bool:
+    """Of what recipe.json says: did the run learn from rollouts that its own weights and arithmetic drew?"""
+    return about.get("own", not about.get("replay", {}).get("foreign"))
 
 
 def good_checkpoints(directory: Path, say: Callable[[str], None] = lambda said: None) -> list[Path]:

@@ -35,7 +35,7 @@ class explain:
         from strop.sense import remarks
 
         one = subject(args.method)
-        text = formula(one, own=not replays_another(Path(args.method)))
+        text = formula(one, own=not drawn_by_others(Path(args.method)))
         value: dict[str, Any] = {
             "asked": args.method,
             "fingerprint": one.fingerprint,
@@ -122,10 +122,12 @@ def of_run(place: Path) -> Method:
     return Method.from_json(about["method"], parts)
 
 
-def replays_another(place: Path) -> bool:
-    """Is this a run that learned from rollouts which another method drew?"""
+def drawn_by_others(place: Path) -> bool:
+    """Is this a run that learned from rollouts which others than its own weights and arithmetic drew?"""
+    from strop.run import drew_itself
+
     file = place / "recipe.json"
-    return file.is_file() and bool(json.loads(file.read_text()).get("replay", {}).get("foreign"))
+    return file.is_file() and not drew_itself(json.loads(file.read_text()))
 
 
 def of_file(place: Path) -> Method:

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -31,6 +31,9 @@ from strop.engines.forward import FLOOR, Block, Generic, Runner, ceil_to
 from strop.policies.families import Fast, declared
 from strop.records import Author, Sampling, Segment, Stop
 from strop.seams.engine import Counters, Footprint, Node
+
+if TYPE_CHECKING:
+    from strop.recipe import Recipe
 
 _LEASE: ContextVar[tuple[Any, Account] | None] = ContextVar("strop_lease", default=None)
 _PREFILL_ENTRIES = 1 << 22
@@ -60,6 +63,11 @@ class _Scoring:
     future: asyncio.Future[tuple[float, ...]]
 
 
+def beside(policy: Any, recipe: Recipe) -> EmbeddedEngine:
+    """In this process, with the trainer's own weights."""
+    return EmbeddedEngine(policy.model, policy.tokenizer, seed=recipe.seed, slots=recipe.slots, cache=recipe.cache, eos_ids=policy.eos)
+
+
 class EmbeddedEngine:
     """Batches what coroutines ask of a Hugging Face causal LM.
 
@@ -68,6 +76,8 @@ class EmbeddedEngine:
             True: the least recently used chunk goes and is computed again when needed (counted `recomputed`)
     path    "fast" for declared families, "generic" for the model's own forward, "auto" picks
     """
+
+    own = True
 
     def __init__(
         self,

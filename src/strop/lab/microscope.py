@@ -149,7 +149,7 @@ def look(run: Run, methods: Sequence[Method]) -> Sight:
     if record is None:
         raise RunError(f"{run.directory} has no record of step {run.step}.")
     groups, scores = [Group.from_json(g) for g in record["groups"]], Scores.from_json(record["scores"])
-    methods = [method.off_policy() if run.foreign else method for method in methods]
+    methods = [method if run.own else method.off_policy() for method in methods]
     for method in methods:
         for head in method.heads:
             if head.name not in run.policy.heads:
@@ -204,7 +204,7 @@ def _weigh(
         rewards |= train.reward_of(method, group.rollouts, scores, fraction)
         fates |= decide(method.gate, group, rewards)
     batch = pack(groups, fates, rewards, run.version)
-    batch = train.measure(method, batch, run.policy, run.reference, run.recipe.token_budget, Counter(), own=not run.foreign)
+    batch = train.measure(method, batch, run.policy, run.reference, run.recipe.token_budget, Counter(), own=run.own)
     batch = train.settle(method, batch.with_(place_T=_places(whole, batch)))
     mine = [f"{name[:-1]}T" for name in moving_of(method)]
     numbers = Numbers({name: track for name, track in now.items() if name in mine})

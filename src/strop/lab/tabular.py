@@ -232,6 +232,7 @@ class TabularEngine:
     """Writes sequences from the policy's own table, with noise addressed as the embedded engine's: nothing depends on the schedule."""
 
     grade = "exact"
+    own = True
 
     def __init__(self, policy: TabularPolicy, *, seed: int = 0, name: str = "actor"):
         self.policy, self.seed, self.name = policy, seed, name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +239,10 @@ class CausalPolicy:
                     parts = head(self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state)
                     self._split = bool(torch.equal(whole, parts))
         return self._split
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """The whole model's tensors under the names of its saved files, without heads, tied ones once."""
+        return ((name, parameter.detach()) for name, parameter in self.model.named_parameters())
 
     def export(self, directory: Path) -> None:
         """Hugging Face format: any library that reads it can load what was trained."""

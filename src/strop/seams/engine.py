@@ -74,6 +74,12 @@ class Engine(Protocol):
     version: int
     counters: Counters
 
+    @property
+    def own(self) -> bool:
+        """What it records while sampling is the learner's own log-probability, within rounding: it computes with the learner's weights and
+        arithmetic. Where it is not, the learner's is measured and the method's correction bridges the two."""
+        ...
+
     async def open(self, tokens: Sequence[int], *, root: str) -> Node:
         """A prompt. Its positions are computed once however often it is generated on."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -43,6 +44,11 @@ class Policy(Protocol):
 
     def frozen(self, name: str) -> Policy:
         """A copy that never changes, without heads."""
+        ...
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """What an engine elsewhere needs to draw as this policy does: the whole model's tensors under the names of its saved files,
+        without heads, tied ones once."""
         ...
 
     def export(self, directory: Path) -> None:
