@@ -60,7 +60,8 @@ def knobs() -> dict[str, Knob]:
         said = after.value.value if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else ""
         types = ast.unparse(here.annotation).split(" | ")
         kind = next(k for k in (str, int, float) if k.__name__ in types)
-        found[here.target.id] = Knob(here.target.id, kind, "None" in types, ast.literal_eval(here.value), " ".join(str(said).split()))
+        default = here.value.args[0] if isinstance(here.value, ast.Call) else here.value  # added(default)
+        found[here.target.id] = Knob(here.target.id, kind, "None" in types, ast.literal_eval(default), " ".join(str(said).split()))
     return found
 
 
