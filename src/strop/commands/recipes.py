@@ -78,8 +78,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 HELP = {"checkpoint_every": "Steps between two checkpoints.", "seed": "Keys the tasks drawn and the noise of sampling."}
 
 
-LISTS = ("tripwire",)
+LISTS = ("tripwire", "template")
 """Flags that may come several times: their values are joined."""
+
+FILES = ("data", "eval_data")
 
 
 def given(args: argparse.Namespace) -> dict[str, Any]:
@@ -104,10 +106,11 @@ def build(args: argparse.Namespace) -> tuple[Recipe, Path | None, dict[str, Any]
 
 
 def settled(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """With the changes, a model directory by its full path (a run is resumed from anywhere), and every name looked up."""
+    """With the changes, model directory and files by their full paths (a run is resumed from anywhere), and every name looked up."""
     recipe = recipe.but(**changes)
     if recipe.model != "pico" and Path(recipe.model).is_dir():
         recipe = replace(recipe, model=str(Path(recipe.model).resolve()))
+    recipe = replace(recipe, **{name: str(Path(file).expanduser().resolve()) for name in FILES if (file := getattr(recipe, name))})
     if recipe.device not in ("auto", "cpu", "cuda") and not recipe.device.startswith("cuda:"):
         raise Usage(f"device={recipe.device!r}: cpu, cuda, or auto")
     recipe.resolved()
