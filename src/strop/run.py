@@ -84,7 +84,7 @@ class Run:
         drawn = source if source is not None else named_source(recipe.task_name())
         device = recipe.device if recipe.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
         self.policy: Policy = policy if policy is not None else load(recipe.model, device=device, chat=recipe.chat)
-        self.source = fitting(drawn, self.policy, self.method, recipe)
+        self.source = roomy(drawn, self.policy, getattr(self.method.sampler, "max_tokens", 1), recipe.longest_prompt)
         torch.manual_seed(recipe.seed)
         for head in self.method.heads:
             if head.name not in self.policy.heads:
@@ -541,14 +541,14 @@ def check_method(directory: Path, about: Mapping[str, Any], method: Method) -> N
         )
 
 
-def fitting(source: Source, policy: Policy, method: Method, recipe: Recipe) -> Source:
-    """A source that reads a file, with the prompts that the model and the recipe have room for; any other as it is."""
+def roomy(source: Source, policy: Policy, reply: int, longest: int | None) -> Source:
+    """A source that reads a file, with those of its prompts that the model has room for beside a reply; any other source as it is."""
     fit, positions = getattr(source, "fit", None), getattr(policy, "positions", None)
     if fit is None:
         return source
-    room = (positions or 1 << 31) - getattr(method.sampler, "max_tokens", 1)
-    strict = recipe.longest_prompt is None or recipe.longest_prompt > room
-    return fit(lambda text: len(policy.renderer.prompt(text)), room if strict else recipe.longest_prompt, strict)
+    room = (positions or 1 << 31) - reply
+    strict = longest is None or longest > room
+    return fit(lambda text: len(policy.renderer.prompt(text)), room if strict else longest, strict)
 
 
 def check_data(directory: Path, about: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ import argparse
 import ast
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,9 +65,11 @@ def knobs() -> dict[str, Knob]:
     return found
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("recipe (each flag overrides the file's value)")
-    for knob in knobs().values():
+def add_flags(
+    parser: argparse.ArgumentParser, title: str = "recipe (each flag overrides the file's value)", only: Collection[str] = ()
+) -> None:
+    group = parser.add_argument_group(title)
+    for knob in (knob for knob in knobs().values() if not only or knob.name in only):
         default = f" [{knob.default}]" if knob.default not in (None, "") else ""
         metavar = {int: "N", float: "X", str: "NAME"}[knob.kind]
         text = (knob.doc or HELP.get(knob.name, "")).replace("%", "%%") + default
@@ -83,10 +85,13 @@ LISTS = ("tripwire", "template")
 
 FILES = ("data", "eval_data")
 
+QUESTIONS = (*FILES, "grader", "prompt_field", "answer_field", "instruct", "longest_prompt", "system", "template")
+"""What is asked, and how it is written: what an evaluation may have to be told too."""
+
 
 def given(args: argparse.Namespace) -> dict[str, Any]:
     """The recipe flags that were set."""
-    found = {name: value for name in knobs() if (value := getattr(args, "recipe_" + name)) is not None}
+    found = {name: value for name in knobs() if (value := getattr(args, "recipe_" + name, None)) is not None}
     return {name: ",".join(value) if name in LISTS else value for name, value in found.items()}
 
 

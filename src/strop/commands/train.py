@@ -174,6 +174,8 @@ def work(run: Run, started: float, asked: list[bool]) -> tuple[dict[str, Any], s
 
 
 def _source_text(run: Run) -> str:
+    if run.recipe.data:
+        return Path(run.recipe.data).name
     return run.recipe.task_name() if run.recipe.task or run.source.name == run.recipe.task_name() else run.source.name
 
 
