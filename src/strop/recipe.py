@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from strop.engines import known
 from strop.method import Method
+from strop.policies.chat import Chat
 from strop.seams.part import added, describe, fingerprint, nearest, unused
 from strop.tripwires import limits
 
@@ -19,6 +21,24 @@ class Recipe:
     """A name from `strop methods`, or a Method."""
     task: str = ""
     """A source from `strop tasks`, with options: chain:steps=5. Empty: the default task."""
+    data: str = added("")
+    """Questions with answers to train on instead of a task: a .jsonl or .parquet file. One question in eight is held out."""
+    eval_data: str = added("")
+    """A file of held-out questions; then all others of `data` are trained on."""
+    grader: str = added("math")
+    """Who compares answers of `data`: `math` (math-verify) or `exact` (the same text up to white space)."""
+    prompt_field: str = added("prompt")
+    """The field of `data` that holds the question."""
+    answer_field: str = added("answer")
+    """The field of `data` that holds the answer; behind `####` where the file writes it so, as GSM8K does."""
+    instruct: str = added("yes")
+    """`no` leaves out the sentence after each question that asks for <answer>, as where `system` says how to answer."""
+    longest_prompt: int | None = added(None)
+    """Rows of `data` whose prompt has more tokens are left out, and counted. None refuses rows that do not fit the model."""
+    system: str = added("")
+    """A system message, written through the model's chat template."""
+    template: str = added("")
+    """Values for variables of the chat template: enable_thinking=false."""
     model: str = "pico"
     """The bundled model, a directory in Hugging Face format, or a hub id."""
     steps: int = 40
@@ -70,8 +90,27 @@ class Recipe:
             raise ValueError(f"lr={self.lr!r}: a learning rate is a number of at least 0")
         known(self.engine)
         limits(self.tripwire)
+        self._check_data()
+        _ = self.chat
         if not (_number(self.grader_limit) and 0 <= self.grader_limit <= 1):
             raise ValueError(f"grader_limit={self.grader_limit!r}: a share is a number in [0, 1]")
+
+    def _check_data(self) -> None:
+        if self.data and self.task:
+            raise ValueError(f"task={self.task!r} and data={self.data!r}: a run draws from one of them. Leave one out.")
+        for f in fields(self):
+            if f.name in DATA and not self.data and not unused(f, self):
+                raise ValueError(f"{f.name}={getattr(self, f.name)!r} says how a file of questions is read: name it with --data FILE")
+        for name in ("data", *DATA) if self.data else ():
+            if isinstance(value := getattr(self, name), str) and re.search(r",\s*\w+=", value):
+                raise ValueError(f"{name}={value!r}: a name with a comma and `=` after it reads like an option. Rename it.")
+        if self.longest_prompt is not None and (not _whole(self.longest_prompt) or self.longest_prompt < 1):
+            raise ValueError(f"longest_prompt={self.longest_prompt!r}: needs a whole number of at least 1")
+
+    @property
+    def chat(self) -> Chat:
+        """What prompts hold beside the task's words."""
+        return Chat.of(self.system, self.template)
 
     @property
     def budget_in_positions(self) -> tuple[int, str]:
@@ -94,7 +133,12 @@ class Recipe:
     def task_name(self) -> str:
         from strop.tasks import DEFAULT_TASK
 
-        return self.task or DEFAULT_TASK
+        if not self.data:
+            return self.task or DEFAULT_TASK
+        kind = "parquet" if self.data.endswith(".parquet") else "jsonl"
+        how = {"prompt": self.prompt_field, "answer": self.answer_field, "grader": self.grader, "instruct": self.instruct}
+        how |= {"held_out": self.eval_data} if self.eval_data else {}
+        return ",".join((f"{kind}:{self.data}", *(f"{name}={value}" for name, value in how.items())))
 
     def resolved(self) -> Method:
         """The method with this recipe's numbers put into its parts."""
@@ -120,6 +164,10 @@ class Recipe:
     @property
     def fingerprint(self) -> str:
         return fingerprint(self.describe())
+
+
+DATA = ("eval_data", "grader", "prompt_field", "answer_field", "instruct", "longest_prompt")
+"""Fields that say how `data` is read."""
 
 
 def sized(sampler: Any, group: int | None, max_tokens: int | None) -> Any:

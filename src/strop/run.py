@@ -44,6 +44,7 @@ from strop.seams.policy import Policy
 from strop.seams.signal import KINDS
 from strop.seams.source import Source
 from strop.tasks import source as named_source
+from strop.tasks.adapters import hash_of
 from strop.tripwires.watch import Watch
 
 KEEP_CHECKPOINTS = 2
@@ -80,9 +81,10 @@ class Run:
         self.recipe, self.directory, self.recording = recipe, directory, recording
         self.foreign = recording is not None and recording.foreign
         self.method = recipe.resolved()
-        self.source = source if source is not None else named_source(recipe.task_name())
+        drawn = source if source is not None else named_source(recipe.task_name())
         device = recipe.device if recipe.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-        self.policy: Policy = policy if policy is not None else load(recipe.model, device=device)
+        self.policy: Policy = policy if policy is not None else load(recipe.model, device=device, chat=recipe.chat)
+        self.source = roomy(drawn, self.policy, getattr(self.method.sampler, "max_tokens", 1), recipe.longest_prompt)
         torch.manual_seed(recipe.seed)
         for head in self.method.heads:
             if head.name not in self.policy.heads:
@@ -426,6 +428,8 @@ def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:
     }
     about |= {"versions": versions(), "threads": torch.get_num_threads(), "grade": getattr(run.engine, "grade", "unknown")}
     about["own"] = run.own
+    if (told := getattr(run.source, "about", None)) is not None:
+        about["data"] = told()
     if run.recording is not None:
         about["replay"] = {"of": str(run.recording.directory.resolve()), "steps": run.recording.steps, "foreign": run.foreign}
     about["tripwires"] = [{"from_step": 0, **run.watch.describe()}]
@@ -494,6 +498,7 @@ def at_step(
 def reopen(directory: Path, say: Callable[[str], None] = print, method: Method | None = None, tripwire: str = "", **parts: Any) -> Run:
     """The run of a directory at its start, made of the same parts, or refused where those are no longer the same."""
     about, recipe = read_recipe(directory, method)
+    check_data(directory, about)
     recipe = recipe.but(tripwire=",".join(filter(None, (recipe.tripwire, tripwire))))
     if "replay" in about:
         parts["recording"] = Recording(Path(about["replay"]["of"]), about["replay"]["steps"], about["replay"]["foreign"])
@@ -534,6 +539,28 @@ def check_method(directory: Path, about: Mapping[str, Any], method: Method) -> N
             f"{directory} was made by method {about['fingerprint']['method']}, but this version of strop builds {method.fingerprint} "
             "from the same recipe. Resume it with the version named in its recipe.json, or start a new run."
         )
+
+
+def roomy(source: Source, policy: Policy, reply: int, longest: int | None) -> Source:
+    """A source that reads a file, with those of its prompts that the model has room for beside a reply; any other source as it is."""
+    fit, positions = getattr(source, "fit", None), getattr(policy, "positions", None)
+    if fit is None:
+        return source
+    room = (positions or 1 << 31) - reply
+    strict = longest is None or longest > room
+    return fit(lambda text: len(policy.renderer.prompt(text)), room if strict else longest, strict)
+
+
+def check_data(directory: Path, about: Mapping[str, Any]) -> None:
+    """The files a run draws from are the ones it began with, byte for byte."""
+    for name, was in about.get("data", {}).get("files", {}).items():
+        if not Path(name).is_file():
+            raise RunError(f"{directory} draws from {name}, which is gone. Put the file back.")
+        if (now := hash_of(Path(name))) != was:
+            raise RunError(
+                f"{directory} draws from {name}, which has changed since the run began: its sha256 was {was[:12]}… and is {now[:12]}…. "
+                "Put the old file back, or start a new run."
+            )
 
 
 def drew_itself(about: Mapping[str, Any]) -> bool:

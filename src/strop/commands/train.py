@@ -66,15 +66,17 @@ def go_on(directory: Path) -> str:
 
 def _fresh(args: argparse.Namespace) -> Run:
     recipe, file, parts = recipes.build(args)
+    directory = Path(args.out) if args.out else default_directory(recipe, parts)
     if "source" not in parts:
         from strop.tasks import source
 
-        source(recipe.task_name())
-    directory = Path(args.out) if args.out else default_directory(recipe, parts)
+        parts["source"] = source(recipe.task_name())  # before the model: what is wrong with a file is said at once
     from strop.run import create
 
     say(f"loading {recipe.model}")
     run = create(recipe, directory, **parts)
+    if (told := getattr(run.source, "about", None)) is not None:
+        say(about_data(told()))
     if file is not None and file.suffix == ".py":
         shutil.copyfile(file, directory / "recipe.py")
     return run
@@ -93,9 +95,15 @@ def _resumed(args: argparse.Namespace) -> Run:
     return resume(directory, say=say, tripwire=again, **recipes.brought_by(directory))
 
 
+def about_data(about: dict[str, Any]) -> str:
+    files = " and ".join(f"{name} (sha256 {digest[:12]}…)" for name, digest in about["files"].items())
+    lines = [f"data: {files or 'rows'}: {about['rows']} rows, {about['train']} to train on, {about['test']} held out"]
+    return "\n".join(lines + [f"  left out: {count} that {why}" for why, count in about["left_out"].items()])
+
+
 def default_directory(recipe: Recipe, parts: dict[str, Any]) -> Path:
     """runs/TASK-METHOD-N, with the first N that is free; the method as it was asked for."""
-    task = parts["source"].name if "source" in parts else recipe.task_name().partition(":")[0]
+    task = Path(recipe.data).stem if recipe.data else parts["source"].name if "source" in parts else recipe.task_name().partition(":")[0]
     asked = recipe.method if isinstance(recipe.method, str) else recipe.method.name
     name = re.sub(r"[^\w@.+-]+", "-", f"{task}-{asked}".replace(" + ", "+")).strip("-")
     number = 1
@@ -166,6 +174,8 @@ def work(run: Run, started: float, asked: list[bool]) -> tuple[dict[str, Any], s
 
 
 def _source_text(run: Run) -> str:
+    if run.recipe.data:
+        return Path(run.recipe.data).name
     return run.recipe.task_name() if run.recipe.task or run.source.name == run.recipe.task_name() else run.source.name
 
 
