@@ -42,12 +42,12 @@ class Knob:
             return None
         if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
             return float(value)
-        if isinstance(value, bool) or not isinstance(value, self.kind):
+        if isinstance(value, bool) != (self.kind is bool) or not isinstance(value, self.kind):
             raise Usage(f"{where}: {self.name} is {WORDS[self.kind]}, got {value!r}. {self.doc}".rstrip())
         return value
 
 
-WORDS = {int: "a whole number", float: "a number", str: "a text"}
+WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
 def knobs() -> dict[str, Knob]:
@@ -59,8 +59,9 @@ def knobs() -> dict[str, Knob]:
             continue
         said = after.value.value if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else ""
         types = ast.unparse(here.annotation).split(" | ")
-        kind = next(k for k in (str, int, float) if k.__name__ in types)
-        found[here.target.id] = Knob(here.target.id, kind, "None" in types, ast.literal_eval(here.value), " ".join(str(said).split()))
+        kind = next(k for k in (bool, str, int, float) if k.__name__ in types)
+        default = here.value.args[0] if isinstance(here.value, ast.Call) else here.value  # added(default)
+        found[here.target.id] = Knob(here.target.id, kind, "None" in types, ast.literal_eval(default), " ".join(str(said).split()))
     return found
 
 
@@ -68,8 +69,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("recipe (each flag overrides the file's value)")
     for knob in knobs().values():
         default = f" [{knob.default}]" if knob.default not in (None, "") else ""
-        metavar = {int: "N", float: "X", str: "NAME"}[knob.kind]
         text = (knob.doc or HELP.get(knob.name, "")).replace("%", "%%") + default
+        if knob.kind is bool:
+            group.add_argument(knob.flag, action=argparse.BooleanOptionalAction, default=None, help=text, dest="recipe_" + knob.name)
+            continue
+        metavar = {int: "N", float: "X", str: "NAME"}[knob.kind]
         action = "append" if knob.name in LISTS else "store"
         group.add_argument(knob.flag, type=knob.kind, default=None, metavar=metavar, help=text, dest="recipe_" + knob.name, action=action)
 
