@@ -81,7 +81,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 HELP = {"checkpoint_every": "Steps between two checkpoints.", "seed": "Keys the tasks drawn and the noise of sampling."}
 
 
-LISTS = ("tripwire",)
+LISTS = ("tripwire", "peer", "listen")
 """Flags that may come several times: their values are joined."""
 
 
