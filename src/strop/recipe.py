@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, cast
 
 from strop.engines import known
 from strop.method import Method
@@ -77,9 +77,7 @@ class Recipe:
         if self.share:
             _ = self.shares
             if self.tasks is not None:
-                raise ValueError(
-                    f"share={self.share!r} says how many own tasks a step has, and so does tasks={self.tasks}: give one of them"
-                )
+                raise ValueError(f"share={self.share!r} and tasks={self.tasks} both say how many own tasks a step has: give one of them")
         if self.lr is not None and not (_number(self.lr) and self.lr >= 0):
             raise ValueError(f"lr={self.lr!r}: a learning rate is a number of at least 0")
         known(self.engine)
@@ -133,7 +131,7 @@ class Recipe:
             changes["tasks"] = self.tasks
         if self.share:
             own, foreign = self.shares
-            changes |= {"tasks": own, "feed": replace(made.feed, foreign=foreign)} if hasattr(made.feed, "foreign") else {}
+            changes |= {"tasks": own, "feed": replace(cast(Any, made.feed), foreign=foreign)} if hasattr(made.feed, "foreign") else {}
         if (self.swarm or self.share) and not hasattr(made.feed, "foreign"):
             raise ValueError(
                 f"method {made.name!r} trains on its own groups alone, so it has nothing of a swarm. Train --method swarm, or give yours "
@@ -150,7 +148,7 @@ class Recipe:
             "peer",
             "listen",
             "share",
-        )  # a tripwire or an address changes no number; a share is in the parts
+        )  # these change no number, but for a share, which is in the parts
         own = {f.name: describe(getattr(self, f.name)) for f in fields(self) if f.name not in said and not unused(f, self)}
         return {"method": method.name, "parts": method.describe(), "task": self.task_name(), **own}
 

@@ -34,7 +34,8 @@ def joined(run: Run, say: Callable[[str], None] = lambda said: None) -> Iterator
     count = min(recipe.eval_tasks, run.source.size or recipe.eval_tasks)
     held_out = frozenset(run.source.task("test", HELD_OUT_SEED, at).id for at in range(count))
     with Network(recipe.swarm, run.directory, connect=listed(recipe.peer), listen=listed(recipe.listen)) as wire:
-        say(f"swarm {recipe.swarm}: this trainer is {wire.id}, reached at {', '.join(wire.addresses)}")
+        at = f", reached at {recipe.listen}" if recipe.listen else ""
+        say(f"swarm {recipe.swarm}: this trainer is {wire.id}{at}")
         run.exchange = Exchange(recipe.swarm, wire, held_out=held_out, past=run.past_swarm())
         yield
 

@@ -87,10 +87,6 @@ class Network:
     def __exit__(self, *why: object) -> None:
         self._zenoh.close()
 
-    @property
-    def addresses(self) -> list[str]:
-        return [str(locator) for locator in self._zenoh.info.locators()]
-
     def _at(self, last: str) -> str:
         return f"strop/swarm/{self.name}/{last}"
 
