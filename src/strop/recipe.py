@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, cast
 
 from strop.engines import known
 from strop.method import Method
@@ -71,6 +71,14 @@ class Recipe:
     checkpoint_every: int = 20
     grader_limit: float = 0.1
     """The run stops when more than this share of a step's rollouts cannot be graded."""
+    swarm: str = added("")
+    """A swarm's name: share graded groups with the other trainers that give it."""
+    peer: str = added("")
+    """Addresses of some of them, as tcp/192.168.1.5:7447; without any, those on the local network are found."""
+    listen: str = added("")
+    """The address others reach this trainer at; without it any free port."""
+    share: str = added("")
+    """I/J: own groups a step, and foreign ones; without it the method's."""
     tripwire: str = ""
     """Limits of tripwires: NAME=LIMIT or NAME=off, with commas between. `strop tripwires` lists them."""
 
@@ -86,6 +94,10 @@ class Recipe:
                 raise ValueError(f"{name}={value!r}: needs a whole number of at least 1")
         if self.budget is not None:
             _ = self.budget_in_positions
+        if self.share:
+            _ = self.shares
+            if self.tasks is not None:
+                raise ValueError(f"share={self.share!r} and tasks={self.tasks} both say how many own tasks a step has: give one of them")
         if self.lr is not None and not (_number(self.lr) and self.lr >= 0):
             raise ValueError(f"lr={self.lr!r}: a learning rate is a number of at least 0")
         known(self.engine)
@@ -123,6 +135,14 @@ class Recipe:
             raise ValueError(f"budget={self.budget!r}: write a whole number and a unit, as in '400000 decoded'")
         return int(count), unit
 
+    @property
+    def shares(self) -> tuple[int, int]:
+        """Own groups a step, and foreign ones."""
+        own, slash, foreign = self.share.partition("/")
+        if not slash or not own.isdecimal() or not foreign.isdecimal() or not int(own):
+            raise ValueError(f"share={self.share!r}: write own groups / foreign groups, as in 4/4")
+        return int(own), int(foreign)
+
     def but(self, **changes: Any) -> Recipe:
         known = {f.name for f in fields(self)}
         for change in changes:
@@ -153,11 +173,26 @@ class Recipe:
             changes["update"] = replace(made.update, lr=lr)
         if self.tasks is not None:
             changes["tasks"] = self.tasks
+        if self.share:
+            own, foreign = self.shares
+            changes |= {"tasks": own, "feed": replace(cast(Any, made.feed), foreign=foreign)} if hasattr(made.feed, "foreign") else {}
+        if (self.swarm or self.share) and not hasattr(made.feed, "foreign"):
+            raise ValueError(
+                f"method {made.name!r} trains on its own groups alone, so it has nothing of a swarm. Train --method swarm, or give yours "
+                "feed=Swarm(…) and a signal on=actions | teacher."
+            )
         return made.but(**changes) if changes else made
 
     def describe(self) -> dict[str, Any]:
         method = self.resolved()
-        said = ("method", "task", "tripwire")  # a tripwire changes no number
+        said = (
+            "method",
+            "task",
+            "tripwire",
+            "peer",
+            "listen",
+            "share",
+        )  # these change no number, but for a share, which is in the parts
         own = {f.name: describe(getattr(self, f.name)) for f in fields(self) if f.name not in said and not unused(f, self)}
         return {"method": method.name, "parts": method.describe(), "task": self.task_name(), **own}
 

@@ -43,6 +43,8 @@ from strop.seams.grader import SCORERS
 from strop.seams.policy import Policy
 from strop.seams.signal import KINDS
 from strop.seams.source import Source
+from strop.seams.swarm import FOREIGN
+from strop.swarm.exchange import Exchange
 from strop.tasks import source as named_source
 from strop.tasks.adapters import hash_of
 from strop.tripwires.watch import Watch
@@ -77,6 +79,7 @@ class Run:
         source: Source | None = None,
         engine: Callable[[Any, Recipe], Engine] | None = None,
         recording: Recording | None = None,
+        exchange: Exchange | None = None,
     ):
         self.recipe, self.directory, self.recording = recipe, directory, recording
         self.foreign = recording is not None and recording.foreign
@@ -91,6 +94,10 @@ class Run:
                 self.policy.add_head(head)
         self.reference = self.policy.frozen("reference") if self.method.reference else None
         self.feed = self.method.feed
+        self.exchange = exchange
+        """With other trainers, where this one shares its groups."""
+        self.swarm: dict[str, Any] | None = None
+        """What was counted of them up to this step, as it was committed."""
         self.state = {"curriculum": self.method.curriculum.init(self.source)}
         self.ledger = Ledger()
         self.step, self.version = 0, 0
@@ -126,7 +133,16 @@ class Run:
 
     def context(self) -> Ctx:
         progress = Progress(self.step, self.recipe.steps, self.spent)
-        return Ctx(self.recipe.seed, progress, self.source, {"actor": self.handle}, self.grade, self.ledger, evaluate=self.evaluate)
+        return Ctx(
+            self.recipe.seed,
+            progress,
+            self.source,
+            {"actor": self.handle},
+            self.grade,
+            self.ledger,
+            evaluate=self.evaluate,
+            exchange=self.exchange,
+        )
 
     def pick(self, n: int) -> list[Task]:
         tasks, self.state["curriculum"] = self.method.curriculum.pick(n, self.state["curriculum"], self.context())
@@ -170,11 +186,17 @@ class Run:
             spent, before = Counter(self._engine_bill()), {n: v for n, v in self.bill.items() if n not in self.learned}
             spent.update(self.scored)
             self.bill, self.scored = before | {name: before.get(name, 0) + value for name, value in spent.items()}, Counter()
+            if self.exchange is not None:
+                self.exchange.publish(groups, scores, self.step, self.source, self.policy.renderer)
+        self.swarm = self.replayed.get("swarm") if self.replayed is not None else self.exchange and self.exchange.tally()
         path = self.commit_path(self.step)
         if not path.exists():
             after = {"step": self.step, "version": self.version, "state": self.state, "bill": self.bill, "ledger": asdict(self.ledger)}
+            after |= {"swarm": self.swarm} if self.swarm is not None else {}
             data = body[:-1] + "," + canonical(after)[1:]
             durable.write(path, gzip.compress(data.encode(), 1, mtime=0))
+        if self.exchange is not None:
+            self.exchange.flush()  # only what is committed: nobody is sent two groups of one step
         self.lap("commit")
 
     def measure(self, batch: Batch) -> Batch:
@@ -222,7 +244,7 @@ class Run:
         facts: list[dict[str, float]],
     ) -> dict[str, Any]:
         """The metrics line. Everything outside `t` is the same whenever and however often this step is computed."""
-        tried = [g for g in groups if g.role != "demo"]
+        tried = [g for g in groups if g.role not in ("demo", FOREIGN)]
         members = [r for g in tried for r in g.rollouts]
         known = [v for r in members if (v := rewards[r.id]) is not None]
         total = {name: sum(f[name] for f in facts) for name in (facts[0] if facts else {})}
@@ -266,6 +288,10 @@ class Run:
             line["heads"] = {h.name: total.get(f"head/{h.track}", 0.0) / count[h.track[-1]] for h in self.method.heads}
         if not self.own:
             line["sampler"] = distance(batch)
+        theirs = [g for g in groups if g.role == FOREIGN]
+        if theirs or self.swarm is not None:
+            known = [v for g in theirs for r in g.rollouts if (v := rewards[r.id]) is not None]
+            line["swarm"] = {"own": len(tried), "foreign": len(theirs), "reward": _mean(known), **(self.swarm or {})}
         line = self.watch.close(line)
         self.step += 1
         return line
@@ -343,6 +369,12 @@ class Run:
 
     def commit_path(self, step: int) -> Path:
         return commit_path(self.directory, step)
+
+    def past_swarm(self) -> dict[str, Any] | None:
+        """What an earlier life of this run had counted of other trainers when it last committed."""
+        done = recorded_steps(self.directory)
+        record = self.record(done - 1) if done else None
+        return None if record is None else record.get("swarm")
 
     def digest_weights(self, *, heads: bool = True) -> str:
         return _digest({name: p for name, p in self.named.items() if heads or not name.startswith("heads.")})

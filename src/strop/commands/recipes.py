@@ -83,7 +83,7 @@ def add_flags(
 HELP = {"checkpoint_every": "Steps between two checkpoints.", "seed": "Keys the tasks drawn and the noise of sampling."}
 
 
-LISTS = ("tripwire", "template")
+LISTS = ("tripwire", "template", "peer", "listen")
 """Flags that may come several times: their values are joined."""
 
 FILES = ("data", "eval_data")

@@ -5,6 +5,7 @@ Examples:
     strop train --method rloo --task countdown --steps 100
     strop train recipe.toml --seed 3               a recipe from a .json, .toml or .py file
     strop train --resume runs/chain-grpo-1         go on with a run that was stopped
+    strop train --method swarm --swarm home        share graded groups with others who say --swarm home
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from strop.cli import Interrupted, Usage, answer, say, table
 from strop.commands import recipes
+from strop.swarm import joined
 
 if TYPE_CHECKING:
     from strop.evaluate import Evaluation
@@ -49,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     run = _resumed(args) if args.resume else _fresh(args)
     directory = run.directory
     try:
-        with stopping() as asked:
+        with stopping() as asked, joined(run, say):
             result, shown = work(run, started, asked)
     except KeyboardInterrupt as stop:
         raise Interrupted(go_on(directory)) from stop

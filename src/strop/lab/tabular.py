@@ -220,6 +220,10 @@ class Letters:
     def text(self, tokens: Sequence[int]) -> str:
         return _text(tokens)
 
+    def plain(self, text: str) -> tuple[int, ...] | None:
+        tokens = tuple(_read(text))
+        return tokens if len(tokens) <= self.language.length and all(0 < token < self.language.vocab for token in tokens) else None
+
 
 def _text(tokens: Sequence[int]) -> str:
     return "".join(chr(ord("a") + token - 1) for token in tokens if token)

@@ -122,6 +122,13 @@ class ChatRenderer:
             ids.pop()
         return self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
+    def plain(self, text: str) -> tuple[int, ...] | None:
+        tokens = self._encode(text)
+        special = {*self.eos, *self.tokenizer.all_special_ids}
+        special |= {number for number, added in self.tokenizer.added_tokens_decoder.items() if added.special}
+        back = self.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return tokens if back == text and special.isdisjoint(tokens) else None
+
 
 def variables(template: str) -> set[str]:
     """Every name that stands inside the template's tags; what it assigns itself is among them."""

@@ -149,16 +149,16 @@ class Gym:
     def task(self, split: Split, seed: int, index: int) -> Task:
         for attempt in range(ATTEMPTS):
             own_seed = int(digest([self.name, split, seed, index, attempt])[:8], 16) % 2**31
-            task = self._made(own_seed)
+            task = self._made(own_seed, {"seed": seed, "index": index})
             if split_of(task.id) == split:
                 return task
         raise ValueError(f"{self.name} has too few different problems to fill the split {split!r}; make it harder")
 
-    def _made(self, own_seed: int) -> Task:
+    def _made(self, own_seed: int, place: Mapping[str, int]) -> Task:
         made = self._ask({"op": "make", "seed": own_seed})
         prompt = made["question"] + INSTRUCTION
         name = identity(prompt, {"answer": made["answer"]}, self.name)
-        return Task(prompt, {"seed": own_seed, "answer": made["answer"]}, self.name, {"data_set": self.data_set}, name)
+        return Task(prompt, {"seed": own_seed, "answer": made["answer"]}, self.name, {"data_set": self.data_set, **place}, name)
 
     def gold(self, task: Task) -> str | None:
         """None where reasoning-gym writes no solution."""
