@@ -14,10 +14,13 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from strop.seams.part import nearest
 
 if TYPE_CHECKING:
     from strop.cluster.front import Front
@@ -28,16 +31,23 @@ MEGABYTES = 200
 """Object store of a cluster that strop starts itself: it holds one copy of the weights and the groups on their way."""
 
 
+CONNECT = 10.0
+"""Seconds to reach a cluster's address."""
+WAYS = "--cluster local starts a cluster on this machine; `ray start --head` starts one that --cluster auto finds."
+
+
 class ClusterError(ValueError):
     """What the cluster cannot give: which actor, on which node, and the deadline that passed."""
 
 
 @dataclass(frozen=True)
 class Deadlines:
-    """Seconds that anybody waits for somebody else. All are below a minute, so a fault is gone or named within one."""
+    """Seconds that anybody waits for somebody else. All but the first are below a minute, so a fault is gone or named within one."""
 
+    opening: float = 180.0
+    """The first replicas are placed, have read torch from a cold disk and loaded the model."""
     start: float = 50.0
-    """An actor is placed, has imported torch and loaded the model."""
+    """The same for one that is started in the place of another."""
     deliver: float = 30.0
     heartbeat: float = 15.0
     """A replica that is alive answers within this, whatever it computes."""
@@ -78,7 +88,7 @@ class Cluster:
 
 @contextmanager
 def connected(cluster: Cluster) -> Iterator[Cluster]:
-    """Ray for as long as this lasts; one that strop started goes with it."""
+    """Ray for as long as this lasts; one that strop started goes with it, and so do the actors in any."""
     try:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -86,6 +96,7 @@ def connected(cluster: Cluster) -> Iterator[Cluster]:
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("--cluster needs Ray: pip install 'strop[ray]'") from error
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
+    _reachable(cluster.address)
     if ray.is_initialized():
         raise ClusterError("this process is connected to Ray already: one cluster at a time.")
     try:
@@ -97,9 +108,21 @@ def connected(cluster: Cluster) -> Iterator[Cluster]:
     except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
         ray.shutdown()
         said = str(error).strip().partition("\n")[0]
-        ways = "--cluster local starts one on this machine; `ray start --head` starts one that --cluster auto finds."
-        raise ClusterError(f"no Ray cluster at {cluster.address!r}: {said}. {ways}") from error
+        raise ClusterError(f"no Ray cluster at {cluster.address!r}: {said}. {WAYS}") from error
     try:
         yield cluster
     finally:
         ray.shutdown()
+
+
+def _reachable(address: str) -> None:
+    """Ray waits for ever at an address where nobody answers, so a socket is tried first."""
+    if address in ("local", "auto"):
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        raise ValueError(f"cluster={address!r}: write local, auto, HOST:PORT or ray://HOST:PORT. {nearest(address, ('local', 'auto'))}")
+    try:
+        socket.create_connection((host, int(port)), CONNECT).close()
+    except OSError as error:
+        raise ClusterError(f"nobody answers at {host}, port {port}, within {CONNECT:g} s: {error.strerror or error}. {WAYS}") from error

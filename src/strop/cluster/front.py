@@ -19,7 +19,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 import numpy as np
+import ray
 import torch
+from ray import cloudpickle
+from ray.exceptions import RayActorError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from strop.cluster import Cluster, ClusterError
 from strop.cluster.replica import Errand, Harvest, Kit, Replica
@@ -73,8 +77,6 @@ class Front:
     name = "actor"
 
     def __init__(self, policy: Any, recipe: Recipe, cluster: Cluster):
-        import ray
-
         self.policy, self.recipe, self.cluster, self.wait = policy, recipe, cluster, cluster.deadlines
         self.version, self.step = 0, 0
         self.members: list[Member] = []
@@ -211,8 +213,6 @@ class Front:
 
     def close(self) -> None:
         """Actors go, and what was asked of them with them."""
-        import ray
-
         if self._closed:
             return
         self._closed = True
@@ -238,7 +238,7 @@ class Front:
 
     async def _open(self) -> None:
         """All of them, or none and the reason."""
-        await asyncio.gather(*(self._start(number) for number in range(self.size)))
+        await asyncio.gather(*(self._start(number, self.wait.opening) for number in range(self.size)))
         self._background(self._watch())
 
     def _background(self, coroutine: Coroutine[Any, Any, None]) -> None:
@@ -246,26 +246,24 @@ class Front:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _start(self, number: int) -> None:
+    async def _start(self, number: int, seconds: float) -> None:
         """A replica in this place, with the weights as they stand."""
-        import ray
-
         options: dict[str, Any] = {"num_cpus": 1, "max_concurrency": 4096, "scheduling_strategy": "SPREAD", "max_restarts": 0}
         if self._gpus:
             options["num_gpus"] = 1
         options["runtime_env"] = {"env_vars": {"OMP_NUM_THREADS": str(self._threads)}}
         member = Member(number, ray.remote(Replica).options(**options).remote(self.recipe, self._threads))
         try:
-            member.facts = await asyncio.wait_for(member.actor.facts.remote(), self.wait.start)
+            member.facts = await asyncio.wait_for(member.actor.facts.remote(), seconds)
             while self._delivered is not None and member.facts.get("version") != self._delivered[1]:
                 held, version = self._delivered
                 member.facts["version"] = await asyncio.wait_for(member.actor.deliver.remote(held, version), self.wait.deliver)
-        except (TimeoutError, ray.exceptions.RayError) as error:
+        except (TimeoutError, RayError) as error:
             ray.kill(member.actor)
             cause = getattr(error, "cause", None)
             if isinstance(cause, ValueError | ImportError | OSError):  # no such model, an engine that is not installed: no node helps
                 raise ClusterError(f"{member} cannot start: {cause}") from error
-            within = f"within {self.wait.start:g} s" if isinstance(error, TimeoutError) else f"({_first_line(error)})"
+            within = f"within {seconds:g} s" if isinstance(error, TimeoutError) else f"({_first_line(error)})"
             room = {name: count for name, count in ray.available_resources().items() if name in ("CPU", "GPU")}
             raise ClusterError(
                 f"{member} did not start {within}; resources left: {room or 'none'}. Ask for fewer --replicas, or add nodes to the cluster."
@@ -279,7 +277,7 @@ class Front:
         self._places.add(number)
         for _ in range(LOSSES):
             try:
-                await self._start(number)
+                await self._start(number, self.wait.start)
                 loss["replaced"] = time.time()
                 break
             except ClusterError as error:
@@ -311,8 +309,6 @@ class Front:
 
     def _lose(self, member: Member, why: str) -> None:
         """Once for each: drop it, remember why, start another in its place."""
-        import ray
-
         if member not in self.members or self._closed:
             return
         self.members.remove(member)
@@ -325,14 +321,13 @@ class Front:
 
     async def _watch(self) -> None:
         """Heartbeats: who does not answer, or was asked and computes nothing, is lost."""
-        import ray
 
         async def beat(member: Member) -> None:
             try:
                 member.hear(await asyncio.wait_for(member.actor.heartbeat.remote(), self.wait.heartbeat))
             except TimeoutError:
                 return self._lose(member, f"did not answer its heartbeat within {self.wait.heartbeat:g} s")
-            except ray.exceptions.RayError as error:
+            except RayError as error:
                 return self._lose(member, f"died ({_first_line(error)})")
             if member.asked and time.monotonic() - member.moved > self.wait.stall:
                 self._lose(member, f"was asked for {member.asked} things and computed nothing for {self.wait.stall:g} s")
@@ -343,11 +338,9 @@ class Front:
 
     async def _on(self, member: Member, ask: Callable[[Member], Any]) -> Any:
         """Something small of one replica: its answer, its counters noted."""
-        import ray
-
         try:
             answer, counters = await asyncio.wait_for(ask(member), self.wait.stall)
-        except (TimeoutError, ray.exceptions.RayActorError) as error:
+        except (TimeoutError, RayActorError) as error:
             why = f"did not answer within {self.wait.stall:g} s" if isinstance(error, TimeoutError) else f"died ({_first_line(error)})"
             self._lose(member, why)
             raise _Lost from error
@@ -355,15 +348,11 @@ class Front:
         return answer
 
     async def _deliver(self, version: int) -> None:
-        import ray
-
         weights = {name: _bytes(tensor) for name, tensor in self.policy.weights()}
         self._delivered = (await asyncio.to_thread(ray.put, weights), version)
         await asyncio.gather(*(self._deliver_to(member) for member in [*self.members]))
 
     async def _deliver_to(self, member: Member) -> None:
-        import ray
-
         assert self._delivered is not None
         held, version = self._delivered
         try:
@@ -371,14 +360,12 @@ class Front:
             member.facts["version"] = got
         except TimeoutError:
             self._lose(member, f"did not take weights of version {version} within {self.wait.deliver:g} s")
-        except ray.exceptions.RayActorError as error:
+        except RayActorError as error:
             self._lose(member, f"died while weights of version {version} were delivered ({_first_line(error)})")
 
     async def _grow(self, errand: Errand) -> list[Group]:
         """Asked of one replica; again where it was lost; of a second one where the first takes long. The first answer counts: all are
         the same."""
-        import ray
-
         began, lost = time.monotonic(), 0
         running: dict[asyncio.Task[Harvest], Member] = {}
         try:
@@ -396,7 +383,7 @@ class Front:
                             self.wrote |= harvest.wrote
                         self._took.append(time.monotonic() - began)
                         return harvest.groups
-                    if not isinstance(error, ray.exceptions.RayActorError):
+                    if not isinstance(error, RayActorError):
                         raise getattr(error, "cause", None) or error
                     self._lose(member, f"died ({_first_line(error)})")
                     lost += 1
@@ -422,8 +409,6 @@ class Front:
         return self.loop.create_task(self._errand(member, errand))
 
     async def _errand(self, member: Member, errand: Errand) -> Harvest:
-        import ray
-
         answer = None
         try:
             if errand.kit not in member.kits:
@@ -470,15 +455,12 @@ class Front:
 
     def _worlds(self, environment: Environment) -> Elsewhere:
         """Workers that answer for it, one beside each replica unless it was said how many."""
-        import ray
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
         workers: list[Worker] = []
         for number in range(self.cluster.workers or self.size):
             beside = self.members[number % len(self.members)].facts["node"]
             place = NodeAffinitySchedulingStrategy(beside, soft=True)
             options: dict[str, Any] = {"num_cpus": 0, "max_concurrency": 256, "max_restarts": -1, "scheduling_strategy": place}
-            actor = ray.remote(World).options(**options).remote(environment)
+            actor: Any = ray.remote(World).options(**options).remote(environment)
             workers.append(Worker(actor, f"environment worker {number} (actor {actor._actor_id.hex()[:12]}, placed on node {beside})"))
         return Elsewhere(tuple(workers), self.wait.reply)
 
@@ -490,8 +472,6 @@ def _bytes(tensor: torch.Tensor) -> np.ndarray:
 
 def _by_value(*parts: Any) -> None:
     """Parts of the user's own travel whole: no node needs the file they stand in."""
-    from ray import cloudpickle
-
     for part in parts:
         module = sys.modules.get(type(part).__module__)
         name = getattr(module, "__name__", "builtins")

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+import ray
+from ray.exceptions import RayActorError
+
 from strop.records import Task
 from strop.seams.sampler import Environment, Reply
 
@@ -52,8 +55,6 @@ class Elsewhere:
         return task, None, False
 
     async def reply(self, state: Any, action: str) -> tuple[Any, Reply]:
-        import ray
-
         task, inner, begun = state
         why = ""
         for _ in range(TRIES):
@@ -65,7 +66,7 @@ class Elsewhere:
             except TimeoutError:
                 why = f"{worker.name} did not answer within {self.seconds:g} s"
                 ray.kill(worker.actor, no_restart=False)
-            except ray.exceptions.RayActorError as error:
+            except RayActorError as error:
                 why = f"{worker.name} died: {str(error).strip().partition(chr(10))[0]}"
                 await asyncio.sleep(0.2)  # it is being started again
         return state, Reply("", done=True, stop="error", facts={"error": why})
