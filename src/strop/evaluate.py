@@ -13,8 +13,9 @@ from math import comb
 from typing import Any
 
 from strop import grading
-from strop.records import Group, Rollout, Sampling, Task
-from strop.seams.context import Footprint, Handle
+from strop.records import Group, Rollout, Sampling, Scores, Task
+from strop.seams.context import Ctx, Footprint, Handle, Progress
+from strop.seams.sampler import Environment, grown
 from strop.seams.source import Source
 
 RESAMPLES = 1000
@@ -137,24 +138,45 @@ async def evaluate(
 
     async def replies(number: int, task: Task) -> Group:
         nonlocal done
-        group = await _replies(handle, task, f"held-out/{number}/{task.id}/{sampling.temperature:g}", samples, sampling, max_tokens)
+        place = f"held-out/{number}/{task.id}/{sampling.temperature:g}"
+        (group,) = await grown(sampler, task, None, ctx.at(place))
         done += 1
         if tell is not None:
             tell(done, count)
         return group
 
+    async def graded(groups: list[Group]) -> Scores:
+        return await grading.grade(source, groups)
+
+    sampler = Replies(samples, max_tokens, sampling)
+    ctx = Ctx(seed, Progress(), source, {"actor": handle}, graded)
     drawn = [source.task("test", seed, i) for i in range(count)]
     groups = list(await asyncio.gather(*(replies(i, task) for i, task in enumerate(drawn))))
     return await judge(source, groups, samples=samples, sampling=sampling, seed=seed, grader_limit=grader_limit)
 
 
-async def _replies(handle: Handle, task: Task, place: str, samples: int, sampling: Sampling, max_tokens: int) -> Group:
-    prompt = len(handle.renderer.prompt(task.prompt))
-    async with handle.engine.admit(Footprint(positions=prompt, requests=samples)):
-        root = await handle.open(task.prompt, root=place)
-        nodes = await asyncio.gather(*(handle.generate(root, max=max_tokens, sampling=sampling, keep=False) for _ in range(samples)))
-    made = (Rollout((n.row(),), f"{place}/{i}", stop=n.stop or "finished", text=handle.text(n)) for i, n in enumerate(nodes))
-    return Group(task, tuple(made), id=place)
+@dataclass(frozen=True)
+class Replies:
+    """A sampler of replies that nobody learns from: greedy and truncated drawing are no matter here."""
+
+    samples: int
+    max_tokens: int
+    sampling: Sampling
+
+    @property
+    def group_size(self) -> int:
+        return self.samples
+
+    def footprint(self, prompt: int) -> Footprint:
+        return Footprint(positions=prompt, requests=self.samples)
+
+    async def __call__(self, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:
+        actor, place = ctx.policies["actor"], ctx.place
+        root = await actor.open(task.prompt, root=place)
+        asked = (actor.generate(root, max=self.max_tokens, sampling=self.sampling, keep=False) for _ in range(self.samples))
+        nodes = await asyncio.gather(*asked)
+        made = (Rollout((n.row(),), f"{place}/{i}", stop=n.stop or "finished", text=actor.text(n)) for i, n in enumerate(nodes))
+        return [Group(task, tuple(made), id=place)]
 
 
 async def judge(

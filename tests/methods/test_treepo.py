@@ -17,10 +17,10 @@ from strop.policies.causal import load
 from strop.recipe import Recipe
 from strop.records import Segment, Task
 from strop.run import create, resume
+from strop.seams import sampler
 from strop.seams.context import Ctx, Handle, Progress
 from strop.seams.credit import group_centered, nested_centered
 from strop.seams.engine import Node
-from strop.seams.feed import Rollouts
 from strop.seams.index import Index
 
 
@@ -217,9 +217,8 @@ def sampled(policy, prompts, tree, slots=64):
     tasks = [Task(prompt, {}, "test") for prompt in prompts]
 
     async def all_of_them():
-        rounds = Rollouts()
-        grown = await asyncio.gather(*(rounds._admitted(t, f"{t.id}#0", tree, None, ctx) for t in tasks))
-        return {group.task.prompt: group for groups in grown for group in groups}
+        made = await asyncio.gather(*(sampler.grown(tree, t, None, ctx.at(f"{t.id}#0")) for t in tasks))
+        return {group.task.prompt: group for groups in made for group in groups}
 
     return asyncio.run(all_of_them()), engine.counters
 

@@ -6,6 +6,7 @@ Examples:
     strop train recipe.toml --seed 3               a recipe from a .json, .toml or .py file
     strop train --resume runs/chain-grpo-1         go on with a run that was stopped
     strop train --method swarm --swarm home        share graded groups with others who say --swarm home
+    strop train --cluster local --replicas 2       rollouts on Ray actors, here or (auto, ray://HOST:PORT) on many machines
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,12 +44,21 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", nargs="?", metavar="RECIPE", help=about)
     parser.add_argument("--out", metavar="DIR", help="the run's directory [runs/TASK-METHOD-N]")
     parser.add_argument("--resume", metavar="RUN", help="go on with this run, as its recipe says")
+    where = parser.add_argument_group("where it runs (no part of the recipe: a run may go on elsewhere)")
+    where.add_argument("--cluster", metavar="ADDRESS", help="sample on Ray: local, auto, HOST:PORT or ray://HOST:PORT [in this process]")
+    where.add_argument("--replicas", type=int, metavar="N", help="engines on the cluster [one for each GPU, or CPU]")
+    where.add_argument("--workers", type=int, metavar="N", help="processes that answer for the environment [one beside each replica]")
     recipes.add_flags(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     started = time.perf_counter()
-    run = _resumed(args) if args.resume else _fresh(args)
+    with ExitStack() as stack:
+        run = _resumed(args, stack) if args.resume else _fresh(args, stack)
+        return _worked(args, run, started)
+
+
+def _worked(args: argparse.Namespace, run: Run, started: float) -> int:
     directory = run.directory
     try:
         with stopping() as asked, joined(run, say):
@@ -66,7 +76,7 @@ def go_on(directory: Path) -> str:
     return f"Everything sampled is kept. Go on with:  strop train --resume {directory}"
 
 
-def _fresh(args: argparse.Namespace) -> Run:
+def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run:
     recipe, file, parts = recipes.build(args)
     directory = Path(args.out) if args.out else default_directory(recipe, parts)
     if "source" not in parts:
@@ -76,7 +86,7 @@ def _fresh(args: argparse.Namespace) -> Run:
     from strop.run import create
 
     say(f"loading {recipe.model}")
-    run = create(recipe, directory, **parts)
+    run = create(recipe, directory, **parts, **_placed(args, stack, parts))
     if (told := getattr(run.source, "about", None)) is not None:
         say(about_data(told()))
     if file is not None and file.suffix == ".py":
@@ -84,7 +94,7 @@ def _fresh(args: argparse.Namespace) -> Run:
     return run
 
 
-def _resumed(args: argparse.Namespace) -> Run:
+def _resumed(args: argparse.Namespace, stack: ExitStack) -> Run:
     given = recipes.given(args)
     again = given.pop("tripwire", "")
     changed = [recipes.knobs()[name].flag for name in given]
@@ -94,7 +104,21 @@ def _resumed(args: argparse.Namespace) -> Run:
     from strop.run import resume
 
     directory = Path(args.resume)
-    return resume(directory, say=say, tripwire=again, **recipes.brought_by(directory))
+    parts = recipes.brought_by(directory)
+    return resume(directory, say=say, tripwire=again, **parts, **_placed(args, stack, parts))
+
+
+def _placed(args: argparse.Namespace, stack: ExitStack, parts: dict[str, Any]) -> dict[str, Any]:
+    """The engine of a cluster, where one was asked for; it ends with the command."""
+    if args.cluster is None:
+        if asked := next((name for name in ("replicas", "workers") if getattr(args, name) is not None), None):
+            raise Usage(f"--{asked} counts actors of a cluster: add --cluster local (or auto, ray://HOST:PORT).")
+        return {}
+    from strop.cluster import Cluster, connected
+
+    cluster = Cluster(args.cluster, args.replicas, args.workers, source=parts.get("source"))
+    say(f"connecting to Ray ({args.cluster})")
+    return {"engine": stack.enter_context(connected(cluster)).front}
 
 
 def about_data(about: dict[str, Any]) -> str:

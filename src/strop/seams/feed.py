@@ -10,7 +10,7 @@ from typing import ClassVar, Protocol
 
 from strop.records import Group, Rollout, Row, Segment, Task
 from strop.seams.context import Ctx
-from strop.seams.sampler import Environment, Sampler
+from strop.seams.sampler import Environment, Sampler, grown
 
 Pick = Callable[[int], list[Task]]
 
@@ -49,14 +49,8 @@ class Rollouts:
         for task in pick(want):
             places.append((task, f"{task.id}#{seen[task.id]}"))
             seen[task.id] += 1
-        grown = await asyncio.gather(*(self._admitted(task, place, sampler, environment, ctx) for task, place in places))
-        return [group for groups in grown for group in groups]
-
-    async def _admitted(self, task: Task, place: str, sampler: Sampler, environment: Environment | None, ctx: Ctx) -> list[Group]:
-        """One task with all the room it may need, or waiting while it holds none."""
-        actor = ctx.policies["actor"]
-        async with actor.engine.admit(sampler.footprint(len(actor.renderer.prompt(task.prompt)))):
-            return await sampler(task, environment, ctx.at(place))
+        made = await asyncio.gather(*(grown(sampler, task, environment, ctx.at(place)) for task, place in places))
+        return [group for groups in made for group in groups]
 
 
 @dataclass(frozen=True)

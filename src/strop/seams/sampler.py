@@ -1,11 +1,11 @@
-"""Sampler: grows the rollouts of one task. Environment: answers the policy between turns."""
+"""Sampler: grows the rollouts of one task, here or where the engine is. Environment: answers the policy between turns."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from strop.records import Group, Rollout, Sampling, Stop, Task
 from strop.seams.context import Ctx, Footprint
@@ -39,6 +39,22 @@ class Sampler(Protocol):
 
     @property
     def group_size(self) -> int: ...
+
+
+@runtime_checkable
+class Grows(Protocol):
+    """An engine whose replicas are elsewhere: a whole task goes there and its groups come back, one message each way."""
+
+    async def grow(self, sampler: Sampler, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]: ...
+
+
+async def grown(sampler: Sampler, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:
+    """The groups of one task: elsewhere, or here with all the room it may need, waiting while it holds none."""
+    actor = ctx.policies["actor"]
+    if isinstance(actor.engine, Grows):
+        return await actor.engine.grow(sampler, task, environment, ctx)
+    async with actor.engine.admit(sampler.footprint(len(actor.renderer.prompt(task.prompt)))):
+        return await sampler(task, environment, ctx)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,483 @@
+"""Front: what the driver holds. An engine of the usual protocol; the replicas behind it are Ray actors.
+
+It lives on an event loop of its own, in a thread, so what was asked goes on while the learner computes. Every wait has an
+owner (`self`) and a deadline (`Deadlines`). A replica that dies, or whose heartbeat or work stands still, is dropped, its
+tasks are asked again of the others, and another one is started in its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import sys
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import ray
+import torch
+from ray import cloudpickle
+from ray.exceptions import RayActorError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from strop.cluster import Cluster, ClusterError
+from strop.cluster.replica import Errand, Harvest, Kit, Replica
+from strop.cluster.worlds import Elsewhere, Worker, World
+from strop.engines import draw
+from strop.recipe import Recipe
+from strop.records import Group, Sampling, Segment, Stop, Task
+from strop.seams.context import Ctx, Ledger
+from strop.seams.engine import Counters, Footprint, Node
+from strop.seams.sampler import Environment, Sampler
+
+T = TypeVar("T")
+SAME = 1e-3
+"""Nats a token: replicas that hold the same weights agree within this, whatever machine they stand on."""
+LOSSES = 4
+"""A task that was lost with so many replicas is given up, and so is a place where so many in a row did not start."""
+
+
+@dataclass(eq=False)
+class Member:
+    """A replica as the driver knows it."""
+
+    number: int
+    actor: Any
+    facts: dict[str, Any] = field(default_factory=dict[str, Any])
+    counters: dict[str, int] = field(default_factory=dict[str, int])
+    """The largest heard of."""
+    kits: dict[int, Any] = field(default_factory=dict[int, Any])
+    """What it was given that tasks share, and its word that it has it."""
+    asked: int = 0
+    """What it has not answered yet."""
+    moved: float = 0.0
+    """When its counters last changed, or it was asked for the first thing after nothing."""
+
+    def __str__(self) -> str:
+        actor = self.actor._actor_id.hex()[:12]  # pyright: ignore[reportPrivateUsage]
+        where = f"process {self.facts['pid']} on node {self.facts['node']} ({self.facts['host']})" if self.facts else "not placed yet"
+        return f"replica {self.number} (actor {actor}, {where})"
+
+    def hear(self, counters: dict[str, int]) -> None:
+        newer = {name: max(value, self.counters.get(name, 0)) for name, value in counters.items()}
+        if newer != self.counters:
+            self.counters, self.moved = newer, time.monotonic()
+
+
+class _Lost(Exception):
+    """Whoever was asked is gone; ask another."""
+
+
+class Front:
+    name = "actor"
+
+    def __init__(self, policy: Any, recipe: Recipe, cluster: Cluster):
+        self.policy, self.recipe, self.cluster, self.wait = policy, recipe, cluster, cluster.deadlines
+        self.version, self.step = 0, 0
+        self.members: list[Member] = []
+        self.losses: list[dict[str, Any]] = []
+        """Every replica that was lost: which, why, and when another stood in its place."""
+        self._gone: Counter[str] = Counter()
+        self._kits: list[tuple[Sampler, Environment | None, Kit]] = []
+        self._took: deque[float] = deque(maxlen=64)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._places: set[int] = set()
+        """Where a replica is being started again."""
+        self._broken: ClusterError | None = None
+        self._changed = asyncio.Event()
+        """Set, and replaced, whenever a replica comes or a place is given up."""
+        self._closed = False
+        self._delivered: tuple[Any, int] | None = None
+        self.loop = asyncio.new_event_loop()
+        threading.Thread(target=self.loop.run_forever, daemon=True, name="strop-front").start()
+        held = ray.cluster_resources()
+        self._gpus = int(held.get("GPU", 0)) if recipe.device != "cpu" else 0
+        self.size = cluster.replicas or self._gpus or int(held.get("CPU", 1))
+        self._threads = torch.get_num_threads()
+        self._sources = cluster.source if cluster.source is not None else recipe.task_name()
+        _by_value(self._sources, recipe.method)
+        try:
+            self._call(self._open())
+            self.deliver(0)
+            if all(member.facts["remembers"] for member in self.members):
+                self.wrote = set[int]()
+            if all(member.facts["repeats"] for member in self.members):
+                self.noise = self._noise
+        except BaseException:
+            self.close()
+            raise
+
+    # ---- what it says of itself
+
+    @property
+    def own(self) -> bool:
+        return all(member.facts["own"] for member in self.members)
+
+    @property
+    def grade(self) -> str:
+        return "exact" if all(member.facts["grade"] == "exact" for member in self.members) else "statistical"
+
+    @property
+    def counters(self) -> Counters:
+        """Of all replicas that live and of all that are gone, as far as they were heard."""
+        total = Counter(self._gone)
+        for member in self.members:
+            total.update(member.counters)
+        return Counters(**total)
+
+    # ---- what the run calls
+
+    def begin(self, step: int) -> None:
+        self.step = step
+        if hasattr(self, "wrote"):
+            self.wrote.clear()
+
+    def deliver(self, version: int) -> None:
+        self.version = version
+        self._call(self._deliver(version))
+
+    async def grow(self, sampler: Sampler, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:
+        asked = self.ask(sampler, task, environment, ctx, self.step)
+        try:
+            return await asyncio.wrap_future(asked)
+        except asyncio.CancelledError:
+            asked.cancel()
+            raise
+
+    def ask(self, sampler: Sampler, task: Task, environment: Environment | None, ctx: Ctx, step: int) -> Any:
+        """A future of the task's groups; it goes on whatever its caller does meanwhile. `step` keys the noise."""
+        ledger = Ledger({k: v for k, v in ctx.ledger.trials.items() if k == task.id}, {})
+        if ledger.trials:
+            ledger = Ledger(ledger.trials, {task.id: ctx.ledger.successes.get(task.id, 0.0)})
+        errand = Errand(self._kit(sampler, environment), task, ctx.place, ctx.seed, step, ctx.progress, ledger)
+        return asyncio.run_coroutine_threadsafe(self._grow(errand), self.loop)
+
+    def _noise(self, root: str, segment: str, start: int, count: int) -> np.ndarray:
+        """What drew an action of this step; the replicas draw by the same address."""
+        key = draw.key(self.recipe.seed, self.step, root, tuple(map(int, segment.split("."))))
+        return draw.uniforms(np.full(count, key, dtype=np.uint64), np.arange(start, start + count))
+
+    # Node by node: a message for each, for whoever asks for less than a task.
+
+    async def open(self, tokens: Sequence[int], *, root: str) -> Node:
+        return Node(Segment("prompt", tuple(tokens), "0"), None, (0,), root, self.version, length=len(tokens))
+
+    def generate(
+        self, node: Node, *, max: int, stop: tuple[str, ...] = (), sampling: Sampling = Sampling(), keep: bool = True
+    ) -> Coroutine[Any, Any, Node]:
+        ordinal = node.children[0]
+        node.children[0] += 1
+        return self._write(node, ordinal, max, stop, sampling)
+
+    def extend(self, node: Node, tokens: Sequence[int], *, kind: Literal["observation", "forced"]) -> Coroutine[Any, Any, Node]:
+        path = (*node.path, node.children[0])
+        node.children[0] += 1
+
+        async def extended() -> Node:
+            segment = Segment(kind, tuple(tokens), ".".join(map(str, path)))
+            return Node(segment, node, path, node.root, self.version, length=node.length + len(tokens))
+
+        return extended()
+
+    async def score(self, node: Node) -> tuple[float, ...]:
+        """Every replica is asked: they hold the same weights, or it is said which two do not."""
+        line = [part.segment for part in node.line()]
+
+        async def all_of_them() -> list[tuple[Member, tuple[float, ...]]]:
+            for _ in range(LOSSES):
+                await self._member()
+                try:
+                    return [(m, await self._on(m, lambda m: m.actor.score.remote(line, node.root))) for m in [*self.members]]
+                except _Lost:
+                    continue
+            raise ClusterError(f"replicas were lost {LOSSES} times while they scored the same text: {self.losses[-1]}")
+
+        (first, known), *others = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(all_of_them(), self.loop))
+        for member, said in others:
+            gap = max(abs(a - b) for a, b in zip(known, said, strict=True))
+            if gap > SAME:
+                raise ClusterError(
+                    f"{first} and {member} give the same text log-probabilities that are {gap:.2g} apart: one of them holds other weights "
+                    f"than version {self.version}. Resume the run: replicas start anew and are given the learner's weights."
+                )
+        return known
+
+    def admit(self, footprint: Footprint) -> AbstractAsyncContextManager[None]:
+        """Whoever asks node by node holds nothing here."""
+        return nullcontext()
+
+    def close(self) -> None:
+        """Actors go, and what was asked of them with them."""
+        if self._closed:
+            return
+        self._closed = True
+        for member in [*self.members]:
+            ray.kill(member.actor)
+        for _, _, kit in self._kits:
+            for worker in kit.environment.workers if isinstance(kit.environment, Elsewhere) else ():
+                ray.kill(worker.actor)
+
+        async def leave() -> None:
+            rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in rest:
+                task.cancel()
+            await asyncio.gather(*rest, return_exceptions=True)
+
+        asyncio.run_coroutine_threadsafe(leave(), self.loop).result(self.wait.heartbeat)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+
+    # ---- on the front's own loop
+
+    def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
+
+    async def _open(self) -> None:
+        """All of them, or none and the reason."""
+        await asyncio.gather(*(self._start(number, self.wait.opening) for number in range(self.size)))
+        self._background(self._watch())
+
+    def _background(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _start(self, number: int, seconds: float) -> None:
+        """A replica in this place, with the weights as they stand."""
+        options: dict[str, Any] = {"num_cpus": 1, "max_concurrency": 4096, "scheduling_strategy": "SPREAD", "max_restarts": 0}
+        if self._gpus:
+            options["num_gpus"] = 1
+        options["runtime_env"] = {"env_vars": {"OMP_NUM_THREADS": str(self._threads)}}
+        member = Member(number, ray.remote(Replica).options(**options).remote(self.recipe, self._threads))
+        try:
+            member.facts = await asyncio.wait_for(member.actor.facts.remote(), seconds)
+            while self._delivered is not None and member.facts.get("version") != self._delivered[1]:
+                held, version = self._delivered
+                member.facts["version"] = await asyncio.wait_for(member.actor.deliver.remote(held, version), self.wait.deliver)
+        except (TimeoutError, RayError) as error:
+            ray.kill(member.actor)
+            cause = getattr(error, "cause", None)
+            if isinstance(cause, ValueError | ImportError | OSError):  # no such model, an engine that is not installed: no node helps
+                raise ClusterError(f"{member} cannot start: {cause}") from error
+            within = f"within {seconds:g} s" if isinstance(error, TimeoutError) else f"({_first_line(error)})"
+            room = {name: count for name, count in ray.available_resources().items() if name in ("CPU", "GPU")}
+            raise ClusterError(
+                f"{member} did not start {within}; resources left: {room or 'none'}. Ask for fewer --replicas, or add nodes to the cluster."
+            ) from error
+        member.moved = time.monotonic()
+        self.members = sorted([*self.members, member], key=lambda m: m.number)
+        self._wake()
+
+    async def _again(self, number: int, loss: dict[str, Any]) -> None:
+        """Another replica in the place of one that was lost; a few attempts, then the place stays empty."""
+        self._places.add(number)
+        for _ in range(LOSSES):
+            try:
+                await self._start(number, self.wait.start)
+                loss["replaced"] = time.time()
+                break
+            except ClusterError as error:
+                self._broken = error
+                await asyncio.sleep(1)
+        self._places.discard(number)
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _member(self) -> Member:
+        """The least busy one; waits for one to start where none lives, or says why there is none."""
+        until = time.monotonic() + self.wait.start
+        while not self.members:
+            left = until - time.monotonic()
+            if left <= 0 or not self._places:
+                last = "; ".join(f"{one['replica']} {one['why']}" for one in self.losses[-LOSSES:])
+                raise ClusterError(
+                    f"no replica is alive, and none started within {self.wait.start:g} s. Lost: {last}."
+                    + (f" The last attempt: {self._broken}" if self._broken else "")
+                )
+            try:
+                await asyncio.wait_for(self._changed.wait(), left)
+            except TimeoutError:
+                continue
+        return min(self.members, key=lambda m: (m.asked, m.number))
+
+    def _lose(self, member: Member, why: str) -> None:
+        """Once for each: drop it, remember why, start another in its place."""
+        if member not in self.members or self._closed:
+            return
+        self.members.remove(member)
+        self._gone.update(member.counters)
+        ray.kill(member.actor)
+        self.losses.append({"replica": str(member), "why": why, "at": time.time(), "tasks": member.asked})
+        print(f"{member} {why}; its {member.asked} tasks are asked of the others", file=sys.stderr, flush=True)
+
+        self._background(self._again(member.number, self.losses[-1]))
+
+    async def _watch(self) -> None:
+        """Heartbeats: who does not answer, or was asked and computes nothing, is lost."""
+
+        async def beat(member: Member) -> None:
+            try:
+                member.hear(await asyncio.wait_for(member.actor.heartbeat.remote(), self.wait.heartbeat))
+            except TimeoutError:
+                return self._lose(member, f"did not answer its heartbeat within {self.wait.heartbeat:g} s")
+            except RayError as error:
+                return self._lose(member, f"died ({_first_line(error)})")
+            if member.asked and time.monotonic() - member.moved > self.wait.stall:
+                self._lose(member, f"was asked for {member.asked} things and computed nothing for {self.wait.stall:g} s")
+
+        while True:
+            await asyncio.gather(*(beat(member) for member in [*self.members]))
+            await asyncio.sleep(min(2.0, self.wait.heartbeat / 4))
+
+    async def _on(self, member: Member, ask: Callable[[Member], Any]) -> Any:
+        """Something small of one replica: its answer, its counters noted."""
+        try:
+            answer, counters = await asyncio.wait_for(ask(member), self.wait.stall)
+        except (TimeoutError, RayActorError) as error:
+            why = f"did not answer within {self.wait.stall:g} s" if isinstance(error, TimeoutError) else f"died ({_first_line(error)})"
+            self._lose(member, why)
+            raise _Lost from error
+        member.hear(counters)
+        return answer
+
+    async def _deliver(self, version: int) -> None:
+        weights = {name: _bytes(tensor) for name, tensor in self.policy.weights()}
+        self._delivered = (await asyncio.to_thread(ray.put, weights), version)
+        await asyncio.gather(*(self._deliver_to(member) for member in [*self.members]))
+
+    async def _deliver_to(self, member: Member) -> None:
+        assert self._delivered is not None
+        held, version = self._delivered
+        try:
+            got = await asyncio.wait_for(member.actor.deliver.remote(held, version), self.wait.deliver)
+            member.facts["version"] = got
+        except TimeoutError:
+            self._lose(member, f"did not take weights of version {version} within {self.wait.deliver:g} s")
+        except RayActorError as error:
+            self._lose(member, f"died while weights of version {version} were delivered ({_first_line(error)})")
+
+    async def _grow(self, errand: Errand) -> list[Group]:
+        """Asked of one replica; again where it was lost; of a second one where the first takes long. The first answer counts: all are
+        the same."""
+        began, lost = time.monotonic(), 0
+        running: dict[asyncio.Task[Harvest], Member] = {}
+        try:
+            while True:
+                if not running:
+                    member = await self._member()
+                    running[self._send(member, errand)] = member
+                done, _ = await asyncio.wait(running, timeout=self._patience(began), return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    member = running.pop(task)
+                    error = task.exception()
+                    if error is None:
+                        harvest = task.result()
+                        if harvest.wrote:
+                            self.wrote |= harvest.wrote
+                        self._took.append(time.monotonic() - began)
+                        return harvest.groups
+                    if not isinstance(error, RayActorError):
+                        raise getattr(error, "cause", None) or error
+                    self._lose(member, f"died ({_first_line(error)})")
+                    lost += 1
+                    if lost == LOSSES:
+                        raise ClusterError(
+                            f"task {errand.place} was lost with {lost} replicas; the last was {member}: {_first_line(error)}"
+                        )
+                if not done and (idle := [m for m in self.members if not m.asked]):
+                    running[self._send(idle[0], errand)] = idle[0]
+        finally:
+            for task in running:
+                task.cancel()
+
+    def _patience(self, began: float) -> float:
+        """Seconds until this task counts as slow."""
+        usual = statistics.median(self._took) if self._took else 0.0
+        return max(began + max(self.wait.patience, 3 * usual) - time.monotonic(), 0.5)
+
+    def _send(self, member: Member, errand: Errand) -> asyncio.Task[Harvest]:
+        if not member.asked:
+            member.moved = time.monotonic()
+        member.asked += 1
+        return self.loop.create_task(self._errand(member, errand))
+
+    async def _errand(self, member: Member, errand: Errand) -> Harvest:
+        answer = None
+        try:
+            if errand.kit not in member.kits:
+                member.kits[errand.kit] = member.actor.equip.remote(errand.kit, self._kits[errand.kit][2])
+            await member.kits[errand.kit]
+            answer = member.actor.grow.remote(errand)
+            harvest: Harvest = await answer
+        except asyncio.CancelledError:
+            if answer is not None:
+                ray.cancel(answer)
+            raise
+        finally:
+            member.asked -= 1
+        member.hear(harvest.counters)
+        return harvest
+
+    async def _write(self, node: Node, ordinal: int, most: int, stop: tuple[str, ...], sampling: Sampling) -> Node:
+        line = [part.segment for part in node.line()]
+
+        async def written() -> tuple[Segment, Stop | None]:
+            for _ in range(LOSSES):
+                try:
+                    return await self._on(
+                        await self._member(),
+                        lambda m: m.actor.write.remote(line, node.root, ordinal, self.step, most, stop, sampling),
+                    )
+                except _Lost:
+                    continue
+            raise ClusterError(f"one request was lost with {LOSSES} replicas: {self.losses[-1]}")
+
+        segment, why = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(written(), self.loop))
+        length = node.length + len(segment.tokens)
+        return Node(segment, node, (*node.path, ordinal), node.root, self.version, why, length)
+
+    def _kit(self, sampler: Sampler, environment: Environment | None) -> int:
+        """The number of what these tasks share. Records that never change: the same one is the same object."""
+        for number, (known, around, _) in enumerate(self._kits):
+            if known is sampler and around is environment:
+                return number
+        _by_value(sampler, environment)
+        there = environment if environment is None else self._worlds(environment)
+        self._kits.append((sampler, environment, Kit(sampler, there, self._sources)))
+        return len(self._kits) - 1
+
+    def _worlds(self, environment: Environment) -> Elsewhere:
+        """Workers that answer for it, one beside each replica unless it was said how many."""
+        workers: list[Worker] = []
+        for number in range(self.cluster.workers or self.size):
+            beside = self.members[number % len(self.members)].facts["node"]
+            place = NodeAffinitySchedulingStrategy(beside, soft=True)
+            options: dict[str, Any] = {"num_cpus": 0, "max_concurrency": 256, "max_restarts": -1, "scheduling_strategy": place}
+            actor: Any = ray.remote(World).options(**options).remote(environment)
+            workers.append(Worker(actor, f"environment worker {number} (actor {actor._actor_id.hex()[:12]}, placed on node {beside})"))
+        return Elsewhere(tuple(workers), self.wait.reply)
+
+
+def _bytes(tensor: torch.Tensor) -> np.ndarray:
+    """A tensor of any type as plain bytes, which the object store hands out without a copy."""
+    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
+
+
+def _by_value(*parts: Any) -> None:
+    """Parts of the user's own travel whole: no node needs the file they stand in."""
+    for part in parts:
+        module = sys.modules.get(type(part).__module__)
+        name = getattr(module, "__name__", "builtins")
+        if module is not None and name.partition(".")[0] not in ("strop", "builtins"):
+            cloudpickle.register_pickle_by_value(module)
+
+
+def _first_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

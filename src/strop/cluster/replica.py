@@ -1,0 +1,148 @@
+"""Replica: one actor with a copy of the policy, an engine, and the tasks that grow beside it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from strop import engines, grading
+from strop.policies.causal import load
+from strop.recipe import Recipe
+from strop.records import Group, Sampling, Scores, Segment, Stop, Task
+from strop.seams.context import Ctx, Handle, Ledger, Progress
+from strop.seams.engine import Node
+from strop.seams.sampler import Environment, Sampler, grown
+from strop.seams.source import Source
+from strop.tasks import source as named_source
+
+
+@dataclass(frozen=True)
+class Kit:
+    """What many tasks have in common; sent once to each replica."""
+
+    sampler: Sampler
+    environment: Environment | None
+    source: str | Source
+
+
+@dataclass(frozen=True)
+class Errand:
+    """One task to grow."""
+
+    kit: int
+    task: Task
+    place: str
+    seed: int
+    step: int
+    """Keys the noise."""
+    progress: Progress
+    ledger: Ledger
+    """Of this task alone."""
+
+
+@dataclass(frozen=True)
+class Harvest:
+    """What an errand brought, and where the replica stands with it."""
+
+    groups: list[Group]
+    counters: dict[str, int]
+    wrote: frozenset[int]
+    """Contexts that actions ended since the last harvest (of engines that remember them)."""
+
+
+class Replica:
+    """Runs inside an actor whose event loop is shared by all of its tasks."""
+
+    def __init__(self, recipe: Recipe, threads: int):
+        torch.set_num_threads(threads)
+        device = recipe.device if recipe.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+        self.policy = load(recipe.model, device=device)
+        self.engine = engines.build(self.policy, recipe)
+        self.handle = Handle(self.engine, self.policy.renderer)
+        self.step: int | None = None
+        self.sent: set[int] = set()
+        self.kits: dict[int, Kit] = {}
+        self.sources: dict[str, Source] = {}
+
+    async def facts(self) -> dict[str, Any]:
+        """Who this is, and what its engine says of itself."""
+        import ray
+
+        engine: Any = self.engine
+        node = ray.get_runtime_context().get_node_id()[:12]
+        about = {"node": node, "host": socket.gethostname(), "pid": os.getpid(), "threads": torch.get_num_threads()}
+        about |= {"grade": getattr(engine, "grade", "unknown"), "own": engine.own}
+        return about | {"remembers": hasattr(engine, "wrote"), "repeats": hasattr(engine, "noise")}
+
+    async def heartbeat(self) -> dict[str, int]:
+        return self.engine.counters.to_json()
+
+    async def deliver(self, weights: Mapping[str, np.ndarray], version: int) -> int:
+        """Another policy's tensors, as bytes, into this one's; the engine hears of it."""
+        mine = dict(self.policy.weights())
+        if mine.keys() != weights.keys():
+            raise ValueError(f"weights of another model were delivered: {sorted(mine.keys() ^ weights.keys())[:4]} are on one side only")
+        with torch.no_grad():
+            for name, tensor in mine.items():
+                given = torch.from_numpy(np.array(weights[name])).view(tensor.dtype).view(tensor.shape)
+                tensor.copy_(given)
+        self.engine.deliver(version)
+        return self.engine.version
+
+    async def equip(self, number: int, kit: Kit) -> None:
+        self.kits[number] = kit
+
+    async def grow(self, errand: Errand) -> Harvest:
+        self._at(errand.step)
+        kit = self.kits[errand.kit]
+        source = self._source(kit.source)
+
+        async def grade(groups: list[Group]) -> Scores:
+            return await grading.grade(source, groups)
+
+        ctx = Ctx(errand.seed, errand.progress, source, {"actor": self.handle}, grade, errand.ledger, errand.place)
+        groups = await grown(kit.sampler, errand.task, kit.environment, ctx)
+        wrote = frozenset(getattr(self.engine, "wrote", ())) - self.sent
+        self.sent |= wrote
+        return Harvest(groups, self.engine.counters.to_json(), wrote)
+
+    async def write(
+        self, line: Sequence[Segment], root: str, ordinal: int, step: int, most: int, stop: tuple[str, ...], sampling: Sampling
+    ) -> tuple[tuple[Segment, Stop | None], dict[str, int]]:
+        """One action under a line of segments."""
+        self._at(step)
+        node = self._node(line, root)
+        node.children[0] = ordinal
+        written = await self.engine.generate(node, max=most, stop=stop, sampling=sampling, keep=False)
+        return (written.segment, written.stop), self.engine.counters.to_json()
+
+    async def score(self, line: Sequence[Segment], root: str) -> tuple[tuple[float, ...], dict[str, int]]:
+        return await self.engine.score(self._node(line, root)), self.engine.counters.to_json()
+
+    def _at(self, step: int) -> None:
+        if self.step != step:
+            self.step = step
+            self.engine.begin(step)
+            self.sent.clear()
+
+    def _node(self, line: Sequence[Segment], root: str) -> Node:
+        node: Node | None = None
+        for segment in line:
+            before = node.length if node is not None else 0
+            path = tuple(map(int, segment.id.split(".")))
+            node = Node(segment, node, path, root, self.engine.version, length=before + len(segment.tokens))
+        assert node is not None
+        return node
+
+    def _source(self, source: str | Source) -> Source:
+        if not isinstance(source, str):
+            return source
+        if source not in self.sources:
+            self.sources[source] = named_source(source)
+        return self.sources[source]

@@ -1,0 +1,72 @@
+"""Worlds: an environment that answers from a process of its own, each answer with a deadline.
+
+A state is a value, so an answer that never came is asked again of another worker; the one that owed it is killed and comes
+back empty. An environment that hangs twice on the same action is our fault and no score: the rollout ends with the stop
+`error`, the reason stands on it, and grading makes an incident of it. Its siblings go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError
+
+from strop.records import Task
+from strop.seams.sampler import Environment, Reply
+
+TRIES = 2
+
+
+class World:
+    """Runs inside an actor."""
+
+    def __init__(self, environment: Environment):
+        self.environment = environment
+
+    async def reply(self, task: Task, state: Any, begun: bool, action: str) -> tuple[Any, Reply]:
+        if not begun:
+            state = self.environment.start(task)
+        return await self.environment.reply(state, action)
+
+
+@dataclass(frozen=True)
+class Worker:
+    """An actor that answers, and its name for messages."""
+
+    actor: Any
+    name: str
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """An environment whose answers come from workers."""
+
+    workers: tuple[Worker, ...]
+    seconds: float
+    turn: Any = field(default_factory=count, compare=False)
+    """Whose turn it is to be asked."""
+
+    def start(self, task: Task) -> Any:
+        """It begins with the first answer, where it is given."""
+        return task, None, False
+
+    async def reply(self, state: Any, action: str) -> tuple[Any, Reply]:
+        task, inner, begun = state
+        why = ""
+        for _ in range(TRIES):
+            worker = self.workers[next(self.turn) % len(self.workers)]
+            answer = worker.actor.reply.remote(task, inner, begun, action)
+            try:
+                inner, reply = await asyncio.wait_for(answer, self.seconds)
+                return (task, inner, True), reply
+            except TimeoutError:
+                why = f"{worker.name} did not answer within {self.seconds:g} s"
+                ray.kill(worker.actor, no_restart=False)
+            except RayActorError as error:
+                why = f"{worker.name} died: {str(error).strip().partition(chr(10))[0]}"
+                await asyncio.sleep(0.2)  # it is being started again
+        return state, Reply("", done=True, stop="error", facts={"error": why})
