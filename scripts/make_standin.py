@@ -3,6 +3,7 @@
     python scripts/make_standin.py OUT                      a shrunken Qwen3 and 200 word problems in GSM8K's schema
     python scripts/make_standin.py OUT --family gemma3      another family
     python scripts/make_standin.py OUT --full               Qwen3-0.6B's true sizes: 2.4 GB of random weights
+    python scripts/make_standin.py OUT --full --layers 4    its widths and vocabulary with fewer layers: 0.9 GB
 
     OUT/model         config, safetensors, tokenizer with a chat template: random weights, it knows nothing
     OUT/train.jsonl   {"question": …, "answer": "worked text … #### 42"}, written here from arithmetic templates
@@ -64,9 +65,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "mistral": {"head_dim": 16, "sliding_window": 64},
     "gemma3_text": {"head_dim": 16, "sliding_window": 64, "query_pre_attn_scalar": 16},
     "gpt_neox": {"rotary_pct": 0.25},
-    "gpt2": {},
-    "phi3": {"pad_token_id": None},
-    "olmo2": {},
+    "qwen3_moe": {"head_dim": 16, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32},
 }
 
 PEOPLE = ("Amara", "Bela", "Chidi", "Dana", "Emil", "Farah", "Goran", "Hana", "Ines", "Jun", "Kofi", "Lena")
@@ -123,12 +122,13 @@ def tokenizer(texts: list[str], template: str) -> PreTrainedTokenizerFast:
     return fast
 
 
-def model(family: str, words: PreTrainedTokenizerFast, full: bool, positions: int, seed: int) -> Any:
+def model(family: str, words: PreTrainedTokenizerFast, full: bool, positions: int, seed: int, layers: int | None) -> Any:
     import torch
 
     torch.manual_seed(seed)
     ids = {"bos_token_id": None, "eos_token_id": words.eos_token_id, "pad_token_id": words.pad_token_id}
     sizes = (TRUE | {"head_dim": 128, "vocab_size": 151936}) if full else (SMALL | {"vocab_size": len(words) + 16})
+    sizes |= {"num_hidden_layers": layers} if layers else {}
     config = CONFIG_MAPPING[family](**{**FAMILIES[family], **ids, **sizes, "max_position_embeddings": positions})
     made = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     ends = [words.eos_token_id, words.pad_token_id]
@@ -143,14 +143,14 @@ def model(family: str, words: PreTrainedTokenizerFast, full: bool, positions: in
     return made
 
 
-def write(out: Path, family: str = "qwen3", full: bool = False, positions: int = 512, seed: int = 0) -> None:
+def write(out: Path, family: str = "qwen3", full: bool = False, positions: int = 512, seed: int = 0, layers: int | None = None) -> None:
     out.mkdir(parents=True, exist_ok=True)
     rows = [*problems(ROWS + HELD_OUT, seed)]
     for name, part in (("train", rows[:ROWS]), ("test", rows[ROWS:])):
         (out / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
     words = tokenizer([f"{row['question']}\n{row['answer']}" for row in rows], TURNS if family.startswith("gemma") else CHATML)
     words.save_pretrained(out / "model")
-    model(family, words, full, positions, seed).save_pretrained(out / "model")
+    model(family, words, full, positions, seed, layers).save_pretrained(out / "model")
 
 
 def main() -> None:
@@ -158,9 +158,10 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--family", choices=tuple(FAMILIES), default="qwen3")
     parser.add_argument("--full", action="store_true", help="Qwen3-0.6B's true sizes")
+    parser.add_argument("--layers", type=int, help="instead of the 28 of Qwen3-0.6B or the 3 of the small one")
     parser.add_argument("--positions", type=int, default=512)
     args = parser.parse_args()
-    write(args.out, args.family, args.full, args.positions)
+    write(args.out, args.family, args.full, args.positions, layers=args.layers)
     print(f"{args.out}/model ({args.family}), {args.out}/train.jsonl ({ROWS} rows), {args.out}/test.jsonl ({HELD_OUT} rows)")
 
 
