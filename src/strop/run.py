@@ -369,7 +369,7 @@ class Run:
         self.policy.export(beside)
         durable.point("torn")
         optimiser = self.learner.state()
-        save_file({name: t.detach().contiguous().clone() for name, t in optimiser.items()}, beside / "optimiser.safetensors")
+        save_file({name: t.detach().contiguous() for name, t in optimiser.items()}, beside / "optimiser.safetensors")
         if self.policy.heads:
             save_file({k: v.contiguous() for k, v in self.policy.heads.state_dict().items()}, beside / "heads.safetensors")
         state = {
