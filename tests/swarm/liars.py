@@ -1,6 +1,6 @@
 """Lies, one of each kind, as a trainer of a swarm could tell them. What makes them needs no model: right answers come from the source.
 
-    python -m tests.swarm.liars NAME ADDRESS SECONDS DIRECTORY        tells them over the network, and prints how many of each
+python -m tests.swarm.liars NAME ADDRESS SECONDS DIRECTORY        tells them over the network, and prints how many of each
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import signal
 import sys
 import time
 from collections import Counter
@@ -97,6 +98,13 @@ class Teller:
         self.say(body)
         self.told |= {"honest": self.told["honest"] + 1, "replayed": self.told["replayed"] + 2}
 
+    def forge(self) -> None:
+        """A message in somebody's name, without the key to it."""
+        from strop.swarm.wires import KEY, MAGIC, SIGNATURE
+
+        self.wire._put.put(MAGIC + random.randbytes(KEY) + bytes(SIGNATURE) + b"believe me")
+        self.told["forged"] += 1
+
     def flood(self, count: int) -> None:
         for _ in range(count):
             self.say(b"flood")
@@ -107,15 +115,18 @@ def main(name: str, where: str, seconds: float, directory: Path, task: str, floo
     from strop.swarm.wires import Network
 
     directory.mkdir(parents=True, exist_ok=True)
+    stop: list[bool] = []
     with Network(name, directory, connect=[where]) as wire:
         liar = Teller(wire, source(task))
         print(json.dumps({"id": wire.id}), flush=True)
         until, told = time.monotonic() + seconds, itertools.cycle(LIES)
-        while time.monotonic() < until:
+        signal.signal(signal.SIGINT, lambda *_: stop.append(True))
+        while time.monotonic() < until and not stop:
             time.sleep(0.25)
             liar.tell(next(told))
             if liar.number % 20 == 10:
                 liar.replay()
+                liar.forge()
             if flooding and liar.number % 100 == 40:
                 liar.flood(300)
         time.sleep(0.5)
