@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from strop.cli import Interrupted, Usage, answer, say, table
 from strop.commands import recipes
-from strop.swarm import joined
+from strop.swarm import check, joined
 
 if TYPE_CHECKING:
     from strop.evaluate import Evaluation
@@ -72,6 +72,7 @@ def _fresh(args: argparse.Namespace) -> Run:
         from strop.tasks import source
 
         source(recipe.task_name())
+    check(recipe)
     directory = Path(args.out) if args.out else default_directory(recipe, parts)
     from strop.run import create
 

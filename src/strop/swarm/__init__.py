@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from strop.recipe import Recipe
     from strop.run import Run
 
 
@@ -38,6 +39,14 @@ def joined(run: Run, say: Callable[[str], None] = lambda said: None) -> Iterator
         say(f"swarm {recipe.swarm}: this trainer is {wire.id}{at}")
         run.exchange = Exchange(recipe.swarm, wire, held_out=held_out, past=run.past_swarm())
         yield
+
+
+def check(recipe: Recipe) -> None:
+    """Refuse a name or an address that cannot be, and a missing extra, before anything is loaded."""
+    if recipe.swarm:
+        from strop.swarm.wires import configured
+
+        configured(recipe.swarm, listed(recipe.peer), listed(recipe.listen))
 
 
 def listed(text: str) -> tuple[str, ...]:
