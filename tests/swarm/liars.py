@@ -111,13 +111,13 @@ class Teller:
         self.told["flood"] += count
 
 
-def main(name: str, where: str, seconds: float, directory: Path, task: str, flooding: bool) -> None:
+def main(name: str, where: str, seconds: float, directory: Path, task: str, flooding: bool = False) -> None:
     from strop.swarm.wires import Network
 
     directory.mkdir(parents=True, exist_ok=True)
     stop: list[bool] = []
     with Network(name, directory, connect=[where]) as wire:
-        liar = Teller(wire, source(task))
+        liar = Teller(wire, source(task), seed=78 if flooding else 77)
         print(json.dumps({"id": wire.id}), flush=True)
         until, told = time.monotonic() + seconds, itertools.cycle(LIES)
         signal.signal(signal.SIGINT, lambda *_: stop.append(True))

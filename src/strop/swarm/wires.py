@@ -121,8 +121,8 @@ def configured(name: str, connect: Sequence[str], listen: Sequence[str]) -> Any:
     wanted: dict[str, Any] = {
         "mode": "peer",
         "connect/endpoints": list(connect),
-        "connect/timeout_ms": 0,
         "connect/exit_on_failure": False,
+        "connect/retry": {"period_init_ms": 200, "period_max_ms": 4000, "period_increase_factor": 2},
         "scouting/multicast/enabled": not connect,
         "transport/link/rx/max_message_size": 4 * MOST,
         **({"listen/endpoints": list(listen)} if listen else {}),
