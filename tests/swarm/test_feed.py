@@ -110,6 +110,18 @@ def test_a_swarm_run_is_computed_again_from_its_commits_without_any_swarm(tmp_pa
     assert again.swarm == me.swarm
 
 
+def test_a_swarm_run_says_at_its_end_what_became_of_others_groups():
+    from strop.swarm import said
+
+    book = {"drawn": 7, "rejected": {"wrong key": 2, "garbage": 1}, "quota": 20}
+    line = {"swarm": {"name": "home", "published": 12, "peers": {"a": {"drawn": 3, "rejected": {}, "quota": 60}, "b": book}}}
+    assert said(line) == [
+        "swarm home: shared 12 groups, heard of 2 peers, trained on 10 of their groups",
+        "  b: rejected garbage 1, wrong key 2; 20 places left",
+    ]
+    assert said({}) == []
+
+
 def test_trainers_of_one_room_are_deterministic(tmp_path):
     def play(where):
         room = Room()

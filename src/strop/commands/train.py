@@ -22,9 +22,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from strop import swarm
 from strop.cli import Interrupted, Usage, answer, say, table
 from strop.commands import recipes
-from strop.swarm import check, joined
 
 if TYPE_CHECKING:
     from strop.evaluate import Evaluation
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     run = _resumed(args) if args.resume else _fresh(args)
     directory = run.directory
     try:
-        with stopping() as asked, joined(run, say):
+        with stopping() as asked, swarm.joined(run, say):
             result, shown = work(run, started, asked)
     except KeyboardInterrupt as stop:
         raise Interrupted(go_on(directory)) from stop
@@ -72,7 +72,7 @@ def _fresh(args: argparse.Namespace) -> Run:
         from strop.tasks import source
 
         source(recipe.task_name())
-    check(recipe)
+    swarm.check(recipe)
     directory = Path(args.out) if args.out else default_directory(recipe, parts)
     from strop.run import create
 
@@ -308,6 +308,7 @@ def text(result: dict[str, Any], run: Run, before: dict[str, Evaluation], after:
         best = max(tried, key=lambda t: tried[t] if tried[t] is not None else -1)
         lines.append(f"sharpening without training: pass@1 of the base at its best temperature ({best}) is {_number(tried[best])}")
     lines += [f"warning: {said}" for said in result["warnings"]]
+    lines += swarm.said(run.watch.lines[-1]) if run.watch.lines else []
     lines += ["", f"run     {run.directory}", f"report  {run.directory / 'report.html'}", f"model   {_last_checkpoint(run.directory)}"]
     if not run.finished:
         lines.append(f"resume  strop train --resume {run.directory}")
