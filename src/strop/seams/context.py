@@ -13,7 +13,7 @@ from strop.seams.source import Source
 
 if TYPE_CHECKING:
     from strop.batch import Batch
-    from strop.seams.swarm import Exchange
+    from strop.seams.exchange import Exchange
 
 
 def keyed(*key: str | int | float) -> random.Random:
