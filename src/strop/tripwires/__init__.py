@@ -177,7 +177,7 @@ def message(tripwire: Tripwire, seen: str) -> str:
 
 
 def limits(text: str, engine: Mapping[str, float] = MappingProxyType({})) -> dict[str, float | None]:
-    """'entropy-collapse=0.1,grader=off' -> every tripwire's limit; None for one that is off. `engine` are those that its arithmetic asks for."""
+    """'entropy-collapse=0.1,grader=off' -> every tripwire's limit; None for one that is off. `engine`: those its arithmetic asks for."""
     found: dict[str, float | None] = {tripwire.name: engine.get(tripwire.name, tripwire.limit) for tripwire in TRIPWIRES}
     for item in filter(None, (piece.strip() for piece in text.split(","))):
         name, equals, value = (piece.strip() for piece in item.partition("="))
