@@ -15,8 +15,17 @@ from strop.batch import Batch
 from strop.policies.chat import Chat, ChatRenderer, ModelError, eos_ids
 from strop.seams.head import Head
 
+if TYPE_CHECKING:
+    from strop.recipe import Recipe
+
 LOGITS_AT_ONCE = 2**25
 """Logits held at one time; above it decisions are scored in chunks that are computed again in the backward pass."""
+
+
+def of(recipe: Recipe, device: str = "") -> CausalPolicy:
+    """The policy that a recipe trains, as it begins; where the recipe leaves the device open, a GPU if there is one."""
+    chosen = recipe.device if recipe.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+    return load(recipe.model, device=device or chosen, chat=recipe.chat)
 
 
 def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32, chat: Chat | None = None) -> CausalPolicy:
@@ -134,7 +143,7 @@ class CausalPolicy:
         at_T = torch.tensor([p for row in batch.rows for p in row.at], dtype=torch.long, device=self.device)
         target_T = ids[row_T, at_T]
         wanted = [head for track, head in self.declared.items() if track in want]
-        if self._splits():
+        if self.splits():
             state = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
             hidden, head = state[row_T, at_T - 1], self.model.get_output_embeddings()
         else:
@@ -169,7 +178,7 @@ class CausalPolicy:
             tracks[asked.track] = number if asked.per == "decision" else batch.per_rollout(number)
         return {name: track.to(batch.index.row_T.device) for name, track in tracks.items()}
 
-    def _splits(self) -> bool:
+    def splits(self) -> bool:
         """Whether logits are exactly head(hidden): then the head runs on decisions only. Tried once on a few tokens."""
         if self._split is None:
             self._split = False

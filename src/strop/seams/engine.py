@@ -63,9 +63,7 @@ def refuse(node: Node, most: int, stop: tuple[str, ...], sampling: Sampling, *, 
     if most < 1:
         raise ValueError(f"max is the largest number of tokens to write, at least 1; got {most}.")
     if node.length + most > limit:
-        raise ValueError(
-            f"{node.length} tokens and {most} more exceed the model's {limit} positions. Lower `max` or shorten the prompt."
-        )
+        raise ValueError(f"{node.length} tokens and {most} more exceed the model's {limit} positions. Lower `max` or shorten the prompt.")
     if stop and tokenizer is None:
         raise ValueError("stop strings are matched in decoded text: give the engine its tokenizer, or stop by eos_ids.")
     if any(not s for s in stop):
