@@ -41,12 +41,12 @@ SIZE = {"task": "chain", "tasks": 4, "group": 4, "max_tokens": 16, "slots": 16, 
 PAIR = FLOWRL.but("pair", signals={"policy": Signal(group_balance(), means("group"))})
 """Its loss compares the rollouts of a group with one another and is one number per group: what stands for a pair objective."""
 CASES: dict[str, tuple[str | Method, int]] = {
-    "ragged rows, many passes": ("grpo", 160),
-    "an odd number of passes": ("grpo", 220),
+    "ragged rows": ("grpo", 40),
+    "an odd number of passes per rank": ("grpo", 60),
     "fewer passes than ranks": ("grpo", 100000),
-    "tree": ("treepo", 400),
-    "pair (a loss per group)": (PAIR, 400),
-    "a head and a reference": ("ppo", 200),
+    "tree": ("treepo", 60),
+    "pair (a loss per group)": (PAIR, 250),
+    "a head and a reference": ("ppo", 60),
 }
 """Method, and the tokens of one pass."""
 DEADLINE = 150
@@ -54,8 +54,7 @@ DEADLINE = 150
 
 def recipe(name: str) -> Recipe:
     made, budget = CASES[name]
-    sizes = {key: value for key, value in SIZE.items() if made != "treepo" or key != "max_tokens"}
-    return Recipe(method=made, token_budget=budget, **sizes)
+    return Recipe(method=made, token_budget=budget, **SIZE)
 
 
 def sample(directory: Path) -> None:
@@ -102,10 +101,21 @@ def learn(directory: Path) -> None:
         if alone or mesh.get_rank() == 0:
             ranks = 1 if alone else mesh.size()
             save_file(found, directory / f"{number}-{ranks}.safetensors")
-            (directory / f"{number}-{ranks}.json").write_text(json.dumps({"passes": passes, "steps": sorted(steps)}))
+            (directory / f"{number}-{ranks}.json").write_text(
+                json.dumps({"passes": passes, "steps": sorted(steps), "shared": shared(groups)})
+            )
     if not alone:
         dist.barrier()
         dist.destroy_process_group()
+
+
+def shared(groups: list[Group]) -> int:
+    """Actions that stand in several rows: where a tree forked."""
+    return sum(
+        count > 1
+        for group in groups
+        for count in Counter(s.id for r in group.rollouts for row in r.rows for s in row.segments if s.kind == "action").values()
+    )
 
 
 def start(directory: Path, processes: int) -> None:
@@ -136,6 +146,7 @@ def compare(directory: Path, processes: int) -> list[dict]:
         weights = distance([one[k] for k in moved], [many[k] for k in moved], [start[k] for k in moved])
         rows.append({"case": name, "processes": processes, "passes": facts[0]["passes"], "gradient": max(gradients), "weights": weights})
         rows[-1]["updates"] = [f["steps"] for f in facts]
+        rows[-1]["shared"] = facts[0]["shared"]
     return rows
 
 

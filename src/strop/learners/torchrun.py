@@ -38,7 +38,7 @@ class Session:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=MEETING)
         self.mesh: DeviceMesh = init_device_mesh("cuda" if cuda else "cpu", (dist.get_world_size(),))
-        self.commands = dist.new_group(backend="gloo", timeout=STEP)
+        self.commands: Any = dist.new_group(backend="gloo", timeout=STEP)
         self.rank: Rank | None = None
         self.inside = False
         """A command is being done. If it fails here, the others are still in it and hear no further one."""

@@ -60,7 +60,7 @@ class Policy(Protocol):
 
 def equip(policy: Policy, heads: Iterable[Head], seed: int) -> None:
     """The heads that a method declares, alike wherever this is done."""
-    torch.manual_seed(seed)
+    torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
     for head in heads:
         if head.name not in policy.heads:
             policy.add_head(head)
