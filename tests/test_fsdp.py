@@ -28,7 +28,9 @@ def test_fsdp_gives_the_gradient_the_steps_and_the_weights_of_one_process(alone,
         assert row["weights"] < 1e-5, row
         assert row["updates"] == [[2], [2]], row
     by_case = {row["case"]: row for row in rows}
-    assert all(passes % (2 * 2) for passes in by_case["an odd number of passes per rank"]["passes"][1:])
+    odd = by_case["an odd number of passes per rank"]["passes"]
+    assert any(-(-passes // processes) % 2 for passes in odd)
+    assert any(passes % processes for passes in odd), "some rank has an empty pass"
     assert min(by_case["fewer passes than ranks"]["passes"]) < processes
     assert by_case["tree"]["shared"] > 0
 

@@ -88,6 +88,10 @@ class Sharded:
         self.evaluate = fully_shard(Pass(policy), mesh=peers.mesh, reshard_after_forward=True)
 
     @property
+    def model(self) -> Any:
+        return self.whole.model
+
+    @property
     def heads(self) -> nn.ModuleDict:
         return self.whole.heads
 

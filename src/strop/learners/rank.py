@@ -22,6 +22,7 @@ from strop.batch import Batch
 from strop.learners.fsdp import Sharded, Together
 from strop.learners.local import Local, recall, tensors
 from strop.method import Method
+from strop.policies.adapters import Before
 from strop.policies.causal import of
 from strop.recipe import Recipe
 from strop.seams.learner import Key, Look
@@ -35,8 +36,13 @@ class Rank:
         self.recipe, self.method, self.peers = recipe, method, Together(mesh)
         self.device = f"cuda:{torch.cuda.current_device()}" if mesh.device_type == "cuda" else mesh.device_type
         whole = self._whole()
-        reference = Sharded(whole.frozen("reference"), self.peers) if method.reference else None
-        self.learner = Local(Sharded(whole, self.peers), method, recipe, self.peers, reference)
+        frozen = whole.frozen("reference") if method.reference else None
+        policy = Sharded(whole, self.peers)
+        if isinstance(frozen, Before):
+            reference = Before(policy, frozen.name)
+        else:
+            reference = Sharded(frozen, self.peers) if frozen is not None else None
+        self.learner = Local(policy, method, recipe, self.peers, reference)
 
     def _whole(self) -> Any:
         policy = of(self.recipe, self.device)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from strop.batch import Batch
+from strop.policies import adapters
 from strop.policies.chat import Chat, ChatRenderer, ModelError, eos_ids
 from strop.seams.head import Head
 
@@ -25,7 +26,10 @@ LOGITS_AT_ONCE = 2**25
 def of(recipe: Recipe, device: str = "") -> CausalPolicy:
     """The policy that a recipe trains, as it begins; where the recipe leaves the device open, a GPU if there is one."""
     chosen = recipe.device if recipe.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-    return load(recipe.model, device=device or chosen, chat=recipe.chat)
+    policy = load(recipe.model, device=device or chosen, chat=recipe.chat)
+    if recipe.lora:
+        policy.adapter = adapters.adapt(policy.model, recipe.lora, recipe.lora_targets, recipe.seed)
+    return policy
 
 
 def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32, chat: Chat | None = None) -> CausalPolicy:
@@ -108,6 +112,8 @@ class CausalPolicy:
         self.heads = nn.ModuleDict()
         self.declared: dict[str, Head] = {}
         self._split: bool | None = None
+        self.adapter: Any = None
+        """peft's wrapper of the model, where only adapters are trained."""
         for head in heads:
             self.add_head(head)
 
@@ -131,7 +137,7 @@ class CausalPolicy:
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """Everything that is trained, by name, tied weights once."""
-        named = {f"model.{name}": p for name, p in self.model.named_parameters()}
+        named = {f"model.{name}": p for name, p in self.model.named_parameters() if self.adapter is None or ".lora_" in name}
         return {**named, **{f"heads.{name}": p for name, p in self.heads.named_parameters()}}
 
     def evaluate(self, batch: Batch, want: frozenset[str] = frozenset({"logp_T"})) -> dict[str, Tensor]:
@@ -193,25 +199,33 @@ class CausalPolicy:
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """The whole model's tensors under the names of its saved files, without heads, tied ones once."""
-        return ((name, parameter.detach()) for name, parameter in self.model.named_parameters())
+        return adapters.whole(self.model)
 
     def export(self, directory: Path) -> None:
-        """Hugging Face format: any library that reads it can load what was trained."""
-        self.model.save_pretrained(directory, safe_serialization=True)
+        """Hugging Face format: any library that reads it can load what was trained. Adapters are merged into it, and stand beside it."""
+        tensors = None if self.adapter is None else {name: tensor.contiguous() for name, tensor in self.weights()}
+        self.model.save_pretrained(directory, safe_serialization=True, state_dict=tensors)
         self.tokenizer.save_pretrained(directory)
+        if self.adapter is not None:
+            adapters.save(self.adapter, directory)
 
     def restore(self, directory: Path) -> None:
-        """The weights that `export` wrote, into the tensors that are here."""
+        """The weights that `export` wrote, into the tensors that are here: of a model with adapters, those alone have moved."""
         from transformers import AutoModelForCausalLM
 
+        if self.adapter is not None:
+            adapters.restore(self.adapter, directory)
+            return
         saved = AutoModelForCausalLM.from_pretrained(directory, use_safetensors=True, trust_remote_code=False, dtype=self.dtype)
         theirs = dict(saved.named_parameters())
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
                 parameter.copy_(theirs[name])
 
-    def frozen(self, name: str) -> CausalPolicy:
-        """A copy that never changes, without heads."""
+    def frozen(self, name: str) -> Any:
+        """What it is now and will not be later, without heads: a copy, or the model without its adapters."""
+        if self.adapter is not None:
+            return adapters.Before(self, name)
         return CausalPolicy(copy.deepcopy(self.model).requires_grad_(False), self.tokenizer, name, chat=self.renderer.chat)
 
 
