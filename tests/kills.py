@@ -59,14 +59,14 @@ def arm(run: Run, phase: str, n: int) -> None:
 
         run.engine.generate = counted
     else:
-        tick, apply = countdown(n), run.apply
+        tick, apply = countdown(n), run.learner.apply
 
         def counted_apply(fraction: float) -> float:
             norm = apply(fraction)
             tick()
             return norm
 
-        run.apply = counted_apply
+        run.learner.apply = counted_apply
 
 
 def child(work: Callable[[], None]) -> int:

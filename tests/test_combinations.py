@@ -22,7 +22,7 @@ def trained(name: str, task: str, lr: float, place):
     joined = joined.but(update=replace(joined.update, minibatch=8))
     recipe = Recipe(method=joined, task=task, tasks=16, group=8, max_tokens=48, lr=lr, steps=STEPS, eval_tasks=0, checkpoint_every=STEPS)
     run = create(recipe, place)
-    start = {key: value.detach().clone() for key, value in run.named.items()}
+    start = {key: value.detach().clone() for key, value in run.policy.parameters().items()}
     run.train()
     return run, start, read_metrics(place)
 
@@ -50,7 +50,9 @@ def forks(place) -> int:
 
 def moved(run, start) -> float:
     """How far the partition head went from where it began."""
-    return max(float((run.named[key].detach() - value).abs().max()) for key, value in start.items() if key.startswith("heads.logz"))
+    return max(
+        float((run.policy.parameters()[key].detach() - value).abs().max()) for key, value in start.items() if key.startswith("heads.logz")
+    )
 
 
 def visits(place) -> list[int]:

@@ -67,7 +67,7 @@ def test_every_line_has_a_digest_of_each_stage(origin):
 
 def test_another_method_learns_from_the_identical_rollouts_from_the_same_start(origin, tmp_path):
     run, notes = replayed(origin, tmp_path / "dr", "dr-grpo")
-    start = {name: p.detach().clone() for name, p in run.named.items()}
+    start = {name: p.detach().clone() for name, p in run.policy.parameters().items()}
     run.train()
     for step in range(3):
         ours, theirs = (json.loads(gzip.decompress((d / "groups" / f"{step:06d}.json.gz").read_bytes())) for d in (tmp_path / "dr", origin))
@@ -75,7 +75,7 @@ def test_another_method_learns_from_the_identical_rollouts_from_the_same_start(o
         assert ours["scores"] == theirs["scores"]
     assert any("no correction" in note and "truncated" in note for note in notes)
     fresh = at_step(origin, 0, lambda _: None)
-    assert all(torch.equal(start[name], p) for name, p in fresh.named.items())
+    assert all(torch.equal(start[name], p) for name, p in fresh.policy.parameters().items())
     assert lines(tmp_path / "dr")[-1]["digest"]["weights"] != lines(origin)[-1]["digest"]["weights"]
 
 

@@ -95,6 +95,15 @@ class Batch:
             labels={name: mask[at_T] for name, mask in self.labels.items()},
         )
 
+    def padded(self, rows: Sequence[int]) -> int:
+        """Tokens that a forward pass over these rows computes."""
+        return max(len(self.rows[row].tokens) for row in rows) * len(rows)
+
+    @property
+    def shortest(self) -> list[int]:
+        """The row that is cheapest to compute."""
+        return [min(range(len(self.rows)), key=lambda row: len(self.rows[row].tokens))]
+
     def per_rollout(self, number_W: Tensor) -> Tensor:
         """A row's number for its rollout, 0 for rollouts that are not here. A rollout of several rows has no one row to take it from."""
         rollout_W = self.index.rollout_W.to(number_W.device)

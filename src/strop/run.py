@@ -31,6 +31,7 @@ from torch import Tensor
 
 from strop import __version__, durable, engines, grading, train
 from strop.batch import Batch, pack
+from strop.learners.local import Local
 from strop.method import Method
 from strop.methods import known
 from strop.policies.causal import load
@@ -40,6 +41,7 @@ from strop.seams.context import Ctx, Handle, Ledger, Progress
 from strop.seams.engine import Engine
 from strop.seams.feed import Recorded
 from strop.seams.grader import SCORERS
+from strop.seams.learner import Learner
 from strop.seams.policy import Policy
 from strop.seams.signal import KINDS
 from strop.seams.source import Source
@@ -76,6 +78,7 @@ class Run:
         source: Source | None = None,
         engine: Callable[[Any, Recipe], Engine] | None = None,
         recording: Recording | None = None,
+        learner: Callable[[Any, Method, Recipe], Learner] = Local,
     ):
         self.recipe, self.directory, self.recording = recipe, directory, recording
         self.foreign = recording is not None and recording.foreign
@@ -83,11 +86,7 @@ class Run:
         self.source = source if source is not None else named_source(recipe.task_name())
         device = recipe.device if recipe.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
         self.policy: Policy = policy if policy is not None else load(recipe.model, device=device)
-        torch.manual_seed(recipe.seed)
-        for head in self.method.heads:
-            if head.name not in self.policy.heads:
-                self.policy.add_head(head)
-        self.reference = self.policy.frozen("reference") if self.method.reference else None
+        equip(self.policy, self.method, recipe.seed)
         self.feed = self.method.feed
         self.state = {"curriculum": self.method.curriculum.init(self.source)}
         self.ledger = Ledger()
@@ -102,18 +101,7 @@ class Run:
         if not self.own:
             self.method = self.method.off_policy()
         self.handle = Handle(self.engine, self.policy.renderer)
-        u = self.method.update
-        self.named = self.policy.parameters()
-        steps = {f"heads.{head.name}.": head.step for head in self.method.heads}
-        scale = {name: next((s for head, s in steps.items() if name.startswith(head)), 1.0) for name in self.named}
-        self.optimiser = torch.optim.AdamW(
-            [{"params": [p for name, p in self.named.items() if scale[name] == s], "scale": s} for s in sorted(set(scale.values()))],
-            lr=u.lr,
-            betas=u.betas,
-            eps=u.eps,
-            weight_decay=u.weight_decay,
-            fused=True,
-        )
+        self.learner = learner(self.policy, self.method, recipe)
         self.digest_groups = ""
         self.replayed: dict[str, Any] | None = None
         self.watch = Watch(self)
@@ -142,9 +130,8 @@ class Run:
 
     def evaluate(self, groups: list[Group], scorer: str, want: frozenset[str]) -> Batch:
         """These groups with tracks of all their decisions, under the weights of a scorer as they stand, without gradient."""
-        policy = {"online": self.policy, "frozen": self.reference}[scorer]
         batch = pack(groups, {}, {r.id: None for g in groups for r in g.rollouts}, self.version)
-        tracks, count = train.evaluated(policy, batch, want, self.recipe.token_budget, used_T=batch.of_kinds(KINDS))
+        tracks, count = self.learner.evaluate(batch, want, scorer, batch.of_kinds(KINDS))
         self.scored["scored" if scorer == "online" else f"{SCORERS[scorer]}/scored"] += count
         return batch.with_(**tracks)
 
@@ -177,7 +164,7 @@ class Run:
 
     def measure(self, batch: Batch) -> Batch:
         """Tracks under the weights as they stand, where some part reads them and nobody recorded them."""
-        batch = train.measure(self.method, batch, self.policy, self.reference, self.recipe.token_budget, self.learned, own=self.own)
+        batch = train.measure(self.method, batch, self.learner, self.learned, own=self.own)
         if self.foreign and not self.step:
             self.check_drew(batch, batch.tracks["old_logp_T"])
         return batch
@@ -192,21 +179,9 @@ class Run:
                 f"not draw them: {self.recipe.model!r} is not the model that the run started from. Put that model back in its place."
             )
 
-    def clip(self) -> float:
-        """Bound the gradients that `backward` left; gives their norm before."""
-        parameters = list(self.named.values())
-        limit = self.method.update.clip_norm
-        return torch.nn.utils.clip_grad_norm_(parameters, limit if limit is not None else float("inf")).item()
-
-    def apply(self, fraction: float) -> None:
-        """One optimiser step on what `clip` left in the gradients."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.method.update.lr * group["scale"] * float(self.method.update.schedule.on({"fraction": fraction}))
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
-
     def deliver(self) -> None:
         self.version += 1
+        self.learner.gather()
         self.engine.deliver(self.version)
         self.lap("learn")
 
@@ -343,17 +318,10 @@ class Run:
         return commit_path(self.directory, step)
 
     def digest_weights(self, *, heads: bool = True) -> str:
-        return _digest({name: p for name, p in self.named.items() if heads or not name.startswith("heads.")})
+        return _digest({name: p for name, p in self.policy.parameters().items() if heads or not name.startswith("heads.")})
 
     def digest_optimiser(self) -> str:
-        return _digest(self._optimiser_tensors())
-
-    def _optimiser_tensors(self) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {}
-        for name, parameter in self.named.items():
-            for key, value in self.optimiser.state.get(parameter, {}).items():
-                found[f"{name}/{key}"] = value
-        return found
+        return _digest(self.learner.state())
 
     def checkpoint(self) -> Path:
         """A directory any Hugging Face library can load, with what it takes to go on."""
@@ -366,9 +334,8 @@ class Run:
         durable.point("write")
         self.policy.export(beside)
         durable.point("torn")
-        save_file(
-            {name: t.detach().contiguous().clone() for name, t in self._optimiser_tensors().items()}, beside / "optimiser.safetensors"
-        )
+        optimiser = self.learner.state()
+        save_file({name: t.detach().contiguous().clone() for name, t in optimiser.items()}, beside / "optimiser.safetensors")
         if self.policy.heads:
             save_file({k: v.contiguous() for k, v in self.policy.heads.state_dict().items()}, beside / "heads.safetensors")
         state = {
@@ -379,7 +346,7 @@ class Run:
             "ledger": asdict(self.ledger),
             "bill": self.bill,
             "threads": torch.get_num_threads(),
-            "digest": {"weights": self.digest_weights(), "optimiser": self.digest_optimiser()},
+            "digest": {"weights": self.digest_weights(), "optimiser": _digest(optimiser)},
         }
         (beside / "state.json").write_text(canonical(state))
         durable.point("write")
@@ -391,20 +358,19 @@ class Run:
         return final
 
     def restore(self, path: Path) -> None:
-        from safetensors.torch import load_file
-
         state = json.loads((path / "state.json").read_text())
-        self.policy.restore(path)
-        if self.policy.heads:
-            self.policy.heads.load_state_dict(load_file(path / "heads.safetensors"))
-        tensors = load_file(path / "optimiser.safetensors")
-        for name, parameter in self.named.items():
-            mine = {key.rsplit("/", 1)[1]: value for key, value in tensors.items() if key.rsplit("/", 1)[0] == name}
-            if mine:
-                self.optimiser.state[parameter] = mine
+        self.learner.restore(path)
         self.step, self.version, self.learned = state["step"], state["version"], Counter(state["learned"])
         self.state, self.bill, self.ledger = state["state"], state["bill"], Ledger(**state["ledger"])
         self.engine.deliver(self.version)
+
+
+def equip(policy: Policy, method: Method, seed: int) -> None:
+    """The heads a method declares, alike wherever this is done."""
+    torch.manual_seed(seed)
+    for head in method.heads:
+        if head.name not in policy.heads:
+            policy.add_head(head)
 
 
 def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:

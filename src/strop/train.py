@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,10 +20,10 @@ from strop.records import Scores
 from strop.seams.context import keyed
 from strop.seams.gate import decide
 from strop.seams.index import Index
+from strop.seams.learner import ALONE, Key, Learner, Look, Peers
 
 if TYPE_CHECKING:
     from strop.run import Run
-    from strop.tripwires.watch import Minibatch
 
 ORDER = ("token", "row", "rollout", "group")
 FAR = math.log(2)
@@ -58,10 +59,10 @@ async def step(run: Run) -> dict[str, Any]:
         for mini in batch.minibatches(method.update.minibatch, order):
             key = (run.recipe.seed, run.step, len(facts))
             look = run.watch.minibatch(mini, first=not facts)
-            facts.append(backward(method, mini, run.policy, run.recipe.token_budget, ctx.progress.fraction, key, look))
-            facts[-1]["grad_norm"] = norm = run.clip()
+            facts.append(run.learner.backward(mini, ctx.progress.fraction, key, look))
+            facts[-1]["grad_norm"] = norm = run.learner.clip()
             run.watch.step_ready(look, facts[-1], norm)
-            run.apply(ctx.progress.fraction)
+            run.learner.apply(ctx.progress.fraction)
     run.deliver()
     return run.report(groups, scores, fates, rewards, batch, facts)
 
@@ -82,7 +83,7 @@ def reward_of(method: Method, rollouts: Any, scores: Scores, fraction: float) ->
     return {r.id: None if v != v else v for r, v in zip(rollouts, values, strict=True)}
 
 
-def measure(method: Method, batch: Batch, policy: Any, reference: Any, budget: int, bill: Counter[str], *, own: bool) -> Batch:
+def measure(method: Method, batch: Batch, learner: Learner, bill: Counter[str], *, own: bool) -> Batch:
     """Tracks under the weights as they stand, where some part reads them and nobody recorded them.
 
     `own`: these weights drew the batch themselves, so what was recorded while sampling is the learner's own.
@@ -94,35 +95,47 @@ def measure(method: Method, batch: Batch, policy: Any, reference: Any, budget: i
     tracks = {"old_logp_T": sampled_T}
     valued = {head.track for head in method.heads if head.old_track}
     if unknown or valued:
-        want = frozenset({"logp_T", *valued})
-        now, bill["measured"] = evaluated(policy, batch, want, budget, bill["measured"])
+        now, count = learner.evaluate(batch, frozenset({"logp_T", *valued}))
+        bill["measured"] += count
         tracks = {f"old_{name}": track for name, track in now.items()}
     if method.reference:
-        entry = f"{reference.name}/measured"
-        frozen, bill[entry] = evaluated(reference, batch, frozenset({"logp_T"}), budget, bill[entry])
+        frozen, count = learner.evaluate(batch, frozenset({"logp_T"}), "frozen")
+        bill["reference/measured"] += count
         tracks["reference_logp_T"] = frozen["logp_T"]
     return batch.with_(**tracks)
 
 
 def evaluated(
-    policy: Any, batch: Batch, want: frozenset[str], budget: int, positions: int = 0, used_T: Tensor | None = None
+    policy: Any, batch: Batch, want: frozenset[str], budget: int, used_T: Tensor | None = None, peers: Peers = ALONE
 ) -> tuple[dict[str, Tensor], int]:
-    """One pass without gradient, and the positions computed so far. Decisions of rows without a used one (a trained one) stay NaN."""
+    """One pass without gradient, and the positions computed. Decisions of rows without a used one (a trained one) stay NaN."""
     sizes = {name: batch.index.size("token" if name.endswith("_T") else "rollout") for name in want}
     tracks = {name: torch.full((size,), float("nan")) for name, size in sizes.items()}
+    known = {name: torch.zeros(size, dtype=torch.bool) for name, size in sizes.items()}
+    positions = torch.zeros((), dtype=torch.long)
+    passes = batch.micros(budget, "row", used_T)
     with torch.no_grad():
-        for rows in batch.micros(budget, "row", used_T):
+        for rows in peers.mine(passes, [batch.padded(rows) for rows in passes]):
+            if rows is None:
+                policy.evaluate(batch.take(batch.shortest), want)
+                continue
             at_T = batch.index.rows(torch.tensor(rows))[1]
             micro = batch.take(rows)
             got = policy.evaluate(micro, want)
             positions += sum(len(row.tokens) for row in micro.rows)
             for name in want:
-                if name.endswith("_T"):
-                    tracks[name][at_T] = got[name].to(tracks[name].dtype)
-                else:
-                    held_R = micro.index.rollout_W
-                    tracks[name][held_R] = got[name][held_R].to(tracks[name].dtype)
-    return tracks, positions
+                place = at_T if name.endswith("_T") else micro.index.rollout_W
+                tracks[name][place] = (got[name] if name.endswith("_T") else got[name][place]).to(tracks[name].dtype)
+                known[name][place] = True
+        for name in sorted(want):
+            tracks[name] = gathered(tracks[name], known[name], peers)
+    return tracks, int(peers.sum(positions))
+
+
+def gathered(track: Tensor, known: Tensor, peers: Peers) -> Tensor:
+    """A track from the ranks that computed its parts; what none of them did is NaN."""
+    total, some = peers.sum(track.masked_fill(~known, 0.0)), peers.sum(known.to(torch.long)) > 0
+    return total.masked_fill(~some, float("nan"))
 
 
 def settle(method: Method, batch: Batch) -> Batch:
@@ -148,28 +161,56 @@ def settle(method: Method, batch: Batch) -> Batch:
     return batch.with_(**{name: track.new_zeros(len(kept_T)).masked_scatter_(kept_T, track.detach()) for name, track in tracks.items()})
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How one minibatch is computed: settled before the first forward pass and from all of it, whoever computes which pass."""
+
+    masks: Mapping[str, Tensor]
+    """The decisions that each signal trains."""
+    shares: Mapping[str, Tensor]
+    """What each unit of a signal weighs."""
+    passes: list[list[int]]
+    """The rows of each forward pass."""
+
+
+def plan(method: Method, mini: Batch, budget: int, key: Key) -> Plan:
+    masks = {name: mini.selected(s.on, (*key, name)) & mini.tracks["mask_T"] for name, s in method.signals.items()}
+    shares = {name: s.reduce.shares(mini.index.select(masks[name])) for name, s in method.signals.items()}
+    grain = max((s.objective.grain for s in method.signals.values()), key=ORDER.index)
+    return Plan(masks, shares, mini.micros(budget, grain, torch.stack(list(masks.values())).any(0)))
+
+
 def backward(
-    method: Method, mini: Batch, policy: Any, budget: int, fraction: float, key: tuple[int, ...], look: Minibatch | None = None
+    method: Method,
+    mini: Batch,
+    policy: Any,
+    budget: int,
+    fraction: float,
+    key: Key,
+    look: Look | None = None,
+    peers: Peers = ALONE,
 ) -> dict[str, float]:
-    """The gradient of all signals over one minibatch, in as many forward passes as the budget asks for.
+    """The gradient of all signals over one minibatch, in as many forward passes as the budget asks for, by as many ranks as there are.
 
     Shares are settled from counts over the whole minibatch before the first pass, so how it is cut changes nothing.
     `look` only looks on.
     """
-    masks = {name: mini.selected(s.on, (*key, name)) & mini.tracks["mask_T"] for name, s in method.signals.items()}
-    shares = {name: s.reduce.shares(mini.index.select(masks[name])) for name, s in method.signals.items()}
-    grain = max((s.objective.grain for s in method.signals.values()), key=ORDER.index)
+    planned = plan(method, mini, budget, key)
+    masks, shares = planned.masks, planned.shares
     heads = tuple(head.track for head in method.heads)
     want = frozenset(name for name in ("logp_T", "entropy_T", *heads) if method.needs(name))
     names = ("trained", "positions", "entropy", "off", "gap", "rollouts", "far")
     facts = dict.fromkeys((*names, *(f"loss/{name}" for name in method.signals), *(f"head/{name}" for name in heads)), 0.0)
-    used_T = torch.stack(list(masks.values())).any(0)
     moved_R = torch.zeros(mini.index.size("rollout"), dtype=torch.float64)
-    seen_R = torch.zeros_like(moved_R, dtype=torch.bool)
+    seen_R = torch.zeros_like(moved_R, dtype=torch.long)
     if look is not None:
         look.masks(masks)
         want |= look.want
-    for rows in mini.micros(budget, grain, used_T):
+    for rows in peers.mine(planned.passes, [mini.padded(rows) for rows in planned.passes]):
+        if rows is None:
+            moving = policy.evaluate(mini.take(mini.shortest), want)
+            peers.backward(moving["logp_T"].new_zeros(()), moving)
+            continue
         micro, at_T = mini.take(rows), mini.index.rows(torch.tensor(rows))[1]
         moving = policy.evaluate(micro, want)
         if look is not None:
@@ -198,14 +239,16 @@ def backward(
             facts["gap"] = max(facts["gap"], gap_T.abs().max().item() if len(gap_T) else 0.0)
             index = micro.index.select(trained_T)
             moved_R += index.sum(gap_T.double(), "token", "rollout").cpu()
-            seen_R |= index.active("rollout")
+            seen_R |= index.active("rollout").long()
             for track in heads:
                 if track in want:
                     known = moving[track][trained_T] if track.endswith("_T") else moving[track][index.active("rollout")]
                     facts[f"head/{track}"] += known.sum().item()
-        if loss.requires_grad:
-            loss.backward()
-    facts["rollouts"], facts["far"] = int(seen_R.sum()), int((moved_R.abs() > FAR).sum())
+        peers.backward(loss, moving)
+    gap, summed = facts["gap"], peers.sum(torch.tensor(list(facts.values()), dtype=torch.float64))
+    facts = dict(zip(facts, summed.tolist(), strict=True)) | {"gap": peers.max(torch.tensor(gap, dtype=torch.float64)).item()}
+    moved_R, seen_R = peers.sum(moved_R), peers.sum(seen_R)
+    facts["rollouts"], facts["far"] = int((seen_R > 0).sum()), int((moved_R.abs() > FAR).sum())
     return facts
 
 

@@ -64,11 +64,9 @@ def test_the_gradient_is_the_one_that_training_would_take(run, methods, sight):
         for group in groups:
             rewards |= train.reward_of(method, group.rollouts, scored(run, method, groups, scores), fraction)
             fates |= decide(method.gate, group, rewards)
-        reference = at_step(run.directory, 0, lambda _: None).policy if method.reference else None
-        if reference is not None:
-            reference.name = "reference"
+        run.learner.reference = at_step(run.directory, 0, lambda _: None).policy if method.reference else None
         batch = pack(groups, fates, rewards, run.version)
-        batch = train.settle(method, train.measure(method, batch, run.policy, reference, 8192, run.learned, own=True))
+        batch = train.settle(method, train.measure(method, batch, run.learner, run.learned, own=True))
         for parameter in run.policy.parameters().values():
             parameter.grad = None
         facts = train.backward(method, batch, run.policy, 8192, fraction, (run.recipe.seed, run.step, 0))

@@ -512,14 +512,14 @@ def _(run: Run, patch: pytest.MonkeyPatch) -> None:
 
 @fault("a weight becomes NaN", "gross", "not-finite", onset=1)
 def _(run: Run, patch: pytest.MonkeyPatch) -> None:
-    apply = run.apply
+    apply = run.learner.apply
 
     def breaks(fraction: float) -> None:
         apply(fraction)
         with torch.no_grad():
-            next(iter(run.named.values())).view(-1)[:].fill_(float("nan"))
+            next(iter(run.learner.named.values())).view(-1)[:].fill_(float("nan"))
 
-    run.apply = breaks
+    run.learner.apply = breaks
 
 
 @fault("the credit of one token is NaN", "mild", "not-finite")
@@ -540,7 +540,7 @@ def _(run: Run, patch: pytest.MonkeyPatch) -> None:
 
     def breaks(*a: Any) -> dict[str, float]:
         facts = real(*a)
-        found = next(p for p in run.named.values() if p.grad is not None) if torch.is_grad_enabled() else None
+        found = next(p for p in run.learner.named.values() if p.grad is not None) if torch.is_grad_enabled() else None
         if found is not None:
             found.grad.view(-1)[0] = float("inf")
         return facts
@@ -562,11 +562,11 @@ def _after_restore(patch: pytest.MonkeyPatch, change: Callable[[Run], None]) -> 
 
 
 def _no_optimiser(run: Run) -> None:
-    run.optimiser.state.clear()
+    run.learner.optimiser.state.clear()
 
 
 def _one_moment(run: Run) -> None:
-    next(iter(run.optimiser.state.values()))["exp_avg"].zero_()
+    next(iter(run.learner.optimiser.state.values()))["exp_avg"].zero_()
 
 
 def _curriculum(run: Run) -> None:
@@ -601,7 +601,7 @@ def _(run: Run, patch: pytest.MonkeyPatch, value: Any) -> None:
 )
 def _(run: Run, patch: pytest.MonkeyPatch, value: float) -> None:
     certain = Signal(entropy_bonus(), reduce=means("token"), weight=-value)
-    run.method = run.method.but(signals={"certain": certain})
+    run.method = run.learner.method = run.method.but(signals={"certain": certain})
 
 
 def _from(run: Run, step: int, generate: Callable[..., Any], **changes: Any) -> None:

@@ -16,13 +16,14 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from strop import grading, train
 from strop.batch import Batch, pack
+from strop.learners.local import Local
 from strop.method import Method
 from strop.policies.causal import load
 from strop.records import Fate, Group, Rollout, Scores
@@ -157,13 +158,13 @@ def look(run: Run, methods: Sequence[Method]) -> Sight:
     rollouts = {r.id: r for g in groups for r in g.rollouts}
     whole = pack(groups, {}, dict.fromkeys(rollouts, 0.0), run.version)
     want = frozenset({"logp_T"} | {name for method in methods for name in moving_of(method) if method.needs(name)})
-    budget = run.recipe.token_budget
-    now, _ = train.evaluated(run.policy, whole, want | {"entropy_T"}, budget)
+    now, _ = run.learner.evaluate(whole, want | {"entropy_T"})
     now = per_decision(now, whole)
     if not run.foreign:
         run.check_drew(whole, now["logp_T"])
-    if run.reference is None and any(method.reference for method in methods):
-        run.reference = load(run.recipe.model, device=str(run.policy.device))
+    learner = cast(Local, run.learner)
+    if learner.reference is None and any(method.reference for method in methods):
+        learner.reference = load(run.recipe.model, device=str(run.policy.device))
     seen = [_weigh(run, method, groups, scored(run, method, groups, scores), whole, now) for method in methods]
     buckets, label_KT = _buckets(whole, rollouts, scores)
     total_M, part_MB = _gradients(run, whole, [slopes for slopes, _, _ in seen], want, label_KT, len(buckets))
@@ -204,7 +205,7 @@ def _weigh(
         rewards |= train.reward_of(method, group.rollouts, scores, fraction)
         fates |= decide(method.gate, group, rewards)
     batch = pack(groups, fates, rewards, run.version)
-    batch = train.measure(method, batch, run.policy, run.reference, run.recipe.token_budget, Counter(), own=run.own)
+    batch = train.measure(method, batch, run.learner, Counter(), own=run.own)
     batch = train.settle(method, batch.with_(place_T=_places(whole, batch)))
     mine = [f"{name[:-1]}T" for name in moving_of(method)]
     numbers = Numbers({name: track for name, track in now.items() if name in mine})

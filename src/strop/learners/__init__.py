@@ -1,0 +1,1 @@
+"""Learners: who computes gradients and moves weights. Each is a function of (policy, method, recipe)."""
