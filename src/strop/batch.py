@@ -212,7 +212,8 @@ def pack(groups: list[Group], fates: Mapping[str, Fate], rewards: Mapping[str, f
                         if drawn not in samplings:
                             samplings.append(drawn)
                         sampling.extend([samplings.index(drawn)] * count)
-                        age.extend([float(version - segment.author.version) if segment.author else float("nan")] * count)
+                        theirs = segment.kind == "teacher"  # whose author counts updates of its own
+                        age.extend([float(version - segment.author.version) if segment.author and not theirs else float("nan")] * count)
                     start += len(segment.tokens)
                 rows.append(Packed(row.tokens, tuple(at)))
                 sizes[-1][-1].append(len(at))

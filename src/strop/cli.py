@@ -20,6 +20,7 @@ from strop import __version__
 COMMANDS = {
     "train": ("strop.commands.train", "train a model, with a held-out evaluation before and after"),
     "eval": ("strop.commands.eval", "score a model or a run on held-out tasks"),
+    "export": ("strop.commands.export", "write what a run learned as a Hugging Face directory with a model card"),
     "methods": ("strop.commands.lists:methods", "list the methods, or show one"),
     "explain": ("strop.commands.identity:explain", "print what a method computes, with every constant"),
     "diff": ("strop.commands.identity:diff", "print how two methods differ"),

@@ -130,9 +130,10 @@ async def evaluate(
     """
     if tasks < 1 or samples < 1:
         raise ValueError(f"an evaluation needs at least one task and one sample, got tasks={tasks} and samples={samples}")
-    count = tasks if source.size is None else min(tasks, source.size)
+    there: int | None = getattr(source, "sizes", {"test": source.size})["test"]
+    count = tasks if there is None else min(tasks, there)
     if count < 1:
-        raise ValueError(f"{source.name} has no held-out tasks")
+        raise ValueError(f"{source.name} has no held-out tasks. Name a file of them with --eval-data, or leave it out: --eval-tasks 0.")
     done = 0
 
     async def replies(number: int, task: Task) -> Group:

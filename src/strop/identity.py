@@ -125,6 +125,9 @@ def log_probabilities(method: Method, own: bool = True) -> Iterator[str]:
             yield f"    except where the batch holds {' or '.join(unsigned)} text: then one pass of the learner measures it"
     if "old_logp_T" in read and updates == 1:
         yield "    with one update per batch it equals logp_T.detach() within rounding: every ratio of the two is 1"
+    if getattr(method.feed, "foreign", 0):
+        yield "foreign groups are text that nobody here drew: without a sampled_logp_T their ratio begins at 1, and no correction bridges"
+        yield "    from whoever wrote them"
     if "reference_logp_T" in read:
         yield "reference_logp_T is measured: one pass of the initial weights, kept frozen"
     elif method.reference:

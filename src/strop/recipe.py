@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, cast
 
 from strop.engines import known
 from strop.method import Method
+from strop.policies.chat import Chat
 from strop.seams.part import added, describe, fingerprint, nearest, unused
 from strop.tripwires import limits
 
@@ -19,6 +21,24 @@ class Recipe:
     """A name from `strop methods`, or a Method."""
     task: str = ""
     """A source from `strop tasks`, with options: chain:steps=5. Empty: the default task."""
+    data: str = added("")
+    """Questions with answers to train on instead of a task: a .jsonl or .parquet file. One question in eight is held out."""
+    eval_data: str = added("")
+    """A file of held-out questions; then all others of `data` are trained on."""
+    grader: str = added("math")
+    """Who compares answers of `data`: `math` (math-verify) or `exact` (the same text up to white space)."""
+    prompt_field: str = added("prompt")
+    """The field of `data` that holds the question."""
+    answer_field: str = added("answer")
+    """The field of `data` that holds the answer; behind `####` where the file writes it so, as GSM8K does."""
+    instruct: str = added("yes")
+    """`no` leaves out the sentence after each question that asks for <answer>, as where `system` says how to answer."""
+    longest_prompt: int | None = added(None)
+    """Rows of `data` whose prompt has more tokens are left out, and counted. None refuses rows that do not fit the model."""
+    system: str = added("")
+    """A system message, written through the model's chat template."""
+    template: str = added("")
+    """Values for variables of the chat template: enable_thinking=false."""
     model: str = "pico"
     """The bundled model, a directory in Hugging Face format, or a hub id."""
     steps: int = 40
@@ -51,6 +71,14 @@ class Recipe:
     checkpoint_every: int = 20
     grader_limit: float = 0.1
     """The run stops when more than this share of a step's rollouts cannot be graded."""
+    swarm: str = added("")
+    """A swarm's name: share graded groups with the other trainers that give it."""
+    peer: str = added("")
+    """Addresses of some of them, as tcp/192.168.1.5:7447; without any, those on the local network are found."""
+    listen: str = added("")
+    """The address others reach this trainer at; without it any free port."""
+    share: str = added("")
+    """I/J: own groups a step, and foreign ones; without it the method's."""
     tripwire: str = ""
     """Limits of tripwires: NAME=LIMIT or NAME=off, with commas between. `strop tripwires` lists them."""
 
@@ -66,12 +94,35 @@ class Recipe:
                 raise ValueError(f"{name}={value!r}: needs a whole number of at least 1")
         if self.budget is not None:
             _ = self.budget_in_positions
+        if self.share:
+            _ = self.shares
+            if self.tasks is not None:
+                raise ValueError(f"share={self.share!r} and tasks={self.tasks} both say how many own tasks a step has: give one of them")
         if self.lr is not None and not (_number(self.lr) and self.lr >= 0):
             raise ValueError(f"lr={self.lr!r}: a learning rate is a number of at least 0")
         known(self.engine)
         limits(self.tripwire)
+        self._check_data()
+        _ = self.chat
         if not (_number(self.grader_limit) and 0 <= self.grader_limit <= 1):
             raise ValueError(f"grader_limit={self.grader_limit!r}: a share is a number in [0, 1]")
+
+    def _check_data(self) -> None:
+        if self.data and self.task:
+            raise ValueError(f"task={self.task!r} and data={self.data!r}: a run draws from one of them. Leave one out.")
+        for f in fields(self):
+            if f.name in DATA and not self.data and not unused(f, self):
+                raise ValueError(f"{f.name}={getattr(self, f.name)!r} says how a file of questions is read: name it with --data FILE")
+        for name in ("data", *DATA) if self.data else ():
+            if isinstance(value := getattr(self, name), str) and re.search(r",\s*\w+=", value):
+                raise ValueError(f"{name}={value!r}: a name with a comma and `=` after it reads like an option. Rename it.")
+        if self.longest_prompt is not None and (not _whole(self.longest_prompt) or self.longest_prompt < 1):
+            raise ValueError(f"longest_prompt={self.longest_prompt!r}: needs a whole number of at least 1")
+
+    @property
+    def chat(self) -> Chat:
+        """What prompts hold beside the task's words."""
+        return Chat.of(self.system, self.template)
 
     @property
     def budget_in_positions(self) -> tuple[int, str]:
@@ -84,6 +135,14 @@ class Recipe:
             raise ValueError(f"budget={self.budget!r}: write a whole number and a unit, as in '400000 decoded'")
         return int(count), unit
 
+    @property
+    def shares(self) -> tuple[int, int]:
+        """Own groups a step, and foreign ones."""
+        own, slash, foreign = self.share.partition("/")
+        if not slash or not own.isdecimal() or not foreign.isdecimal() or not int(own):
+            raise ValueError(f"share={self.share!r}: write own groups / foreign groups, as in 4/4")
+        return int(own), int(foreign)
+
     def but(self, **changes: Any) -> Recipe:
         known = {f.name for f in fields(self)}
         for change in changes:
@@ -94,7 +153,12 @@ class Recipe:
     def task_name(self) -> str:
         from strop.tasks import DEFAULT_TASK
 
-        return self.task or DEFAULT_TASK
+        if not self.data:
+            return self.task or DEFAULT_TASK
+        kind = "parquet" if self.data.endswith(".parquet") else "jsonl"
+        how = {"prompt": self.prompt_field, "answer": self.answer_field, "grader": self.grader, "instruct": self.instruct}
+        how |= {"held_out": self.eval_data} if self.eval_data else {}
+        return ",".join((f"{kind}:{self.data}", *(f"{name}={value}" for name, value in how.items())))
 
     def resolved(self) -> Method:
         """The method with this recipe's numbers put into its parts."""
@@ -109,17 +173,36 @@ class Recipe:
             changes["update"] = replace(made.update, lr=lr)
         if self.tasks is not None:
             changes["tasks"] = self.tasks
+        if self.share:
+            own, foreign = self.shares
+            changes |= {"tasks": own, "feed": replace(cast(Any, made.feed), foreign=foreign)} if hasattr(made.feed, "foreign") else {}
+        if (self.swarm or self.share) and not hasattr(made.feed, "foreign"):
+            raise ValueError(
+                f"method {made.name!r} trains on its own groups alone, so it has nothing of a swarm. Train --method swarm, or give yours "
+                "feed=Swarm(…) and a signal on=actions | teacher."
+            )
         return made.but(**changes) if changes else made
 
     def describe(self) -> dict[str, Any]:
         method = self.resolved()
-        said = ("method", "task", "tripwire")  # a tripwire changes no number
+        said = (
+            "method",
+            "task",
+            "tripwire",
+            "peer",
+            "listen",
+            "share",
+        )  # these change no number, but for a share, which is in the parts
         own = {f.name: describe(getattr(self, f.name)) for f in fields(self) if f.name not in said and not unused(f, self)}
         return {"method": method.name, "parts": method.describe(), "task": self.task_name(), **own}
 
     @property
     def fingerprint(self) -> str:
         return fingerprint(self.describe())
+
+
+DATA = ("eval_data", "grader", "prompt_field", "answer_field", "instruct", "longest_prompt")
+"""Fields that say how `data` is read."""
 
 
 def sized(sampler: Any, group: int | None, max_tokens: int | None) -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 from strop.method import Method
 from strop.recipe import Recipe
 from strop.records import Group
-from strop.run import Recording, RunError, check_method, drew_itself, read_recipe, recorded_steps
+from strop.run import Recording, RunError, check_data, check_method, drew_itself, read_recipe, recorded_steps
 from strop.seams.part import describe
 
 
@@ -32,6 +32,7 @@ class Plan:
 def plan(origin: Path, method: str | Method | None = None) -> Plan:
     """A run's recipe on its own record, with its own method or another; refused where the record is not what the method learns from."""
     about, recipe = read_recipe(origin)
+    check_data(origin, about)
     steps = recorded_steps(origin)
     if not steps:
         raise RunError(f"{origin} has committed no step yet, so there is nothing to replay.")

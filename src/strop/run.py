@@ -45,7 +45,10 @@ from strop.seams.learner import Learner
 from strop.seams.policy import Policy
 from strop.seams.signal import KINDS
 from strop.seams.source import Source
+from strop.seams.swarm import FOREIGN
+from strop.swarm.exchange import Exchange
 from strop.tasks import source as named_source
+from strop.tasks.adapters import hash_of
 from strop.tripwires.watch import Watch
 
 KEEP_CHECKPOINTS = 2
@@ -79,15 +82,21 @@ class Run:
         engine: Callable[[Any, Recipe], Engine] | None = None,
         recording: Recording | None = None,
         learner: Callable[[Any, Method, Recipe], Learner] = Local,
+        exchange: Exchange | None = None,
     ):
         self.recipe, self.directory, self.recording = recipe, directory, recording
         self.foreign = recording is not None and recording.foreign
         self.method = recipe.resolved()
-        self.source = source if source is not None else named_source(recipe.task_name())
+        drawn = source if source is not None else named_source(recipe.task_name())
         device = recipe.device if recipe.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-        self.policy: Policy = policy if policy is not None else load(recipe.model, device=device)
+        self.policy: Policy = policy if policy is not None else load(recipe.model, device=device, chat=recipe.chat)
+        self.source = roomy(drawn, self.policy, getattr(self.method.sampler, "max_tokens", 1), recipe.longest_prompt)
         equip(self.policy, self.method, recipe.seed)
         self.feed = self.method.feed
+        self.exchange = exchange
+        """With other trainers, where this one shares its groups."""
+        self.swarm: dict[str, Any] | None = None
+        """What was counted of them up to this step, as it was committed."""
         self.state = {"curriculum": self.method.curriculum.init(self.source)}
         self.ledger = Ledger()
         self.step, self.version = 0, 0
@@ -112,7 +121,16 @@ class Run:
 
     def context(self) -> Ctx:
         progress = Progress(self.step, self.recipe.steps, self.spent)
-        return Ctx(self.recipe.seed, progress, self.source, {"actor": self.handle}, self.grade, self.ledger, evaluate=self.evaluate)
+        return Ctx(
+            self.recipe.seed,
+            progress,
+            self.source,
+            {"actor": self.handle},
+            self.grade,
+            self.ledger,
+            evaluate=self.evaluate,
+            exchange=self.exchange,
+        )
 
     def pick(self, n: int) -> list[Task]:
         tasks, self.state["curriculum"] = self.method.curriculum.pick(n, self.state["curriculum"], self.context())
@@ -155,11 +173,17 @@ class Run:
             spent, before = Counter(self._engine_bill()), {n: v for n, v in self.bill.items() if n not in self.learned}
             spent.update(self.scored)
             self.bill, self.scored = before | {name: before.get(name, 0) + value for name, value in spent.items()}, Counter()
+            if self.exchange is not None:
+                self.exchange.publish(groups, scores, self.step, self.source, self.policy.renderer)
+        self.swarm = self.replayed.get("swarm") if self.replayed is not None else self.exchange and self.exchange.tally()
         path = self.commit_path(self.step)
         if not path.exists():
             after = {"step": self.step, "version": self.version, "state": self.state, "bill": self.bill, "ledger": asdict(self.ledger)}
+            after |= {"swarm": self.swarm} if self.swarm is not None else {}
             data = body[:-1] + "," + canonical(after)[1:]
             durable.write(path, gzip.compress(data.encode(), 1, mtime=0))
+        if self.exchange is not None:
+            self.exchange.flush()  # only what is committed: nobody is sent two groups of one step
         self.lap("commit")
 
     def measure(self, batch: Batch) -> Batch:
@@ -195,7 +219,7 @@ class Run:
         facts: list[dict[str, float]],
     ) -> dict[str, Any]:
         """The metrics line. Everything outside `t` is the same whenever and however often this step is computed."""
-        tried = [g for g in groups if g.role != "demo"]
+        tried = [g for g in groups if g.role not in ("demo", FOREIGN)]
         members = [r for g in tried for r in g.rollouts]
         known = [v for r in members if (v := rewards[r.id]) is not None]
         total = {name: sum(f[name] for f in facts) for name in (facts[0] if facts else {})}
@@ -239,6 +263,10 @@ class Run:
             line["heads"] = {h.name: total.get(f"head/{h.track}", 0.0) / count[h.track[-1]] for h in self.method.heads}
         if not self.own:
             line["sampler"] = distance(batch)
+        theirs = [g for g in groups if g.role == FOREIGN]
+        if theirs or self.swarm is not None:
+            known = [v for g in theirs for r in g.rollouts if (v := rewards[r.id]) is not None]
+            line["swarm"] = {"own": len(tried), "foreign": len(theirs), "reward": _mean(known), **(self.swarm or {})}
         line = self.watch.close(line)
         self.step += 1
         return line
@@ -317,6 +345,12 @@ class Run:
     def commit_path(self, step: int) -> Path:
         return commit_path(self.directory, step)
 
+    def past_swarm(self) -> dict[str, Any] | None:
+        """What an earlier life of this run had counted of other trainers when it last committed."""
+        done = recorded_steps(self.directory)
+        record = self.record(done - 1) if done else None
+        return None if record is None else record.get("swarm")
+
     def digest_weights(self, *, heads: bool = True) -> str:
         return _digest({name: p for name, p in self.policy.parameters().items() if heads or not name.startswith("heads.")})
 
@@ -392,6 +426,8 @@ def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:
     }
     about |= {"versions": versions(), "threads": torch.get_num_threads(), "grade": getattr(run.engine, "grade", "unknown")}
     about["own"] = run.own
+    if (told := getattr(run.source, "about", None)) is not None:
+        about["data"] = told()
     if run.recording is not None:
         about["replay"] = {"of": str(run.recording.directory.resolve()), "steps": run.recording.steps, "foreign": run.foreign}
     about["tripwires"] = [{"from_step": 0, **run.watch.describe()}]
@@ -460,6 +496,7 @@ def at_step(
 def reopen(directory: Path, say: Callable[[str], None] = print, method: Method | None = None, tripwire: str = "", **parts: Any) -> Run:
     """The run of a directory at its start, made of the same parts, or refused where those are no longer the same."""
     about, recipe = read_recipe(directory, method)
+    check_data(directory, about)
     recipe = recipe.but(tripwire=",".join(filter(None, (recipe.tripwire, tripwire))))
     if "replay" in about:
         parts["recording"] = Recording(Path(about["replay"]["of"]), about["replay"]["steps"], about["replay"]["foreign"])
@@ -500,6 +537,28 @@ def check_method(directory: Path, about: Mapping[str, Any], method: Method) -> N
             f"{directory} was made by method {about['fingerprint']['method']}, but this version of strop builds {method.fingerprint} "
             "from the same recipe. Resume it with the version named in its recipe.json, or start a new run."
         )
+
+
+def roomy(source: Source, policy: Policy, reply: int, longest: int | None) -> Source:
+    """A source that reads a file, with those of its prompts that the model has room for beside a reply; any other source as it is."""
+    fit, positions = getattr(source, "fit", None), getattr(policy, "positions", None)
+    if fit is None:
+        return source
+    room = (positions or 1 << 31) - reply
+    strict = longest is None or longest > room
+    return fit(lambda text: len(policy.renderer.prompt(text)), room if strict else longest, strict)
+
+
+def check_data(directory: Path, about: Mapping[str, Any]) -> None:
+    """The files a run draws from are the ones it began with, byte for byte."""
+    for name, was in about.get("data", {}).get("files", {}).items():
+        if not Path(name).is_file():
+            raise RunError(f"{directory} draws from {name}, which is gone. Put the file back.")
+        if (now := hash_of(Path(name))) != was:
+            raise RunError(
+                f"{directory} draws from {name}, which has changed since the run began: its sha256 was {was[:12]}… and is {now[:12]}…. "
+                "Put the old file back, or start a new run."
+            )
 
 
 def drew_itself(about: Mapping[str, Any]) -> bool:

@@ -30,6 +30,7 @@ def refuse(method: Method) -> None:
     _graders(method)
     _formulas(method)
     _counts(method)
+    _foreign(method)
     _ratios(method)
     _clips(method)
 
@@ -166,6 +167,16 @@ def _counts(method: Method) -> None:
                 f"method {method.name!r}: {reader.name!r} has no importance ratio, but the update makes {updates} optimiser steps per "
                 "batch. Use epochs=1 and minibatch=None, or importance_sampling / clipped_surrogate."
             )
+
+
+def _foreign(method: Method) -> None:
+    """What others share is text: it has to be learned from by somebody, or sharing does nothing and nothing shows it."""
+    if getattr(method.feed, "foreign", 0) and not any("teacher" in s.on.kinds for s in method.signals.values()):
+        name = next(iter(method.signals))
+        raise ValueError(
+            f"method {method.name!r}: its feed draws foreign groups, which are teacher text, and no signal trains any. Let one: "
+            f"signals={{{name!r}: ….but(on=actions | teacher)}}, or draw none (foreign=0)."
+        )
 
 
 def _ratios(method: Method) -> None:

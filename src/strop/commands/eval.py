@@ -3,6 +3,7 @@
 Examples:
     strop eval pico --task chain --samples 16
     strop eval runs/chain-grpo-1 --temperature 0.6
+    strop eval my-model --data test.jsonl --prompt-field question --answer-field answer
     strop eval runs/facts-abstain-1 --picture coverage.png     also by confidence target, where the task states one
 """
 
@@ -13,9 +14,13 @@ import asyncio
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from strop.cli import Usage, answer, table
+from strop.commands import recipes
+
+if TYPE_CHECKING:
+    from strop.recipe import Recipe
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +37,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", type=int, default=262144, metavar="N", help="positions kept for prompts [262144]")
     parser.add_argument("--device", default="auto", metavar="NAME", help="cpu, cuda, or auto [auto]")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw coverage and score by confidence target as PNG, SVG or PDF")
+    recipes.add_flags(parser, "questions and prompts [the run's]", only=recipes.QUESTIONS)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,12 +48,13 @@ def run(args: argparse.Namespace) -> int:
         raise Usage(f"--top-p lies in (0, 1], got {args.top_p}")
     if args.max_tokens is not None and args.max_tokens < 1:
         raise Usage(f"--max-tokens is at least 1, got {args.max_tokens}")
-    model, recipe, parts = find(args.model)
-    task = args.task or (recipe or {}).get("task") or None
-    most = args.max_tokens or (recipe or {}).get("max_tokens") or 128
+    model, about, parts = find(args.model)
+    recipe = asked(args, about)
+    drawn = (about or {}).get("resolved", {}).get("parts", {}).get("sampler", {}).get("with", {})
+    most = args.max_tokens or drawn.get("max_tokens") or 128
     if args.picture is not None and args.picture.suffix not in (".png", ".svg", ".pdf"):
         raise Usage(f"--picture writes .png, .svg or .pdf, got {args.picture}")
-    found = measure(args, model, task, most, {} if args.task else parts, (recipe or {}).get("model") or model)
+    found = measure(args, model, recipe, most, parts, about["recipe"]["model"] if about else model)
     summary = {"model": model, **found}
     names = [
         n
@@ -91,18 +98,27 @@ def find(name: str) -> tuple[str, dict[str, Any] | None, dict[str, Any]]:
 
     parts = load_python(directory / "recipe.py")[1] if (directory / "recipe.py").exists() else {}
     about = json.loads((directory / "recipe.json").read_text())
-    sampler = about["resolved"]["parts"]["sampler"]["with"]
-    recipe = {"task": about["recipe"]["task"], "max_tokens": sampler.get("max_tokens"), "model": about["recipe"]["model"]}
     saved = sorted(p for p in (directory / "checkpoints").glob("*") if p.name.isdigit() and (p / "hash").exists())
-    return str(saved[-1]) if saved else about["recipe"]["model"], recipe, parts
+    return str(saved[-1]) if saved else about["recipe"]["model"], about, parts
 
 
-def measure(args: argparse.Namespace, model: str, task: str | None, most: int, parts: dict[str, Any], origin: str) -> dict[str, Any]:
+def asked(args: argparse.Namespace, about: dict[str, Any] | None) -> Recipe:
+    """What is asked and how it is written: the run's recipe with these flags. Other questions keep its way of writing prompts."""
+    from strop.recipe import Recipe
+
+    flags = recipes.given(args) | ({"task": args.task} if args.task else {})
+    made = Recipe(**about["recipe"]) if about else Recipe()
+    if args.task or "data" in flags:
+        made = Recipe(system=made.system, template=made.template)
+    return recipes.settled(made, flags)
+
+
+def measure(args: argparse.Namespace, model: str, recipe: Recipe, most: int, parts: dict[str, Any], origin: str) -> dict[str, Any]:
     """`origin` is the model that a run started from: its beliefs are the oracle's, where the task states confidence targets."""
-    from strop.tasks import DEFAULT_TASK
     from strop.tasks import source as named
 
-    source = parts.get("source") or named(task or DEFAULT_TASK)
+    other = bool(args.task or args.recipe_data)
+    source = named(recipe.task_name()) if other or "source" not in parts else parts["source"]
     if args.picture is not None and not hasattr(source, "answers"):
         raise Usage(f"--picture draws confidence targets, and {source.name} states none. One that does: --task facts")
 
@@ -114,10 +130,12 @@ def measure(args: argparse.Namespace, model: str, task: str | None, most: int, p
     from strop.evaluate import HELD_OUT_SEED, evaluate
     from strop.policies.causal import load
     from strop.records import Sampling
+    from strop.run import roomy
     from strop.seams.context import Handle
 
     device = args.device if args.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-    policy = load(model, device=device)
+    policy = load(model, device=device, chat=recipe.chat)
+    source = roomy(source, policy, most, recipe.longest_prompt)
     engine = EmbeddedEngine(policy.model, policy.tokenizer, seed=args.seed, slots=args.slots, cache=args.cache, eos_ids=policy.eos)
     engine.begin(-1)
     sampling = Sampling(args.temperature, args.top_p, args.top_k)
@@ -126,7 +144,8 @@ def measure(args: argparse.Namespace, model: str, task: str | None, most: int, p
         made = asyncio.run(
             evaluate(Handle(engine, policy.renderer), source, args.tasks, samples=samples, sampling=sampling, max_tokens=most, tell=tell)
         )
-    said = {"task": task or getattr(source, "name", DEFAULT_TASK), "max_tokens": most, "seed": args.seed, **made.summary()}
+    task = recipe.task or source.name
+    said = {"task": task, "max_tokens": most, "seed": args.seed, **made.summary()}
     if hasattr(source, "answers"):
         lines = calibration.at_targets(made.values)
         tasks = {t.id: t for t in (source.task("test", HELD_OUT_SEED, i) for i in range(made.tasks))}

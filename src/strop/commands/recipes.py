@@ -9,7 +9,7 @@ import argparse
 import ast
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,9 +65,11 @@ def knobs() -> dict[str, Knob]:
     return found
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("recipe (each flag overrides the file's value)")
-    for knob in knobs().values():
+def add_flags(
+    parser: argparse.ArgumentParser, title: str = "recipe (each flag overrides the file's value)", only: Collection[str] = ()
+) -> None:
+    group = parser.add_argument_group(title)
+    for knob in (knob for knob in knobs().values() if not only or knob.name in only):
         default = f" [{knob.default}]" if knob.default not in (None, "") else ""
         text = (knob.doc or HELP.get(knob.name, "")).replace("%", "%%") + default
         if knob.kind is bool:
@@ -81,13 +83,18 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 HELP = {"checkpoint_every": "Steps between two checkpoints.", "seed": "Keys the tasks drawn and the noise of sampling."}
 
 
-LISTS = ("tripwire",)
+LISTS = ("tripwire", "template", "peer", "listen")
 """Flags that may come several times: their values are joined."""
+
+FILES = ("data", "eval_data")
+
+QUESTIONS = (*FILES, "grader", "prompt_field", "answer_field", "instruct", "longest_prompt", "system", "template")
+"""What is asked, and how it is written: what an evaluation may have to be told too."""
 
 
 def given(args: argparse.Namespace) -> dict[str, Any]:
     """The recipe flags that were set."""
-    found = {name: value for name in knobs() if (value := getattr(args, "recipe_" + name)) is not None}
+    found = {name: value for name in knobs() if (value := getattr(args, "recipe_" + name, None)) is not None}
     return {name: ",".join(value) if name in LISTS else value for name, value in found.items()}
 
 
@@ -107,10 +114,11 @@ def build(args: argparse.Namespace) -> tuple[Recipe, Path | None, dict[str, Any]
 
 
 def settled(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """With the changes, a model directory by its full path (a run is resumed from anywhere), and every name looked up."""
+    """With the changes, model directory and files by their full paths (a run is resumed from anywhere), and every name looked up."""
     recipe = recipe.but(**changes)
     if recipe.model != "pico" and Path(recipe.model).is_dir():
         recipe = replace(recipe, model=str(Path(recipe.model).resolve()))
+    recipe = replace(recipe, **{name: str(Path(file).expanduser().resolve()) for name in FILES if (file := getattr(recipe, name))})
     if recipe.device not in ("auto", "cpu", "cuda") and not recipe.device.startswith("cuda:"):
         raise Usage(f"device={recipe.device!r}: cpu, cuda, or auto")
     recipe.resolved()

@@ -5,7 +5,11 @@ Examples:
     strop train --method rloo --task countdown --steps 100
     strop train recipe.toml --seed 3               a recipe from a .json, .toml or .py file
     strop train --resume runs/chain-grpo-1         go on with a run that was stopped
+<<<<<<< HEAD
     strop train --cluster local --replicas 2       rollouts on Ray actors, here or (auto, ray://HOST:PORT) on many machines
+=======
+    strop train --method swarm --swarm home        share graded groups with others who say --swarm home
+>>>>>>> main
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from strop.cli import Interrupted, Usage, answer, say, table
 from strop.commands import recipes
+from strop.swarm import joined
 
 if TYPE_CHECKING:
     from strop.evaluate import Evaluation
@@ -59,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 def _worked(args: argparse.Namespace, run: Run, started: float) -> int:
     directory = run.directory
     try:
-        with stopping() as asked:
+        with stopping() as asked, joined(run, say):
             result, shown = work(run, started, asked)
     except KeyboardInterrupt as stop:
         raise Interrupted(go_on(directory)) from stop
@@ -76,15 +81,21 @@ def go_on(directory: Path) -> str:
 
 def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run:
     recipe, file, parts = recipes.build(args)
+    directory = Path(args.out) if args.out else default_directory(recipe, parts)
     if "source" not in parts:
         from strop.tasks import source
 
-        source(recipe.task_name())
-    directory = Path(args.out) if args.out else default_directory(recipe, parts)
+        parts["source"] = source(recipe.task_name())  # before the model: what is wrong with a file is said at once
     from strop.run import create
 
     say(f"loading {recipe.model}")
+<<<<<<< HEAD
     run = create(recipe, directory, **parts, **_placed(args, stack, parts))
+=======
+    run = create(recipe, directory, **parts)
+    if (told := getattr(run.source, "about", None)) is not None:
+        say(about_data(told()))
+>>>>>>> main
     if file is not None and file.suffix == ".py":
         shutil.copyfile(file, directory / "recipe.py")
     return run
@@ -117,9 +128,15 @@ def _placed(args: argparse.Namespace, stack: ExitStack, parts: dict[str, Any]) -
     return {"engine": stack.enter_context(connected(cluster)).front}
 
 
+def about_data(about: dict[str, Any]) -> str:
+    files = " and ".join(f"{name} (sha256 {digest[:12]}…)" for name, digest in about["files"].items())
+    lines = [f"data: {files or 'rows'}: {about['rows']} rows, {about['train']} to train on, {about['test']} held out"]
+    return "\n".join(lines + [f"  left out: {count} that {why}" for why, count in about["left_out"].items()])
+
+
 def default_directory(recipe: Recipe, parts: dict[str, Any]) -> Path:
     """runs/TASK-METHOD-N, with the first N that is free; the method as it was asked for."""
-    task = parts["source"].name if "source" in parts else recipe.task_name().partition(":")[0]
+    task = Path(recipe.data).stem if recipe.data else parts["source"].name if "source" in parts else recipe.task_name().partition(":")[0]
     asked = recipe.method if isinstance(recipe.method, str) else recipe.method.name
     name = re.sub(r"[^\w@.+-]+", "-", f"{task}-{asked}".replace(" + ", "+")).strip("-")
     number = 1
@@ -190,6 +207,8 @@ def work(run: Run, started: float, asked: list[bool]) -> tuple[dict[str, Any], s
 
 
 def _source_text(run: Run) -> str:
+    if run.recipe.data:
+        return Path(run.recipe.data).name
     return run.recipe.task_name() if run.recipe.task or run.source.name == run.recipe.task_name() else run.source.name
 
 

@@ -14,10 +14,11 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -30,7 +31,7 @@ from strop.engines.cache import Account, Arena, Store, length_class
 from strop.engines.forward import FLOOR, Block, Generic, Runner, ceil_to
 from strop.policies.families import Fast, declared
 from strop.records import Author, Sampling, Segment, Stop
-from strop.seams.engine import Counters, Footprint, Node
+from strop.seams.engine import Counters, Footprint, Node, called, inside, refuse
 
 if TYPE_CHECKING:
     from strop.recipe import Recipe
@@ -78,6 +79,7 @@ class EmbeddedEngine:
     """
 
     own = True
+    limits: Mapping[str, float] = MappingProxyType({})
 
     def __init__(
         self,
@@ -124,8 +126,8 @@ class EmbeddedEngine:
 
     async def open(self, tokens: Sequence[int], *, root: str, ordinal: int = 0) -> Node:
         """A prompt; computed when first generated on. Give a second context of the same root another `ordinal`."""
-        tokens = self._checked(tokens, "a prompt")
-        segment = Segment("prompt", tokens, _name((ordinal,)))
+        tokens = inside(tokens, "a prompt", self.vocab)
+        segment = Segment("prompt", tokens, called((ordinal,)))
         return Node(segment, None, (ordinal,), root, self.version, length=len(tokens))
 
     def generate(
@@ -135,28 +137,15 @@ class EmbeddedEngine:
 
         The child's ordinal, and so its noise, is fixed by this call, not by when it is awaited.
         """
-        if max < 1:
-            raise ValueError(f"max is the largest number of tokens to write, at least 1; got {max}.")
-        if node.length + max > self.limit:
-            raise ValueError(
-                f"{node.length} tokens and {max} more exceed the model's {self.limit} positions. Lower `max` or shorten the prompt."
-            )
-        if stop and self.tokenizer is None:
-            raise ValueError("stop strings are matched in decoded text: give the engine its tokenizer, or stop by eos_ids.")
-        if any(not s for s in stop):
-            raise ValueError("a stop string is empty: it would end every action before its first token.")
-        if not 0 <= sampling.temperature < float("inf") or not 0 < sampling.top_p <= 1:
-            raise ValueError(f"temperature must be at least 0 and top_p in (0, 1], got {sampling}.")
-        if sampling.allowed is not None and not sampling.allowed:
-            raise ValueError("sampling.allowed is empty: no token could be drawn. Pass None to allow all.")
-        return self._generate(node, (*node.path, _next(node)), max, tuple(stop), sampling, keep, self._account())
+        refuse(node, max, stop, sampling, limit=self.limit, tokenizer=self.tokenizer)
+        return self._generate(node, node.next(), max, tuple(stop), sampling, keep, self._account())
 
     def extend(self, node: Node, tokens: Sequence[int], *, kind: Literal["observation", "forced"]) -> Coroutine[Any, Any, Node]:
         """Text the policy did not choose, under `node`; computed when generated on."""
-        checked = self._checked(tokens, f"{kind} text")
+        checked = inside(tokens, f"{kind} text", self.vocab)
         if kind not in ("observation", "forced"):
             raise ValueError(f"kind must be 'observation' or 'forced', got {kind!r}.")
-        return self._extend(node, checked, (*node.path, _next(node)), kind)
+        return self._extend(node, checked, node.next(), kind)
 
     async def score(self, node: Node) -> tuple[float, ...]:
         """Log-probability of each of the node's own tokens given its past, by the weights as they stand.
@@ -217,7 +206,7 @@ class EmbeddedEngine:
         return await future
 
     async def _extend(self, node: Node, tokens: tuple[int, ...], path: tuple[int, ...], kind: Literal["observation", "forced"]) -> Node:
-        return Node(Segment(kind, tokens, _name(path)), node, path, node.root, self.version, length=node.length + len(tokens))
+        return Node(Segment(kind, tokens, called(path)), node, path, node.root, self.version, length=node.length + len(tokens))
 
     @asynccontextmanager
     async def _admit(self, footprint: Footprint) -> AsyncIterator[None]:
@@ -274,14 +263,6 @@ class EmbeddedEngine:
     def _account(self) -> Account | None:
         lease = _LEASE.get()
         return lease[1] if lease is not None and lease[0] is self else None
-
-    def _checked(self, tokens: Sequence[int], what: str) -> tuple[int, ...]:
-        tokens = tuple(int(t) for t in tokens)
-        if not tokens:
-            raise ValueError(f"{what} needs at least one token, got none.")
-        if min(tokens) < 0 or max(tokens) >= self.vocab:
-            raise ValueError(f"{what} has token {min(tokens) if min(tokens) < 0 else max(tokens)}, outside the model's {self.vocab}.")
-        return tokens
 
     # ---- the pump
 
@@ -602,7 +583,7 @@ class EmbeddedEngine:
         count = int(self._count[slot])
         tokens, logp = tuple(self._out[slot, :count].tolist()), tuple(self._logp[slot, :count].tolist())
         author = Author(self.name, self.version, request.sampling)
-        segment = Segment("action", tokens, _name(request.path), author, logp)
+        segment = Segment("action", tokens, called(request.path), author, logp)
         length = request.node.length + count
         node = Node(segment, request.node, request.path, request.node.root, self.version, request.ended, length)
         self.wrote.add(hash(node.tokens))
@@ -685,16 +666,6 @@ class EmbeddedEngine:
 
     def _to(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.runner.device)
-
-
-def _name(path: tuple[int, ...]) -> str:
-    return ".".join(map(str, path))
-
-
-def _next(node: Node) -> int:
-    ordinal = node.children[0]
-    node.children[0] += 1
-    return ordinal
 
 
 def _bucket(length: int) -> int:

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -219,6 +220,10 @@ class Letters:
     def text(self, tokens: Sequence[int]) -> str:
         return _text(tokens)
 
+    def plain(self, text: str) -> tuple[int, ...] | None:
+        tokens = tuple(_read(text))
+        return tokens if len(tokens) <= self.language.length and all(0 < token < self.language.vocab for token in tokens) else None
+
 
 def _text(tokens: Sequence[int]) -> str:
     return "".join(chr(ord("a") + token - 1) for token in tokens if token)
@@ -233,6 +238,7 @@ class TabularEngine:
 
     grade = "exact"
     own = True
+    limits: Mapping[str, float] = MappingProxyType({})
 
     def __init__(self, policy: TabularPolicy, *, seed: int = 0, name: str = "actor"):
         self.policy, self.seed, self.name = policy, seed, name
@@ -249,9 +255,7 @@ class TabularEngine:
             raise ValueError(f"a table is sampled whole: no stop strings, allowed ids, top-k or top-p; got stop={stop}, {sampling}")
         if node.parent is not None or max < 1:
             raise ValueError(f"a table writes one turn of at least one token under its prompt, got max={max}")
-        path = (*node.path, node.children[0])
-        node.children[0] += 1
-        return self._written(node, path, max, sampling)
+        return self._written(node, node.next(), max, sampling)
 
     async def _written(self, node: Node, path: tuple[int, ...], most: int, sampling: Sampling) -> Node:
         language, at = self.policy.language, 0

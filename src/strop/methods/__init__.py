@@ -34,6 +34,7 @@ METHODS = {
     "flowrl": "strop.methods.flowrl:FLOWRL",
     "treepo": "strop.methods.treepo:TREEPO",
     "abstain": "strop.methods.abstain:ABSTAIN",
+    "swarm": "strop.methods.swarm:SWARM",
 }
 
 ALIASES = {"grpo": "grpo@strop-1"} | {name.rpartition("-")[0]: name for name in METHODS if "@" in name}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from strop.batch import Batch
+from strop.policies.chat import Chat, ChatRenderer, ModelError, eos_ids
 from strop.seams.head import Head
 
 LOGITS_AT_ONCE = 2**25
 """Logits held at one time; above it decisions are scored in chunks that are computed again in the backward pass."""
 
 
-class ModelError(ValueError):
-    """A model that cannot be used, and what to do about it."""
-
-
-def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> CausalPolicy:
+def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32, chat: Chat | None = None) -> CausalPolicy:
     """A bundled name (`pico`), a directory in Hugging Face format, or a hub id already in the local cache or reachable."""
     import json
 
@@ -63,7 +60,9 @@ def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) 
             f"model {name!r} has no chat template, so strop cannot write its prompts. Set tokenizer.chat_template and save the tokenizer."
         )
     model.to(torch.device(device))  # pyright: ignore[reportArgumentType, reportCallIssue]
-    return CausalPolicy(model.eval(), tokenizer, name)
+    policy = CausalPolicy(model.eval(), tokenizer, name, chat=chat)
+    policy.renderer.check()
+    return policy
 
 
 def _locate(name: str) -> str:
@@ -89,74 +88,12 @@ def _is_memory(error: BaseException) -> bool:
     return "memory" in str(error).lower()
 
 
-class ChatRenderer:
-    """Writes prompts through the model's chat template; a later turn adds only its own tokens."""
-
-    def __init__(self, tokenizer: Any):
-        self.tokenizer = tokenizer
-        self.eos = eos_ids(tokenizer)
-        self._cache: dict[str, tuple[int, ...]] = {}
-        self._between: tuple[str, str] | None = None
-
-    def _template(self, messages: list[dict[str, str]], opening: bool) -> str:
-        return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opening)
-
-    def _encode(self, text: str) -> tuple[int, ...]:
-        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    def prompt(self, text: str) -> tuple[int, ...]:
-        known = self._cache.get(text)
-        if known is None:
-            if len(self._cache) > 4096:
-                self._cache.clear()
-            known = self._cache[text] = self._encode(self._template([{"role": "user", "content": text}], True))
-        return known
-
-    def turn(self, text: str) -> tuple[int, ...]:
-        before, after = self._turn_parts()
-        return self._encode(before + text + after)
-
-    def _turn_parts(self) -> tuple[str, str]:
-        """What the template puts between a reply and the next one, proven once to leave the past as it was."""
-        if self._between is None:
-            said = [{"role": "user", "content": "one"}, {"role": "assistant", "content": "TWO"}, {"role": "user", "content": "THREE"}]
-            first, whole = self._template(said[:1], True), self._template(said, True)
-            if not whole.startswith(first + "TWO") or "THREE" not in whole[len(first) :]:
-                raise ModelError(
-                    "this chat template rewrites earlier turns, so a multi-turn row cannot be grown by appending. "
-                    "Use a template that keeps the past, or restart the row at each turn."
-                )
-            before, after = whole[len(first) + 3 :].split("THREE", 1)
-            closing = self.tokenizer.decode([self.eos[0]])
-            self._between = (before.removeprefix(closing), after)
-        return self._between
-
-    def reply(self, text: str) -> tuple[int, ...]:
-        return (*self._encode(text), self.eos[0])
-
-    def text(self, tokens: Sequence[int]) -> str:
-        ids = list(tokens)
-        while ids and ids[-1] in self.eos:
-            ids.pop()
-        return self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-
-
-def eos_ids(tokenizer: Any, model: Any = None) -> tuple[int, ...]:
-    """Ids that end a reply, the tokenizer's own first."""
-    ids = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
-    more = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    for extra in more if isinstance(more, list) else [more]:
-        if extra is not None and extra not in ids:
-            ids.append(int(extra))
-    return tuple(ids)
-
-
 class CausalPolicy:
     """Decisions are tokens. `evaluate` gives, for each decision of a batch, what the parts read of the moving policy."""
 
-    def __init__(self, model: Any, tokenizer: Any, name: str, heads: tuple[Head, ...] = ()):
+    def __init__(self, model: Any, tokenizer: Any, name: str, heads: tuple[Head, ...] = (), chat: Chat | None = None):
         self.model, self.tokenizer, self.name = model, tokenizer, name
-        self.renderer = ChatRenderer(tokenizer)
+        self.renderer = ChatRenderer(tokenizer, chat)
         self.eos = eos_ids(tokenizer, model)
         self.renderer.eos = self.eos
         self.heads = nn.ModuleDict()
@@ -172,6 +109,11 @@ class CausalPolicy:
     @property
     def dtype(self) -> torch.dtype:
         return next(self.model.parameters()).dtype
+
+    @property
+    def positions(self) -> int | None:
+        """The longest row the model was made for; None where it does not say."""
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
 
     def add_head(self, head: Head) -> None:
         """On the last layer's hidden states; its gradient flows on into the model."""
@@ -261,7 +203,7 @@ class CausalPolicy:
 
     def frozen(self, name: str) -> CausalPolicy:
         """A copy that never changes, without heads."""
-        return CausalPolicy(copy.deepcopy(self.model).requires_grad_(False), self.tokenizer, name)
+        return CausalPolicy(copy.deepcopy(self.model).requires_grad_(False), self.tokenizer, name, chat=self.renderer.chat)
 
 
 def _before(state: Tensor, lengths: list[int]) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from math import isfinite
@@ -49,7 +48,7 @@ def number(value: Any) -> str:
     return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-WIDE, CURVES_TALL, EFFECT_TALL = 600, 260, 90
+WIDE, CURVES_TALL, EFFECT_TALL = 600, 260, 104
 ALONE = """
 text { fill: #5d6670; font: 10px system-ui, sans-serif; }
 .axis { stroke: #d5dae0; }
@@ -102,7 +101,7 @@ def _effect(record: Mapping[str, Any]) -> str:
     dots = "".join(f"<circle class='seed' cx='{x(d):.1f}' cy='34' r='4'/>" for d in record["differences"])
     bar = f"<path class='mean' d='M{x(low):.1f} 58H{x(high):.1f}' stroke-width='3'/>" if len(inside) == 2 else ""
     words = [
-        (0.0, "none", "0", 84),
+        (0.0, "none", "0", 82),
         *((limit, "4 3", f"{'tie within' if record['tie'] else 'threshold'} {limit:g}", 12) for limit in limits),
     ]
     lines = "".join(
@@ -124,7 +123,7 @@ def curves(record: Mapping[str, Any]) -> str:
     legend = " ".join(
         f"<span style='color:{COLOURS[place % len(COLOURS)]}'>■ {escape(name)}</span>" for place, name in enumerate(record["curves"])
     )
-    what = json.dumps(record["measure"]["with"])
+    what = ", ".join(f"{name} {value}" for name, value in record["measure"]["with"].items())
     return (
         f"<figure><svg viewBox='0 0 {WIDE} {CURVES_TALL}' role='img'>{drawn}</svg>"
         f"<figcaption>{legend} <span class=dim>{escape(record['measure']['part'])} {escape(what)}</span></figcaption></figure>"
@@ -167,7 +166,7 @@ def checks(record: Mapping[str, Any]) -> str:
 
 
 def budgets(record: Mapping[str, Any]) -> str:
-    kinds: Sequence[str] = sorted({kind for said in record["budgets"].values() for kind in said})
+    kinds: Sequence[str] = sorted({kind for said in record["budgets"].values() for kind, spent in said.items() if spent})
     rows = [(name, *(f"{said.get(kind, 0):,.0f}" for kind in kinds)) for name, said in record["budgets"].items()]
     return table(rows, ("arm", *kinds)) + "<p class=dim>means per run; positions include what was discarded</p>"
 

@@ -13,6 +13,7 @@ from strop.seams.source import Source
 
 if TYPE_CHECKING:
     from strop.batch import Batch
+    from strop.seams.swarm import Exchange
 
 
 def keyed(*key: str | int | float) -> random.Random:
@@ -51,6 +52,10 @@ class Renderer(Protocol):
 
     def text(self, tokens: Sequence[int]) -> str:
         """What was written, without the end-of-turn token."""
+        ...
+
+    def plain(self, text: str) -> tuple[int, ...] | None:
+        """Tokens of a text from elsewhere; None where it holds a special token's name or does not come back from its tokens."""
         ...
 
 
@@ -126,6 +131,8 @@ class Ctx:
     """Set for a sampler: names this asking of this task inside the step, and roots its noise."""
     evaluate: Callable[[list[Group], str, frozenset[str]], Batch] = _no_policy
     """evaluate(groups, "online" or "frozen", tracks): these groups as a batch, with those tracks of all decisions, without gradient."""
+    exchange: Exchange | None = None
+    """Other trainers, where this one is in a swarm."""
 
     def rng(self, *key: str | int) -> random.Random:
         return keyed(self.seed, self.progress.step, *key)

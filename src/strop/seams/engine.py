@@ -6,7 +6,7 @@ one decode loop. Generating twice on one node is a fork. Holding a node holds no
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -46,6 +46,45 @@ class Node:
     def row(self) -> Row:
         return Row.of(*(node.segment for node in self.line()))
 
+    def next(self) -> tuple[int, ...]:
+        """The path of the next child. Its ordinal is taken by asking, so nobody gets it twice."""
+        ordinal = self.children[0]
+        self.children[0] += 1
+        return (*self.path, ordinal)
+
+
+def called(path: tuple[int, ...]) -> str:
+    """A segment's id: its path of ordinals."""
+    return ".".join(map(str, path))
+
+
+def refuse(node: Node, most: int, stop: tuple[str, ...], sampling: Sampling, *, limit: int, tokenizer: object) -> None:
+    """What no engine can write under this node, with the way out. `limit` is the model's number of positions."""
+    if most < 1:
+        raise ValueError(f"max is the largest number of tokens to write, at least 1; got {most}.")
+    if node.length + most > limit:
+        raise ValueError(
+            f"{node.length} tokens and {most} more exceed the model's {limit} positions. Lower `max` or shorten the prompt."
+        )
+    if stop and tokenizer is None:
+        raise ValueError("stop strings are matched in decoded text: give the engine its tokenizer, or stop by eos_ids.")
+    if any(not s for s in stop):
+        raise ValueError("a stop string is empty: it would end every action before its first token.")
+    if not 0 <= sampling.temperature < float("inf") or not 0 < sampling.top_p <= 1:
+        raise ValueError(f"temperature must be at least 0 and top_p in (0, 1], got {sampling}.")
+    if sampling.allowed is not None and not sampling.allowed:
+        raise ValueError("sampling.allowed is empty: no token could be drawn. Pass None to allow all.")
+
+
+def inside(tokens: Sequence[int], what: str, vocab: int) -> tuple[int, ...]:
+    """These tokens, if the vocabulary holds them."""
+    checked = tuple(int(token) for token in tokens)
+    if not checked:
+        raise ValueError(f"{what} needs at least one token, got none.")
+    if min(checked) < 0 or max(checked) >= vocab:
+        raise ValueError(f"{what} has token {min(checked) if min(checked) < 0 else max(checked)}, outside the model's {vocab}.")
+    return checked
+
 
 @dataclass
 class Counters:
@@ -78,6 +117,12 @@ class Engine(Protocol):
     def own(self) -> bool:
         """What it records while sampling is the learner's own log-probability, within rounding: it computes with the learner's weights and
         arithmetic. Where it is not, the learner's is measured and the method's correction bridges the two."""
+        ...
+
+    @property
+    def limits(self) -> Mapping[str, float]:
+        """Limits of tripwires that its arithmetic asks for, by their names: how far its log-probabilities may be from the learner's on the
+        same weights. None of them where it computes as the learner does."""
         ...
 
     async def open(self, tokens: Sequence[int], *, root: str) -> Node:

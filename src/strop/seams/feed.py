@@ -122,11 +122,3 @@ def demo(task: Task, place: str, ctx: Ctx) -> Group:
     taught = Segment("teacher", renderer.reply(gold), "0.0")
     rollout = Rollout((Row.of(prompt, taught),), f"{place}/0", provenance="gold", text=gold)
     return Group(task, (rollout,), role="demo", id=place)
-
-
-@dataclass(frozen=True)
-class Swarm:
-    """Groups shared by other trainers."""
-
-    def __post_init__(self) -> None:
-        raise NotImplementedError("not built yet: Swarm, groups shared by other trainers")

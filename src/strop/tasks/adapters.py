@@ -5,12 +5,14 @@
     parquet:PATH[,option=value]    one row a task
     hf:NAME[,option=value]         a Hugging Face data set by name, or a folder it was saved to
 
-Options of the last three: `prompt` and `answer` name the columns, `after` is a mark behind which the answer stands (`####`
-in GSM8K), `grader` is `math` (math-verify, the default) or `exact` (the same text up to white space), `instruct=no` leaves
-out the sentence that asks for `<answer>`; for `hf` also `split` (default train) and `config`. Code of a data set is never run.
+Options of the last three: `prompt` and `answer` name the columns, `after` is a mark behind which the answer stands (GSM8K's `####`
+is found by itself), `grader` is `math` (math-verify, the default) or `exact` (the same text up to white space), `instruct=no` leaves
+out the sentence that asks for `<answer>`; for files also `held_out`, another file whose rows are the test split; for `hf` also `split`
+(default train) and `config`. Code of a data set is never run.
 
-Whether a task is for training or testing depends on its prompt alone, so a question which appears twice, in two files or
-with two answers, is never on both sides. Scoring of model text happens in `worker`; reasoning-gym also makes its problems there, unlocked
+Whether a task is for training or testing depends on its prompt alone, up to case and white space, so a question which appears twice,
+in two files or with two answers, is never on both sides.
+Scoring of model text happens in `worker`; reasoning-gym also makes its problems there, unlocked
 but without network, since its generators are trusted: strop's process stays free of its imports and its global state.
 
     python -m strop.tasks.adapters        the table of docs/reasoning-gym.md
@@ -18,12 +20,14 @@ but without network, since its generators are trusted: strop's process stays fre
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import importlib.util
 import json
 import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -145,16 +149,16 @@ class Gym:
     def task(self, split: Split, seed: int, index: int) -> Task:
         for attempt in range(ATTEMPTS):
             own_seed = int(digest([self.name, split, seed, index, attempt])[:8], 16) % 2**31
-            task = self._made(own_seed)
+            task = self._made(own_seed, {"seed": seed, "index": index})
             if split_of(task.id) == split:
                 return task
         raise ValueError(f"{self.name} has too few different problems to fill the split {split!r}; make it harder")
 
-    def _made(self, own_seed: int) -> Task:
+    def _made(self, own_seed: int, place: Mapping[str, int]) -> Task:
         made = self._ask({"op": "make", "seed": own_seed})
         prompt = made["question"] + INSTRUCTION
         name = identity(prompt, {"answer": made["answer"]}, self.name)
-        return Task(prompt, {"seed": own_seed, "answer": made["answer"]}, self.name, {"data_set": self.data_set}, name)
+        return Task(prompt, {"seed": own_seed, "answer": made["answer"]}, self.name, {"data_set": self.data_set, **place}, name)
 
     def gold(self, task: Task) -> str | None:
         """None where reasoning-gym writes no solution."""
@@ -176,6 +180,15 @@ class Gym:
 # ------------------------------------------------------------------------------------- files with rows
 
 
+GRADERS = ("math", "exact")
+
+MARK = "\n#### "
+"""Before the answer in GSM8K's rows, whose texts are worked solutions."""
+
+NUMBER = re.compile(r"[-+]?\$?\d[\d,]*(\.\d+)?%?")
+"""Answers that every grader reads, so that nobody has to be asked."""
+
+
 @dataclass(frozen=True)
 class Columns:
     """How a row becomes a task."""
@@ -187,8 +200,8 @@ class Columns:
     instruct: str = "yes"
 
     def __post_init__(self) -> None:
-        if self.grader not in ("math", "exact"):
-            raise ValueError(f"grader is 'math' or 'exact', got {self.grader!r}")
+        if self.grader not in GRADERS:
+            raise ValueError(f"grader is 'math' or 'exact', got {self.grader!r}. {nearest(self.grader, GRADERS)}")
         if self.instruct not in ("yes", "no"):
             raise ValueError(f"instruct is 'yes' or 'no', got {self.instruct!r}")
         if self.grader == "math":
@@ -208,14 +221,21 @@ class Columns:
             if self.after not in text:
                 raise ValueError(f"{where}: field {self.answer!r} has no mark {self.after!r} behind which the answer would stand")
             text = text.rpartition(self.after)[2]
+            if not text.strip():
+                raise ValueError(f"{where}: field {self.answer!r} has nothing behind its mark {self.after!r}")
         return prompt + (INSTRUCTION if self.instruct == "yes" else ""), text.strip()
 
     def _field(self, row: Mapping[str, Any], role: str, where: str) -> Any:
         name = getattr(self, role)
         if name not in row:
             has = ", ".join(map(str, row)) or "nothing"
-            raise ValueError(f"{where} has no field {name!r}; it has: {has}. Name the field with ,{role}=FIELD")
+            raise ValueError(f"{where} has no field {name!r}; it has: {has}. Name it with --{role}-field FIELD, or ,{role}=FIELD in a task")
         return row[name]
+
+    def marked(self, row: Any) -> Columns:
+        """With GSM8K's mark, where the first row has it: then every row must."""
+        text = row.get(self.answer) if isinstance(row, Mapping) else None
+        return replace(self, after=MARK.strip()) if not self.after and isinstance(text, str) and MARK in text else self
 
 
 def columns(options: dict[str, str], kind: str, *more: str) -> Columns:
@@ -227,32 +247,92 @@ def columns(options: dict[str, str], kind: str, *more: str) -> Columns:
     return Columns(**{key: value for key, value in options.items() if key not in more})
 
 
+def spelled(prompt: str) -> str:
+    """What two spellings of one question share: no case, and white space of one kind."""
+    return " ".join(prompt.casefold().split())
+
+
 class Table:
     """Rows of a file as a finite source. Equal rows are one task; `size` counts the training split, `sizes` both.
 
-    A seed is an order: index 0 to size - 1 visits every task of the split once, then the next pass begins in another order.
+    A seed is an order: index 0 to size - 1 visits every task of the split once, then the next pass begins in another order. One prompt in
+    eight is held out; with `held_out`, (rows, label) of another file, those are, and training leaves out the questions that are among them.
     """
 
-    def __init__(self, name: str, rows: Iterable[Any], how: Columns, label: str):
-        self.name, self.how = name, how
-        self.splits: dict[Split, list[Task]] = {"train": [], "test": []}
-        self.rows = 0
-        seen: set[str] = set()
-        for self.rows, row in enumerate(rows, start=1):
-            number, content = row if isinstance(row, tuple) else (self.rows, row)
-            task = self._task(*how.read(content, f"row {number} of {label}"), number)
-            if task.id not in seen:
-                seen.add(task.id)
-                self.splits[split_of(task.id)].append(task)
-        if not self.rows:
+    def __init__(
+        self,
+        name: str,
+        rows: Iterable[Any],
+        how: Columns,
+        label: str,
+        held_out: tuple[Iterable[Any], str] | None = None,
+        files: Sequence[Path] = (),
+    ):
+        self.name, self.how, self.label = name, how, label
+        self.files = {str(file): hash_of(file) for file in files}
+        self.left_out: dict[str, int] = {}
+        self.rows, tasks = self._tasks(rows, label)
+        if held_out is None:
+            self.splits: dict[Split, list[Task]] = {s: [t for t in tasks if split_of(t.id) == s] for s in ("train", "test")}
+        else:
+            test = self._tasks(*held_out)[1]
+            asked = {spelled(task.prompt) for task in test}
+            self.splits = {"train": [task for task in tasks if spelled(task.prompt) not in asked], "test": test}
+            self._leave_out(f"are in {held_out[1]} too", len(tasks) - len(self.splits["train"]))
+        self._count()
+
+    def _tasks(self, rows: Iterable[Any], label: str) -> tuple[int, list[Task]]:
+        """How many rows there are, and the different tasks among them; each answer is one that the grader reads."""
+        found: dict[str, Task] = {}
+        how, count = self.how, 0
+        for count, row in enumerate(rows, start=1):
+            number, content = row if isinstance(row, tuple) else (count, row)
+            how = how.marked(content) if count == 1 else how
+            task = self._task(*how.read(content, f"row {number} of {label}"), number, label)
+            found.setdefault(task.id, task)
+        if not count:
             raise ValueError(f"{label} has no rows")
+        if how.grader == "math":
+            check_answers([*found.values()], how.answer)
+        return count, [*found.values()]
+
+    def _task(self, prompt: str, answer: str, number: int, label: str) -> Task:
+        needs = {"answer": answer, "grader": self.how.grader}
+        name = digest(spelled(prompt))[:8] + digest({"prompt": prompt, "source": self.name, **needs})[:8]
+        return Task(prompt, needs, self.name, {"row": number, "file": label}, name)
+
+    def _leave_out(self, why: str, count: int) -> None:
+        if count:
+            self.left_out[why] = self.left_out.get(why, 0) + count
+
+    def _count(self) -> None:
         self.sizes = {split: len(tasks) for split, tasks in self.splits.items()}
         self.size: int | None = self.sizes["train"]
         self._orders: dict[tuple[Split, int, int], list[int]] = {}
 
-    def _task(self, prompt: str, answer: str, number: int) -> Task:
-        needs = {"answer": answer, "grader": self.how.grader}
-        return Task(prompt, needs, self.name, {"row": number}, identity(prompt, needs, self.name))
+    def fit(self, length: Callable[[str], int], most: int, strict: bool) -> Table:
+        """Without the tasks whose prompt is longer than `most` tokens; where `strict`, there must be none."""
+        fits = copy.copy(self)
+        fits.left_out, fits.splits = dict(self.left_out), {}
+        for split, tasks in self.splits.items():
+            lengths = [length(task.prompt) for task in tasks]
+            longest = max(range(len(tasks)), key=lengths.__getitem__, default=None)
+            if strict and longest is not None and lengths[longest] > most:
+                where = tasks[longest].meta
+                raise ValueError(
+                    f"row {where['row']} of {where['file']}: its prompt has {lengths[longest]} tokens and there is room for {most} beside "
+                    f"the reply. Lower --max-tokens, or leave such rows out: --longest-prompt {most}."
+                )
+            fits.splits[split] = [task for task, tokens in zip(tasks, lengths, strict=True) if tokens <= most]
+            fits._leave_out(f"have a prompt of more than {most} tokens", len(tasks) - len(fits.splits[split]))
+        fits._count()
+        if not fits.size:
+            raise ValueError(f"{self.label}: every training row has a prompt of more than {most} tokens. Raise --longest-prompt.")
+        return fits
+
+    def about(self) -> dict[str, Any]:
+        """What a run's record keeps of its data."""
+        return {"files": self.files, "rows": self.rows, **self.sizes, "left_out": self.left_out}
 
     def task(self, split: Split, seed: int, index: int) -> Task:
         if split not in self.splits or index < 0:
@@ -293,30 +373,70 @@ def exact(items: list[dict[str, Any]]) -> list[Outcome]:
     return [Outcome(1.0) if equal else Outcome(0.0, "not the same text") for equal in same]
 
 
+def check_answers(tasks: Sequence[Task], field: str, at_once: int = 64) -> None:
+    """Refuse a row whose right answer math-verify reads no expression in: nobody could ever be right there."""
+    asked = [task for task in tasks if not NUMBER.fullmatch(task.needs["answer"])]
+    batches = [asked[start : start + at_once] for start in range(0, len(asked), at_once)]
+    outcomes = pool("math").score([{"golds": [task.needs["answer"] for task in batch]} for batch in batches]) if batches else []
+    for batch, outcome in zip(batches, outcomes, strict=True):
+        if outcome.value == 1:
+            continue
+        if outcome.incident and len(batch) > 1:
+            check_answers(batch, field, 1)
+            continue
+        task = batch[0] if outcome.incident else batch[int(outcome.reason)]
+        why = f"cannot read ({outcome.incident})" if outcome.incident else "reads no number or expression in"
+        raise ValueError(
+            f"row {task.meta['row']} of {task.meta['file']}: math-verify {why} the answer {task.needs['answer'][:60]!r} of field "
+            f"{field!r}. Mend the row, name another field, or compare texts: --grader exact."
+        )
+
+
+def hash_of(file: Path) -> str:
+    """sha256 of a file's bytes, as `sha256sum` prints it."""
+    with file.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()
+
+
 def file_at(path: str, kind: str) -> Path:
     file = Path(path).expanduser()
     if not file.is_file():
-        raise FileNotFoundError(f"{kind}:{path}: there is no such file")
+        raise FileNotFoundError(2, f"{kind}: there is no such file", str(file))
     return file
 
 
 def jsonl(path: str, options: dict[str, str]) -> Table:
-    how, file = columns(options, "jsonl"), file_at(path, "jsonl")
-
-    def rows() -> Iterator[tuple[int, Any]]:
-        with file.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    try:
-                        yield number, json.loads(line)
-                    except ValueError as error:
-                        raise ValueError(f"row {number} of {file.name} is not JSON: {error}") from None
-
-    return Table(f"jsonl:{file.name}", rows(), how, file.name)
+    return of_files("jsonl", path, options)
 
 
 def parquet(path: str, options: dict[str, str]) -> Table:
-    how, file = columns(options, "parquet"), file_at(path, "parquet")
+    return of_files("parquet", path, options)
+
+
+def of_files(kind: str, path: str, options: dict[str, str]) -> Table:
+    how, file = columns(options, kind, "held_out"), file_at(path, kind)
+    read = {"jsonl": json_rows, "parquet": parquet_rows}
+    if "held_out" not in options:
+        return Table(f"{kind}:{file.name}", read[kind](file, how), how, file.name, files=[file])
+    other = file_at(options["held_out"], "held_out")
+    if other.resolve() == file.resolve():
+        raise ValueError(f"{file.name} is named for training and for holding out. Leave the second out: one row in eight is held out then.")
+    other_rows = read["parquet" if other.suffix == ".parquet" else "jsonl"](other, how)
+    held_out = (other_rows, other.name if other.name != file.name else str(other))
+    return Table(f"{kind}:{file.name}", read[kind](file, how), how, file.name, held_out, [file, other])
+
+
+def json_rows(file: Path, how: Columns) -> Iterator[tuple[int, Any]]:
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                try:
+                    yield number, json.loads(line)
+                except ValueError as error:
+                    raise ValueError(f"row {number} of {file.name} is not JSON: {error}") from None
+
+
+def parquet_rows(file: Path, how: Columns) -> list[Any]:
     need("pyarrow", "data")
     import pyarrow
     import pyarrow.parquet
@@ -325,10 +445,9 @@ def parquet(path: str, options: dict[str, str]) -> Table:
         with pyarrow.parquet.ParquetFile(file) as reading:
             wanted = [name for name in reading.schema_arrow.names if name in (how.prompt, how.answer)]
             check_columns(how, reading.schema_arrow.names, file.name)
-            rows = [row for batch in reading.iter_batches(columns=wanted) for row in batch.to_pylist()]
+            return [row for batch in reading.iter_batches(columns=wanted) for row in batch.to_pylist()]
     except pyarrow.ArrowInvalid as error:
         raise ValueError(f"{file.name} cannot be read as Parquet: {error}") from None
-    return Table(f"parquet:{file.name}", rows, how, file.name)
 
 
 def check_columns(how: Columns, names: Sequence[str], label: str) -> None:

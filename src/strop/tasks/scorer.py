@@ -62,7 +62,7 @@ class Math:
     """math-verify: are two written expressions equal? Items: {answer, gold, loose}. Its own SIGALRM timeouts are off, ours hold.
 
     Both sides are read as if in a box, so that bare LaTeX counts; a loose answer is prose and searched first.
-    A gold that cannot be read is an error of the data.
+    A gold that cannot be read is an error of the data; {golds} scores 0 where one holds no expression, with its number as the reason.
     """
 
     def __init__(self) -> None:
@@ -77,10 +77,17 @@ class Math:
                 return read
         return []
 
+    def _expression(self, gold: str) -> bool:
+        """Whether anything but its mere spelling could be compared with an answer."""
+        return any(not isinstance(part, str) for part in self._read(gold))
+
     def prepare(self, item: dict[str, Any]) -> Any:
         return None
 
     def score(self, prepared: Any, item: dict[str, Any]) -> tuple[Any, str]:
+        if "golds" in item:
+            first = next((number for number, gold in enumerate(item["golds"]) if not self._expression(gold)), None)
+            return float(first is None), "" if first is None else str(first)
         gold = self._read(str(item["gold"]))
         if not gold:
             raise ValueError(f"math-verify reads no expression in the gold answer {item['gold']!r}")

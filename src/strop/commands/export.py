@@ -1,0 +1,73 @@
+"""Write what a run learned as a Hugging Face directory: weights, tokenizer, chat template, generation config and a model card.
+
+Examples:
+    strop export runs/gsm8k-grpo-1 my-model                     the last checkpoint
+    strop export runs/gsm8k-grpo-1 my-model --dtype bfloat16    half the size, as most models are served
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from strop.cli import Usage, answer, say
+
+if TYPE_CHECKING:
+    from strop.recipe import Recipe
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="the run's directory")
+    parser.add_argument("directory", metavar="DIR", type=Path, help="where the model goes; not there yet, or empty")
+    parser.add_argument("--step", type=int, metavar="N", help="the checkpoint after this many steps [the last]")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the weights [float32, as they were trained]")
+
+
+def run(args: argparse.Namespace) -> int:
+    from strop import durable
+    from strop.commands import recipes
+    from strop.run import good_checkpoints, read_metrics, read_recipe
+
+    origin, out = Path(args.run), args.directory
+    recipes.brought_by(origin)
+    about, recipe = read_recipe(origin)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise Usage(f"{out} is there already. Name a directory that is not.")
+    good = {int(path.name): path for path in good_checkpoints(origin, say)}
+    if not good:
+        raise Usage(f"{origin} has no checkpoint yet. Go on with it: strop train --resume {origin}")
+    step = max(good) if args.step is None else args.step
+    if step not in good:
+        raise Usage(f"{origin} keeps no checkpoint of step {step}; it has {', '.join(map(str, sorted(good)))}.")
+    beside = out.with_name(out.name + ".part")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    prompt = _written(good[step], beside, recipe, args.dtype)
+    from strop.report.card import card, record
+
+    (beside / "README.md").write_text(card(origin, about, recipe, step, args.dtype, prompt, read_metrics(origin)))
+    (beside / "strop.json").write_text(json.dumps(record(about), indent=2, sort_keys=True) + "\n")
+    durable.publish(beside, out)
+    files = sorted(p.name for p in out.iterdir())
+    size = sum(p.stat().st_size for p in out.iterdir())
+    said = {"directory": str(out), "run": str(origin), "step": step, "dtype": args.dtype, "files": files, "bytes": size}
+    answer(
+        args, said, f"{out}: step {step} of {origin}, {args.dtype}, {size / 1e6:.1f} MB\n  {', '.join(files)}\nserve it  vllm serve {out}"
+    )
+    return 0
+
+
+def _written(checkpoint: Path, out: Path, recipe: Recipe, dtype: str) -> str:
+    """The model's files; gives a prompt as the run wrote it, for the card."""
+    import torch
+
+    from strop.policies.causal import load
+
+    policy: Any = load(str(checkpoint), dtype=getattr(torch, dtype), chat=recipe.chat)
+    policy.export(out)
+    return policy.tokenizer.decode(policy.renderer.prompt("{question}"), skip_special_tokens=False)
