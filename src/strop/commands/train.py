@@ -5,11 +5,8 @@ Examples:
     strop train --method rloo --task countdown --steps 100
     strop train recipe.toml --seed 3               a recipe from a .json, .toml or .py file
     strop train --resume runs/chain-grpo-1         go on with a run that was stopped
-<<<<<<< HEAD
     strop train --cluster local --replicas 2       rollouts on Ray actors, here or (auto, ray://HOST:PORT) on many machines
-=======
     strop train --method swarm --swarm home        share graded groups with others who say --swarm home
->>>>>>> main
 """
 
 from __future__ import annotations
@@ -82,6 +79,7 @@ def go_on(directory: Path) -> str:
 def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run:
     recipe, file, parts = recipes.build(args)
     directory = Path(args.out) if args.out else default_directory(recipe, parts)
+    placed = _placed(args, stack, recipe, parts)
     if "source" not in parts:
         from strop.tasks import source
 
@@ -89,13 +87,9 @@ def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run:
     from strop.run import create
 
     say(f"loading {recipe.model}")
-<<<<<<< HEAD
-    run = create(recipe, directory, **parts, **_placed(args, stack, parts))
-=======
-    run = create(recipe, directory, **parts)
+    run = create(recipe, directory, **parts, **placed)
     if (told := getattr(run.source, "about", None)) is not None:
         say(about_data(told()))
->>>>>>> main
     if file is not None and file.suffix == ".py":
         shutil.copyfile(file, directory / "recipe.py")
     return run
@@ -111,13 +105,18 @@ def _resumed(args: argparse.Namespace, stack: ExitStack) -> Run:
     from strop.run import resume
 
     directory = Path(args.resume)
+    from strop.run import read_recipe
+
     parts = recipes.brought_by(directory)
-    return resume(directory, say=say, tripwire=again, **parts, **_placed(args, stack, parts))
+    placed = _placed(args, stack, read_recipe(directory)[1], parts)
+    return resume(directory, say=say, tripwire=again, **parts, **placed)
 
 
-def _placed(args: argparse.Namespace, stack: ExitStack, parts: dict[str, Any]) -> dict[str, Any]:
+def _placed(args: argparse.Namespace, stack: ExitStack, recipe: Recipe, parts: dict[str, Any]) -> dict[str, Any]:
     """The engine of a cluster, where one was asked for; it ends with the command."""
     if args.cluster is None:
+        if recipe.ahead:
+            raise Usage(f"--ahead {recipe.ahead} samples while the learner computes, so it needs engines beside it: add --cluster local.")
         if asked := next((name for name in ("replicas", "workers") if getattr(args, name) is not None), None):
             raise Usage(f"--{asked} counts actors of a cluster: add --cluster local (or auto, ray://HOST:PORT).")
         return {}

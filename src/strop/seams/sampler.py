@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -45,14 +46,18 @@ class Sampler(Protocol):
 class Grows(Protocol):
     """An engine whose replicas are elsewhere: a whole task goes there and its groups come back, one message each way."""
 
-    async def grow(self, sampler: Sampler, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]: ...
+    def ask(
+        self, sampler: Sampler, task: Task, environment: Environment | None, ctx: Ctx, *, step: int | None = None
+    ) -> Future[list[Group]]:
+        """It goes on whatever its caller does meanwhile. `step` keys the noise; None: the engine's own."""
+        ...
 
 
 async def grown(sampler: Sampler, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:
     """The groups of one task: elsewhere, or here with all the room it may need, waiting while it holds none."""
     actor = ctx.policies["actor"]
     if isinstance(actor.engine, Grows):
-        return await actor.engine.grow(sampler, task, environment, ctx)
+        return await asyncio.wrap_future(actor.engine.ask(sampler, task, environment, ctx))
     async with actor.engine.admit(sampler.footprint(len(actor.renderer.prompt(task.prompt)))):
         return await sampler(task, environment, ctx)
 
