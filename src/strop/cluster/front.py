@@ -15,7 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -61,7 +61,7 @@ class Member:
 
     def __str__(self) -> str:
         actor = self.actor._actor_id.hex()[:12]  # pyright: ignore[reportPrivateUsage]
-        where = f"process {self.facts['pid']} on node {self.facts['node']} ({self.facts['host']})" if self.facts else "not placed yet"
+        where = f"process {self.facts['pid']} on node {self.facts['node'][:12]} ({self.facts['host']})" if self.facts else "not placed yet"
         return f"replica {self.number} (actor {actor}, {where})"
 
     def hear(self, counters: dict[str, int]) -> None:
@@ -101,7 +101,8 @@ class Front:
         self.size = cluster.replicas or self._gpus or int(held.get("CPU", 1))
         self._threads = torch.get_num_threads()
         self._sources = cluster.source if cluster.source is not None else recipe.task_name()
-        _by_value(self._sources, recipe.method)
+        self._plain = replace(recipe, method=Recipe.method)  # no engine knows the method, which may be of the user's own
+        _by_value(self._sources)
         try:
             self._loop.wait(self._open(), self.wait.opening + self.wait.deliver)
             self.deliver(0)
@@ -245,7 +246,7 @@ class Front:
         if self._gpus:
             options["num_gpus"] = 1
         options["runtime_env"] = {"env_vars": {"OMP_NUM_THREADS": str(self._threads)}}
-        member = Member(number, ray.remote(Replica).options(**options).remote(self.recipe, self._threads))
+        member = Member(number, ray.remote(Replica).options(**options).remote(self._plain, self._threads))
         try:
             member.facts = await asyncio.wait_for(member.actor.facts.remote(), seconds)
             while self._delivered is not None and member.facts.get("version") != self._delivered[1]:
@@ -453,8 +454,9 @@ class Front:
             place = NodeAffinitySchedulingStrategy(beside, soft=True)
             options: dict[str, Any] = {"num_cpus": 0, "max_concurrency": 256, "max_restarts": -1, "scheduling_strategy": place}
             actor: Any = ray.remote(World).options(**options).remote(environment)
-            workers.append(Worker(actor, f"environment worker {number} (actor {actor._actor_id.hex()[:12]}, placed on node {beside})"))
-        return Elsewhere(tuple(workers), self.wait.reply)
+            workers.append(Worker(actor, f"environment worker {number} (actor {actor._actor_id.hex()[:12]}, placed on node {beside[:12]})"))
+        ray.get([worker.actor.ready.remote() for worker in workers], timeout=self.wait.opening)
+        return Elsewhere(tuple(workers), self.wait.reply, self.wait.start)
 
 
 def _bytes(tensor: torch.Tensor) -> np.ndarray:

@@ -81,7 +81,7 @@ class Replica:
         import ray
 
         engine: Any = self.engine
-        node = ray.get_runtime_context().get_node_id()[:12]
+        node = ray.get_runtime_context().get_node_id()
         about = {"node": node, "host": socket.gethostname(), "pid": os.getpid(), "threads": torch.get_num_threads()}
         about |= {"grade": getattr(engine, "grade", "unknown"), "own": engine.own, "limits": dict(engine.limits)}
         return about | {"remembers": hasattr(engine, "wrote"), "repeats": hasattr(engine, "noise")}

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from strop.records import Group, Rollout, Sampling, Stop, Task
 from strop.seams.context import Ctx, Footprint
 from strop.seams.engine import Node
+from strop.seams.part import added
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ class Independent:
     turns: int = 1
     sampling: Sampling = Sampling()
     stop: tuple[str, ...] = ()
+    observation: int = added(0)
+    """Longest answer of the environment, in tokens with what the template puts around it: room is kept for it."""
     own_context: ClassVar[bool] = True
     """Rows are the engine's own nodes, in the context they were drawn in, and a group's id is the root of its noise."""
 
@@ -90,7 +93,7 @@ class Independent:
         return self.n
 
     def footprint(self, prompt: int) -> Footprint:
-        own = self.max_tokens * self.turns if self.turns > 1 else 0
+        own = (self.max_tokens + self.observation) * self.turns if self.turns > 1 else 0
         return Footprint(positions=prompt + self.n * own, requests=self.n)
 
     async def __call__(self, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:
