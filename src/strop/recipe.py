@@ -65,6 +65,10 @@ class Recipe:
     """What writes the rollouts: `embedded`, in this process with the learner's own weights."""
     device: str = "auto"
     """cpu, cuda, or auto."""
+    lora: int = added(0)
+    """Rank of LoRA adapters, which alone are trained; 0 trains the whole model."""
+    lora_targets: str = added("all-linear")
+    """Linear layers that get an adapter: all but the last, or names as q_proj,v_proj."""
     eval_tasks: int = 200
     """Held-out tasks for the evaluation before and after; 0 leaves it out."""
     eval_samples: int = 16
@@ -89,6 +93,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         least = {"steps": 0, "token_budget": 1, "slots": 1, "cache": 1, "eval_tasks": 0, "eval_samples": 1, "checkpoint_every": 1}
+        least |= {"lora": 0}
         for name, low in least.items():
             value = getattr(self, name)
             if not _whole(value) or value < low:

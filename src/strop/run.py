@@ -34,7 +34,7 @@ from strop.batch import Batch, pack
 from strop.learners.local import Local
 from strop.method import Method
 from strop.methods import known
-from strop.policies.causal import load
+from strop.policies.causal import of
 from strop.recipe import Recipe
 from strop.records import Fate, Group, Scores, Task, canonical
 from strop.seams.context import Ctx, Handle, Ledger, Progress
@@ -43,7 +43,7 @@ from strop.seams.feed import Recorded
 from strop.seams.flight import Flight
 from strop.seams.grader import SCORERS
 from strop.seams.learner import Learner
-from strop.seams.policy import Policy
+from strop.seams.policy import Policy, equip
 from strop.seams.signal import KINDS
 from strop.seams.source import Source
 from strop.seams.swarm import FOREIGN
@@ -82,17 +82,16 @@ class Run:
         source: Source | None = None,
         engine: Callable[[Any, Recipe], Engine] | None = None,
         recording: Recording | None = None,
-        learner: Callable[[Any, Method, Recipe], Learner] = Local,
         exchange: Exchange | None = None,
+        learner: Callable[[Any, Method, Recipe], Learner] = Local,
     ):
         self.recipe, self.directory, self.recording = recipe, directory, recording
         self.foreign = recording is not None and recording.foreign
         self.method = recipe.resolved()
         drawn = source if source is not None else named_source(recipe.task_name())
-        device = recipe.device if recipe.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-        self.policy: Policy = policy if policy is not None else load(recipe.model, device=device, chat=recipe.chat)
+        self.policy: Policy = policy if policy is not None else of(recipe)
         self.source = roomy(drawn, self.policy, getattr(self.method.sampler, "max_tokens", 1), recipe.longest_prompt)
-        equip(self.policy, self.method, recipe.seed)
+        equip(self.policy, self.method.heads, recipe.seed)
         self.feed = self.method.feed
         self.exchange = exchange
         """With other trainers, where this one shares its groups."""
@@ -416,14 +415,6 @@ class Run:
         self.step, self.version, self.learned = state["step"], state["version"], Counter(state["learned"])
         self.state, self.bill, self.ledger = state["state"], state["bill"], Ledger(**state["ledger"])
         self.engine.deliver(self.version)
-
-
-def equip(policy: Policy, method: Method, seed: int) -> None:
-    """The heads a method declares, alike wherever this is done."""
-    torch.manual_seed(seed)
-    for head in method.heads:
-        if head.name not in policy.heads:
-            policy.add_head(head)
 
 
 def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:

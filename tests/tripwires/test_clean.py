@@ -11,6 +11,7 @@ SILENT = {
     "flat groups that carry signal": {"no-spread"},
     "reinforce++": {"no-spread"},
     "ppo": {"no-spread"},
+    "intuitor: no label is read": {"constant-grader"},
     "offline": {
         "undelivered-weights", "stale-weights", "retokenised", "sampling", "mismatch-ratio", "mismatch-kl", "mismatch-ess",
         "length-collapse", "runaway-length",

@@ -101,7 +101,8 @@ class Front:
         self.size = cluster.replicas or self._gpus or int(held.get("CPU", 1))
         self._threads = torch.get_num_threads()
         self._sources = cluster.source if cluster.source is not None else recipe.task_name()
-        self._plain = replace(recipe, method=Recipe.method)  # no engine knows the method, which may be of the user's own
+        self._plain = replace(recipe, method=Recipe.method, lora=Recipe.lora)
+        """What replicas are made by: no engine knows the method, and weights come whole, adapters merged."""
         _by_value(self._sources)
         try:
             self._loop.wait(self._open(), self.wait.opening + self.wait.deliver)

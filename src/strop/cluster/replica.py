@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from strop import engines, grading
-from strop.policies.causal import load
+from strop.policies.causal import of
 from strop.recipe import Recipe
 from strop.records import Group, Sampling, Scores, Segment, Stop, Task
 from strop.seams.context import Ctx, Handle, Ledger, Progress
@@ -62,8 +62,7 @@ class Replica:
 
     def __init__(self, recipe: Recipe, threads: int):
         torch.set_num_threads(threads)
-        device = recipe.device if recipe.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-        self.policy = load(recipe.model, device=device, chat=recipe.chat)
+        self.policy = of(recipe)
         self.engine = engines.build(self.policy, recipe)
         self.handle = Handle(self.engine, self.policy.renderer)
         self.step: int | None = None

@@ -5,8 +5,8 @@ Examples:
     strop train --method rloo --task countdown --steps 100
     strop train recipe.toml --seed 3               a recipe from a .json, .toml or .py file
     strop train --resume runs/chain-grpo-1         go on with a run that was stopped
-    strop train --cluster local --replicas 2       rollouts on Ray actors, here or (auto, ray://HOST:PORT) on many machines
     strop train --method swarm --swarm home        share graded groups with others who say --swarm home
+    strop train --cluster local --replicas 2       rollouts on Ray actors, here or (auto, ray://HOST:PORT) on many machines
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import re
 import shutil
 import signal
@@ -53,9 +54,38 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     started = time.perf_counter()
+    if follows():
+        return _follow(args)
     with ExitStack() as stack:
         run = _resumed(args, stack) if args.resume else _fresh(args, stack)
         return _worked(args, run, started)
+
+
+def several() -> bool:
+    """Did torchrun start this process, as one of several?"""
+    return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def follows() -> bool:
+    """Of several processes the first runs, and the others compute with it."""
+    return several() and os.environ["RANK"] != "0"
+
+
+def _follow(args: argparse.Namespace) -> int:
+    from strop.learners import torchrun
+
+    recipe = _recipe(args)
+    with torchrun.session(recipe.device) as session:
+        session.follow(recipe)
+    return 0
+
+
+def _recipe(args: argparse.Namespace) -> Recipe:
+    if not args.resume:
+        return recipes.build(args)[0]
+    from strop.run import read_recipe
+
+    return read_recipe(Path(args.resume), recipes.brought_by(Path(args.resume)).get("method"))[1]
 
 
 def _worked(args: argparse.Namespace, run: Run, started: float) -> int:
@@ -113,18 +143,23 @@ def _resumed(args: argparse.Namespace, stack: ExitStack) -> Run:
 
 
 def _placed(args: argparse.Namespace, stack: ExitStack, recipe: Recipe, parts: dict[str, Any]) -> dict[str, Any]:
-    """The engine of a cluster, where one was asked for; it ends with the command."""
+    """The learner of several processes and the engine of a cluster, where they were asked for; they end with the command."""
+    learner: dict[str, Any] = {}
+    if several():
+        from strop.learners import torchrun
+
+        learner["learner"] = stack.enter_context(torchrun.session(recipe.device)).learner
     if args.cluster is None:
         if recipe.ahead:
             raise Usage(f"--ahead {recipe.ahead} samples while the learner computes, so it needs engines beside it: add --cluster local.")
         if asked := next((name for name in ("replicas", "workers") if getattr(args, name) is not None), None):
             raise Usage(f"--{asked} counts actors of a cluster: add --cluster local (or auto, ray://HOST:PORT).")
-        return {}
+        return learner
     from strop.cluster import Cluster, connected
 
     cluster = Cluster(args.cluster, args.replicas, args.workers, source=parts.get("source"))
     say(f"connecting to Ray ({args.cluster})")
-    return {"engine": stack.enter_context(connected(cluster)).front}
+    return {**learner, "engine": stack.enter_context(connected(cluster)).front}
 
 
 def about_data(about: dict[str, Any]) -> str:

@@ -17,11 +17,11 @@ from strop.seams.learner import ALONE, Key, Look, Peers
 
 
 class Local:
-    """`peers` are the ranks it computes together with; alone, it has everything."""
+    """`peers` are the ranks it computes together with; alone, it has everything. `reference` is given where the policy is cut already."""
 
-    def __init__(self, policy: Any, method: Method, recipe: Recipe, peers: Peers = ALONE):
+    def __init__(self, policy: Any, method: Method, recipe: Recipe, peers: Peers = ALONE, reference: Any = None):
         self.policy, self.method, self.peers, self.budget = policy, method, peers, recipe.token_budget
-        self.reference = policy.frozen("reference") if method.reference else None
+        self.reference = reference if reference is not None or not method.reference else policy.frozen("reference")
         self.named: dict[str, torch.nn.Parameter] = policy.parameters()
         u = method.update
         steps = {f"heads.{head.name}.": head.step for head in method.heads}
@@ -66,9 +66,7 @@ class Local:
         }
 
     def restore(self, directory: Path) -> None:
-        self.policy.restore(directory)
-        if self.policy.heads:
-            self.policy.heads.load_state_dict(tensors(directory, "heads"))
+        recall(self.policy, directory)
         self.remember(tensors(directory, "optimiser"))
 
     def remember(self, saved: Mapping[str, Tensor]) -> None:
@@ -88,6 +86,13 @@ class Local:
 
     def close(self) -> None:
         """Nobody else waits."""
+
+
+def recall(policy: Any, directory: Path) -> None:
+    """A checkpoint's weights and heads, into a policy that is whole."""
+    policy.restore(directory)
+    if policy.heads:
+        policy.heads.load_state_dict(tensors(directory, "heads"))
 
 
 def tensors(directory: Path, name: str) -> dict[str, Tensor]:

@@ -5,18 +5,31 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from strop.batch import Batch
+from strop.policies import adapters
 from strop.policies.chat import Chat, ChatRenderer, ModelError, eos_ids
 from strop.seams.head import Head
 
+if TYPE_CHECKING:
+    from strop.recipe import Recipe
+
 LOGITS_AT_ONCE = 2**25
 """Logits held at one time; above it decisions are scored in chunks that are computed again in the backward pass."""
+
+
+def of(recipe: Recipe, device: str = "") -> CausalPolicy:
+    """The policy that a recipe trains, as it begins; where the recipe leaves the device open, a GPU if there is one."""
+    chosen = recipe.device if recipe.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+    policy = load(recipe.model, device=device or chosen, chat=recipe.chat)
+    if recipe.lora:
+        policy.adapter = adapters.adapt(policy.model, recipe.lora, recipe.lora_targets, recipe.seed)
+    return policy
 
 
 def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32, chat: Chat | None = None) -> CausalPolicy:
@@ -99,6 +112,8 @@ class CausalPolicy:
         self.heads = nn.ModuleDict()
         self.declared: dict[str, Head] = {}
         self._split: bool | None = None
+        self.adapter: Any = None
+        """peft's wrapper of the model, where only adapters are trained."""
         for head in heads:
             self.add_head(head)
 
@@ -122,7 +137,7 @@ class CausalPolicy:
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """Everything that is trained, by name, tied weights once."""
-        named = {f"model.{name}": p for name, p in self.model.named_parameters()}
+        named = {f"model.{name}": p for name, p in self.model.named_parameters() if self.adapter is None or ".lora_" in name}
         return {**named, **{f"heads.{name}": p for name, p in self.heads.named_parameters()}}
 
     def evaluate(self, batch: Batch, want: frozenset[str] = frozenset({"logp_T"})) -> dict[str, Tensor]:
@@ -134,7 +149,7 @@ class CausalPolicy:
         at_T = torch.tensor([p for row in batch.rows for p in row.at], dtype=torch.long, device=self.device)
         target_T = ids[row_T, at_T]
         wanted = [head for track, head in self.declared.items() if track in want]
-        if self._splits():
+        if self.splits():
             state = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
             hidden, head = state[row_T, at_T - 1], self.model.get_output_embeddings()
         else:
@@ -169,7 +184,7 @@ class CausalPolicy:
             tracks[asked.track] = number if asked.per == "decision" else batch.per_rollout(number)
         return {name: track.to(batch.index.row_T.device) for name, track in tracks.items()}
 
-    def _splits(self) -> bool:
+    def splits(self) -> bool:
         """Whether logits are exactly head(hidden): then the head runs on decisions only. Tried once on a few tokens."""
         if self._split is None:
             self._split = False
@@ -184,25 +199,33 @@ class CausalPolicy:
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """The whole model's tensors under the names of its saved files, without heads, tied ones once."""
-        return ((name, parameter.detach()) for name, parameter in self.model.named_parameters())
+        return adapters.whole(self.model)
 
     def export(self, directory: Path) -> None:
-        """Hugging Face format: any library that reads it can load what was trained."""
-        self.model.save_pretrained(directory, safe_serialization=True)
+        """Hugging Face format: any library that reads it can load what was trained. Adapters are merged into it, and stand beside it."""
+        tensors = None if self.adapter is None else {name: tensor.contiguous() for name, tensor in self.weights()}
+        self.model.save_pretrained(directory, safe_serialization=True, state_dict=tensors)
         self.tokenizer.save_pretrained(directory)
+        if self.adapter is not None:
+            adapters.save(self.adapter, directory)
 
     def restore(self, directory: Path) -> None:
-        """The weights that `export` wrote, into the tensors that are here."""
+        """The weights that `export` wrote, into the tensors that are here: of a model with adapters, those alone have moved."""
         from transformers import AutoModelForCausalLM
 
+        if self.adapter is not None:
+            adapters.restore(self.adapter, directory)
+            return
         saved = AutoModelForCausalLM.from_pretrained(directory, use_safetensors=True, trust_remote_code=False, dtype=self.dtype)
         theirs = dict(saved.named_parameters())
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
                 parameter.copy_(theirs[name])
 
-    def frozen(self, name: str) -> CausalPolicy:
-        """A copy that never changes, without heads."""
+    def frozen(self, name: str) -> Any:
+        """What it is now and will not be later, without heads: a copy, or the model without its adapters."""
+        if self.adapter is not None:
+            return adapters.Before(self, name)
         return CausalPolicy(copy.deepcopy(self.model).requires_grad_(False), self.tokenizer, name, chat=self.renderer.chat)
 
 

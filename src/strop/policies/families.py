@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from strop.engines.forward import FLOOR, Block, Shape, ceil_to
+from strop.policies.adapters import adapted, merged
 
 FAMILIES = ("qwen3", "qwen2", "llama", "mistral")
 
@@ -34,12 +35,13 @@ def declared(model: PreTrainedModel) -> bool:
         and rope.get("partial_rotary_factor", 1.0) == 1.0
         and not getattr(config, "mlp_bias", False)
         and getattr(model.model.layers[0].self_attn.o_proj, "bias", None) is None
-        and all(type(m) is torch.nn.Linear for m in _projections(model))
+        and all(type(m) is torch.nn.Linear or adapted(m) for m in _projections(model))
+        and type(model.model.embed_tokens) is torch.nn.Embedding
     )
 
 
 def _projections(model: PreTrainedModel) -> list[torch.nn.Module]:
-    """Adapters and quantised layers replace these; then the weight alone is not the function."""
+    """Quantised layers replace these; then a weight is not the function. What an adapter adds is merged (`refresh`)."""
     found: list[torch.nn.Module] = [model.lm_head]
     for layer in model.model.layers:
         a, m = layer.self_attn, layer.mlp
@@ -178,7 +180,7 @@ class Fast:
         """Join and lay out the projections again; all other weights are the model's own tensors."""
         self.layers = [self._layer(layer, i) for i, layer in enumerate(self.model.model.layers)]
         self.embed, self.norm = self.model.model.embed_tokens.weight, self.model.model.norm.weight
-        self.lm_head = self.ops.weight(self.model.lm_head.weight)
+        self.lm_head = self.ops.weight(merged(self.model.lm_head))
 
     def _layer(self, layer: Any, index: int) -> Layer:
         a, m = layer.self_attn, layer.mlp
@@ -188,14 +190,14 @@ class Fast:
         bias = None if a.q_proj.bias is None else torch.cat([a.q_proj.bias, a.k_proj.bias, a.v_proj.bias])
         return Layer(
             enter=layer.input_layernorm.weight,
-            qkv=self.ops.weight(torch.cat([a.q_proj.weight, a.k_proj.weight, a.v_proj.weight])),
+            qkv=self.ops.weight(torch.cat([merged(a.q_proj), merged(a.k_proj), merged(a.v_proj)])),
             bias=bias,
             heads=heads,
-            out=self.ops.weight(a.o_proj.weight),
+            out=self.ops.weight(merged(a.o_proj)),
             middle=layer.post_attention_layernorm.weight,
-            gate=self.ops.weight(m.gate_proj.weight),
-            up=self.ops.weight(m.up_proj.weight),
-            down=self.ops.weight(m.down_proj.weight),
+            gate=self.ops.weight(merged(m.gate_proj)),
+            up=self.ops.weight(merged(m.up_proj)),
+            down=self.ops.weight(merged(m.down_proj)),
             window=_window(self.model.config, index),
         )
 

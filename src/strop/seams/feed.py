@@ -66,8 +66,8 @@ class Rollouts:
         return [group for groups in made for group in groups]
 
     async def _ahead(self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx) -> list[Group]:
-        flight, actor = ctx.flight, ctx.policies["actor"]
-        if flight is None or not isinstance(actor.engine, Grows):
+        flight, actor = ctx.flight, ctx.policies["actor"].engine
+        if flight is None or not isinstance(actor, Grows):
             raise ValueError(f"Rollouts(ahead={self.ahead}) needs engines beside the learner: train with --cluster local, or with ahead=0.")
         limit = self.ahead if self.max_age is None else self.max_age
         level = want * (1 + min(self.ahead, ctx.progress.steps - ctx.progress.step - 1))
@@ -75,9 +75,9 @@ class Rollouts:
         while len(taken) < want:
             if (missing := level - len(taken) - len(flight)) > 0:
                 flight.add(pick(missing), ctx.progress.step)
-            flight.send(lambda task, place: actor.engine.ask(sampler, task, environment, ctx.at(place), step=0))
+            flight.send(lambda task, place: actor.ask(sampler, task, environment, ctx.at(place), step=0))
             number, groups = await flight.next()
-            if (oldest := age(groups, actor.engine.version)) > limit:
+            if (oldest := age(groups, ctx.policies["actor"].engine.version)) > limit:
                 flight.discarded(groups, oldest, await ctx.grade(groups))
                 continue
             taken.append((number, groups))
@@ -135,7 +135,7 @@ class WithDemos:
 
     @property
     def ahead(self) -> int:
-        return self.feed.ahead
+        return int(getattr(self.feed, "ahead", 0))
 
     async def take(
         self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx, seen: Counter[str]

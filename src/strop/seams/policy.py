@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -56,3 +56,11 @@ class Policy(Protocol):
         ...
 
     def restore(self, directory: Path) -> None: ...
+
+
+def equip(policy: Policy, heads: Iterable[Head], seed: int) -> None:
+    """The heads that a method declares, alike wherever this is done."""
+    torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
+    for head in heads:
+        if head.name not in policy.heads:
+            policy.add_head(head)

@@ -1,0 +1,174 @@
+"""One learner in several processes against one in one: the same minibatches, the gradient of each, and the weights after all of them.
+
+    python tests/fsdp.py                    prints the table for 2 and 4 processes
+    python tests/fsdp.py sample DIR         samples every case's groups once
+    torchrun --nproc-per-node N tests/fsdp.py learn DIR
+
+Rewards are made up, so that no group agrees; all else is the run's: sampler, credit, signals, shares, clipping, optimiser.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file, save_file
+from torch.distributed.device_mesh import init_device_mesh
+
+from strop import train
+from strop.batch import pack
+from strop.learners.local import Local
+from strop.method import Method
+from strop.methods.flowrl import FLOWRL, group_balance
+from strop.recipe import Recipe
+from strop.records import Group
+from strop.run import Run
+from strop.seams.policy import equip
+from strop.seams.reduction import means
+from strop.seams.signal import Signal
+
+SIZE = {"task": "chain", "tasks": 4, "group": 4, "max_tokens": 16, "slots": 16, "eval_tasks": 0, "lr": 1e-3}
+PAIR = FLOWRL.but("pair", signals={"policy": Signal(group_balance(), means("group"))})
+"""Its loss compares the rollouts of a group with one another and is one number per group: what stands for a pair objective."""
+CASES: dict[str, tuple[str | Method, int]] = {
+    "ragged rows": ("grpo", 40),
+    "an odd number of passes per rank": ("grpo", 60),
+    "fewer passes than ranks": ("grpo", 100000),
+    "tree": ("treepo", 60),
+    "pair (a loss per group)": (PAIR, 250),
+    "a head and a reference": ("ppo", 60),
+}
+"""Method, and the tokens of one pass."""
+DEADLINE = 150
+
+
+def recipe(name: str) -> Recipe:
+    made, budget = CASES[name]
+    return Recipe(method=made, token_budget=budget, **SIZE)
+
+
+def sample(directory: Path) -> None:
+    """Every case's groups, drawn by one process."""
+    for number, name in enumerate(CASES):
+        with tempfile.TemporaryDirectory() as place:
+            run = Run(recipe(name), Path(place))
+            run.engine.begin(0)
+            want = asyncio.run(run.feed.take(run.pick, run.method.tasks, run.method.sampler, None, run.context(), Counter()))
+            (directory / f"{number}.json.gz").write_bytes(gzip.compress(json.dumps([g.to_json() for g in want]).encode()))
+
+
+def learn(directory: Path) -> None:
+    """Two updates of each case; whoever is first writes the gradients, the weights and the number of passes and updates."""
+    alone = "TORCHELASTIC_RUN_ID" not in os.environ
+    if not alone:
+        from strop.learners.rank import Rank
+
+        dist.init_process_group("gloo", timeout=timedelta(seconds=DEADLINE))
+        mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    for number, name in enumerate(CASES):
+        made = recipe(name)
+        one = made.resolved()
+        if alone:
+            from strop.policies.causal import load
+
+            policy = load(made.model)
+            equip(policy, one.heads, made.seed)
+            learner = Local(policy, one, made)
+        else:
+            learner = Rank(made, one, mesh).learner
+        groups = [Group.from_json(g) for g in json.loads(gzip.decompress((directory / f"{number}.json.gz").read_bytes()))]
+        rewards = {r.id: float((i + j) % 3 == 0) for i, g in enumerate(groups) for j, r in enumerate(g.rollouts)}
+        batch = train.settle(one, train.measure(one, pack(groups, {}, rewards, 0), learner, Counter(), own=False))
+        found, passes = {}, []
+        for update, mini in enumerate(batch.minibatches(2)):
+            passes.append(len(train.plan(one, mini, made.token_budget, (0, 0, update)).passes))
+            learner.backward(mini, 0.0, (0, 0, update))
+            found |= {f"{update}/{n}": learner.peers.whole(p.grad).clone() for n, p in learner.named.items() if p.grad is not None}
+            found[f"{update}/norm"] = torch.tensor(learner.clip(), dtype=torch.float64)
+            learner.apply(0.0)
+        found |= {f"weight/{n}": learner.peers.whole(p.detach()).clone() for n, p in learner.named.items()}
+        steps = {int(value) for key, value in learner.state().items() if key.endswith("/step")}
+        if alone or mesh.get_rank() == 0:
+            ranks = 1 if alone else mesh.size()
+            save_file(found, directory / f"{number}-{ranks}.safetensors")
+            (directory / f"{number}-{ranks}.json").write_text(
+                json.dumps({"passes": passes, "steps": sorted(steps), "shared": shared(groups)})
+            )
+    if not alone:
+        dist.barrier()
+        dist.destroy_process_group()
+
+
+def shared(groups: list[Group]) -> int:
+    """Actions that stand in several rows: where a tree forked."""
+    return sum(
+        count > 1
+        for group in groups
+        for count in Counter(s.id for r in group.rollouts for row in r.rows for s in row.segments if s.kind == "action").values()
+    )
+
+
+def start(directory: Path, processes: int) -> None:
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, *launch, __file__, "learn", str(directory)]
+    done = subprocess.run(command, env=env, timeout=DEADLINE, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-4000:])
+
+
+def compare(directory: Path, processes: int) -> list[dict]:
+    """Per case: passes, updates, and the largest difference of any update's gradient, relative to its norm; the same for the weights'
+    way from where they began."""
+    from strop.policies.causal import load
+
+    start = {f"weight/{name}": p.detach() for name, p in load("pico").parameters().items()}
+    rows = []
+    for number, name in enumerate(CASES):
+        one, many = (load_file(directory / f"{number}-{n}.safetensors") for n in (1, processes))
+        assert one.keys() == many.keys(), name
+        facts = [json.loads((directory / f"{number}-{n}.json").read_text()) for n in (1, processes)]
+        gradients = []
+        for update in range(len(facts[0]["passes"])):
+            mine = [key for key in one if key.startswith(f"{update}/") and not key.endswith("/norm")]
+            gradients.append(distance([one[k] for k in mine], [many[k] for k in mine], [torch.zeros_like(one[k]) for k in mine]))
+        moved = sorted(start)
+        weights = distance([one[k] for k in moved], [many[k] for k in moved], [start[k] for k in moved])
+        rows.append({"case": name, "processes": processes, "passes": facts[0]["passes"], "gradient": max(gradients), "weights": weights})
+        rows[-1]["updates"] = [f["steps"] for f in facts]
+        rows[-1]["shared"] = facts[0]["shared"]
+    return rows
+
+
+def distance(one: list[torch.Tensor], many: list[torch.Tensor], origin: list[torch.Tensor]) -> float:
+    apart = sum((a.double() - b.double()).square().sum() for a, b in zip(one, many, strict=True))
+    length = sum((a.double() - o.double()).square().sum() for a, o in zip(one, origin, strict=True))
+    return float((apart / length).sqrt())
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as place:
+        directory = Path(place)
+        sample(directory)
+        start(directory, 1)
+        print(f"{'case':36} processes  passes  updates  gradient  weights")
+        for processes in (2, 4):
+            start(directory, processes)
+            for row in compare(directory, processes):
+                passes, updates = "+".join(map(str, row["passes"])), "=".join(str(u[0]) for u in row["updates"])
+                print(f"{row['case']:36} {processes:9}  {passes:>6}  {updates:>7}  {row['gradient']:8.1e}  {row['weights']:7.1e}")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    {"sample": sample, "learn": learn}[sys.argv[1]](Path(sys.argv[2])) if len(sys.argv) > 1 else main()
