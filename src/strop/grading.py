@@ -24,7 +24,8 @@ SECONDS = 60.0
 async def grade(source: Source, groups: list[Group], seconds: float = SECONDS) -> Scores:
     """Scores of all rollouts, in canonical order. A source that batches offers `grade_many`."""
     pairs = [(group.task, rollout.text) for group in groups for rollout in group.rollouts]
-    units = [rollout.id for group in groups for rollout in group.rollouts]
+    members = [rollout for group in groups for rollout in group.rollouts]
+    units = [rollout.id for rollout in members]
     many: Callable[[list[Any]], list[Graded]] | None = getattr(source, "grade_many", None)
     done: dict[int, Graded] = {}
 
@@ -45,6 +46,10 @@ async def grade(source: Source, groups: list[Group], seconds: float = SECONDS) -
     incidents: list[Incident] = []
     for number, unit in enumerate(units):
         graded = done.get(number)
+        if members[number].stop == "error":  # what stands there is not all that the policy would have said
+            said = [fact["error"] for fact in members[number].keys.get("facts", ()) if "error" in fact]
+            why = said[-1] if said else "the rollout was broken off"
+            graded = Graded({"outcome": None}, incidents=(Incident(unit, "outcome", why),))
         if graded is None:
             graded = Graded({"outcome": None}, incidents=(Incident(unit, "outcome", fault or "grader gave no answer"),))
         values[unit] = {}

@@ -9,6 +9,7 @@ from typing import Any, cast
 from strop.engines import known
 from strop.method import Method
 from strop.policies.chat import Chat
+from strop.seams.feed import Rollouts
 from strop.seams.part import added, describe, fingerprint, nearest, unused
 from strop.tripwires import limits
 
@@ -73,6 +74,10 @@ class Recipe:
     eval_samples: int = 16
     """Replies per held-out task."""
     checkpoint_every: int = 20
+    ahead: int = added(0)
+    """Steps that are sampled while the learner computes, on a cluster; 0: each step waits for its own rollouts, bit for bit."""
+    max_age: int | None = added(None)
+    """Groups with a decision older than so many versions of the weights are discarded and reported; None: as many as `ahead`."""
     grader_limit: float = 0.1
     """The run stops when more than this share of a step's rollouts cannot be graded."""
     swarm: str = added("")
@@ -93,6 +98,8 @@ class Recipe:
             value = getattr(self, name)
             if not _whole(value) or value < low:
                 raise ValueError(f"{name}={value!r}: needs a whole number of at least {low}")
+        if not _whole(self.ahead) or self.ahead < 0:
+            raise ValueError(f"ahead={self.ahead!r}: needs a whole number of at least 0")
         for name in ("tasks", "group", "max_tokens"):
             value = getattr(self, name)
             if value is not None and (not _whole(value) or value < 1):
@@ -178,6 +185,10 @@ class Recipe:
             changes["update"] = replace(made.update, lr=lr)
         if self.tasks is not None:
             changes["tasks"] = self.tasks
+        if self.ahead or self.max_age is not None:
+            if not isinstance(made.feed, Rollouts):
+                raise ValueError(f"method {made.name!r} learns from {made.feed!r}; only plain rollouts are sampled ahead of the learner.")
+            changes["feed"] = replace(made.feed, ahead=self.ahead, max_age=self.max_age)
         if self.share:
             own, foreign = self.shares
             changes |= {"tasks": own, "feed": replace(cast(Any, made.feed), foreign=foreign)} if hasattr(made.feed, "foreign") else {}

@@ -41,6 +41,7 @@ from strop.seams.context import Ctx, Handle, Ledger, Progress
 from strop.seams.engine import Engine
 from strop.seams.exchange import FOREIGN, Exchange
 from strop.seams.feed import Recorded
+from strop.seams.flight import Flight
 from strop.seams.grader import SCORERS
 from strop.seams.learner import Learner
 from strop.seams.policy import Policy, equip
@@ -100,10 +101,14 @@ class Run:
         self.step, self.version = 0, 0
         self.bill: dict[str, int] = {}
         self.learned: Counter[str] = Counter()
+        self.kept: Counter[str] = Counter()
+        """What the engine wrote for rollouts before this step looked at its weights."""
         self.scored: Counter[str] = Counter()
         """What graders asked of policies since the last commit."""
         self.engine = (engine or engines.build)(self.policy, recipe)
-        self.own = self.engine.own and not self.foreign
+        ahead = getattr(self.feed, "ahead", 0)
+        self.flight = Flight() if ahead else None
+        self.own = self.engine.own and not self.foreign and not ahead
         """What was recorded while sampling is this learner's log-probability; else it is measured, and a correction bridges the two."""
         if not self.own:
             self.method = self.method.off_policy()
@@ -127,6 +132,7 @@ class Run:
             self.grade,
             self.ledger,
             evaluate=self.evaluate,
+            flight=self.flight,
             exchange=self.exchange,
         )
 
@@ -169,9 +175,13 @@ class Run:
             self.state, self.bill, self.ledger = self.replayed["state"], self.replayed["bill"], Ledger(**self.replayed["ledger"])
             self.swarm = self.replayed.get("swarm")
         else:
-            spent, before = Counter(self._engine_bill()), {n: v for n, v in self.bill.items() if n not in self.learned}
+            spent, before = self.kept + Counter(self._engine_bill()), {n: v for n, v in self.bill.items() if n not in self.learned}
             spent.update(self.scored)
-            self.bill, self.scored = before | {name: before.get(name, 0) + value for name, value in spent.items()}, Counter()
+            known = dict.fromkeys([*self.engine.counters.to_json(), *self.scored])
+            self.bill, self.scored = before | {name: before.get(name, 0) + spent[name] for name in known}, Counter()
+            self.kept = Counter()
+            if self.flight is not None:
+                self.state["feed"], self.flight.stale = self.flight.to_json(), []
             if self.exchange is not None:
                 self.exchange.publish(groups, scores, self.step, self.source, self.policy.renderer)
                 self.swarm = self.exchange.tally()
@@ -262,6 +272,8 @@ class Run:
             line["heads"] = {h.name: total.get(f"head/{h.track}", 0.0) / count[h.track[-1]] for h in self.method.heads}
         if not self.own:
             line["sampler"] = distance(batch)
+        if self.flight is not None:
+            line |= {"age": ages(batch), "stale": self.state["feed"]["stale"]}
         theirs = [g for g in groups if g.role == FOREIGN]
         if theirs or self.swarm is not None:
             known = [v for g in theirs for r in g.rollouts if (v := rewards[r.id]) is not None]
@@ -269,6 +281,11 @@ class Run:
         line = self.watch.close(line)
         self.step += 1
         return line
+
+    @property
+    def grade_of_bits(self) -> str:
+        """`exact`: the same bits whatever the schedule. `logged`: the same given its own commits. `statistical`: neither."""
+        return "logged" if self.flight is not None else getattr(self.engine, "grade", "unknown")
 
     @property
     def spent(self) -> float | None:
@@ -303,6 +320,8 @@ class Run:
         self._mark, self.clock = time.perf_counter(), {}
         self.replayed = self.record(self.step)
         self.feed = self.method.feed if self.replayed is None else Recorded(tuple(Group.from_json(g) for g in self.replayed["groups"]))
+        if self.replayed is None and self.flight is not None and not len(self.flight) and "feed" in self.state:
+            self.flight.restore(self.state["feed"])  # what an earlier life had asked for
         try:
             return asyncio.run(train.step(self))
         except FloatingPointError as error:
@@ -337,9 +356,9 @@ class Run:
         last, self._last_bill = getattr(self, "_last_bill", {}), now
         return {name: value - last.get(name, 0) for name, value in now.items()}
 
-    def forget_bill(self) -> None:
-        """Evaluation is not training: what it costs stays off the bill."""
-        self._engine_bill()
+    def forget_bill(self, *kinds: str) -> None:
+        """Evaluation is not training: what it costs stays off the bill. With `kinds` only those positions do: the rest was rollouts."""
+        self.kept.update({name: value for name, value in self._engine_bill().items() if kinds and name not in kinds})
 
     def commit_path(self, step: int) -> Path:
         return commit_path(self.directory, step)
@@ -415,7 +434,7 @@ def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:
         "method": run.method.to_json(),
         "fingerprint": {"method": run.method.fingerprint, "recipe": recipe.fingerprint},
     }
-    about |= {"versions": versions(), "threads": torch.get_num_threads(), "grade": getattr(run.engine, "grade", "unknown")}
+    about |= {"versions": versions(), "threads": torch.get_num_threads(), "grade": run.grade_of_bits}
     about["own"] = run.own
     if (told := getattr(run.source, "about", None)) is not None:
         about["data"] = told()
@@ -628,6 +647,12 @@ def distance(batch: Batch) -> dict[str, float]:
     ratio_T = log_T.exp()
     effective = ratio_T.sum().square() / ratio_T.square().sum() / len(ratio_T)
     return {"kl": (ratio_T - 1 - log_T).mean().item(), "effective": effective.item(), "largest": ratio_T.max().item()}
+
+
+def ages(batch: Batch) -> dict[str, float]:
+    """Versions between the weights that wrote the trained decisions and those that learn from them."""
+    age_T = batch.tracks["age_T"][batch.trained_T].double()
+    return {"mean": age_T.mean().item(), "most": age_T.max().item()} if len(age_T) else {"mean": 0.0, "most": 0.0}
 
 
 def _mean(values: list[float]) -> float | None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import statistics
 import sys
-import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -29,10 +29,11 @@ from strop.cluster import Cluster, ClusterError
 from strop.cluster.replica import Errand, Harvest, Kit, Replica
 from strop.cluster.worlds import Elsewhere, Worker, World
 from strop.engines import draw
+from strop.engines.loop import Loop
 from strop.recipe import Recipe
 from strop.records import Group, Sampling, Segment, Stop, Task
 from strop.seams.context import Ctx, Ledger
-from strop.seams.engine import Counters, Footprint, Node
+from strop.seams.engine import Counters, Footprint, Node, called
 from strop.seams.sampler import Environment, Sampler
 
 T = TypeVar("T")
@@ -60,7 +61,7 @@ class Member:
 
     def __str__(self) -> str:
         actor = self.actor._actor_id.hex()[:12]  # pyright: ignore[reportPrivateUsage]
-        where = f"process {self.facts['pid']} on node {self.facts['node']} ({self.facts['host']})" if self.facts else "not placed yet"
+        where = f"process {self.facts['pid']} on node {self.facts['node'][:12]} ({self.facts['host']})" if self.facts else "not placed yet"
         return f"replica {self.number} (actor {actor}, {where})"
 
     def hear(self, counters: dict[str, int]) -> None:
@@ -93,16 +94,18 @@ class Front:
         """Set, and replaced, whenever a replica comes or a place is given up."""
         self._closed = False
         self._delivered: tuple[Any, int] | None = None
-        self.loop = asyncio.new_event_loop()
-        threading.Thread(target=self.loop.run_forever, daemon=True, name="strop-front").start()
+        self._loop = Loop("strop-front")
+        self.loop = self._loop.loop
         held = ray.cluster_resources()
         self._gpus = int(held.get("GPU", 0)) if recipe.device != "cpu" else 0
         self.size = cluster.replicas or self._gpus or int(held.get("CPU", 1))
         self._threads = torch.get_num_threads()
         self._sources = cluster.source if cluster.source is not None else recipe.task_name()
-        _by_value(self._sources, recipe.method)
+        self._plain = replace(recipe, method=Recipe.method, lora=Recipe.lora)
+        """What replicas are made by: no engine knows the method, and weights come whole, adapters merged."""
+        _by_value(self._sources)
         try:
-            self._call(self._open())
+            self._loop.wait(self._open(), self.wait.opening + self.wait.deliver)
             self.deliver(0)
             if all(member.facts["remembers"] for member in self.members):
                 self.wrote = set[int]()
@@ -123,6 +126,10 @@ class Front:
         return "exact" if all(member.facts["grade"] == "exact" for member in self.members) else "statistical"
 
     @property
+    def limits(self) -> Mapping[str, float]:
+        return self.members[0].facts["limits"] if self.members else {}
+
+    @property
     def counters(self) -> Counters:
         """Of all replicas that live and of all that are gone, as far as they were heard."""
         total = Counter(self._gone)
@@ -139,22 +146,17 @@ class Front:
 
     def deliver(self, version: int) -> None:
         self.version = version
-        self._call(self._deliver(version))
+        self._loop.wait(self._deliver(version), 2 * self.wait.deliver)
 
-    async def grow(self, sampler: Sampler, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:
-        asked = self.ask(sampler, task, environment, ctx, self.step)
-        try:
-            return await asyncio.wrap_future(asked)
-        except asyncio.CancelledError:
-            asked.cancel()
-            raise
-
-    def ask(self, sampler: Sampler, task: Task, environment: Environment | None, ctx: Ctx, step: int) -> Any:
-        """A future of the task's groups; it goes on whatever its caller does meanwhile. `step` keys the noise."""
+    def ask(
+        self, sampler: Sampler, task: Task, environment: Environment | None, ctx: Ctx, *, step: int | None = None
+    ) -> Future[list[Group]]:
         ledger = Ledger({k: v for k, v in ctx.ledger.trials.items() if k == task.id}, {})
         if ledger.trials:
             ledger = Ledger(ledger.trials, {task.id: ctx.ledger.successes.get(task.id, 0.0)})
-        errand = Errand(self._kit(sampler, environment), task, ctx.place, ctx.seed, step, ctx.progress, ledger)
+        errand = Errand(
+            self._kit(sampler, environment), task, ctx.place, ctx.seed, self.step if step is None else step, ctx.progress, ledger
+        )
         return asyncio.run_coroutine_threadsafe(self._grow(errand), self.loop)
 
     def _noise(self, root: str, segment: str, start: int, count: int) -> np.ndarray:
@@ -170,17 +172,13 @@ class Front:
     def generate(
         self, node: Node, *, max: int, stop: tuple[str, ...] = (), sampling: Sampling = Sampling(), keep: bool = True
     ) -> Coroutine[Any, Any, Node]:
-        ordinal = node.children[0]
-        node.children[0] += 1
-        return self._write(node, ordinal, max, stop, sampling)
+        return self._write(node, node.next(), max, stop, sampling)
 
     def extend(self, node: Node, tokens: Sequence[int], *, kind: Literal["observation", "forced"]) -> Coroutine[Any, Any, Node]:
-        path = (*node.path, node.children[0])
-        node.children[0] += 1
+        path = node.next()
 
         async def extended() -> Node:
-            segment = Segment(kind, tuple(tokens), ".".join(map(str, path)))
-            return Node(segment, node, path, node.root, self.version, length=node.length + len(tokens))
+            return Node(Segment(kind, tuple(tokens), called(path)), node, path, node.root, self.version, length=node.length + len(tokens))
 
         return extended()
 
@@ -197,7 +195,7 @@ class Front:
                     continue
             raise ClusterError(f"replicas were lost {LOSSES} times while they scored the same text: {self.losses[-1]}")
 
-        (first, known), *others = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(all_of_them(), self.loop))
+        (first, known), *others = await self._loop.ask(all_of_them())
         for member, said in others:
             gap = max(abs(a - b) for a, b in zip(known, said, strict=True))
             if gap > SAME:
@@ -228,13 +226,10 @@ class Front:
                 task.cancel()
             await asyncio.gather(*rest, return_exceptions=True)
 
-        asyncio.run_coroutine_threadsafe(leave(), self.loop).result(self.wait.heartbeat)
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._loop.wait(leave(), self.wait.heartbeat)
+        self._loop.close()
 
     # ---- on the front's own loop
-
-    def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
 
     async def _open(self) -> None:
         """All of them, or none and the reason."""
@@ -252,7 +247,7 @@ class Front:
         if self._gpus:
             options["num_gpus"] = 1
         options["runtime_env"] = {"env_vars": {"OMP_NUM_THREADS": str(self._threads)}}
-        member = Member(number, ray.remote(Replica).options(**options).remote(self.recipe, self._threads))
+        member = Member(number, ray.remote(Replica).options(**options).remote(self._plain, self._threads))
         try:
             member.facts = await asyncio.wait_for(member.actor.facts.remote(), seconds)
             while self._delivered is not None and member.facts.get("version") != self._delivered[1]:
@@ -425,7 +420,7 @@ class Front:
         member.hear(harvest.counters)
         return harvest
 
-    async def _write(self, node: Node, ordinal: int, most: int, stop: tuple[str, ...], sampling: Sampling) -> Node:
+    async def _write(self, node: Node, path: tuple[int, ...], most: int, stop: tuple[str, ...], sampling: Sampling) -> Node:
         line = [part.segment for part in node.line()]
 
         async def written() -> tuple[Segment, Stop | None]:
@@ -433,15 +428,14 @@ class Front:
                 try:
                     return await self._on(
                         await self._member(),
-                        lambda m: m.actor.write.remote(line, node.root, ordinal, self.step, most, stop, sampling),
+                        lambda m: m.actor.write.remote(line, node.root, path[-1], self.step, most, stop, sampling),
                     )
                 except _Lost:
                     continue
             raise ClusterError(f"one request was lost with {LOSSES} replicas: {self.losses[-1]}")
 
-        segment, why = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(written(), self.loop))
-        length = node.length + len(segment.tokens)
-        return Node(segment, node, (*node.path, ordinal), node.root, self.version, why, length)
+        segment, why = await self._loop.ask(written())
+        return Node(segment, node, path, node.root, self.version, why, node.length + len(segment.tokens))
 
     def _kit(self, sampler: Sampler, environment: Environment | None) -> int:
         """The number of what these tasks share. Records that never change: the same one is the same object."""
@@ -461,8 +455,9 @@ class Front:
             place = NodeAffinitySchedulingStrategy(beside, soft=True)
             options: dict[str, Any] = {"num_cpus": 0, "max_concurrency": 256, "max_restarts": -1, "scheduling_strategy": place}
             actor: Any = ray.remote(World).options(**options).remote(environment)
-            workers.append(Worker(actor, f"environment worker {number} (actor {actor._actor_id.hex()[:12]}, placed on node {beside})"))
-        return Elsewhere(tuple(workers), self.wait.reply)
+            workers.append(Worker(actor, f"environment worker {number} (actor {actor._actor_id.hex()[:12]}, placed on node {beside[:12]})"))
+        ray.get([worker.actor.ready.remote() for worker in workers], timeout=self.wait.opening)
+        return Elsewhere(tuple(workers), self.wait.reply, self.wait.start)
 
 
 def _bytes(tensor: torch.Tensor) -> np.ndarray:

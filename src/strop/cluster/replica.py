@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 
 from strop import engines, grading
-from strop.policies.causal import load
+from strop.policies.causal import of
 from strop.recipe import Recipe
 from strop.records import Group, Sampling, Scores, Segment, Stop, Task
 from strop.seams.context import Ctx, Handle, Ledger, Progress
@@ -61,30 +62,51 @@ class Replica:
 
     def __init__(self, recipe: Recipe, threads: int):
         torch.set_num_threads(threads)
-        device = recipe.device if recipe.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-        self.policy = load(recipe.model, device=device)
+        self.policy = of(recipe)
         self.engine = engines.build(self.policy, recipe)
         self.handle = Handle(self.engine, self.policy.renderer)
         self.step: int | None = None
         self.sent: set[int] = set()
         self.kits: dict[int, Kit] = {}
         self.sources: dict[str, Source] = {}
+        self.cuts: bool = getattr(self.engine, "cuts", False)
+        self.growing = 0
+        self.gate = asyncio.Event()
+        """Open while tasks may begin."""
+        self.gate.set()
 
     async def facts(self) -> dict[str, Any]:
         """Who this is, and what its engine says of itself."""
         import ray
 
         engine: Any = self.engine
-        node = ray.get_runtime_context().get_node_id()[:12]
+        node = ray.get_runtime_context().get_node_id()
         about = {"node": node, "host": socket.gethostname(), "pid": os.getpid(), "threads": torch.get_num_threads()}
-        about |= {"grade": getattr(engine, "grade", "unknown"), "own": engine.own}
+        about |= {"grade": getattr(engine, "grade", "unknown"), "own": engine.own, "limits": dict(engine.limits)}
         return about | {"remembers": hasattr(engine, "wrote"), "repeats": hasattr(engine, "noise")}
 
     async def heartbeat(self) -> dict[str, int]:
         return self.engine.counters.to_json()
 
     async def deliver(self, weights: Mapping[str, np.ndarray], version: int) -> int:
-        """Another policy's tensors, as bytes, into this one's; the engine hears of it."""
+        """Another policy's tensors, as bytes, into this one's; the engine hears of it.
+
+        An engine that cuts takes them at once: what it was writing ends as a segment, and the rest is written by the new weights. For
+        another, tasks that have begun end under the version they began with, and those that come meanwhile wait.
+        """
+        if not self.cuts:
+            await self._emptied()
+        try:
+            return await self._delivered(weights, version)
+        finally:
+            self.gate.set()
+
+    async def _emptied(self) -> None:
+        self.gate.clear()
+        while self.growing:
+            await asyncio.sleep(0.01)
+
+    async def _delivered(self, weights: Mapping[str, np.ndarray], version: int) -> int:
         mine = dict(self.policy.weights())
         if mine.keys() != weights.keys():
             raise ValueError(f"weights of another model were delivered: {sorted(mine.keys() ^ weights.keys())[:4]} are on one side only")
@@ -92,13 +114,24 @@ class Replica:
             for name, tensor in mine.items():
                 given = torch.from_numpy(np.array(weights[name])).view(tensor.dtype).view(tensor.shape)
                 tensor.copy_(given)
-        self.engine.deliver(version)
+        if self.cuts:
+            self.engine.deliver(version)
+        else:
+            await asyncio.to_thread(self.engine.deliver, version)
         return self.engine.version
 
     async def equip(self, number: int, kit: Kit) -> None:
         self.kits[number] = kit
 
     async def grow(self, errand: Errand) -> Harvest:
+        await self.gate.wait()
+        self.growing += 1
+        try:
+            return await self._grown(errand)
+        finally:
+            self.growing -= 1
+
+    async def _grown(self, errand: Errand) -> Harvest:
         self._at(errand.step)
         kit = self.kits[errand.kit]
         source = self._source(kit.source)

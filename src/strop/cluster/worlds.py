@@ -27,6 +27,9 @@ class World:
     def __init__(self, environment: Environment):
         self.environment = environment
 
+    async def ready(self) -> bool:
+        return True
+
     async def reply(self, task: Task, state: Any, begun: bool, action: str) -> tuple[Any, Reply]:
         if not begun:
             state = self.environment.start(task)
@@ -47,6 +50,9 @@ class Elsewhere:
 
     workers: tuple[Worker, ...]
     seconds: float
+    start_seconds: float
+    cold: set[str] = field(default_factory=set[str], compare=False)
+    """Workers that were killed from here, and may still be starting again."""
     turn: Any = field(default_factory=count, compare=False)
     """Whose turn it is to be asked."""
 
@@ -59,14 +65,19 @@ class Elsewhere:
         why = ""
         for _ in range(TRIES):
             worker = self.workers[next(self.turn) % len(self.workers)]
-            answer = worker.actor.reply.remote(task, inner, begun, action)
+            seconds = self.seconds
             try:
-                inner, reply = await asyncio.wait_for(answer, self.seconds)
+                if worker.name in self.cold:
+                    seconds = self.start_seconds
+                    await asyncio.wait_for(worker.actor.ready.remote(), seconds)
+                    self.cold.discard(worker.name)
+                    seconds = self.seconds
+                inner, reply = await asyncio.wait_for(worker.actor.reply.remote(task, inner, begun, action), seconds)
                 return (task, inner, True), reply
             except TimeoutError:
-                why = f"{worker.name} did not answer within {self.seconds:g} s"
+                why = f"{worker.name} did not answer within {seconds:g} s"
                 ray.kill(worker.actor, no_restart=False)
             except RayActorError as error:
-                why = f"{worker.name} died: {str(error).strip().partition(chr(10))[0]}"
-                await asyncio.sleep(0.2)  # it is being started again
+                why = f"{worker.name} died: {' '.join(str(error).split())[:200]}"
+            self.cold.add(worker.name)
         return state, Reply("", done=True, stop="error", facts={"error": why})

@@ -109,6 +109,7 @@ def go_on(directory: Path) -> str:
 def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run:
     recipe, file, parts = recipes.build(args)
     directory = Path(args.out) if args.out else default_directory(recipe, parts)
+    placed = _placed(args, stack, recipe, parts)
     if "source" not in parts:
         from strop.tasks import source
 
@@ -117,7 +118,7 @@ def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run:
     from strop.run import create
 
     say(f"loading {recipe.model}")
-    run = create(recipe, directory, **parts, **_placed(args, stack, parts))
+    run = create(recipe, directory, **parts, **placed)
     if (told := getattr(run.source, "about", None)) is not None:
         say(about_data(told()))
     if file is not None and file.suffix == ".py":
@@ -135,18 +136,23 @@ def _resumed(args: argparse.Namespace, stack: ExitStack) -> Run:
     from strop.run import resume
 
     directory = Path(args.resume)
+    from strop.run import read_recipe
+
     parts = recipes.brought_by(directory)
-    return resume(directory, say=say, tripwire=again, **parts, **_placed(args, stack, parts))
+    placed = _placed(args, stack, read_recipe(directory)[1], parts)
+    return resume(directory, say=say, tripwire=again, **parts, **placed)
 
 
-def _placed(args: argparse.Namespace, stack: ExitStack, parts: dict[str, Any]) -> dict[str, Any]:
+def _placed(args: argparse.Namespace, stack: ExitStack, recipe: Recipe, parts: dict[str, Any]) -> dict[str, Any]:
     """The learner of several processes and the engine of a cluster, where they were asked for; they end with the command."""
-    learner = {}
+    learner: dict[str, Any] = {}
     if several():
         from strop.learners import torchrun
 
-        learner["learner"] = stack.enter_context(torchrun.session(_recipe(args).device)).learner
+        learner["learner"] = stack.enter_context(torchrun.session(recipe.device)).learner
     if args.cluster is None:
+        if recipe.ahead:
+            raise Usage(f"--ahead {recipe.ahead} samples while the learner computes, so it needs engines beside it: add --cluster local.")
         if asked := next((name for name in ("replicas", "workers") if getattr(args, name) is not None), None):
             raise Usage(f"--{asked} counts actors of a cluster: add --cluster local (or auto, ray://HOST:PORT).")
         return learner

@@ -54,6 +54,8 @@ class _Request:
     account: Account | None
     future: asyncio.Future[Node]
     key: int = 0
+    before: tuple[int, ...] = ()
+    """Pieces of this action that older weights wrote."""
     slot: int = -1
     ended: Stop | None = None
 
@@ -79,6 +81,7 @@ class EmbeddedEngine:
     """
 
     own = True
+    cuts = True
     limits: Mapping[str, float] = MappingProxyType({})
 
     def __init__(
@@ -184,12 +187,13 @@ class EmbeddedEngine:
         return draw.uniforms(np.full(count, key, dtype=np.uint64), np.arange(start, start + count))
 
     def deliver(self, version: int) -> None:
-        """The weights changed: joined projections are rebuilt and every cached chunk dies."""
-        if self._queue or self._live:
-            raise RuntimeError(
-                f"weights of version {version} were delivered while {len(self._queue) + len(self._live)} requests were being written. "
-                "Wait for them first: a weight change in the middle of a segment is not built."
-            )
+        """The weights changed: joined projections are rebuilt and every cached chunk dies.
+
+        What is being written ends here as a segment of its version; the rest will be its child, written by the new weights.
+        """
+        with torch.inference_mode():
+            for slot in list(self._live):
+                self._cut(slot)
         self.version = version
         self._store.clear()
         self.runner.refresh()
@@ -458,7 +462,7 @@ class EmbeddedEngine:
                     self.counters.recomputed += count if again else 0
                     self.counters.prefilled += 0 if again else count
                 self._seen.add(part)
-                if self._store.get(part, wanted[node]) is None:
+                if not part.cut and self._store.get(part, wanted[node]) is None:  # no footprint has room for pieces
                     self._store.put(part, chunk, after.clone(), wanted[node])
             billed.add(row)
             found[node] = [*kvs, *parts], after
@@ -542,7 +546,7 @@ class EmbeddedEngine:
                 continue
             count = int(self._count[order[i]])
             # Every token but a partial character's is at least one character or special, so this tail holds the longest stop.
-            tail = self._out[order[i], max(0, count - 4 * max(map(len, request.stop)) - 8) : count].tolist()
+            tail = [*request.before, *self._out[order[i], :count].tolist()][-4 * max(map(len, request.stop)) - 8 :]
             text = self.tokenizer.decode(tail, skip_special_tokens=False, clean_up_tokenization_spaces=False)
             if any(s in text for s in request.stop):
                 hit[i], request.ended = True, "stop"
@@ -578,7 +582,24 @@ class EmbeddedEngine:
         for i, slot in enumerate(slots.tolist()):
             self._leave(slot, logits[i])
 
-    def _leave(self, slot: int, logits: Tensor | None) -> None:
+    def _cut(self, slot: int) -> None:
+        """New weights are here: this action's tokens so far are a segment, and the rest is asked for under it."""
+        request = self._live[slot]
+        if self._closing[slot]:
+            return self._leave(slot, None)
+        node = self._segment(slot)
+        path = node.next()
+        key, before = draw.key(self.seed, self.step, node.root, path), request.before + node.segment.tokens
+        most = request.max - len(node.segment.tokens)
+        self._queue.appendleft(
+            _Request(node, path, most, request.stop, request.sampling, request.keep, request.account, request.future, key, before)
+        )
+        self._vacate(slot)
+        del self._live[slot]
+        self._free.append(slot)
+
+    def _segment(self, slot: int) -> Node:
+        """What stands in this slot, as a node."""
         request = self._live[slot]
         count = int(self._count[slot])
         tokens, logp = tuple(self._out[slot, :count].tolist()), tuple(self._logp[slot, :count].tolist())
@@ -587,9 +608,13 @@ class EmbeddedEngine:
         length = request.node.length + count
         node = Node(segment, request.node, request.path, request.node.root, self.version, request.ended, length)
         self.wrote.add(hash(node.tokens))
+        return node
+
+    def _leave(self, slot: int, logits: Tensor | None) -> None:
+        request, node = self._live[slot], self._segment(slot)
         error: ValueError | None = None
         if logits is not None and not request.future.done():
-            kv = self._arenas[int(self._home[slot])].kv[:, :, int(self._row[slot]), :, request.node.length : length].clone()
+            kv = self._arenas[int(self._home[slot])].kv[:, :, int(self._row[slot]), :, request.node.length : node.length].clone()
             try:
                 self._store.put(node, kv, logits.clone(), request.account)
             except ValueError as full:

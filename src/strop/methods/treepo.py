@@ -121,11 +121,11 @@ class SegmentTree:
 
     async def _grow(self, actor: Handle, node: Node) -> Node:
         """One segment more. Nobody builds on the last depth."""
-        return await actor.generate(node, max=self.segment, sampling=self.sampling, keep=len(node.path) < self.depth)
+        return await actor.generate(node, max=self.segment, sampling=self.sampling, keep=node.calls + 1 < self.depth)
 
     def ends(self, node: Node, said: str) -> Stop | None:
         """Why a path ends with this segment, judged by the segment alone; None where it goes on."""
-        stop: Stop | None = "finished" if node.stop == "finished" else "length" if len(node.path) > self.depth else None
+        stop: Stop | None = "finished" if node.stop == "finished" else "length" if node.calls >= self.depth else None
         if (stop is None or self.repetition_first) and repeats(said, self.window, self.times):
             return "repetition"
         return stop
@@ -137,7 +137,7 @@ class SegmentTree:
         rng.shuffle(finished)
         queue: list[Node] = []
         for node in finished or [root]:
-            line = node.line()
+            line = [one for one in node.line() if not one.cut]
             start = line[rng.randrange(len(line) - 1)] if len(line) > 1 else root
             queue += [start] * min(self.branching, missing - len(queue))
         return queue

@@ -14,6 +14,7 @@ from strop.seams.source import Source
 if TYPE_CHECKING:
     from strop.batch import Batch
     from strop.seams.exchange import Exchange
+    from strop.seams.flight import Flight
 
 
 def keyed(*key: str | int | float) -> random.Random:
@@ -89,7 +90,7 @@ class Handle:
         return await self.engine.score(node)
 
     def text(self, node: Node) -> str:
-        return self.renderer.text(node.segment.tokens)
+        return self.renderer.text(node.written)
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,8 @@ class Ctx:
     """Set for a sampler: names this asking of this task inside the step, and roots its noise."""
     evaluate: Callable[[list[Group], str, frozenset[str]], Batch] = _no_policy
     """evaluate(groups, "online" or "frozen", tracks): these groups as a batch, with those tracks of all decisions, without gradient."""
+    flight: Flight | None = None
+    """Tasks that are being grown ahead of the learner, where a feed asks for that."""
     exchange: Exchange | None = None
     """Other trainers, where this one is in a swarm."""
 

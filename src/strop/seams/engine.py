@@ -40,6 +40,24 @@ class Node:
         return tuple(reversed(nodes))
 
     @property
+    def written(self) -> tuple[int, ...]:
+        """The whole action that this node ends: where new weights came in the middle of it, its pieces are nodes of their own."""
+        tokens, node = self.segment.tokens, self.parent
+        while node is not None and node.cut:
+            tokens, node = node.segment.tokens + tokens, node.parent
+        return tokens
+
+    @property
+    def cut(self) -> bool:
+        """A piece of an action that went on under new weights: nobody ended it."""
+        return self.segment.kind == "action" and self.stop is None
+
+    @property
+    def calls(self) -> int:
+        """How many were made from the root to here; an action in pieces is one."""
+        return sum(not node.cut for node in self.line()) - 1
+
+    @property
     def tokens(self) -> tuple[int, ...]:
         return tuple(token for node in self.line() for token in node.segment.tokens)
 
@@ -151,5 +169,5 @@ class Engine(Protocol):
         ...
 
     def deliver(self, version: int) -> None:
-        """The weights changed; caches of older versions die."""
+        """The weights changed; caches of older versions die. An engine with the attribute `cuts` takes them in the middle of an action."""
         ...

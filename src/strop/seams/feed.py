@@ -10,7 +10,9 @@ from typing import ClassVar, Protocol
 
 from strop.records import Group, Rollout, Row, Segment, Task
 from strop.seams.context import Ctx
-from strop.seams.sampler import Environment, Sampler, grown
+from strop.seams.flight import age
+from strop.seams.part import added
+from strop.seams.sampler import Environment, Grows, Sampler, grown
 
 Pick = Callable[[int], list[Task]]
 
@@ -30,13 +32,22 @@ class Feed(Protocol):
 
 @dataclass(frozen=True)
 class Rollouts:
-    """Fresh ones, grown by the method's sampler with the weights as they stand."""
+    """Fresh ones, grown by the method's sampler with the weights as they stand.
+
+    With `ahead`, tasks for so many steps more are grown while the learner computes: a step takes those that are done, in the order they
+    were asked for. What it then learns from was written by weights up to `ahead` versions old, or older where a task takes longer;
+    a group with a decision above `max_age` is discarded, counted and reported.
+    """
 
     ahead: int = 0
+    max_age: int | None = added(None)
+    """In versions of the weights; None: `ahead`."""
 
     def __post_init__(self) -> None:
-        if self.ahead:
-            raise NotImplementedError("not built yet: Rollouts(ahead > 0), sampling ahead of the learner. Use ahead=0.")
+        if self.ahead < 0 or (self.max_age is not None and self.max_age < 0):
+            raise ValueError(f"Rollouts(ahead={self.ahead}, max_age={self.max_age}): steps and versions are counted from 0")
+        if self.max_age is not None and not self.ahead:
+            raise ValueError(f"Rollouts(max_age={self.max_age}): without `ahead` nothing is older than the weights that learn")
 
     @property
     def fresh(self) -> bool:
@@ -45,12 +56,32 @@ class Rollouts:
     async def take(
         self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx, seen: Counter[str]
     ) -> list[Group]:
+        if self.ahead:
+            return await self._ahead(pick, want, sampler, environment, ctx)
         places: list[tuple[Task, str]] = []
         for task in pick(want):
             places.append((task, f"{task.id}#{seen[task.id]}"))
             seen[task.id] += 1
         made = await asyncio.gather(*(grown(sampler, task, environment, ctx.at(place)) for task, place in places))
         return [group for groups in made for group in groups]
+
+    async def _ahead(self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx) -> list[Group]:
+        flight, actor = ctx.flight, ctx.policies["actor"].engine
+        if flight is None or not isinstance(actor, Grows):
+            raise ValueError(f"Rollouts(ahead={self.ahead}) needs engines beside the learner: train with --cluster local, or with ahead=0.")
+        limit = self.ahead if self.max_age is None else self.max_age
+        level = want * (1 + min(self.ahead, ctx.progress.steps - ctx.progress.step - 1))
+        taken: list[tuple[int, list[Group]]] = []
+        while len(taken) < want:
+            if (missing := level - len(taken) - len(flight)) > 0:
+                flight.add(pick(missing), ctx.progress.step)
+            flight.send(lambda task, place: actor.ask(sampler, task, environment, ctx.at(place), step=0))
+            number, groups = await flight.next()
+            if (oldest := age(groups, ctx.policies["actor"].engine.version)) > limit:
+                flight.discarded(groups, oldest, await ctx.grade(groups))
+                continue
+            taken.append((number, groups))
+        return [group for _, groups in sorted(taken, key=lambda one: one[0]) for group in groups]
 
 
 @dataclass(frozen=True)
@@ -101,6 +132,10 @@ class WithDemos:
     @property
     def fresh(self) -> bool:
         return self.feed.fresh
+
+    @property
+    def ahead(self) -> int:
+        return int(getattr(self.feed, "ahead", 0))
 
     async def take(
         self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx, seen: Counter[str]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from strop.records import Group, Rollout, Sampling, Stop, Task
 from strop.seams.context import Ctx, Footprint
 from strop.seams.engine import Node
+from strop.seams.part import added
 
 
 @dataclass(frozen=True)
@@ -45,14 +47,18 @@ class Sampler(Protocol):
 class Grows(Protocol):
     """An engine whose replicas are elsewhere: a whole task goes there and its groups come back, one message each way."""
 
-    async def grow(self, sampler: Sampler, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]: ...
+    def ask(
+        self, sampler: Sampler, task: Task, environment: Environment | None, ctx: Ctx, *, step: int | None = None
+    ) -> Future[list[Group]]:
+        """It goes on whatever its caller does meanwhile. `step` keys the noise; None: the engine's own."""
+        ...
 
 
 async def grown(sampler: Sampler, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:
     """The groups of one task: elsewhere, or here with all the room it may need, waiting while it holds none."""
     actor = ctx.policies["actor"]
     if isinstance(actor.engine, Grows):
-        return await actor.engine.grow(sampler, task, environment, ctx)
+        return await asyncio.wrap_future(actor.engine.ask(sampler, task, environment, ctx))
     async with actor.engine.admit(sampler.footprint(len(actor.renderer.prompt(task.prompt)))):
         return await sampler(task, environment, ctx)
 
@@ -67,6 +73,8 @@ class Independent:
     turns: int = 1
     sampling: Sampling = Sampling()
     stop: tuple[str, ...] = ()
+    observation: int = added(0)
+    """Longest answer of the environment, in tokens with what the template puts around it: room is kept for it."""
     own_context: ClassVar[bool] = True
     """Rows are the engine's own nodes, in the context they were drawn in, and a group's id is the root of its noise."""
 
@@ -85,7 +93,7 @@ class Independent:
         return self.n
 
     def footprint(self, prompt: int) -> Footprint:
-        own = self.max_tokens * self.turns if self.turns > 1 else 0
+        own = (self.max_tokens + self.observation) * self.turns if self.turns > 1 else 0
         return Footprint(positions=prompt + self.n * own, requests=self.n)
 
     async def __call__(self, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:

@@ -41,6 +41,7 @@ class Tripwire:
     """Preconditions, in the words of `strop.tripwires.watch.HOLDS`."""
 
 
+SAMPLES = "the learner's engine samples the rollouts"
 FRESH, OWN, ONE = "rollouts are fresh", "sampled_logp is in the row's own context", "one policy samples and learns"
 TRAINED, RELATIVE, REWARD = "the actor is trained", "credit is group-relative", "credit reads the reward"
 NOISE, LEDGER = "the engine can repeat its noise", "the engine remembers what it wrote"
@@ -52,13 +53,13 @@ TRIPWIRES: tuple[Tripwire, ...] = (
         "undelivered-weights", "stop", "begin", 1e-4, "nats a token on fixed prompts", sees.undelivered,
         "the weights never reach the engine, so every step samples from the first policy",
         "look at the engine's deliver(): joined or copied weights must be rebuilt there",
-        (FRESH, ONE, TRAINED, MODEL),
+        (SAMPLES, ONE, TRAINED, MODEL),
     ),
     Tripwire(
         "stale-weights", "stop", "begin", 1e-4, "nats a token on fixed prompts", sees.stale,
         "the engine samples with weights from before the last update, or with a copy that differs",
         "deliver the weights after the last optimiser step and before the first prompt, and wait until they have arrived",
-        (FRESH, ONE, MODEL),
+        (SAMPLES, ONE, MODEL),
     ),
     Tripwire(
         "retokenised", "stop", "sampled", 0, "actions that the engine never wrote in this context", sees.retokenised,

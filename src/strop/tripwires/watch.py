@@ -28,6 +28,7 @@ from strop.tripwires import (
     OWN,
     RELATIVE,
     REWARD,
+    SAMPLES,
     TRAINED,
     TRIPWIRES,
     VERDICT,
@@ -48,6 +49,7 @@ CUT_EVERY = 3
 """The loss of a few rows is computed whole and cut in every third step: that costs passes of its own."""
 
 HOLDS: dict[str, Callable[[Run], bool]] = {
+    SAMPLES: lambda run: (getattr(run.method.feed, "fresh", False) or getattr(run.method.feed, "ahead", 0) > 0) and not run.foreign,
     FRESH: lambda run: getattr(run.method.feed, "fresh", False) and not run.foreign,
     MODEL: lambda run: hasattr(run.policy, "model"),
     OWN: lambda run: getattr(run.method.sampler, "own_context", False),
@@ -127,7 +129,7 @@ class Watch:
             run.engine.deliver(run.version)  # late, or never? An engine that only lags has them now.
             again = await evidence.engine_says(run.engine, self._canary)
             self.judge("begin", redelivered=max(abs(a - b) for a, b in zip(again, learner, strict=True)))
-        run.forget_bill()
+        run.forget_bill("scored")
 
     def sampled(self, groups: list[Group]) -> None:
         if self.on("retokenised"):
