@@ -129,7 +129,8 @@ def check(made):
             assert play.accounted(book), (trainer["name"], peer, book)
             names |= {why: names.get(why, 0) + count for why, count in (book["rejected"] | book["again"]).items()}
             if peer in liars:
-                assert book["verified"] <= liars[peer]["honest"], "what passed are the honest groups among a liar's"
+                passed = sum(book[place] for place in ("drawn", "flat", "expired", "waiting"))
+                assert passed <= book["verified"] <= liars[peer]["honest"], "what passed are the honest groups among a liar's"
             else:
                 assert not book["rejected"], (trainer["name"], book)
                 assert book["numbers"] <= ids[peer]["swarm"]["published"]
