@@ -104,7 +104,7 @@ def test_a_swarm_that_cannot_be_joined_says_what_to_do(tmp_path, capsys, monkeyp
 @pytest.mark.timeout(3600)
 def test_a_swarm_of_six_where_two_die_and_two_lie_learns_as_one_without_liars(tmp_path):
     """Three seeds; every lie by its name, every honest group in exactly one place."""
-    from strop.evaluate import interval
+    from strop.claims.statistics import interval
 
     plays = {kind: [] for kind in ("honest", "liars")}
     for seed in range(3):
