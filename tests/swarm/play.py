@@ -155,8 +155,8 @@ def held_out(directory: Path, tasks: int = 100, samples: int = 2) -> list[float]
 
 def table(plays: dict[str, list[dict[str, Any]]]) -> str:
     """Who sent what to whom, what became of it, and what the liars did to the honest ones' accuracy."""
-    from strop.cli import table as columns
     from strop.claims.statistics import interval
+    from strop.cli import table as columns
 
     with_liars = plays["liars"]
     rows, names = (
@@ -195,7 +195,7 @@ def table(plays: dict[str, list[dict[str, Any]]]) -> str:
     gap = difference(plays)
     low, high = interval(gap)
     said.append(
-        f"with liars - without: {sum(gap) / len(gap):+.4f} [{low:+.4f}, {high:+.4f}] over {len(gap)} trainers, each with itself (t interval)"
+        f"with liars - without: {sum(gap) / len(gap):+.4f} [{low:+.4f}, {high:+.4f}] over {len(gap)} pairs of a trainer (t interval)"
     )
     return "\n".join(said)
 
