@@ -19,7 +19,7 @@ from typing import Any
 
 from strop.cli import answer, say
 
-EXTRAS = {"math": ("math_verify",), "data": ("datasets", "pyarrow"), "gym": ("reasoning_gym",)}
+EXTRAS = {"math": ("math_verify",), "data": ("datasets", "pyarrow"), "gym": ("reasoning_gym",), "swarm": ("zenoh", "cryptography")}
 SECONDS = 2.0
 """How long the engine's speed is measured."""
 
