@@ -65,6 +65,13 @@ def blank(recipe: Recipe) -> tuple[CausalPolicy, Any]:
     return policy, mode
 
 
+def renderer(recipe: Recipe) -> ChatRenderer:
+    """What writes the recipe's prompts, without the model."""
+    import transformers
+
+    return ChatRenderer(transformers.AutoTokenizer.from_pretrained(_locate(recipe.model), trust_remote_code=False), recipe.chat)
+
+
 def recomputing(model: Any) -> None:
     """Its layers keep their inputs alone and are computed again in the backward pass."""
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable  # before transformers 5.20
