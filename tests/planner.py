@@ -35,8 +35,8 @@ CASES = {
     "30M, short": ("30M", SHORT),
     "30M, long, LoRA, checkpointing": ("30M", {**LONG, "lora": 8, "checkpointing": True}),
 }
-BASE = {"method": "grpo", "task": "chain", "steps": 2, "tasks": 4, "group": 16, "slots": 64, "eval_tasks": 0, "checkpoint_every": 2}
-DEADLINE = 170
+BASE = {"method": "grpo", "task": "chain", "steps": 2, "tasks": 2, "group": 16, "slots": 64, "eval_tasks": 0, "checkpoint_every": 2}
+DEADLINE = 600
 
 
 def model(size: str, directory: Path) -> str:
