@@ -30,6 +30,7 @@ from strop.batch import pack
 from strop.learners.local import Local
 from strop.method import Method
 from strop.methods.flowrl import FLOWRL, group_balance
+from strop.policies.causal import of
 from strop.recipe import Recipe
 from strop.records import Group
 from strop.run import Run
@@ -47,14 +48,17 @@ CASES: dict[str, tuple[str | Method, int]] = {
     "tree": ("treepo", 60),
     "pair (a loss per group)": (PAIR, 250),
     "a head and a reference": ("ppo", 60),
+    "adapters alone, and a reference": ("ppo", 60),
+    "checkpointing": ("grpo", 60),
 }
 """Method, and the tokens of one pass."""
+MORE = {"adapters alone, and a reference": {"lora": 4}, "checkpointing": {"checkpointing": True}}
 DEADLINE = 150
 
 
 def recipe(name: str) -> Recipe:
     made, budget = CASES[name]
-    return Recipe(method=made, token_budget=budget, **SIZE)
+    return Recipe(method=made, token_budget=budget, **SIZE, **MORE.get(name, {}))
 
 
 def sample(directory: Path) -> None:
@@ -79,9 +83,7 @@ def learn(directory: Path) -> None:
         made = recipe(name)
         one = made.resolved()
         if alone:
-            from strop.policies.causal import load
-
-            policy = load(made.model)
+            policy = of(made)
             equip(policy, one.heads, made.seed)
             learner = Local(policy, one, made)
         else:
@@ -130,9 +132,6 @@ def start(directory: Path, processes: int) -> None:
 def compare(directory: Path, processes: int) -> list[dict]:
     """Per case: passes, updates, and the largest difference of any update's gradient, relative to its norm; the same for the weights'
     way from where they began."""
-    from strop.policies.causal import load
-
-    start = {f"weight/{name}": p.detach() for name, p in load("pico").parameters().items()}
     rows = []
     for number, name in enumerate(CASES):
         one, many = (load_file(directory / f"{number}-{n}.safetensors") for n in (1, processes))
@@ -142,6 +141,7 @@ def compare(directory: Path, processes: int) -> list[dict]:
         for update in range(len(facts[0]["passes"])):
             mine = [key for key in one if key.startswith(f"{update}/") and not key.endswith("/norm")]
             gradients.append(distance([one[k] for k in mine], [many[k] for k in mine], [torch.zeros_like(one[k]) for k in mine]))
+        start = {f"weight/{key}": p.detach() for key, p in of(recipe(name)).parameters().items()}
         moved = sorted(start)
         weights = distance([one[k] for k in moved], [many[k] for k in moved], [start[k] for k in moved])
         rows.append({"case": name, "processes": processes, "passes": facts[0]["passes"], "gradient": max(gradients), "weights": weights})
