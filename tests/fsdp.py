@@ -17,17 +17,17 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from datetime import timedelta
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
-from torch.distributed.device_mesh import init_device_mesh
 
 from strop import train
 from strop.batch import pack
 from strop.learners.local import Local
+from strop.learners.rank import Rank
+from strop.learners.torchrun import Session
 from strop.method import Method
 from strop.methods.flowrl import FLOWRL, group_balance
 from strop.policies.causal import of
@@ -38,7 +38,8 @@ from strop.seams.policy import equip
 from strop.seams.reduction import means
 from strop.seams.signal import Signal
 
-SIZE = {"task": "chain", "tasks": 4, "group": 4, "max_tokens": 16, "slots": 16, "eval_tasks": 0, "lr": 1e-3}
+DEVICE = "cuda" if torch.cuda.device_count() >= 4 else "cpu"
+SIZE = {"device": DEVICE, "task": "chain", "tasks": 4, "group": 4, "max_tokens": 16, "slots": 16, "eval_tasks": 0, "lr": 1e-3}
 PAIR = FLOWRL.but("pair", signals={"policy": Signal(group_balance(), means("group"))})
 """Its loss compares the rollouts of a group with one another and is one number per group: what stands for a pair objective."""
 CASES: dict[str, tuple[str | Method, int]] = {
@@ -75,10 +76,7 @@ def learn(directory: Path) -> None:
     """Two updates of each case; whoever is first writes the gradients, the weights and the number of passes and updates."""
     alone = "TORCHELASTIC_RUN_ID" not in os.environ
     if not alone:
-        from strop.learners.rank import Rank
-
-        dist.init_process_group("gloo", timeout=timedelta(seconds=DEADLINE))
-        mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+        mesh = Session(DEVICE).mesh
     for number, name in enumerate(CASES):
         made = recipe(name)
         one = made.resolved()

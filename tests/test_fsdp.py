@@ -25,7 +25,7 @@ def test_fsdp_gives_the_gradient_the_steps_and_the_weights_of_one_process(alone,
     rows = fsdp.compare(alone, processes)
     for row in rows:
         assert row["gradient"] < 1e-5, row
-        assert row["weights"] < 1e-5, row
+        assert row["weights"] < 1e-4, row  # Adam divides: what is nearly zero may turn
         assert row["updates"] == [[2], [2]], row
     by_case = {row["case"]: row for row in rows}
     odd = by_case["an odd number of passes per rank"]["passes"]

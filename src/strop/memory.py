@@ -101,7 +101,7 @@ class Forecast:
 
 
 def forecast(recipe: Recipe, lengths: Lengths) -> Forecast:
-    """The peak of one process that samples with the embedded engine and trains."""
+    """The peak of one process that trains, and samples where the engine is embedded in it."""
     method = recipe.resolved()
     rollouts = method.tasks * getattr(method.sampler, "group_size", getattr(method.sampler, "n", 1))
     policy, mode = blank(recipe)
@@ -111,9 +111,10 @@ def forecast(recipe: Recipe, lengths: Lengths) -> Forecast:
     rows = max(min(recipe.token_budget // lengths.row, per_minibatch), 1)
     first, later = passes(policy, mode, method, rows, lengths)
     several = per_minibatch > rows
-    kv = keys_and_values(policy.model.config, min(recipe.slots, rollouts), lengths)
+    here = recipe.engine == "embedded"
+    kv = keys_and_values(policy.model.config, min(recipe.slots, rollouts), lengths) if here else 0
     products = (m for name, m in policy.model.named_modules() if isinstance(m, torch.nn.Linear) and ".lora_" not in name)
-    laid_out = sum(m.weight.numel() * 4 for m in products)
+    laid_out = sum(m.weight.numel() * 4 for m in products) if here else 0
     held = {
         "weights": weights,
         "reference": weights if method.reference and not recipe.lora else 0,

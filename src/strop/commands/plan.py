@@ -36,8 +36,8 @@ def run(args: argparse.Namespace) -> int:
 
     recipe, _, parts = recipes.build(args)
     lengths = longest(recipe, parts, args.prompt)
-    found, room = forecast(recipe, lengths), available(recipe.device)
-    on_gpu = recipe.device.startswith("cuda")
+    on_gpu = gpu(recipe.device)
+    found, room = forecast(recipe, lengths), available(on_gpu)
     needs = found.peak + (0 if on_gpu else PROCESS)
     fits = room is None or needs <= room
     rows = [[name, _mib(size)] for name, size in sorted(found.parts.items(), key=lambda item: -item[1])]
@@ -72,11 +72,17 @@ def longest(recipe: Recipe, parts: dict[str, Any], prompt: int | None) -> Length
     return Lengths(prompt, reply)
 
 
-def available(device: str) -> int | None:
+def gpu(device: str) -> bool:
+    import torch
+
+    return device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+
+
+def available(on_gpu: bool) -> int | None:
     """Free bytes where the model would be."""
     import torch
 
-    if device.startswith("cuda") or (device == "auto" and torch.cuda.is_available()):
+    if on_gpu:
         return torch.cuda.mem_get_info()[0]
     path = Path("/proc/meminfo")
     if not path.exists():
