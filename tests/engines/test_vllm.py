@@ -85,7 +85,8 @@ def test_vllm_embedded_and_learner_give_the_same_tokens_the_same_log_probabiliti
     found = asyncio.run(parity.compare(engine, embedded, policy, parity.SAMPLINGS[name], draws=200))
     assert found["tokens"] > 100
     assert max(found["sampled"], found["scored"], found["embedded"]) < 2e-4
-    assert found["tv"] < found["chance"]
+    assert found["ids"] > 2
+    assert found["tv"] <= found["chance"]
 
 
 def test_parity_tells_a_vllm_that_was_told_of_no_temperature(engine, policy, monkeypatch):
