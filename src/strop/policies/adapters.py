@@ -79,6 +79,11 @@ def whole(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
             yield name, parameter.detach()
 
 
+def beside(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The frozen tensors that the adapters stand beside, under the names of the model's files."""
+    return ((name.replace(".base_layer.", "."), p.detach()) for name, p in model.named_parameters() if ".lora_" not in name)
+
+
 @contextmanager
 def off(model: nn.Module) -> Iterator[None]:
     """The model as it was before its adapters. peft's own way of saying this also turns off gradients, which sharded weights remember."""
