@@ -117,6 +117,23 @@ def test_ray_a_replica_with_other_weights_is_named_before_anything_is_sampled(tm
     assert not run.commit_path(0).exists()
 
 
+def test_ray_learner_ranks_as_actors_move_the_weights_as_one_process_does(tmp_path):
+    """FSDP adds in another order: the same gradients within 1e-5, the same rollouts as long as the weights draw alike."""
+    from strop.cluster import Cluster
+
+    recipe = small(steps=1)
+    here = create(recipe, tmp_path / "here")
+    here.train()
+    there = create(recipe, tmp_path / "there", learner=Cluster("", ranks=2).learner)
+    there.train()
+    (one,), (two,) = lines(tmp_path / "here"), lines(tmp_path / "there")
+    assert two["digest"]["groups"] == one["digest"]["groups"]
+    assert two["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-5)
+    moved = [(a - b).abs().max() for a, b in zip(here.policy.parameters().values(), there.policy.parameters().values(), strict=True)]
+    assert max(moved) < 1e-4 < recipe.lr
+    assert there.version == 1
+
+
 # Without a cluster.
 
 

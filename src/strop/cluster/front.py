@@ -21,11 +21,10 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import ray
 import torch
-from ray import cloudpickle
 from ray.exceptions import RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from strop.cluster import Cluster, ClusterError
+from strop.cluster import Cluster, ClusterError, by_value
 from strop.cluster.replica import Errand, Harvest, Kit, Replica
 from strop.cluster.worlds import Elsewhere, Worker, World
 from strop.engines import draw
@@ -98,12 +97,13 @@ class Front:
         self.loop = self._loop.loop
         held = ray.cluster_resources()
         self._gpus = int(held.get("GPU", 0)) if recipe.device != "cpu" else 0
-        self.size = cluster.replicas or self._gpus or int(held.get("CPU", 1))
+        rest = (self._gpus or int(held.get("CPU", 1))) - (cluster.ranks or 0)
+        self.size = cluster.replicas or max(rest, 1)
         self._threads = torch.get_num_threads()
         self._sources = cluster.source if cluster.source is not None else recipe.task_name()
         self._plain = replace(recipe, method=Recipe.method, lora=Recipe.lora)
         """What replicas are made by: no engine knows the method, and weights come whole, adapters merged."""
-        _by_value(self._sources)
+        by_value(self._sources)
         try:
             self._loop.wait(self._open(), self.wait.opening + self.wait.deliver)
             self.deliver(0)
@@ -442,7 +442,7 @@ class Front:
         for number, (known, around, _) in enumerate(self._kits):
             if known is sampler and around is environment:
                 return number
-        _by_value(sampler, environment)
+        by_value(sampler, environment)
         there = environment if environment is None else self._worlds(environment)
         self._kits.append((sampler, environment, Kit(sampler, there, self._sources)))
         return len(self._kits) - 1
@@ -463,15 +463,6 @@ class Front:
 def _bytes(tensor: torch.Tensor) -> np.ndarray:
     """A tensor of any type as plain bytes, which the object store hands out without a copy."""
     return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
-
-
-def _by_value(*parts: Any) -> None:
-    """Parts of the user's own travel whole: no node needs the file they stand in."""
-    for part in parts:
-        module = sys.modules.get(type(part).__module__)
-        name = getattr(module, "__name__", "builtins")
-        if module is not None and name.partition(".")[0] not in ("strop", "builtins"):
-            cloudpickle.register_pickle_by_value(module)
 
 
 def _first_line(error: BaseException) -> str:

@@ -48,6 +48,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     where = parser.add_argument_group("where it runs (no part of the recipe: a run may go on elsewhere)")
     where.add_argument("--cluster", metavar="ADDRESS", help="sample on Ray: local, auto, HOST:PORT or ray://HOST:PORT [in this process]")
     where.add_argument("--replicas", type=int, metavar="N", help="engines on the cluster [one for each GPU, or CPU]")
+    where.add_argument("--ranks", type=int, metavar="N", help="processes of the cluster that compute gradients [this process]")
     where.add_argument("--workers", type=int, metavar="N", help="processes that answer for the environment [one beside each replica]")
     recipes.add_flags(parser)
 
@@ -152,14 +153,14 @@ def _placed(args: argparse.Namespace, stack: ExitStack, recipe: Recipe, parts: d
     if args.cluster is None:
         if recipe.ahead:
             raise Usage(f"--ahead {recipe.ahead} samples while the learner computes, so it needs engines beside it: add --cluster local.")
-        if asked := next((name for name in ("replicas", "workers") if getattr(args, name) is not None), None):
+        if asked := next((name for name in ("replicas", "workers", "ranks") if getattr(args, name) is not None), None):
             raise Usage(f"--{asked} counts actors of a cluster: add --cluster local (or auto, ray://HOST:PORT).")
         return learner
     from strop.cluster import Cluster, connected
 
-    cluster = Cluster(args.cluster, args.replicas, args.workers, source=parts.get("source"))
     say(f"connecting to Ray ({args.cluster})")
-    return {**learner, "engine": stack.enter_context(connected(cluster)).front}
+    cluster = stack.enter_context(connected(Cluster(args.cluster, args.replicas, args.workers, args.ranks, parts.get("source"))))
+    return {"learner": cluster.learner, **learner, "engine": cluster.front}
 
 
 def about_data(about: dict[str, Any]) -> str:
