@@ -3,6 +3,7 @@
     python scripts/make_standin.py OUT                      a shrunken Qwen3 and 200 word problems in GSM8K's schema
     python scripts/make_standin.py OUT --family gemma3      another family
     python scripts/make_standin.py OUT --full               Qwen3-0.6B's true sizes: 2.4 GB of random weights
+    python scripts/make_standin.py OUT --full --layers 4    its widths and vocabulary with fewer layers: 0.9 GB
 
     OUT/model         config, safetensors, tokenizer with a chat template: random weights, it knows nothing
     OUT/train.jsonl   {"question": …, "answer": "worked text … #### 42"}, written here from arithmetic templates
@@ -29,7 +30,7 @@ ROWS, HELD_OUT = 200, 40
 
 TRUE = {"hidden_size": 1024, "num_hidden_layers": 28, "num_attention_heads": 16, "num_key_value_heads": 8, "intermediate_size": 3072}
 """Qwen3-0.6B; head_dim 128, vocabulary 151936."""
-SMALL = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 96}
+SMALL = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 192}
 
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
@@ -59,14 +60,12 @@ TURNS = """{%- if messages[0].role == 'system' -%}{{ raise_exception('System rol
 """As Gemma's: another name for the assistant, and no system message."""
 
 FAMILIES: dict[str, dict[str, Any]] = {
-    "qwen3": {"head_dim": 16, "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}, "tie_word_embeddings": True},
+    "qwen3": {"head_dim": 32, "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}, "tie_word_embeddings": True},
     "llama": {"tie_word_embeddings": False},
-    "mistral": {"head_dim": 16, "sliding_window": 64},
-    "gemma3_text": {"head_dim": 16, "sliding_window": 64, "query_pre_attn_scalar": 16},
+    "mistral": {"head_dim": 32, "sliding_window": 64},
+    "gemma3_text": {"head_dim": 32, "sliding_window": 64, "query_pre_attn_scalar": 32},
     "gpt_neox": {"rotary_pct": 0.25},
-    "gpt2": {},
-    "phi3": {"pad_token_id": None},
-    "olmo2": {},
+    "qwen3_moe": {"head_dim": 32, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64},
 }
 
 PEOPLE = ("Amara", "Bela", "Chidi", "Dana", "Emil", "Farah", "Goran", "Hana", "Ines", "Jun", "Kofi", "Lena")
@@ -123,12 +122,13 @@ def tokenizer(texts: list[str], template: str) -> PreTrainedTokenizerFast:
     return fast
 
 
-def model(family: str, words: PreTrainedTokenizerFast, full: bool, positions: int, seed: int) -> Any:
+def model(family: str, words: PreTrainedTokenizerFast, full: bool, positions: int, seed: int, layers: int | None) -> Any:
     import torch
 
     torch.manual_seed(seed)
     ids = {"bos_token_id": None, "eos_token_id": words.eos_token_id, "pad_token_id": words.pad_token_id}
     sizes = (TRUE | {"head_dim": 128, "vocab_size": 151936}) if full else (SMALL | {"vocab_size": len(words) + 16})
+    sizes |= {"num_hidden_layers": layers} if layers else {}
     config = CONFIG_MAPPING[family](**{**FAMILIES[family], **ids, **sizes, "max_position_embeddings": positions})
     made = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     ends = [words.eos_token_id, words.pad_token_id]
@@ -143,14 +143,14 @@ def model(family: str, words: PreTrainedTokenizerFast, full: bool, positions: in
     return made
 
 
-def write(out: Path, family: str = "qwen3", full: bool = False, positions: int = 512, seed: int = 0) -> None:
+def write(out: Path, family: str = "qwen3", full: bool = False, positions: int = 512, seed: int = 0, layers: int | None = None) -> None:
     out.mkdir(parents=True, exist_ok=True)
     rows = [*problems(ROWS + HELD_OUT, seed)]
     for name, part in (("train", rows[:ROWS]), ("test", rows[ROWS:])):
         (out / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
     words = tokenizer([f"{row['question']}\n{row['answer']}" for row in rows], TURNS if family.startswith("gemma") else CHATML)
     words.save_pretrained(out / "model")
-    model(family, words, full, positions, seed).save_pretrained(out / "model")
+    model(family, words, full, positions, seed, layers).save_pretrained(out / "model")
 
 
 def main() -> None:
@@ -158,9 +158,10 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--family", choices=tuple(FAMILIES), default="qwen3")
     parser.add_argument("--full", action="store_true", help="Qwen3-0.6B's true sizes")
+    parser.add_argument("--layers", type=int, help="instead of the 28 of Qwen3-0.6B or the 3 of the small one")
     parser.add_argument("--positions", type=int, default=512)
     args = parser.parse_args()
-    write(args.out, args.family, args.full, args.positions)
+    write(args.out, args.family, args.full, args.positions, layers=args.layers)
     print(f"{args.out}/model ({args.family}), {args.out}/train.jsonl ({ROWS} rows), {args.out}/test.jsonl ({HELD_OUT} rows)")
 
 

@@ -3,7 +3,7 @@
 A batch is a list of groups, a group a list of rollouts (those that count in its statistics), both plain data:
 
     rollout   reward; kept: is it trained; cut: did it end at its length limit; weight; tokens: its trained decisions in order
-    token     at: its place in the batch; action: did the policy draw it, or was it forced or taught; and the log-probabilities
+    token     at: its place in the batch; action: did the policy draw it, or was it forced or taught (taught); and the log-probabilities
               now, old, sampled, reference, with the value head's value and old_value
 
 An oracle gives the loss and its slope in each token's `now` (for PPO, then in each `value`; for FlowRL, in each kept rollout's `logz`).
@@ -203,6 +203,19 @@ def dapo(batch):
     return loss, slope
 
 
+def swarm(batch):
+    """arXiv:2509.08721: whoever wrote it, its group's statistics, one clip, and (genrl 0.1.4) the mean over the batch's tokens."""
+    loss, slope = 0.0, flat(batch)
+    written = [(r, g, t) for g in batch for r in g if r["kept"] for t in r["tokens"] if t["action"] or t["taught"]]
+    for rollout, group, t in written:
+        rewards = rewards_of(group)
+        spread = max(np.sqrt(np.mean((rewards - rewards.mean()) ** 2)), 1e-4)
+        value, steep = clipped(t["now"] - t["old"], (rollout["reward"] - rewards.mean()) / spread, 0.2, 0.28)
+        loss += rollout["weight"] * value / len(written)
+        slope[t["at"]] += rollout["weight"] * steep / len(written)
+    return loss, slope
+
+
 def rloo(batch):
     """arXiv:2402.14740: the siblings' mean as baseline, the rollout as one action, REINFORCE."""
     loss, slope = 0.0, flat(batch)
@@ -382,4 +395,5 @@ ORACLES = {
     "intuitor": partial(grpo_deepseekmath, beta=0.005),
     "treepo": treepo,
     "abstain": abstain,
+    "swarm": swarm,
 }

@@ -41,6 +41,7 @@ from strop.seams.credit import (
     reward_itself,
     siblings_standardized,
 )
+from strop.seams.feed import Rollouts
 from strop.seams.gate import DropFlat, MaskOverlong, decide
 from strop.seams.index import Index
 from strop.seams.objective import (
@@ -58,7 +59,7 @@ from strop.seams.objective import (
 )
 from strop.seams.part import Part, part
 from strop.seams.reduction import means, over, sum_over
-from strop.seams.signal import KINDS, Signal
+from strop.seams.signal import KINDS, Signal, actions, forced, teacher
 from strop.seams.update import AdamW
 from strop.train import backward, settle
 
@@ -95,7 +96,8 @@ def plain(world: World) -> list[list[dict[str, Any]]]:
                         if segment.id in row.trains:
                             numbers = {name: log[before, token] for name, log in logs.items()}
                             numbers |= {name: value[before] for name, value in values.items()} | {"sampled": drawn}
-                            tokens.append({"at": at, "action": segment.kind == "action", **numbers})
+                            kinds = {"action": segment.kind == "action", "taught": segment.kind == "teacher"}
+                            tokens.append({"at": at, **kinds, **numbers})
                             at += 1
                         before = token
             facts = {"kept": fate.kind == "keep", "cut": rollout.stop == "length", "weight": fate.weight, "logz": logz(rollout.id)}
@@ -415,6 +417,14 @@ MUTANTS: dict[str, dict[str, Change]] = {
         "flat groups counted": gates(MaskOverlong()),
         "overlong trained": gates(DropFlat()),
         "overlong left out of the statistics": gates(DropFlat(), MaskOverlong(fate="drop")),
+    },
+    "swarm": {
+        **STANDARDIZED,
+        **{mistake: change for mistake, change in CLIP.items() if mistake != "ratio to the sampler"},  # refused: nobody sampled it here
+        "clip sides swapped": constants(clip_low=0.28, clip_high=0.2),
+        **PER_TOKEN,
+        "own groups alone": lambda m: m.but(feed=Rollouts(), signals={"policy": m.signals["policy"].but(on=actions)}),
+        "forced tokens trained": lambda m: m.but(signals={"policy": m.signals["policy"].but(on=actions | forced | teacher)}),
     },
     "rloo": {
         "baseline with itself": credited(group_centered()),

@@ -62,7 +62,7 @@ Path = tuple[str | int, ...]
 OTHER_WORDS = {
     "token": ("sequence", "row"), "sequence": ("token",), "k1": ("k2",), "k2": ("k3",), "k3": ("k1",), "context": ("drop",),
     "action": ("teacher",), "teacher": ("forced",), "rollout": ("row",), "group": ("rollout",), "actor": (), "online": ("frozen",),
-    "linear": ("mlp",), "mlp": ("linear",), "mean": ("sum",),
+    "linear": ("mlp",), "mlp": ("linear",), "mean": ("sum",), "uniform": ("top",),
 }  # fmt: skip
 """What else may stand where a word stands; nothing else trains than the actor."""
 
@@ -117,6 +117,7 @@ def mutants(one: Method) -> Iterator[tuple[Path, Any, Method]]:
 FIXED = {
     "feed.with.ahead": "sampling ahead is not built yet",
     "feed.with.feed.with.ahead": "the same",
+    "feed.with.own.with.ahead": "the same",
     "reference": "False would take it away from a part that reads it",
     "heads.0.with.name": "a part reads the head by its name",
     "heads.0.with.per": "and a number per decision where it reads one, per prompt where it reads that",

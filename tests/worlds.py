@@ -82,7 +82,7 @@ class World:
         tracks = {"old_logp_T": old["logp_T"], "old_value_T": old["value_T"], "reference_logp_T": reference["logp_T"]}
         nan = torch.tensor(float("nan"), dtype=dtype)
         tracks = {name: torch.where(seen_T, track.to(dtype), nan) for name, track in tracks.items()}
-        tracks["old_logp_T"] = torch.where(made.of_kinds(("action",)), tracks["old_logp_T"], nan)
+        tracks["old_logp_T"] = torch.where(made.of_kinds(("action", "teacher")), tracks["old_logp_T"], nan)
         return made.with_(**tracks)
 
     @property

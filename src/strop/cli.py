@@ -94,7 +94,7 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, OSError):
         return f"{error.strerror or text}{f': {error.filename}' if error.filename else ''}"
     if isinstance(error, ModuleNotFoundError):
-        return f"{text}. It belongs to an extra: pip install 'strop[math,data,gym]'."
+        return text if "pip install" in text else f"{text}. It belongs to an extra: pip install 'strop[math,data,gym]'."
     if isinstance(error, (ValueError, NotImplementedError)) or type(error).__name__ == "Tripped":
         return text
     return None

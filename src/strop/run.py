@@ -39,6 +39,7 @@ from strop.recipe import Recipe
 from strop.records import Fate, Group, Scores, Task, canonical
 from strop.seams.context import Ctx, Handle, Ledger, Progress
 from strop.seams.engine import Engine
+from strop.seams.exchange import FOREIGN, Exchange
 from strop.seams.feed import Recorded
 from strop.seams.flight import Flight
 from strop.seams.grader import SCORERS
@@ -46,8 +47,6 @@ from strop.seams.learner import Learner
 from strop.seams.policy import Policy, equip
 from strop.seams.signal import KINDS
 from strop.seams.source import Source
-from strop.seams.swarm import FOREIGN
-from strop.swarm.exchange import Exchange
 from strop.tasks import source as named_source
 from strop.tasks.adapters import hash_of
 from strop.tripwires.watch import Watch
@@ -174,6 +173,7 @@ class Run:
         self.digest_groups = hashlib.sha256(body.encode()).hexdigest()[:16]
         if self.replayed is not None:
             self.state, self.bill, self.ledger = self.replayed["state"], self.replayed["bill"], Ledger(**self.replayed["ledger"])
+            self.swarm = self.replayed.get("swarm")
         else:
             spent, before = self.kept + Counter(self._engine_bill()), {n: v for n, v in self.bill.items() if n not in self.learned}
             spent.update(self.scored)
@@ -184,7 +184,7 @@ class Run:
                 self.state["feed"], self.flight.stale = self.flight.to_json(), []
             if self.exchange is not None:
                 self.exchange.publish(groups, scores, self.step, self.source, self.policy.renderer)
-        self.swarm = self.replayed.get("swarm") if self.replayed is not None else self.exchange and self.exchange.tally()
+                self.swarm = self.exchange.tally()
         path = self.commit_path(self.step)
         if not path.exists():
             after = {"step": self.step, "version": self.version, "state": self.state, "bill": self.bill, "ledger": asdict(self.ledger)}
@@ -387,7 +387,7 @@ class Run:
         self.policy.export(beside)
         durable.point("torn")
         optimiser = self.learner.state()
-        save_file({name: t.detach().contiguous().clone() for name, t in optimiser.items()}, beside / "optimiser.safetensors")
+        save_file({name: t.detach().contiguous() for name, t in optimiser.items()}, beside / "optimiser.safetensors")
         if self.policy.heads:
             save_file({k: v.contiguous() for k, v in self.policy.heads.state_dict().items()}, beside / "heads.safetensors")
         state = {

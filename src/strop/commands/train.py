@@ -24,9 +24,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from strop import swarm
 from strop.cli import Interrupted, Usage, answer, say, table
 from strop.commands import recipes
-from strop.swarm import joined
 
 if TYPE_CHECKING:
     from strop.evaluate import Evaluation
@@ -92,7 +92,7 @@ def _recipe(args: argparse.Namespace) -> Recipe:
 def _worked(args: argparse.Namespace, run: Run, started: float) -> int:
     directory = run.directory
     try:
-        with stopping() as asked, joined(run, say):
+        with stopping() as asked, swarm.joined(run, say):
             result, shown = work(run, started, asked)
     except KeyboardInterrupt as stop:
         raise Interrupted(go_on(directory)) from stop
@@ -115,6 +115,7 @@ def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run:
         from strop.tasks import source
 
         parts["source"] = source(recipe.task_name())  # before the model: what is wrong with a file is said at once
+    swarm.check(recipe)
     from strop.run import create
 
     say(f"loading {recipe.model}")
@@ -383,6 +384,7 @@ def text(result: dict[str, Any], run: Run, before: dict[str, Evaluation], after:
         best = max(tried, key=lambda t: tried[t] if tried[t] is not None else -1)
         lines.append(f"sharpening without training: pass@1 of the base at its best temperature ({best}) is {_number(tried[best])}")
     lines += [f"warning: {said}" for said in result["warnings"]]
+    lines += swarm.said(run.watch.lines[-1]) if run.watch.lines else []
     lines += ["", f"run     {run.directory}", f"report  {run.directory / 'report.html'}", f"model   {_last_checkpoint(run.directory)}"]
     if not run.finished:
         lines.append(f"resume  strop train --resume {run.directory}")

@@ -26,8 +26,8 @@ def known(engine: str) -> str:
     name = engine.partition(":")[0]
     if name == "remote":
         raise ValueError(
-            f"engine={engine!r}: a remote endpoint gives text, not the tokens it drew with their log-probabilities, so nothing can be learned "
-            "from it. Evaluate with it: `strop eval --engine remote:URL --model NAME`. To train through a server, start a vLLM: engine=vllm."
+            f"engine={engine!r}: a remote endpoint gives text, not the tokens it drew with their log-probabilities, so nothing can be "
+            "learned from it. Evaluate with it: `strop eval NAME --engine remote:URL`. To train through a server: engine=vllm."
         )
     if name not in ENGINES:
         raise ValueError(f"engine={engine!r}: there is none of this name. {nearest(name, ENGINES)}")

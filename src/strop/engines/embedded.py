@@ -670,7 +670,8 @@ class EmbeddedEngine:
             n = ids[rows].shape[0]
             kv = self._space(ceil_to(n, FLOOR), 64, False)
             pos = self._to(np.broadcast_to(np.arange(FLOOR), (n, FLOOR)).copy())
-            outs = [self.runner.run(ids[rows, :FLOOR], pos, [Block(kv, n, False)])[:, -1]]
+            last = self._to(np.full(n, FLOOR - 1))  # logits of all positions would fill the memory where the vocabulary is large
+            outs = [self.runner.run(ids[rows, :FLOOR], pos, [Block(kv, n, False)], last)]
             pad = ceil_to(n, FLOOR) - n
             for t in range(2):
                 step = torch.nn.functional.pad(ids[rows, FLOOR + t : FLOOR + t + 1], (0, 0, 0, pad))

@@ -19,6 +19,10 @@ FLOOR = 16
 """Rows below which a matrix product's bits depend on how many rows there are; batches are padded to multiples of it."""
 
 
+FAILS = (ValueError, TypeError, RuntimeError, IndexError, AttributeError)
+"""What a model raises that does not take a cache like ours."""
+
+
 def ceil_to(n: int, unit: int) -> int:
     return -(-n // unit) * unit
 
@@ -109,6 +113,22 @@ class Generic:
         if getattr(self.config, "layer_types", None) is None:
             kinds = ["sliding_attention" if window else "full_attention"]
         self.windows = {kind: window if kind == "sliding_attention" else None for kind in dict.fromkeys(kinds)}
+        self._check()
+
+    @torch.no_grad()
+    def _check(self) -> None:
+        """Whether this cache, these masks and positions give what the model alone gives: architectures differ in what they take."""
+        ids = torch.arange(1, 9, device=self.device)[None]
+        kv = torch.zeros(self.shape.layers, 2, FLOOR, self.shape.heads, 64, self.shape.dim, dtype=self.dtype, device=self.device)
+        try:
+            alone = self.model(input_ids=ids, use_cache=False).logits.float()
+            parts = [self.run(ids[:, :5], torch.arange(5, device=self.device)[None], [Block(kv, 1)])]
+            parts += [self.run(ids[:, t : t + 1], torch.tensor([[t]], device=self.device), [Block(kv, 1)]) for t in range(5, 8)]
+        except FAILS as error:
+            raise ValueError(unfit(self.model, f"its forward takes no cache of rows ({type(error).__name__}: {error})")) from error
+        gap = (torch.cat(parts, 1) - alone).abs().max().item()
+        if not gap <= 1e-2 * alone.abs().max().item():
+            raise ValueError(unfit(self.model, f"with a cache it computes other logits, {gap:.2g} off"))
 
     def refresh(self) -> None:
         pass
@@ -161,18 +181,26 @@ def probe(model: PreTrainedModel) -> Shape:
     """The cache's shape, found by running one token: configurations name it in many ways."""
     training = model.training
     model.eval()
-    with torch.no_grad():
-        past = model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device), use_cache=True).past_key_values
-    model.train(training)
+    try:
+        with torch.no_grad():
+            output = model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device), use_cache=True)
+    except FAILS as error:
+        raise ValueError(unfit(model, str(error))) from error
+    finally:
+        model.train(training)
+    past: Any = getattr(output, "past_key_values", None)
     found: set[tuple[tuple[int, ...], tuple[int, ...]] | None] = {
         (tuple(layer.keys.shape[1::2]), tuple(layer.values.shape[1::2])) if getattr(layer, "keys", None) is not None else None
         for layer in getattr(past, "layers", [])
     }
     only = next(iter(found), None)
     if len(found) != 1 or only is None or len(set(only)) != 1:
-        raise ValueError(
-            f"model {type(model).__name__} keeps something else than equal keys and values in every layer ({found}); "
-            "the embedded engine cannot cache it. Use a decoder with plain attention."
-        )
+        raise ValueError(unfit(model, f"it keeps something else than equal keys and values in every layer ({found})"))
     (heads, dim), _ = only
     return Shape(len(past.layers), heads, dim)
+
+
+def unfit(model: PreTrainedModel, why: str) -> str:
+    return (
+        f"the embedded engine cannot decode for {type(model).__name__}: {' '.join(why.split())[:240]}. Take a decoder with plain attention."
+    )

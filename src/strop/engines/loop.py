@@ -34,5 +34,5 @@ class Loop:
         if self._thread.is_alive():
             self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join(5)
-        if not self.loop.is_running():
+        if not self._thread.is_alive():
             self.loop.close()

@@ -12,6 +12,7 @@ what is computed with, only the tripwires' canary can say: `stale-weights`, `und
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import tempfile
@@ -27,6 +28,7 @@ import torch
 
 from strop.engines import draw, options
 from strop.engines.loop import Loop
+from strop.engines.vllm_side import serve
 from strop.engines.vllm_side.strop_sums import checksum, digest
 from strop.engines.wires import Served, Started, VllmError, Wire, Within, report
 from strop.records import Author, Sampling, Segment, Stop
@@ -66,11 +68,10 @@ def asked(policy: Any, recipe: Recipe) -> VllmEngine:
         "seed": recipe.seed,
     }
     if policy.device.type == "cpu":
-        knobs |= {"enforce_eager": True, "block_size": 32, "kv_cache_memory_bytes": int(chosen.memory * 2**30)}
+        knobs["kv_cache_memory_bytes"] = int(chosen.memory * 2**30)
     python = chosen.python or os.environ.get("STROP_VLLM_PYTHON", "")
     if python:
-        flags = [f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}") for name, value in knobs.items()]
-        started = Started(python, model, flags, chosen.deadline, folder)
+        started = Started(python, model, serve.flags(knobs), chosen.deadline, folder)
         report(f"starting vLLM, process {started.process.pid}")
         started.wait(loop, chosen.start)
         wire = started
@@ -129,7 +130,7 @@ class VllmEngine:
         return self._extend(node, checked, node.next(), kind)
 
     async def score(self, node: Node) -> tuple[float, ...]:
-        """An action is scored under the temperature and allowed ids it was drawn with. vLLM tells log-probabilities of a prompt unshaped, so
+        """An action is scored under the temperature and allowed ids it was drawn with. vLLM tells log-probabilities of a prompt unshaped:
         where those are not plain, whole distributions are asked for and shaped here."""
         if node.parent is None:
             raise ValueError("a prompt's first token has no past to be scored by; score a node under it.")
@@ -137,8 +138,8 @@ class VllmEngine:
         plain = sampling == Sampling()
         if not plain and node.length * self.vocab > WHOLE:
             raise ValueError(
-                f"scoring {node.length} tokens drawn with {sampling} needs a distribution over {self.vocab} ids for each, which is more than a "
-                "server should send. Draw with temperature 1 and all ids, or score with the learner."
+                f"scoring {node.length} tokens drawn with {sampling} needs a distribution over {self.vocab} ids for each, which is more "
+                "than a server should send. Draw with temperature 1 and all ids, or score with the learner."
             )
         asked = {"max_tokens": 1, "temperature": 0.0, "logprobs": 0, "prompt_logprobs": 0 if plain else -1, "detokenize": False}
         told = await self._write(node.tokens, asked)
@@ -183,9 +184,10 @@ class VllmEngine:
         sent = checksum(digests)
         for worker, said in enumerate(loaded):
             if said is None or said["checksum"] != sent:
+                arrived = "nothing" if said is None else said["checksum"][:12]
                 raise VllmError(
-                    f"delivery {label}: worker {worker} of vLLM at {self.wire.where} loaded {'nothing' if said is None else said['checksum'][:12]}, "
-                    f"and {sent[:12]} was sent. Start the server again and go on with the run."
+                    f"delivery {label}: worker {worker} of vLLM at {self.wire.where} loaded {arrived}, and {sent[:12]} was sent. "
+                    "Start the server again and go on with the run."
                 )
 
     # Coroutines.
@@ -197,9 +199,10 @@ class VllmEngine:
         finally:
             self._asked -= 1
         if set(told.versions) != {self.label}:
+            labels = " and ".join(sorted(set(told.versions))) or "of no label"
             raise VllmError(
-                f"vLLM at {self.wire.where} computed with weights {' and '.join(sorted(set(told.versions))) or 'of no label'}, not with the last "
-                f"delivery, {self.label}. Either a delivery was skipped, or another run delivers to the same server: give each its own."
+                f"vLLM at {self.wire.where} computed with weights {labels}, not with the last delivery, {self.label}. "
+                "Either a delivery was skipped, or another run delivers to the same server: give each its own."
             )
         return told
 
@@ -249,6 +252,8 @@ async def _free() -> AsyncIterator[None]:
 
 
 def _close(wire: Wire, loop: Loop, folder: Path) -> None:
+    with contextlib.suppress(TimeoutError):
+        loop.wait(wire.leave(), 5)
     wire.close()
     loop.close()
     shutil.rmtree(folder, ignore_errors=True)

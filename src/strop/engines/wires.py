@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,8 +23,8 @@ from strop.engines.loop import Loop
 from strop.engines.vllm_side import serve
 
 STARTER = Path(serve.__file__)
-KEEP_ALIVE = 2.0
-"""Seconds an idle connection is kept: less than the server's five, which would otherwise close it under a request."""
+KEEP_ALIVE = 60.0
+"""Seconds an idle connection is kept: less than the server's own hour, so that it is never closed under a request."""
 
 
 class VllmError(ValueError):
@@ -53,7 +54,7 @@ class Wire(Protocol):
     async def write(self, tokens: Sequence[int], sampling: Mapping[str, Any], adapter: str | None) -> Written: ...
 
     async def load(self, file: Path, digests: Mapping[str, str], label: str) -> list[Mapping[str, Any] | None]:
-        """Weights from this file, known by this label from here on; no cached position outlives it. Gives what each worker says it loaded."""
+        """Weights from this file, known by this label from here on; no cached position outlives it. Gives what each worker says."""
         ...
 
     async def adapt(self, name: str, directory: Path, label: str) -> None:
@@ -62,6 +63,10 @@ class Wire(Protocol):
 
     async def forget(self, name: str) -> None:
         """That adapter is asked for no more."""
+        ...
+
+    async def leave(self) -> None:
+        """The last thing done in its loop."""
         ...
 
     def close(self) -> None: ...
@@ -125,6 +130,9 @@ class Served:
                 "Train on a server of your own."
             )
 
+    async def leave(self) -> None:
+        await self._client.aclose()
+
     async def ready(self) -> bool:
         import httpx2
 
@@ -171,7 +179,8 @@ class Started(Served):
                 )
         except OSError as error:
             raise VllmError(f"vLLM's Python {python!r} cannot be run: {error.strerror}. Set STROP_VLLM_PYTHON or vllm:python=…") from error
-        super().__init__(f"unix://{socket}", deadline)
+        self.url = f"unix://{socket}"
+        super().__init__(self.url, deadline)
         self.where = f"{socket} (process {self.process.pid})"
         self.close = weakref.finalize(self, _end, self.process, folder)
 
@@ -186,7 +195,7 @@ class Started(Served):
     def advice(self) -> str:
         kept = Path(tempfile.gettempdir()) / f"strop-vllm-{self.process.pid}.log"
         shutil.copyfile(self.log, kept)
-        lines = [line for line in kept.read_text(errors="replace").splitlines() if "Error: " in line]
+        lines = [line for line in kept.read_text(errors="replace").splitlines() if re.search(r"^\w*Error: |ERROR .*Error: ", line)]
         return f"Its log is {kept}" + (f"; it says: {lines[-1].strip()[:300]}" if lines else ".")
 
 
@@ -216,35 +225,35 @@ class Within:
     def __init__(self, model: Path, arguments: Mapping[str, Any], deadline: float, loop: Loop, start: float):
         if importlib.util.find_spec("vllm") is None:
             raise VllmError(
-                "engine=vllm: vLLM is not installed here. Three ways: give the Python of an environment that has it (STROP_VLLM_PYTHON=…, or "
-                "--engine vllm:python=…); give a server's address (--engine vllm:http://HOST:PORT); or install strop into vLLM's environment."
+                "engine=vllm: vLLM is not installed here. Three ways: give the Python of an environment that has it (STROP_VLLM_PYTHON=…, "
+                "or --engine vllm:python=…); give a server's address (--engine vllm:http://HOST:PORT); or install strop beside vLLM."
             )
-        for name, value in serve.SETTINGS.items():
-            os.environ.setdefault(name, value)
         sys.path.append(str(STARTER.parent))  # vLLM's workers find strop_vllm there, as they do under a server
         self.where, self.deadline = "in this process", deadline
         self._numbers: dict[str, tuple[int, Path]] = {}
-        self._llm = loop.wait(self._begin(model, arguments), start)
-        self.close = weakref.finalize(self, _shut, self._llm, model.parent)
+        self._held = [loop.wait(self._begin(model, arguments), start)]
+        self.close = weakref.finalize(self, _shut, self._held, model.parent)
+
+    @property
+    def _llm(self) -> Any:
+        return self._held[0]
 
     async def _begin(self, model: Path, arguments: Mapping[str, Any]) -> Any:
-        from vllm import AsyncEngineArgs  # pyright: ignore[reportMissingImports]
+        from vllm import AsyncEngineArgs  # pyright: ignore
         from vllm.config import WeightTransferConfig  # pyright: ignore[reportMissingImports]
         from vllm.v1.engine.async_llm import AsyncLLM  # pyright: ignore[reportMissingImports]
 
         asked = AsyncEngineArgs(
             model=str(model),
-            logprobs_mode="processed_logprobs",
-            max_logprobs=-1,
             weight_transfer_config=WeightTransferConfig(backend="strop"),
-            worker_extension_cls="strop_vllm.Extension",
             disable_log_stats=True,
+            **serve.settle(),
             **arguments,
         )
         return AsyncLLM.from_engine_args(asked)
 
     async def write(self, tokens: Sequence[int], sampling: Mapping[str, Any], adapter: str | None) -> Written:
-        from vllm import SamplingParams, TokensPrompt  # pyright: ignore[reportMissingImports]
+        from vllm import SamplingParams, TokensPrompt  # pyright: ignore
         from vllm.lora.request import LoRARequest  # pyright: ignore[reportMissingImports]
         from vllm.sampling_params import RequestOutputKind  # pyright: ignore[reportMissingImports]
 
@@ -293,13 +302,15 @@ class Within:
     async def forget(self, name: str) -> None:
         await self._llm.remove_lora(self._numbers.pop(name)[0])
 
+    async def leave(self) -> None: ...
+
     async def _cold(self) -> None:
         if not await self._llm.reset_prefix_cache():
             raise VllmError(f"vLLM {self.where} could not empty its prefix cache after a delivery: requests are running.")
 
 
-def _shut(llm: Any, folder: Path) -> None:
-    llm.shutdown()
+def _shut(held: list[Any], folder: Path) -> None:
+    held.pop().shutdown()
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -13,8 +13,8 @@ from strop.seams.source import Source
 
 if TYPE_CHECKING:
     from strop.batch import Batch
+    from strop.seams.exchange import Exchange
     from strop.seams.flight import Flight
-    from strop.seams.swarm import Exchange
 
 
 def keyed(*key: str | int | float) -> random.Random:

@@ -13,41 +13,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import fsum
-from typing import Protocol
+from typing import ClassVar
 
 from strop.records import Group
 from strop.seams.context import Ctx
+from strop.seams.exchange import Offer
 from strop.seams.feed import Feed, Pick, Rollouts
 from strop.seams.part import nearest
 from strop.seams.sampler import Environment, Sampler
-
-FOREIGN = "foreign"
-"""The role of a group that another trainer sampled: it counts in no curve, ledger or curriculum of ours."""
-
-
-@dataclass(frozen=True)
-class Offer:
-    """A foreign group as it was rebuilt and graded here."""
-
-    group: Group
-    outcomes: tuple[float, ...]
-    """Our own verifier's verdicts, one per rollout."""
-
-    @property
-    def informative(self) -> bool:
-        return max(self.outcomes) > min(self.outcomes)
-
-
-class Exchange(Protocol):
-    """Where a trainer's groups go and others' come from."""
-
-    async def offered(self, ctx: Ctx, sampler: Sampler, keep: int) -> list[Offer]:
-        """Everything that waits, in order of arrival; what has waited for more than `keep` of our steps is gone."""
-        ...
-
-    def settle(self, drawn: Sequence[Offer], flat: Sequence[Offer]) -> None:
-        """What was drawn, and what never will be: neither waits any longer."""
-        ...
 
 
 def uniform(offers: Sequence[Offer], n: int, rng: random.Random) -> list[Offer]:
@@ -89,6 +62,7 @@ class Swarm:
     """`uniform` among those whose rewards differ, or `top` by summed score as the released code does."""
     keep: int = 4
     """Steps of ours that a group waits to be drawn."""
+    VERSION: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         if self.select not in SELECT:

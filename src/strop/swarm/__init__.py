@@ -10,11 +10,12 @@ The feed is `strop.seams.swarm`, the method `strop.methods.swarm`; docs/swarm.md
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from strop.recipe import Recipe
     from strop.run import Run
 
 
@@ -38,6 +39,29 @@ def joined(run: Run, say: Callable[[str], None] = lambda said: None) -> Iterator
         say(f"swarm {recipe.swarm}: this trainer is {wire.id}{at}")
         run.exchange = Exchange(recipe.swarm, wire, held_out=held_out, past=run.past_swarm())
         yield
+
+
+def said(line: Mapping[str, Any]) -> list[str]:
+    """What became of others' groups, in a few words: one line in all, one for each peer of whom something was rejected."""
+    about = line.get("swarm", {})
+    if "peers" not in about:
+        return []
+    books: Mapping[str, Any] = about["peers"]
+    drawn = sum(book["drawn"] for book in books.values())
+    lines = [f"swarm {about['name']}: shared {about['published']} groups, heard of {len(books)} peers, trained on {drawn} of their groups"]
+    for peer, book in books.items():
+        if book["rejected"]:
+            why = ", ".join(f"{name} {count}" for name, count in sorted(book["rejected"].items()))
+            lines.append(f"  {peer}: rejected {why}; {book['quota']} places left")
+    return lines
+
+
+def check(recipe: Recipe) -> None:
+    """Refuse a name or an address that cannot be, and a missing extra, before anything is loaded."""
+    if recipe.swarm:
+        from strop.swarm.wires import configured
+
+        configured(recipe.swarm, listed(recipe.peer), listed(recipe.listen))
 
 
 def listed(text: str) -> tuple[str, ...]:

@@ -29,9 +29,9 @@ from typing import Any, Protocol
 from strop import grading
 from strop.records import Author, Group, Rollout, Row, Sampling, Scores, Segment
 from strop.seams.context import Ctx, Renderer
+from strop.seams.exchange import FOREIGN, Offer
 from strop.seams.sampler import Sampler
 from strop.seams.source import Source
-from strop.seams.swarm import FOREIGN, Offer
 from strop.swarm.families import address, families, rebuild
 from strop.swarm.message import BYTES, Completion, Rejected, Shared, read, readable, write
 

@@ -56,15 +56,11 @@ class Network:
     """A swarm by its name, on this machine, a local network, or wherever the addresses lead."""
 
     def __init__(self, name: str, directory: Path, connect: Sequence[str] = (), listen: Sequence[str] = ()):
-        if not NAME.fullmatch(name):
-            raise ValueError(f"swarm {name!r}: a name has up to 64 letters, digits, dots, dashes or underscores")
-        for module in ("zenoh", "cryptography"):
-            if importlib.util.find_spec(module) is None:
-                raise ModuleNotFoundError(f"--swarm needs {module}: pip install 'strop[swarm]'", name=module)
+        self._config = configured(name, connect, listen)
         self.name, self._key = name, signing_key(directory)
         self.public = self._key.public_key().public_bytes_raw()
         self.id, self.session = peer_id(self.public), time.time_ns()
-        self.connect, self.listen_on = connect, listen
+        self.reached_at = listen
         self._zenoh: Any = None
 
     def __enter__(self) -> Network:
@@ -72,9 +68,9 @@ class Network:
 
         zenoh.init_log_from_env_or("error")
         try:
-            self._zenoh = zenoh.open(self._config())
+            self._zenoh = zenoh.open(self._config)
         except zenoh.ZError as error:
-            where = f" at {', '.join(self.listen_on)}" if self.listen_on else ""
+            where = f" at {', '.join(self.reached_at)}" if self.reached_at else ""
             raise ValueError(
                 f"swarm {self.name!r}: cannot open{where} ({str(error).splitlines()[0][:200]}). "
                 "Addresses look like tcp/192.168.1.5:7447; is that port free?"
@@ -89,28 +85,6 @@ class Network:
 
     def _at(self, last: str) -> str:
         return f"strop/swarm/{self.name}/{last}"
-
-    def _config(self) -> Any:
-        """Peers, all equal. One that cannot be reached yet is tried again; a message far beyond our bound never reaches Python."""
-        import zenoh
-
-        config = zenoh.Config()
-        wanted: dict[str, Any] = {
-            "mode": "peer",
-            "connect/endpoints": list(self.connect),
-            "connect/timeout_ms": 0,
-            "connect/exit_on_failure": False,
-            "scouting/multicast/enabled": not self.connect,
-            "transport/link/rx/max_message_size": 4 * MOST,
-        }
-        if self.listen_on:
-            wanted["listen/endpoints"] = list(self.listen_on)
-        for key, value in wanted.items():
-            try:
-                config.insert_json5(key, json.dumps(value))
-            except zenoh.ZError as error:
-                raise ValueError(f"swarm {self.name!r}: {key} cannot be {value}. Addresses look like tcp/192.168.1.5:7447.") from error
-        return config
 
     def send(self, body: bytes) -> None:
         self._put.put(MAGIC + self.public + self._key.sign(signed(self.name, body)) + body)
@@ -131,6 +105,34 @@ class Network:
                 arrived(peer, body)
 
         self._subscriber = self._zenoh.declare_subscriber(self._at("*"), heard)
+
+
+def configured(name: str, connect: Sequence[str], listen: Sequence[str]) -> Any:
+    """zenoh's configuration, or a refusal that says what to do: all are peers, one that cannot be reached yet is tried again, and a
+    message far beyond our bound never reaches Python."""
+    if not NAME.fullmatch(name):
+        raise ValueError(f"swarm {name!r}: a name has up to 64 letters, digits, dots, dashes or underscores")
+    for module in ("zenoh", "cryptography"):
+        if importlib.util.find_spec(module) is None:
+            raise ModuleNotFoundError(f"--swarm needs {module}: pip install 'strop[swarm]'", name=module)
+    import zenoh
+
+    config = zenoh.Config()
+    wanted: dict[str, Any] = {
+        "mode": "peer",
+        "connect/endpoints": list(connect),
+        "connect/exit_on_failure": False,
+        "connect/retry": {"period_init_ms": 200, "period_max_ms": 4000, "period_increase_factor": 2},
+        "scouting/multicast/enabled": not connect,
+        "transport/link/rx/max_message_size": 4 * MOST,
+        **({"listen/endpoints": list(listen)} if listen else {}),
+    }
+    for key, value in wanted.items():
+        try:
+            config.insert_json5(key, json.dumps(value))
+        except zenoh.ZError as error:
+            raise ValueError(f"swarm {name!r}: {key} cannot be {value}. Addresses look like tcp/192.168.1.5:7447.") from error
+    return config
 
 
 def peer_id(public: bytes) -> str:

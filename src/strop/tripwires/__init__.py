@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 from strop.seams.part import nearest
@@ -176,9 +177,9 @@ def message(tripwire: Tripwire, seen: str) -> str:
     return f"{seen}. It usually means: {tripwire.means}. What to do: {tripwire.do}."
 
 
-def limits(text: str) -> dict[str, float | None]:
-    """'entropy-collapse=0.1,grader=off' -> every tripwire's limit; None for one that is off."""
-    found: dict[str, float | None] = {tripwire.name: tripwire.limit for tripwire in TRIPWIRES}
+def limits(text: str, engine: Mapping[str, float] = MappingProxyType({})) -> dict[str, float | None]:
+    """'entropy-collapse=0.1,grader=off' -> every tripwire's limit; None for one that is off. `engine`: those its arithmetic asks for."""
+    found: dict[str, float | None] = {tripwire.name: engine.get(tripwire.name, tripwire.limit) for tripwire in TRIPWIRES}
     for item in filter(None, (piece.strip() for piece in text.split(","))):
         name, equals, value = (piece.strip() for piece in item.partition("="))
         if name not in BY_NAME:

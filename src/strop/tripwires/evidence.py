@@ -25,7 +25,7 @@ from strop.records import KEEP, Fate, Group, Rollout, Row, Sampling, Scores
 from strop.seams.engine import Engine
 from strop.seams.signal import Where
 
-CANARIES, LONGEST = 4, 64
+CANARIES, LONGEST = 8, 64
 """Prompts of the canary, and how many of their tokens are looked at."""
 EDGE = 2e-4
 """A draw this close to the edge between two tokens may fall either way by rounding."""

@@ -13,6 +13,8 @@ Line = Mapping[str, Any]
 Lines = Sequence[Line]
 
 WINDOW = 5
+FELT = 1 / 50
+"""Of the limit: a smaller move of the learner's answers may be lost in the engine's rounding."""
 
 
 def _now(lines: Lines) -> Mapping[str, Any]:
@@ -49,7 +51,9 @@ def undelivered(lines: Lines, limit: float) -> str | None:
 
 def stale(lines: Lines, limit: float) -> str | None:
     found = _engine(lines, limit)
-    if found is None or undelivered(lines, limit):
+    if found is None:
+        return _unmoved(lines, limit)
+    if undelivered(lines, limit):
         return None
     gap, engine = found
     past = [(_apart(engine, c["learner"]), line["step"]) for line in lines[:-1] if (c := line.get("watch", {}).get("canary"))]
@@ -58,6 +62,21 @@ def stale(lines: Lines, limit: float) -> str | None:
     if nearest < gap / 10:
         return f"{said} and {nearest:.2g} from the learner of {lines[-1]['step'] - step} update(s) ago"
     return f"{said}, and near no earlier version of it"
+
+
+def _unmoved(lines: Lines, limit: float) -> str | None:
+    """Within the limit, because the limit is wide or the update was small; but the learner's weights changed and moved its answers, and the
+    engine's stood still."""
+    now, before = _now(lines).get("canary"), lines[-2].get("watch", {}).get("canary") if len(lines) > 1 else None
+    if now is None or before is None or now["digest"] == before.get("digest", now["digest"]):
+        return None
+    learner, engine = _apart(now["learner"], before["learner"]), _apart(now["engine"], before["engine"])
+    if learner < FELT * limit or engine > learner / 10:
+        return None
+    return (
+        f"the last update moved the learner's answers to fixed prompts by {learner:.2g} nats a token and the engine's by {engine:.2g}, "
+        f"so it did not arrive (their distance is below the limit of {limit:g})"
+    )
 
 
 def retokenised(lines: Lines, limit: float) -> str | None:

@@ -67,7 +67,7 @@ HOLDS: dict[str, Callable[[Run], bool]] = {
 class Watch:
     def __init__(self, run: Run):
         self.run = run
-        self.limits = limits(run.recipe.tripwire) | _grader(run)
+        self.limits = limits(run.recipe.tripwire, run.engine.limits) | _grader(run)
         lacking = {t.name: [need for need in t.needs if not HOLDS[need](run)] for t in TRIPWIRES}
         self.silent = {name: needs for name, needs in lacking.items() if needs and self.limits[name] is not None}
         self.lines: list[Line] = []
@@ -123,7 +123,8 @@ class Watch:
             tasks = (run.source.task("train", run.recipe.seed, i) for i in range(count))
             self._canary = [run.policy.renderer.prompt(task.prompt)[-evidence.LONGEST :] for task in tasks]
         learner = evidence.learner_says(cast("CausalPolicy", run.policy).model, self._canary)
-        self.now["canary"] = {"learner": learner, "engine": await evidence.engine_says(run.engine, self._canary)}
+        engine = await evidence.engine_says(run.engine, self._canary)
+        self.now["canary"] = {"learner": learner, "engine": engine, "digest": run.digest_weights(heads=False)}
         if self.holding("begin", {"step": run.step, "watch": self.now}):
             run.engine.deliver(run.version)  # late, or never? An engine that only lags has them now.
             again = await evidence.engine_says(run.engine, self._canary)

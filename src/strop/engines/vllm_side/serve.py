@@ -22,6 +22,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 PATIENCE = 10.0
 """Seconds a server has to end by itself."""
@@ -29,22 +30,52 @@ PATIENCE = 10.0
 SETTINGS = {
     "VLLM_SERVER_DEV_MODE": "1",
     "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
-    "VLLM_WORKER_MULTIPROCESSING_METHOD": "spawn",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "TORCH_COMPILE_DISABLE": "1",
+    "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "3600",
 }
-"""Threads of vLLM's CPU build are bound to cores otherwise, which starves whoever shares the machine; and one small function that it
-compiles even in eager mode would keep the first request waiting."""
+"""vLLM's CPU build binds its threads to cores otherwise, which starves whoever shares the machine; and its server closes a connection that
+was idle for five seconds, now and then under a request."""
 
-OPTIONS = [
+OPTIONS = {
+    "logprobs_mode": "processed_logprobs",
+    "max_logprobs": -1,
+    "worker_extension_cls": "strop_vllm.Extension",
+}
+SERVED = [
     "--enable-scale-out",
     "--enable-prompt-tokens-details",
-    "--logprobs-mode=processed_logprobs",
-    "--max-logprobs=-1",
+    "--disable-uvicorn-access-log",
     '--weight-transfer-config={"backend": "strop"}',
-    "--worker-extension-cls=strop_vllm.Extension",
 ]
+ON_CPU = {"enforce_eager": True, "block_size": 32, "enable_chunked_prefill": False}
+"""A small block, so that short prompts are shared. In pieces a prompt with a seed of its own ends the engine: it turns the seed's generator
+back by an offset that CPU generators do not have (seen in vLLM 0.32)."""
+CPU_SETTINGS = {"TORCH_COMPILE_DISABLE": "1"}
+"""One small function is compiled even in eager mode, which would keep the first request waiting for ten seconds."""
+
+
+def on_cpu() -> bool:
+    from vllm.platforms import current_platform  # pyright: ignore[reportMissingImports]
+
+    return current_platform.is_cpu()
+
+
+def flags(options: dict[str, Any]) -> list[str]:
+    """As on a command line."""
+    words = {name: name.replace("_", "-") for name in options}
+    return [f"--{'no-' if v is False else ''}{words[name]}" + ("" if isinstance(v, bool) else f"={v}") for name, v in options.items()]
+
+
+def settle() -> dict[str, Any]:
+    """This process's environment, and the options that go with it."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    if not on_cpu():
+        return OPTIONS
+    for name, value in CPU_SETTINGS.items():
+        os.environ.setdefault(name, value)
+    return OPTIONS | ON_CPU
 
 
 def end_with_stdin() -> None:
@@ -59,9 +90,7 @@ if __name__ == "__main__":
     if "--owned" in arguments:
         arguments.remove("--owned")
         threading.Thread(target=end_with_stdin, daemon=True).start()
-    for name, value in SETTINGS.items():
-        os.environ.setdefault(name, value)
     here = str(Path(__file__).resolve().parent)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH", ""))))
-    sys.argv = ["vllm", *OPTIONS, *arguments]
+    sys.argv = ["vllm", *SERVED, *flags(settle()), *arguments]
     runpy.run_module("vllm.entrypoints.openai.api_server", run_name="__main__", alter_sys=False)

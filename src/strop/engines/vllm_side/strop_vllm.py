@@ -80,7 +80,7 @@ def pack_heads(model: torch.nn.Module) -> None:
     copy of the embedding, which would stay that of the weights before (seen in vLLM 0.32)."""
     for layer in model.modules():
         if isinstance(layer, ParallelLMHead) and layer.weight.device.type == "cpu":
-            layer.quant_method.process_weights_after_loading(layer)
+            layer.quant_method.process_weights_after_loading(layer)  # pyright: ignore
 
 
 class Extension:

@@ -1,0 +1,17 @@
+"""A real vLLM for tests: one server for all of them, started with VLLM_PYTHON or .venv-vllm."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def python() -> str | None:
+    """The Python of an environment with vLLM, if there is one."""
+    named = os.environ.get("VLLM_PYTHON") or str(ROOT / ".venv-vllm" / "bin" / "python")
+    return named if Path(named).exists() else None
+
+
+WHY = "no vLLM here: set VLLM_PYTHON to the Python of an environment that has it, or make .venv-vllm (see docs/vllm.md)"
