@@ -55,6 +55,7 @@ class Member:
     """What it was given that tasks share, and its word that it has it."""
     asked: int = 0
     """What it has not answered yet."""
+    heard: float = 0.0
     moved: float = 0.0
     """When its counters last changed, or it was asked for the first thing after nothing."""
 
@@ -64,6 +65,7 @@ class Member:
         return f"replica {self.number} (actor {actor}, {where})"
 
     def hear(self, counters: dict[str, int]) -> None:
+        self.heard = time.monotonic()
         newer = {name: max(value, self.counters.get(name, 0)) for name, value in counters.items()}
         if newer != self.counters:
             self.counters, self.moved = newer, time.monotonic()
@@ -75,6 +77,7 @@ class _Lost(Exception):
 
 class Front:
     name = "actor"
+    replica = Replica
 
     def __init__(self, policy: Any, recipe: Recipe, cluster: Cluster):
         self.policy, self.recipe, self.cluster, self.wait = policy, recipe, cluster, cluster.deadlines
@@ -247,7 +250,7 @@ class Front:
         if self._gpus:
             options["num_gpus"] = 1
         options["runtime_env"] = {"env_vars": {"OMP_NUM_THREADS": str(self._threads)}}
-        member = Member(number, ray.remote(Replica).options(**options).remote(self._plain, self._threads))
+        member = Member(number, ray.remote(self.replica).options(**options).remote(self._plain, self._threads))
         try:
             member.facts = await asyncio.wait_for(member.actor.facts.remote(), seconds)
             while self._delivered is not None and member.facts.get("version") != self._delivered[1]:
@@ -263,7 +266,7 @@ class Front:
             raise ClusterError(
                 f"{member} did not start {within}; resources left: {room or 'none'}. Ask for fewer --replicas, or add nodes to the cluster."
             ) from error
-        member.moved = time.monotonic()
+        member.moved = member.heard = time.monotonic()
         self.members = sorted([*self.members, member], key=lambda m: m.number)
         self._wake()
 
@@ -291,7 +294,7 @@ class Front:
         while not self.members:
             left = until - time.monotonic()
             if left <= 0 or not self._places:
-                last = "; ".join(f"{one['replica']} {one['why']}" for one in self.losses[-LOSSES:])
+                last = "; ".join(f"{one['replica']} {one['why']}; {one['heard']}" for one in self.losses[-LOSSES:])
                 raise ClusterError(
                     f"no replica is alive, and none started within {self.wait.start:g} s. Lost: {last}."
                     + (f" The last attempt: {self._broken}" if self._broken else "")
@@ -309,8 +312,9 @@ class Front:
         self.members.remove(member)
         self._gone.update(member.counters)
         ray.kill(member.actor)
-        self.losses.append({"replica": str(member), "why": why, "at": time.time(), "tasks": member.asked})
-        print(f"{member} {why}; its {member.asked} tasks are asked of the others", file=sys.stderr, flush=True)
+        since = f"last heard of {time.monotonic() - member.heard:.1f} s ago, due every {self.wait.heartbeat:g} s"
+        self.losses.append({"replica": str(member), "why": why, "heard": since, "at": time.time()})
+        print(f"{member} {why}; {since}. What it was asked for is asked again.", file=sys.stderr, flush=True)
 
         self._background(self._again(member.number, self.losses[-1]))
 
