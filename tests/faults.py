@@ -287,7 +287,7 @@ def checked(stage: Stage, outcome: dict[str, Any], alone: dict[str, Any]) -> dic
     stale = {f"{n}|{one['place']}" for n, record in enumerate(records) for one in record["state"].get("feed", {}).get("stale", [])}
     graded = set(directory.with_suffix(".graded").read_text().split("\n")) - {""}
     mine = outcome_of(directory)
-    told = [line.strip() for line in stage.said().splitlines() if " on node " in line]
+    told = [line.strip() for line in stage.said().splitlines() if " on node " in line and "actor" in line]
     return {
         **outcome,
         "graded": len(graded),
@@ -298,7 +298,7 @@ def checked(stage: Stage, outcome: dict[str, Any], alone: dict[str, Any]) -> dic
         "same": None
         if stage.ahead or stage.ranks
         else comparable(mine, stage.environment) == comparable(alone[stage.environment], stage.environment),
-        "message": told[0][:300] if told else "",
+        "message": told[0][:700] if told else "",
     }
 
 

@@ -236,6 +236,24 @@ def test_staleness_too_old_groups_are_discarded_and_reported_by_length_and_diffi
     assert stale["place"].startswith("0/")  # asked for in step 0
 
 
+def test_staleness_what_is_discarded_is_told_by_length_and_difficulty():
+    from strop.report import staleness
+
+    kept = [[10.0, 1.0], [11.0, 0.25], [12.0, 0.0], [20.0, 0.5]]
+    line = {
+        "taken": kept,
+        "stale": [{"place": "a", "age": 3, "length": 90.0, "rate": 0.0}, {"place": "b", "age": 3, "length": 80.0, "rate": None}],
+    }
+    groups = staleness.seen([line, {"step": 1}])
+    made = staleness.tables(groups)
+    assert made["pass rate"]["never right"] == {"discarded": 1, "kept": 1}
+    assert made["pass rate"]["not graded"] == {"discarded": 1, "kept": 0}
+    assert list(made["length"].values())[2] == {"discarded": 2, "kept": 0}  # all that is discarded is among the longest
+    assert "2 of 6 groups were too old" in staleness.text(groups)
+    assert "never right: 1 of 2" in staleness.text(groups)
+    assert staleness.text(groups[:4]) == "sampled ahead: 4 groups, none too old"
+
+
 def test_staleness_what_was_in_flight_when_a_run_died_is_asked_for_again():
     engine, flight, picked = Late(), Flight(), []
     threading.Timer(0.2, lambda: [engine.answer(0, 0), engine.answer(1, 0)]).start()

@@ -140,7 +140,7 @@ class Crew:
         self.close()
         raise ClusterError(
             f"learner rank {number} (actor {actor}, process {about['pid']} on node {about['node'][:12]} ({about['host']})) {why}, "
-            f"while `{command}` was done. The step is committed or was not begun: go on with --resume."
+            f"while `{command}` was done; heartbeats are due every {self.wait.heartbeat:g} s. The step is committed or was not begun: go on with --resume."
         )
 
     def close(self) -> None:

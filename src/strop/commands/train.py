@@ -351,6 +351,11 @@ def assemble(run: Run, before: dict[str, Evaluation], after: dict[str, Evaluatio
     if before and after and (gap := rise(before["sampled"], after["sampled"])):
         result["rise"] = {"pass@1": gap[0], "interval": list(gap[1])}
     result["bill"] = run.bill
+    if run.flight is not None:
+        from strop.report import staleness
+        from strop.run import read_metrics
+
+        result["ahead"] = staleness.tables(staleness.seen(read_metrics(run.directory)))
     return result
 
 
@@ -383,6 +388,11 @@ def text(result: dict[str, Any], run: Run, before: dict[str, Evaluation], after:
         tried = result["base_at_temperature"]
         best = max(tried, key=lambda t: tried[t] if tried[t] is not None else -1)
         lines.append(f"sharpening without training: pass@1 of the base at its best temperature ({best}) is {_number(tried[best])}")
+    if run.flight is not None:
+        from strop.report import staleness
+        from strop.run import read_metrics
+
+        lines.append(staleness.text(staleness.seen(read_metrics(run.directory))))
     lines += [f"warning: {said}" for said in result["warnings"]]
     lines += swarm.said(run.watch.lines[-1]) if run.watch.lines else []
     lines += ["", f"run     {run.directory}", f"report  {run.directory / 'report.html'}", f"model   {_last_checkpoint(run.directory)}"]
