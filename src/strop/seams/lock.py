@@ -147,7 +147,7 @@ def unbumped(before: dict[str, tuple[int, str]], now: dict[str, tuple[int, str]]
 
 
 def main(same: Sequence[str] = ()) -> int:
-    """`same` are parts whose body changed and gives the numbers it gave, at every constant it had: that is for their author to have shown."""
+    """`same` are parts whose body changed and gives the numbers it gave at every constant it had: their author has shown that."""
     before, now = saved(), locked()
     wrong = [said for said in unbumped(before, now) if said.partition(":")[0] not in same]
     if wrong:
