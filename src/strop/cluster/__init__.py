@@ -18,7 +18,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from strop.own import MODULE
@@ -78,6 +78,8 @@ class Cluster:
     source: Source | None = None
     """A source of the user's own, which no name gives."""
     deadlines: Deadlines = Deadlines()
+    open: list[Any] = field(default_factory=list[Any], init=False, compare=False, repr=False)
+    """Fronts and ranks that end with the connection."""
 
     def __post_init__(self) -> None:
         for name in ("replicas", "workers", "ranks"):
@@ -89,7 +91,8 @@ class Cluster:
         """The engine of a run: `Run(…, engine=cluster.front)`."""
         from strop.cluster.front import Front
 
-        return Front(policy, recipe, self)
+        self.open.append(front := Front(policy, recipe, self))
+        return front
 
     def learner(self, policy: Any, method: Method, recipe: Recipe) -> Learner:
         """The learner of a run: `Run(…, learner=cluster.learner)`."""
@@ -128,6 +131,8 @@ def connected(cluster: Cluster) -> Iterator[Cluster]:
     try:
         yield cluster
     finally:
+        for one in cluster.open:
+            one.close()
         ray.shutdown()
 
 

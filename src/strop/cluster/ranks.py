@@ -140,10 +140,12 @@ class Crew:
         self.close()
         raise ClusterError(
             f"learner rank {number} (actor {actor}, process {about['pid']} on node {about['node'][:12]} ({about['host']})) {why}, "
-            f"while `{command}` was done; heartbeats are due every {self.wait.heartbeat:g} s. The step is committed or was not begun: go on with --resume."
+            f"while `{command}` was done; heartbeats are due every {self.wait.heartbeat:g} s. The step's groups are committed: go on with "
+            "--resume."
         )
 
     def close(self) -> None:
+        """Once or twice."""
         for actor in self.actors:
             ray.kill(actor)
         remove_placement_group(self.group)
@@ -151,4 +153,5 @@ class Crew:
 
 def hired(cluster: Cluster, policy: Any, method: Method, recipe: Recipe) -> Ranks:
     """A learner whose ranks are actors."""
-    return Ranks(policy, method, recipe, Crew(cluster, recipe, method).call)
+    cluster.open.append(crew := Crew(cluster, recipe, method))
+    return Ranks(policy, method, recipe, crew.call)
