@@ -150,14 +150,15 @@ def _reachable(address: str) -> None:
 
 
 def by_value(*parts: Any) -> None:
-    """Parts of the user's own travel whole: no node needs the file they stand in."""
+    """Parts of the user's own travel whole: no node needs the file they stand in. What is installed is installed on every node."""
     from ray import cloudpickle
 
     for part in parts:
         inner = [getattr(part, seam) for seam in ("sampler", "environment", "curriculum", "feed") if hasattr(part, seam)]
         for one in (part, *inner):
             module = sys.modules.get(type(one).__module__)
-            if module is not None and module.__name__.partition(".")[0] not in ("strop", "builtins"):
+            file = getattr(module, "__file__", None) or "site-packages"
+            if module is not None and module.__name__.partition(".")[0] != "strop" and "site-packages" not in file:
                 cloudpickle.register_pickle_by_value(module)
     if (own := sys.modules.get(MODULE)) is not None:
         cloudpickle.register_pickle_by_value(own)
