@@ -158,7 +158,8 @@ def by_value(*parts: Any) -> None:
         for one in (part, *inner):
             module = sys.modules.get(type(one).__module__)
             file = getattr(module, "__file__", None) or "site-packages"
-            if module is not None and module.__name__.partition(".")[0] != "strop" and "site-packages" not in file:
+            here = {"strop", *sys.stdlib_module_names} - {"__main__"}
+            if module is not None and module.__name__.partition(".")[0] not in here and "site-packages" not in file:
                 cloudpickle.register_pickle_by_value(module)
     if (own := sys.modules.get(MODULE)) is not None:
         cloudpickle.register_pickle_by_value(own)
