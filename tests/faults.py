@@ -330,7 +330,7 @@ def replayed(directory: Path, stage: Stage) -> list[Any]:
 @contextmanager
 def raylets() -> Iterator[tuple[str, list[Any], Any]]:
     """A head without room for actors, and three nodes of one CPU: two for replicas or ranks, one more."""
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_worker_niceness": "0"}
     os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
     from ray.cluster_utils import Cluster
 

@@ -111,6 +111,7 @@ def connected(cluster: Cluster) -> Iterator[Cluster]:
     try:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's workers give way to everybody else, and here they are the work
         import ray
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("--cluster needs Ray: pip install 'strop[ray]'") from error
