@@ -275,6 +275,7 @@ class Run:
             line["sampler"] = distance(batch)
         if self.flight is not None:
             line |= {"age": ages(batch), "stale": self.state["feed"]["stale"]}
+            line["taken"] = [[_mean([float(r.length) for r in g.rollouts]), scores.rate(g)] for g in groups]
         theirs = [g for g in groups if g.role == FOREIGN]
         if theirs or self.swarm is not None:
             known = [v for g in theirs for r in g.rollouts if (v := rewards[r.id]) is not None]
