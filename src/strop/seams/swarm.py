@@ -75,6 +75,10 @@ class Swarm:
         """Of what the policy's own actions are; a foreign group holds none."""
         return self.own.fresh
 
+    @property
+    def ahead(self) -> int:
+        return int(getattr(self.own, "ahead", 0))
+
     async def take(
         self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx, seen: Counter[str]
     ) -> list[Group]:
