@@ -51,7 +51,7 @@ def recipe(ahead: int, environment: bool) -> Any:
 # The driver, in a process of its own.
 
 
-def drive(directory: Path, address: str, ahead: int, environment: bool) -> None:
+def drive(directory: Path, address: str, ahead: int, environment: bool, ranks: int) -> None:
     """Begin the run or go on with it; tells what it graded and who its replicas are in files beside it."""
     import torch
 
@@ -62,8 +62,8 @@ def drive(directory: Path, address: str, ahead: int, environment: bool) -> None:
     asked = recipe(ahead, environment)
     parts: dict[str, Any] = {}
     try:
-        with connected(Cluster(address, replicas=2, workers=2)) as cluster:
-            parts["engine"] = cluster.front
+        with connected(Cluster(address, replicas=1 if ranks else 2, workers=2, ranks=ranks or None)) as cluster:
+            parts |= {"engine": cluster.front, "learner": cluster.learner}
             if (directory / "recipe.json").exists():
                 run = resume(directory, method=asked.method if environment else None, **parts)
             else:
@@ -107,14 +107,32 @@ def append(path: Path, what: list[str]) -> None:
 class Stage:
     """One run on the cluster, and hands on its processes."""
 
-    def __init__(self, base: Path, name: str, address: str, nodes: list[Any], cluster: Any, *, ahead: int = 0, environment: bool = False):
+    def __init__(
+        self,
+        base: Path,
+        name: str,
+        address: str,
+        nodes: list[Any],
+        cluster: Any,
+        *,
+        ahead: int = 0,
+        environment: bool = False,
+        ranks: int = 0,
+    ):
         self.directory, self.address, self.nodes, self.cluster = base / name, address, nodes, cluster
-        self.ahead, self.environment = ahead, environment
-        self.before = set(workers("World"))
+        self.ahead, self.environment, self.ranks = ahead, environment, ranks
+        self.before = {pid for kind in ("World", "Place") for pid in workers(kind)}
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, __file__, "--drive", str(self.directory), self.address, str(self.ahead), str(int(self.environment))]
+        command = [
+            sys.executable,
+            __file__,
+            "--drive",
+            str(self.directory),
+            self.address,
+            *map(str, (self.ahead, int(self.environment), self.ranks)),
+        ]
         with open(self.directory.with_suffix(".log"), "a") as log:
             self.driver = subprocess.Popen(command, stdout=log, stderr=log)
 
@@ -172,6 +190,18 @@ def environment_hung(stage: Stage) -> dict[str, Any]:
     return {"seconds": stage.goes_on(), "code": stage.ends()}
 
 
+def rank_killed(stage: Stage) -> dict[str, Any]:
+    """The run ends with a message, and goes on from its commits when it is resumed."""
+    stage.busy()
+    (killed, *_) = [pid for pid in workers("Place") if pid not in stage.before]
+    os.kill(killed, signal.SIGKILL)
+    began = time.monotonic()
+    code = stage.driver.wait(LIMIT)
+    seconds = time.monotonic() - began
+    stage.start()
+    return {"seconds": seconds, "first_code": code, "code": stage.ends()}
+
+
 def driver_killed(stage: Stage) -> dict[str, Any]:
     stage.busy()
     stage.driver.send_signal(signal.SIGKILL)
@@ -227,6 +257,7 @@ FAULTS: dict[str, tuple[Callable[[Stage], dict[str, Any]], dict[str, Any]]] = {
     "engine-hung": (engine_hung, {}),
     "all-engines-killed": (all_replicas_killed, {}),
     "environment-hung": (environment_hung, {"environment": True}),
+    "rank-killed": (rank_killed, {"ranks": 2}),
     "driver-killed": (driver_killed, {}),
     "driver-killed-ahead": (driver_killed, {"ahead": 2}),
     "node-slow": (node_slow, {}),
@@ -256,7 +287,7 @@ def checked(stage: Stage, outcome: dict[str, Any], alone: dict[str, Any]) -> dic
     stale = {f"{n}|{one['place']}" for n, record in enumerate(records) for one in record["state"].get("feed", {}).get("stale", [])}
     graded = set(directory.with_suffix(".graded").read_text().split("\n")) - {""}
     mine = outcome_of(directory)
-    told = [line.strip() for line in stage.said().splitlines() if " on node " in line]
+    told = [line.strip() for line in stage.said().splitlines() if " on node " in line and "actor" in line]
     return {
         **outcome,
         "graded": len(graded),
@@ -264,8 +295,10 @@ def checked(stage: Stage, outcome: dict[str, Any], alone: dict[str, Any]) -> dic
         "discarded": len(stale),
         "kept": graded == committed | stale,
         "log": replayed(directory, stage) == mine["metrics"],
-        "same": None if stage.ahead else comparable(mine, stage.environment) == comparable(alone[stage.environment], stage.environment),
-        "message": told[0][:300] if told else "",
+        "same": None
+        if stage.ahead or stage.ranks
+        else comparable(mine, stage.environment) == comparable(alone[stage.environment], stage.environment),
+        "message": told[0][:700] if told else "",
     }
 
 
@@ -296,8 +329,8 @@ def replayed(directory: Path, stage: Stage) -> list[Any]:
 
 @contextmanager
 def raylets() -> Iterator[tuple[str, list[Any], Any]]:
-    """A head without room for actors, and three nodes of one CPU: two for replicas, one to spare."""
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    """A head without room for actors, and three nodes of one CPU: two for replicas or ranks, one more."""
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_worker_niceness": "0"}
     os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
     from ray.cluster_utils import Cluster
 
@@ -354,7 +387,7 @@ def table(results: dict[str, Any]) -> str:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--drive"]:
-        drive(Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]), bool(int(sys.argv[5])))
+        drive(Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]), bool(int(sys.argv[5])), int(sys.argv[6]))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("faults", nargs="*", choices=[*FAULTS, []], metavar="FAULT", help=", ".join(FAULTS))
     parser.add_argument("--json", action="store_true")

@@ -115,8 +115,6 @@ def mutants(one: Method) -> Iterator[tuple[Path, Any, Method]]:
 
 
 FIXED = {
-    "feed.with.ahead": "sampling ahead is not built yet",
-    "feed.with.feed.with.ahead": "the same",
     "feed.with.own.with.ahead": "the same",
     "reference": "False would take it away from a part that reads it",
     "heads.0.with.name": "a part reads the head by its name",

@@ -117,6 +117,23 @@ def test_ray_a_replica_with_other_weights_is_named_before_anything_is_sampled(tm
     assert not run.commit_path(0).exists()
 
 
+def test_ray_learner_ranks_as_actors_move_the_weights_as_one_process_does(tmp_path):
+    """FSDP adds in another order: the same gradients within 1e-5, the same rollouts as long as the weights draw alike."""
+    from strop.cluster import Cluster
+
+    recipe = small(steps=1)
+    here = create(recipe, tmp_path / "here")
+    here.train()
+    there = create(recipe, tmp_path / "there", learner=Cluster("", ranks=2).learner)
+    there.train()
+    (one,), (two,) = lines(tmp_path / "here"), lines(tmp_path / "there")
+    assert two["digest"]["groups"] == one["digest"]["groups"]
+    assert two["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-5)
+    moved = [(a - b).abs().max() for a, b in zip(here.policy.parameters().values(), there.policy.parameters().values(), strict=True)]
+    assert max(moved) < 1e-4 < recipe.lr
+    assert there.version == 1
+
+
 # Without a cluster.
 
 
@@ -217,6 +234,24 @@ def test_staleness_too_old_groups_are_discarded_and_reported_by_length_and_diffi
     (stale,) = flight.stale
     assert (stale["age"], stale["length"], stale["rate"]) == (2, 7.0, 1.0)
     assert stale["place"].startswith("0/")  # asked for in step 0
+
+
+def test_staleness_what_is_discarded_is_told_by_length_and_difficulty():
+    from strop.report import staleness
+
+    kept = [[10.0, 1.0], [11.0, 0.25], [12.0, 0.0], [20.0, 0.5]]
+    line = {
+        "taken": kept,
+        "stale": [{"place": "a", "age": 3, "length": 90.0, "rate": 0.0}, {"place": "b", "age": 3, "length": 80.0, "rate": None}],
+    }
+    groups = staleness.seen([line, {"step": 1}])
+    made = staleness.tables(groups)
+    assert made["pass rate"]["never right"] == {"discarded": 1, "kept": 1}
+    assert made["pass rate"]["not graded"] == {"discarded": 1, "kept": 0}
+    assert list(made["length"].values())[2] == {"discarded": 2, "kept": 0}  # all that is discarded is among the longest
+    assert "2 of 6 groups were too old" in staleness.text(groups)
+    assert "never right: 1 of 2" in staleness.text(groups)
+    assert staleness.text(groups[:4]) == "sampled ahead: 4 groups, none too old"
 
 
 def test_staleness_what_was_in_flight_when_a_run_died_is_asked_for_again():

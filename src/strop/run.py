@@ -108,7 +108,8 @@ class Run:
         self.engine = (engine or engines.build)(self.policy, recipe)
         ahead = getattr(self.feed, "ahead", 0)
         self.flight = Flight() if ahead else None
-        self.own = self.engine.own and not self.foreign and not ahead
+        same = recipe.dtype == "float32"  # an engine draws with the float32 weights
+        self.own = self.engine.own and same and not self.foreign and not ahead
         """What was recorded while sampling is this learner's log-probability; else it is measured, and a correction bridges the two."""
         if not self.own:
             self.method = self.method.off_policy()
@@ -274,6 +275,7 @@ class Run:
             line["sampler"] = distance(batch)
         if self.flight is not None:
             line |= {"age": ages(batch), "stale": self.state["feed"]["stale"]}
+            line["taken"] = [[_mean([float(r.length) for r in g.rollouts]), scores.rate(g)] for g in groups]
         theirs = [g for g in groups if g.role == FOREIGN]
         if theirs or self.swarm is not None:
             known = [v for g in theirs for r in g.rollouts if (v := rewards[r.id]) is not None]

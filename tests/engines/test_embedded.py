@@ -304,22 +304,6 @@ def test_delivered_weights_are_the_ones_that_write(qwen3: PreTrainedModel):
     assert engine.counters.recomputed == len(before.segment.tokens)
 
 
-def test_weights_delivered_under_a_writing_request_are_refused(qwen3: PreTrainedModel):
-    engine = EmbeddedEngine(qwen3)
-
-    async def run() -> None:
-        node = await engine.open(prompt_of(0), root="a")
-        writing = asyncio.create_task(engine.generate(node, max=40))
-        await asyncio.sleep(0)
-        try:
-            with pytest.raises(RuntimeError, match="while 1 requests were being written"):
-                engine.deliver(1)
-        finally:
-            await writing
-
-    asyncio.run(run())
-
-
 def test_a_failure_in_the_pump_reaches_everybody_and_the_engine_lives(qwen3: PreTrainedModel, monkeypatch: pytest.MonkeyPatch):
     engine = EmbeddedEngine(qwen3)
 

@@ -5,7 +5,6 @@ import pytest
 
 from strop.methods.grpo import GRPO
 from strop.seams.context import Handle, Progress, keyed
-from strop.seams.feed import Rollouts
 from strop.seams.objective import clipped_surrogate
 from strop.seams.reduction import means
 from strop.seams.signal import Signal, Where, actions, constant, forced, linear, random_share, spans, teacher, warmup_cosine
@@ -49,12 +48,6 @@ def test_progress_stays_within_the_run():
 def test_noise_is_a_function_of_its_key():
     assert keyed(1, "a").random() == keyed(1, "a").random()
     assert len({keyed(*key).random() for key in ((1, "a"), (1, "b"), (2, "a"), ("1", "a"), (1, "a", 0))}) == 5
-
-
-@pytest.mark.parametrize("kept", [lambda: Rollouts(ahead=1)], ids=["ahead"])
-def test_what_is_not_built_yet_says_so_when_it_is_asked_for(kept):
-    with pytest.raises(NotImplementedError, match="not built yet"):
-        kept()
 
 
 def test_what_a_policy_cannot_do_yet_says_so():

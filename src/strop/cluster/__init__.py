@@ -2,8 +2,8 @@
 
     replica.py   one actor: a policy's copy, an engine of any name, and whole tasks growing beside it
     worlds.py    actors that answer for the environment, each answer with a deadline
+    ranks.py     actors that compute gradients together
     front.py     what the driver holds: an engine of the usual protocol whose replicas are elsewhere
-    flight.py    tasks that are being grown ahead of the learner
 
 What travels is a whole task: one message there (task, place, step), one back (its groups, what was counted). Noise is
 addressed by (seed, step, place, path, position), so it does not matter which replica grows a task, beside which others, or
@@ -15,16 +15,20 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from strop.own import MODULE
 from strop.seams.part import nearest
 
 if TYPE_CHECKING:
     from strop.cluster.front import Front
+    from strop.method import Method
     from strop.recipe import Recipe
+    from strop.seams.learner import Learner
     from strop.seams.source import Source
 
 MEGABYTES = 200
@@ -69,12 +73,16 @@ class Cluster:
     """None: one for each GPU of the cluster, or for each CPU where it has none."""
     workers: int | None = None
     """Processes that answer for the environment; None: one beside each replica, where the method has an environment."""
+    ranks: int | None = None
+    """Processes that compute gradients, each with its part of the weights; None: the driver does."""
     source: Source | None = None
     """A source of the user's own, which no name gives."""
     deadlines: Deadlines = Deadlines()
+    open: list[Any] = field(default_factory=list[Any], init=False, compare=False, repr=False)
+    """Fronts and ranks that end with the connection."""
 
     def __post_init__(self) -> None:
-        for name in ("replicas", "workers"):
+        for name in ("replicas", "workers", "ranks"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value}: needs a whole number of at least 1")
@@ -83,7 +91,18 @@ class Cluster:
         """The engine of a run: `Run(…, engine=cluster.front)`."""
         from strop.cluster.front import Front
 
-        return Front(policy, recipe, self)
+        self.open.append(front := Front(policy, recipe, self))
+        return front
+
+    def learner(self, policy: Any, method: Method, recipe: Recipe) -> Learner:
+        """The learner of a run: `Run(…, learner=cluster.learner)`."""
+        if self.ranks is None:
+            from strop.learners.local import Local
+
+            return Local(policy, method, recipe)
+        from strop.cluster.ranks import hired
+
+        return hired(self, policy, method, recipe)
 
 
 @contextmanager
@@ -92,6 +111,7 @@ def connected(cluster: Cluster) -> Iterator[Cluster]:
     try:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's workers give way to everybody else, and here they are the work
         import ray
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("--cluster needs Ray: pip install 'strop[ray]'") from error
@@ -101,7 +121,7 @@ def connected(cluster: Cluster) -> Iterator[Cluster]:
         raise ClusterError("this process is connected to Ray already: one cluster at a time.")
     try:
         if cluster.address == "local":
-            count = max(cluster.replicas or 0, os.cpu_count() or 1)
+            count = max(cluster.replicas or 0, os.cpu_count() or 1) + (cluster.ranks or 0)
             ray.init(address="local", num_cpus=count, object_store_memory=MEGABYTES << 20, include_dashboard=False, **quiet)
         else:
             ray.init(address=cluster.address, **quiet)
@@ -112,6 +132,8 @@ def connected(cluster: Cluster) -> Iterator[Cluster]:
     try:
         yield cluster
     finally:
+        for one in cluster.open:
+            one.close()
         ray.shutdown()
 
 
@@ -126,3 +148,19 @@ def _reachable(address: str) -> None:
         socket.create_connection((host, int(port)), CONNECT).close()
     except OSError as error:
         raise ClusterError(f"nobody answers at {host}, port {port}, within {CONNECT:g} s: {error.strerror or error}. {WAYS}") from error
+
+
+def by_value(*parts: Any) -> None:
+    """Parts of the user's own travel whole: no node needs the file they stand in. What is installed is installed on every node."""
+    from ray import cloudpickle
+
+    for part in parts:
+        inner = [getattr(part, seam) for seam in ("sampler", "environment", "curriculum", "feed") if hasattr(part, seam)]
+        for one in (part, *inner):
+            module = sys.modules.get(type(one).__module__)
+            file = getattr(module, "__file__", None) or "site-packages"
+            here = {"strop", *sys.stdlib_module_names} - {"__main__"}
+            if module is not None and module.__name__.partition(".")[0] not in here and "site-packages" not in file:
+                cloudpickle.register_pickle_by_value(module)
+    if (own := sys.modules.get(MODULE)) is not None:
+        cloudpickle.register_pickle_by_value(own)

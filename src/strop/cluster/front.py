@@ -21,11 +21,10 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import ray
 import torch
-from ray import cloudpickle
 from ray.exceptions import RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from strop.cluster import Cluster, ClusterError
+from strop.cluster import Cluster, ClusterError, by_value
 from strop.cluster.replica import Errand, Harvest, Kit, Replica
 from strop.cluster.worlds import Elsewhere, Worker, World
 from strop.engines import draw
@@ -56,6 +55,7 @@ class Member:
     """What it was given that tasks share, and its word that it has it."""
     asked: int = 0
     """What it has not answered yet."""
+    heard: float = 0.0
     moved: float = 0.0
     """When its counters last changed, or it was asked for the first thing after nothing."""
 
@@ -65,6 +65,7 @@ class Member:
         return f"replica {self.number} (actor {actor}, {where})"
 
     def hear(self, counters: dict[str, int]) -> None:
+        self.heard = time.monotonic()
         newer = {name: max(value, self.counters.get(name, 0)) for name, value in counters.items()}
         if newer != self.counters:
             self.counters, self.moved = newer, time.monotonic()
@@ -76,6 +77,7 @@ class _Lost(Exception):
 
 class Front:
     name = "actor"
+    replica = Replica
 
     def __init__(self, policy: Any, recipe: Recipe, cluster: Cluster):
         self.policy, self.recipe, self.cluster, self.wait = policy, recipe, cluster, cluster.deadlines
@@ -98,12 +100,13 @@ class Front:
         self.loop = self._loop.loop
         held = ray.cluster_resources()
         self._gpus = int(held.get("GPU", 0)) if recipe.device != "cpu" else 0
-        self.size = cluster.replicas or self._gpus or int(held.get("CPU", 1))
+        rest = (self._gpus or int(held.get("CPU", 1))) - (cluster.ranks or 0)
+        self.size = cluster.replicas or max(rest, 1)
         self._threads = torch.get_num_threads()
         self._sources = cluster.source if cluster.source is not None else recipe.task_name()
         self._plain = replace(recipe, method=Recipe.method, lora=Recipe.lora)
         """What replicas are made by: no engine knows the method, and weights come whole, adapters merged."""
-        _by_value(self._sources)
+        by_value(self._sources)
         try:
             self._loop.wait(self._open(), self.wait.opening + self.wait.deliver)
             self.deliver(0)
@@ -247,7 +250,7 @@ class Front:
         if self._gpus:
             options["num_gpus"] = 1
         options["runtime_env"] = {"env_vars": {"OMP_NUM_THREADS": str(self._threads)}}
-        member = Member(number, ray.remote(Replica).options(**options).remote(self._plain, self._threads))
+        member = Member(number, ray.remote(self.replica).options(**options).remote(self._plain, self._threads))
         try:
             member.facts = await asyncio.wait_for(member.actor.facts.remote(), seconds)
             while self._delivered is not None and member.facts.get("version") != self._delivered[1]:
@@ -263,7 +266,7 @@ class Front:
             raise ClusterError(
                 f"{member} did not start {within}; resources left: {room or 'none'}. Ask for fewer --replicas, or add nodes to the cluster."
             ) from error
-        member.moved = time.monotonic()
+        member.moved = member.heard = time.monotonic()
         self.members = sorted([*self.members, member], key=lambda m: m.number)
         self._wake()
 
@@ -291,7 +294,7 @@ class Front:
         while not self.members:
             left = until - time.monotonic()
             if left <= 0 or not self._places:
-                last = "; ".join(f"{one['replica']} {one['why']}" for one in self.losses[-LOSSES:])
+                last = "; ".join(f"{one['replica']} {one['why']}; {one['heard']}" for one in self.losses[-LOSSES:])
                 raise ClusterError(
                     f"no replica is alive, and none started within {self.wait.start:g} s. Lost: {last}."
                     + (f" The last attempt: {self._broken}" if self._broken else "")
@@ -309,8 +312,9 @@ class Front:
         self.members.remove(member)
         self._gone.update(member.counters)
         ray.kill(member.actor)
-        self.losses.append({"replica": str(member), "why": why, "at": time.time(), "tasks": member.asked})
-        print(f"{member} {why}; its {member.asked} tasks are asked of the others", file=sys.stderr, flush=True)
+        since = f"last heard of {time.monotonic() - member.heard:.1f} s ago, due every {self.wait.heartbeat:g} s"
+        self.losses.append({"replica": str(member), "why": why, "heard": since, "at": time.time()})
+        print(f"{member} {why}; {since}. What it was asked for is asked again.", file=sys.stderr, flush=True)
 
         self._background(self._again(member.number, self.losses[-1]))
 
@@ -442,7 +446,7 @@ class Front:
         for number, (known, around, _) in enumerate(self._kits):
             if known is sampler and around is environment:
                 return number
-        _by_value(sampler, environment)
+        by_value(sampler, environment)
         there = environment if environment is None else self._worlds(environment)
         self._kits.append((sampler, environment, Kit(sampler, there, self._sources)))
         return len(self._kits) - 1
@@ -463,15 +467,6 @@ class Front:
 def _bytes(tensor: torch.Tensor) -> np.ndarray:
     """A tensor of any type as plain bytes, which the object store hands out without a copy."""
     return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
-
-
-def _by_value(*parts: Any) -> None:
-    """Parts of the user's own travel whole: no node needs the file they stand in."""
-    for part in parts:
-        module = sys.modules.get(type(part).__module__)
-        name = getattr(module, "__name__", "builtins")
-        if module is not None and name.partition(".")[0] not in ("strop", "builtins"):
-            cloudpickle.register_pickle_by_value(module)
 
 
 def _first_line(error: BaseException) -> str:

@@ -18,7 +18,8 @@ from ray.exceptions import RayActorError
 from strop.records import Task
 from strop.seams.sampler import Environment, Reply
 
-TRIES = 2
+TRIES, DEATHS = 2, 4
+"""Workers that may hang on one action, and workers that may die under it, before it is given up."""
 
 
 class World:
@@ -62,22 +63,24 @@ class Elsewhere:
 
     async def reply(self, state: Any, action: str) -> tuple[Any, Reply]:
         task, inner, begun = state
-        why = ""
-        for _ in range(TRIES):
+        why, hung, deaths = "", 0, 0
+        while hung < TRIES and deaths < DEATHS:
             worker = self.workers[next(self.turn) % len(self.workers)]
             seconds = self.seconds
             try:
                 if worker.name in self.cold:
                     seconds = self.start_seconds
-                    await asyncio.wait_for(worker.actor.ready.remote(), seconds)
+                    await asyncio.wait_for(worker.actor.ready.options(max_task_retries=-1).remote(), seconds)
                     self.cold.discard(worker.name)
                     seconds = self.seconds
                 inner, reply = await asyncio.wait_for(worker.actor.reply.remote(task, inner, begun, action), seconds)
                 return (task, inner, True), reply
             except TimeoutError:
+                hung += 1
                 why = f"{worker.name} did not answer within {seconds:g} s"
                 ray.kill(worker.actor, no_restart=False)
-            except RayActorError as error:
+            except RayActorError as error:  # perhaps because somebody else's action hung it
+                deaths += 1
                 why = f"{worker.name} died: {' '.join(str(error).split())[:200]}"
             self.cold.add(worker.name)
         return state, Reply("", done=True, stop="error", facts={"error": why})

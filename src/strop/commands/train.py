@@ -48,6 +48,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     where = parser.add_argument_group("where it runs (no part of the recipe: a run may go on elsewhere)")
     where.add_argument("--cluster", metavar="ADDRESS", help="sample on Ray: local, auto, HOST:PORT or ray://HOST:PORT [in this process]")
     where.add_argument("--replicas", type=int, metavar="N", help="engines on the cluster [one for each GPU, or CPU]")
+    where.add_argument("--ranks", type=int, metavar="N", help="processes of the cluster that compute gradients [this process]")
     where.add_argument("--workers", type=int, metavar="N", help="processes that answer for the environment [one beside each replica]")
     recipes.add_flags(parser)
 
@@ -129,10 +130,14 @@ def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run:
 def _resumed(args: argparse.Namespace, stack: ExitStack) -> Run:
     given = recipes.given(args)
     again = given.pop("tripwire", "")
+    reached = {name: given.pop(name) for name in ("peer", "listen") if name in given}
     changed = [recipes.knobs()[name].flag for name in given]
     if changed or args.recipe or args.out:
         refused = changed[0] if changed else "RECIPE or --out"
-        raise Usage(f"--resume goes on with the run's own recipe, so it takes no {refused}, only --tripwire. Start a new run to change it.")
+        raise Usage(
+            f"--resume goes on with the run's own recipe, so it takes no {refused}, only --tripwire, --peer and --listen. "
+            "Start a new run to change it."
+        )
     from strop.run import resume
 
     directory = Path(args.resume)
@@ -140,7 +145,10 @@ def _resumed(args: argparse.Namespace, stack: ExitStack) -> Run:
 
     parts = recipes.brought_by(directory)
     placed = _placed(args, stack, read_recipe(directory)[1], parts)
-    return resume(directory, say=say, tripwire=again, **parts, **placed)
+    run = resume(directory, say=say, tripwire=again, **parts, **placed)
+    run.recipe = run.recipe.but(**reached)
+    swarm.check(run.recipe)
+    return run
 
 
 def _placed(args: argparse.Namespace, stack: ExitStack, recipe: Recipe, parts: dict[str, Any]) -> dict[str, Any]:
@@ -153,14 +161,14 @@ def _placed(args: argparse.Namespace, stack: ExitStack, recipe: Recipe, parts: d
     if args.cluster is None:
         if recipe.ahead:
             raise Usage(f"--ahead {recipe.ahead} samples while the learner computes, so it needs engines beside it: add --cluster local.")
-        if asked := next((name for name in ("replicas", "workers") if getattr(args, name) is not None), None):
+        if asked := next((name for name in ("replicas", "workers", "ranks") if getattr(args, name) is not None), None):
             raise Usage(f"--{asked} counts actors of a cluster: add --cluster local (or auto, ray://HOST:PORT).")
         return learner
     from strop.cluster import Cluster, connected
 
-    cluster = Cluster(args.cluster, args.replicas, args.workers, source=parts.get("source"))
     say(f"connecting to Ray ({args.cluster})")
-    return {**learner, "engine": stack.enter_context(connected(cluster)).front}
+    cluster = stack.enter_context(connected(Cluster(args.cluster, args.replicas, args.workers, args.ranks, parts.get("source"))))
+    return {"learner": cluster.learner, **learner, "engine": cluster.front}
 
 
 def about_data(about: dict[str, Any]) -> str:
@@ -350,6 +358,11 @@ def assemble(run: Run, before: dict[str, Evaluation], after: dict[str, Evaluatio
     if before and after and (gap := rise(before["sampled"], after["sampled"])):
         result["rise"] = {"pass@1": gap[0], "interval": list(gap[1])}
     result["bill"] = run.bill
+    if run.flight is not None:
+        from strop.report import staleness
+        from strop.run import read_metrics
+
+        result["ahead"] = staleness.tables(staleness.seen(read_metrics(run.directory)))
     return result
 
 
@@ -382,6 +395,11 @@ def text(result: dict[str, Any], run: Run, before: dict[str, Evaluation], after:
         tried = result["base_at_temperature"]
         best = max(tried, key=lambda t: tried[t] if tried[t] is not None else -1)
         lines.append(f"sharpening without training: pass@1 of the base at its best temperature ({best}) is {_number(tried[best])}")
+    if run.flight is not None:
+        from strop.report import staleness
+        from strop.run import read_metrics
+
+        lines.append(staleness.text(staleness.seen(read_metrics(run.directory))))
     lines += [f"warning: {said}" for said in result["warnings"]]
     lines += swarm.said(run.watch.lines[-1]) if run.watch.lines else []
     lines += ["", f"run     {run.directory}", f"report  {run.directory / 'report.html'}", f"model   {_last_checkpoint(run.directory)}"]

@@ -148,6 +148,7 @@ class Utf8:
 
     turn = prompt
     reply = prompt
+    plain = prompt
 
     def text(self, tokens: Sequence[int]) -> str:
         return bytes(tokens).decode(errors="replace")

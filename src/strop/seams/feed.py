@@ -40,7 +40,7 @@ class Rollouts:
     """
 
     ahead: int = 0
-    max_age: int | None = added(None)
+    max_age: int | None = added(None, shown=False)
     """In versions of the weights; None: `ahead`."""
 
     def __post_init__(self) -> None:

@@ -147,9 +147,10 @@ def describe(value: Any) -> Any:
     raise ValueError(f"cannot describe {value!r}: a method holds parts, frozen records, numbers and words only")
 
 
-def added(default: Any) -> Any:
-    """A field that a record got when others of its kind had been saved: at its default it is not described, so fingerprints stand."""
-    return field(default=default, metadata={"added": True})
+def added(default: Any, *, shown: bool = True) -> Any:
+    """A field that a record got when others of its kind had been saved: at its default it is not described, so fingerprints stand.
+    One that is not `shown` is left out of the record's printed form."""
+    return field(default=default, repr=shown, metadata={"added": True})
 
 
 def unused(one: dataclasses.Field[Any], record: Any) -> bool:

@@ -73,7 +73,7 @@ class Independent:
     turns: int = 1
     sampling: Sampling = Sampling()
     stop: tuple[str, ...] = ()
-    observation: int = added(0)
+    observation: int = added(0, shown=False)
     """Longest answer of the environment, in tokens with what the template puts around it: room is kept for it."""
     own_context: ClassVar[bool] = True
     """Rows are the engine's own nodes, in the context they were drawn in, and a group's id is the root of its noise."""
