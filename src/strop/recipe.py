@@ -62,7 +62,8 @@ class Recipe:
     cache: int = 262144
     """Positions the engine may keep for prompts and forks."""
     engine: str = added("embedded")
-    """What writes the rollouts: `embedded`, in this process with the learner's own weights."""
+    """What writes the rollouts: `embedded`, in this process with the learner's own weights, or `vllm`, with options after a colon
+    (docs/vllm.md)."""
     device: str = "auto"
     """cpu, cuda, or auto."""
     lora: int = added(0)
