@@ -38,10 +38,9 @@ class Size:
 
     @property
     def layer(self) -> int:
-        """Weights of one layer's products, its four norms beside them."""
+        """Weights of one layer's products."""
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        products = self.hidden * (queries + 2 * keys) + queries * self.hidden + 3 * self.hidden * self.inner
-        return products + 2 * self.hidden + 2 * self.head_dim
+        return self.hidden * (queries + 2 * keys) + queries * self.hidden + 3 * self.hidden * self.inner
 
     @property
     def embedding(self) -> int:
@@ -49,7 +48,8 @@ class Size:
 
     @property
     def weights(self) -> int:
-        return self.layers * self.layer + self.embedding * (1 if self.tied else 2) + self.hidden
+        norms = self.layers * (2 * self.hidden + 2 * self.head_dim) + self.hidden
+        return self.layers * self.layer + norms + self.embedding * (1 if self.tied else 2)
 
     @property
     def products(self) -> int:
@@ -122,26 +122,27 @@ def token_table() -> str:
         "size",
         "decoded, GFLOP",
         "trained, GFLOP",
-        "longest row at once (80 GB, bf16)",
+        "positions beside the weights",
         "batch where KV reads equal weight reads",
         "tokens/s at most, batch 1",
-        "batch 256",
+        "batch 256, or what fits",
     ]
     rows = []
     for s in SIZES:
         length = PROMPT + REPLY
         room = DEVICE_GB * 1e9 * 0.9 - 2 * s.weights
         equal = 2 * s.weights / (s.kv() * length)
-        speed = {n: n * BANDWIDTH / (2 * s.weights + n * s.kv() * length) for n in (1, 256)}
+        most = min(256, int(room / (s.kv() * length)))
+        speed = {n: n * BANDWIDTH / (2 * s.weights + n * s.kv() * length) for n in (1, most)}
         rows.append(
             [
                 s.name,
                 f"{s.forward(length / 2) / 1e9:.2f}",
                 f"{s.trained(length) / 1e9:.2f}",
-                f"{room / s.kv() / 1e6:.2f} M positions",
+                f"{room / s.kv():,.0f}",
                 f"{equal:.0f}",
                 f"{speed[1]:,.0f}",
-                f"{speed[256]:,.0f}",
+                f"{speed[most]:,.0f} ({most} rows)",
             ]
         )
     return markdown(head, rows)

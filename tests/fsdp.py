@@ -17,19 +17,20 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from datetime import timedelta
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
-from torch.distributed.device_mesh import init_device_mesh
 
 from strop import train
 from strop.batch import pack
 from strop.learners.local import Local
+from strop.learners.rank import Rank
+from strop.learners.torchrun import Session
 from strop.method import Method
 from strop.methods.flowrl import FLOWRL, group_balance
+from strop.policies.causal import of
 from strop.recipe import Recipe
 from strop.records import Group
 from strop.run import Run
@@ -37,7 +38,8 @@ from strop.seams.policy import equip
 from strop.seams.reduction import means
 from strop.seams.signal import Signal
 
-SIZE = {"task": "chain", "tasks": 4, "group": 4, "max_tokens": 16, "slots": 16, "eval_tasks": 0, "lr": 1e-3}
+DEVICE = "cuda" if torch.cuda.device_count() >= 4 else "cpu"
+SIZE = {"device": DEVICE, "task": "chain", "tasks": 4, "group": 4, "max_tokens": 16, "slots": 16, "eval_tasks": 0, "lr": 1e-3}
 PAIR = FLOWRL.but("pair", signals={"policy": Signal(group_balance(), means("group"))})
 """Its loss compares the rollouts of a group with one another and is one number per group: what stands for a pair objective."""
 CASES: dict[str, tuple[str | Method, int]] = {
@@ -47,14 +49,17 @@ CASES: dict[str, tuple[str | Method, int]] = {
     "tree": ("treepo", 60),
     "pair (a loss per group)": (PAIR, 250),
     "a head and a reference": ("ppo", 60),
+    "adapters alone, and a reference": ("ppo", 60),
+    "checkpointing": ("grpo", 60),
 }
 """Method, and the tokens of one pass."""
+MORE = {"adapters alone, and a reference": {"lora": 4}, "checkpointing": {"checkpointing": True}}
 DEADLINE = 150
 
 
 def recipe(name: str) -> Recipe:
     made, budget = CASES[name]
-    return Recipe(method=made, token_budget=budget, **SIZE)
+    return Recipe(method=made, token_budget=budget, **SIZE, **MORE.get(name, {}))
 
 
 def sample(directory: Path) -> None:
@@ -71,17 +76,12 @@ def learn(directory: Path) -> None:
     """Two updates of each case; whoever is first writes the gradients, the weights and the number of passes and updates."""
     alone = "TORCHELASTIC_RUN_ID" not in os.environ
     if not alone:
-        from strop.learners.rank import Rank
-
-        dist.init_process_group("gloo", timeout=timedelta(seconds=DEADLINE))
-        mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+        mesh = Session(DEVICE).mesh
     for number, name in enumerate(CASES):
         made = recipe(name)
         one = made.resolved()
         if alone:
-            from strop.policies.causal import load
-
-            policy = load(made.model)
+            policy = of(made)
             equip(policy, one.heads, made.seed)
             learner = Local(policy, one, made)
         else:
@@ -130,9 +130,6 @@ def start(directory: Path, processes: int) -> None:
 def compare(directory: Path, processes: int) -> list[dict]:
     """Per case: passes, updates, and the largest difference of any update's gradient, relative to its norm; the same for the weights'
     way from where they began."""
-    from strop.policies.causal import load
-
-    start = {f"weight/{name}": p.detach() for name, p in load("pico").parameters().items()}
     rows = []
     for number, name in enumerate(CASES):
         one, many = (load_file(directory / f"{number}-{n}.safetensors") for n in (1, processes))
@@ -142,6 +139,7 @@ def compare(directory: Path, processes: int) -> list[dict]:
         for update in range(len(facts[0]["passes"])):
             mine = [key for key in one if key.startswith(f"{update}/") and not key.endswith("/norm")]
             gradients.append(distance([one[k] for k in mine], [many[k] for k in mine], [torch.zeros_like(one[k]) for k in mine]))
+        start = {f"weight/{key}": p.detach() for key, p in of(recipe(name)).parameters().items()}
         moved = sorted(start)
         weights = distance([one[k] for k in moved], [many[k] for k in moved], [start[k] for k in moved])
         rows.append({"case": name, "processes": processes, "passes": facts[0]["passes"], "gradient": max(gradients), "weights": weights})

@@ -203,13 +203,14 @@ def dapo(batch):
     return loss, slope
 
 
-def swarm(batch):
-    """arXiv:2509.08721: whoever wrote it, its group's statistics, one clip, and (genrl 0.1.4) the mean over the batch's tokens."""
+def swarm(batch, sample=False):
+    """arXiv:2509.08721: whoever wrote it, its group's statistics, one clip, the mean over the batch's tokens. `sample`: genrl 0.1.4."""
     loss, slope = 0.0, flat(batch)
     written = [(r, g, t) for g in batch for r in g if r["kept"] for t in r["tokens"] if t["action"] or t["taught"]]
     for rollout, group, t in written:
         rewards = rewards_of(group)
         spread = max(np.sqrt(np.mean((rewards - rewards.mean()) ** 2)), 1e-4)
+        spread = np.sqrt(((rewards - rewards.mean()) ** 2).sum() / max(len(group) - 1, 1)) + 1e-8 if sample else spread
         value, steep = clipped(t["now"] - t["old"], (rollout["reward"] - rewards.mean()) / spread, 0.2, 0.28)
         loss += rollout["weight"] * value / len(written)
         slope[t["at"]] += rollout["weight"] * steep / len(written)
@@ -396,4 +397,5 @@ ORACLES = {
     "treepo": treepo,
     "abstain": abstain,
     "swarm": swarm,
+    "swarm@genrl-0.1.4": partial(swarm, sample=True),
 }

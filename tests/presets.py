@@ -310,6 +310,13 @@ def normalized(eps: float, other: float) -> dict[str, Change]:
     }
 
 
+SHARED = {
+    **{mistake: change for mistake, change in CLIP.items() if mistake != "ratio to the sampler"},  # refused: nobody sampled it here
+    "clip sides swapped": constants(clip_low=0.28, clip_high=0.2),
+    **PER_TOKEN,
+    "own groups alone": lambda m: m.but(feed=Rollouts(), signals={"policy": m.signals["policy"].but(on=actions)}),
+    "forced tokens trained": lambda m: m.but(signals={"policy": m.signals["policy"].but(on=actions | forced | teacher)}),
+}
 MUTANTS: dict[str, dict[str, Change]] = {
     "grpo@strop-1": {**STANDARDIZED, **CLIP, **PER_ROLLOUT, "a KL": added(kl=KL)},
     "grpo@deepseekmath-2402.03300": {
@@ -418,14 +425,8 @@ MUTANTS: dict[str, dict[str, Change]] = {
         "overlong trained": gates(DropFlat()),
         "overlong left out of the statistics": gates(DropFlat(), MaskOverlong(fate="drop")),
     },
-    "swarm": {
-        **STANDARDIZED,
-        **{mistake: change for mistake, change in CLIP.items() if mistake != "ratio to the sampler"},  # refused: nobody sampled it here
-        "clip sides swapped": constants(clip_low=0.28, clip_high=0.2),
-        **PER_TOKEN,
-        "own groups alone": lambda m: m.but(feed=Rollouts(), signals={"policy": m.signals["policy"].but(on=actions)}),
-        "forced tokens trained": lambda m: m.but(signals={"policy": m.signals["policy"].but(on=actions | forced | teacher)}),
-    },
+    "swarm": {**STANDARDIZED, **SHARED},
+    "swarm@genrl-0.1.4": {**normalized(1e-8, 1e-6), **SHARED},
     "rloo": {
         "baseline with itself": credited(group_centered()),
         "std": credited(group_standardized()),

@@ -19,13 +19,13 @@ def alone(tmp_path_factory) -> Path:
     return directory
 
 
-@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.full)])
 def test_fsdp_gives_the_gradient_the_steps_and_the_weights_of_one_process(alone, processes):
     fsdp.start(alone, processes)
     rows = fsdp.compare(alone, processes)
     for row in rows:
         assert row["gradient"] < 1e-5, row
-        assert row["weights"] < 1e-5, row
+        assert row["weights"] < 1e-4, row  # Adam divides: what is nearly zero may turn
         assert row["updates"] == [[2], [2]], row
     by_case = {row["case"]: row for row in rows}
     odd = by_case["an odd number of passes per rank"]["passes"]
@@ -89,6 +89,7 @@ def weights(directory: Path) -> float:
     return float(sum(p.detach().double().square().sum() for p in model.parameters()).sqrt())
 
 
+@pytest.mark.full
 def test_fsdp_says_a_users_mistake_once_and_leaves_no_rank_waiting(of_two):
     done = strop(2, "train", *RUN, "--out", str(of_two))
     assert done.returncode != 0

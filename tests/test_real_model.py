@@ -174,6 +174,23 @@ def logp_of(policy, groups):
         return policy.evaluate(pack(groups, {}, {r.id: 0.0 for g in groups for r in g.rollouts}, 0))["logp_T"].tolist()
 
 
+def test_adapters_are_merged_into_the_export_and_stand_beside_it_for_peft(standin, tmp_path, capsys):
+    peft = pytest.importorskip("peft")
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    main(flags(standin, out=tmp_path / "run", lora=4, lr=0.01))
+    main(["export", str(tmp_path / "run"), str(tmp_path / "out")])
+    base, merged = (AutoModelForCausalLM.from_pretrained(place).eval() for place in (standin / "model", tmp_path / "out"))
+    ids = torch.arange(20, 60)[None]
+    with torch.no_grad():
+        before, after = (model(input_ids=ids).logits for model in (base, merged))
+        beside = peft.PeftModel.from_pretrained(base, tmp_path / "out" / "adapter")(input_ids=ids).logits
+    torch.testing.assert_close(after, beside, rtol=0, atol=1e-4)
+    assert (after - before).abs().max() > 1e-3
+    assert str(standin) not in (tmp_path / "out" / "adapter" / "adapter_config.json").read_text()
+
+
 @pytest.mark.parametrize("family", ["llama", "mistral", "gemma3_text", "gpt_neox", "qwen3_moe"])
 def test_other_families_train_a_step_and_sampler_and_learner_agree(family, tmp_path, capsys):
     STANDIN["write"](tmp_path, family)

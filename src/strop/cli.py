@@ -33,6 +33,7 @@ COMMANDS = {
     "replay": ("strop.commands.replay", "train again on a run's recorded rollouts, with its method or another"),
     "microscope": ("strop.commands.microscope", "compare methods' gradients on one recorded batch"),
     "bisect": ("strop.commands.bisect", "say where two runs part, and what did it"),
+    "plan": ("strop.commands.plan", "say what a recipe needs of memory, before anything is loaded"),
     "doctor": ("strop.commands.doctor", "check this machine and installation"),
 }
 
@@ -89,7 +90,8 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(m in text.lower() for m in MEMORY)):
         return (
             f"out of memory ({(text.splitlines() or ['MemoryError'])[0][:160]}). Lower one of these: --token-budget (tokens in one "
-            "training pass), --slots (rows decoded at once), --cache (positions kept for prompts), or --group and --max-tokens."
+            "training pass), --slots (rows decoded at once), --cache (positions kept for prompts), or --group and --max-tokens. "
+            "`strop plan` with the same flags says what takes most."
         )
     if isinstance(error, OSError):
         return f"{error.strerror or text}{f': {error.filename}' if error.filename else ''}"

@@ -69,6 +69,10 @@ class Recipe:
     """Rank of LoRA adapters, which alone are trained; 0 trains the whole model."""
     lora_targets: str = added("all-linear")
     """Linear layers that get an adapter: all but the last, or names as q_proj,v_proj."""
+    dtype: str = added("float32")
+    """What training computes in, float32 or bfloat16; weights, gradients and moments stay float32."""
+    checkpointing: bool = added(False)
+    """Compute each layer again in the backward pass instead of keeping what it computed: less memory, about a third more work."""
     eval_tasks: int = 200
     """Held-out tasks for the evaluation before and after; 0 leaves it out."""
     eval_samples: int = 16
@@ -112,6 +116,8 @@ class Recipe:
                 raise ValueError(f"share={self.share!r} and tasks={self.tasks} both say how many own tasks a step has: give one of them")
         if self.lr is not None and not (_number(self.lr) and self.lr >= 0):
             raise ValueError(f"lr={self.lr!r}: a learning rate is a number of at least 0")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype={self.dtype!r}: training computes in {' or '.join(DTYPES)}. {nearest(self.dtype, DTYPES)}")
         known(self.engine)
         limits(self.tripwire)
         self._check_data()
@@ -230,6 +236,8 @@ def sized(sampler: Any, group: int | None, max_tokens: int | None) -> Any:
 
 UNITS = ("positions", "prefilled", "decoded", "scored", "recomputed", "measured", "trained")
 """What a budget may be counted in: entries of a run's bill, or all of them."""
+
+DTYPES = ("float32", "bfloat16")
 
 PICO_LR = 3e-4
 """A model of a million parameters takes steps that would break a large one; 1e-3 collapses it."""

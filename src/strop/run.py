@@ -108,7 +108,8 @@ class Run:
         self.engine = (engine or engines.build)(self.policy, recipe)
         ahead = getattr(self.feed, "ahead", 0)
         self.flight = Flight() if ahead else None
-        self.own = self.engine.own and not self.foreign and not ahead
+        same = recipe.dtype == "float32"  # an engine draws with the float32 weights
+        self.own = self.engine.own and same and not self.foreign and not ahead
         """What was recorded while sampling is this learner's log-probability; else it is measured, and a correction bridges the two."""
         if not self.own:
             self.method = self.method.off_policy()

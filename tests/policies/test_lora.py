@@ -5,6 +5,7 @@ import torch
 
 from strop.batch import pack
 from strop.engines.embedded import EmbeddedEngine
+from strop.engines.forward import Block
 from strop.policies.causal import load, of
 from strop.recipe import Recipe
 from strop.records import Author, Group, Rollout, Row, Sampling, Segment, Task
@@ -80,7 +81,7 @@ def test_the_base_stays_as_it_was_through_training(run):
 def test_the_reference_is_the_model_with_its_adapters_off(run):
     prompt, reply = Segment("prompt", tuple(range(3, 9)), "0"), tuple(range(20, 30))
     action = Segment("action", reply, "1", Author("actor", 0, Sampling()), (0.0,) * len(reply))
-    group = Group(Task("x"), (Rollout((Row.of(prompt, action),), "r"),))
+    group = Group(Task("x", {}, "here"), (Rollout((Row.of(prompt, action),), "r"),))
     batch = pack([group], {}, {"r": 1.0}, 0)
     want = frozenset({"logp_T"})
     reference = run.policy.frozen("reference").evaluate(batch, want)["logp_T"]
@@ -94,9 +95,8 @@ def test_the_fast_path_draws_with_merged_weights(run):
     plain = EmbeddedEngine(run.policy.model, run.policy.tokenizer, path="generic", eos_ids=run.policy.eos)
     fast = EmbeddedEngine(run.policy.model, run.policy.tokenizer, path="fast", eos_ids=run.policy.eos)
     ids = torch.arange(3, 19)[None]
-    from strop.engines.forward import Block
-
-    logits = [e.runner.run(ids, torch.arange(16)[None], [Block(e._space(1, 16, True), 1, True)]) for e in (plain, fast)]
+    with torch.inference_mode():
+        logits = [e.runner.run(ids, torch.arange(16)[None], [Block(e._space(1, 16, True), 1, True)]) for e in (plain, fast)]
     torch.testing.assert_close(*logits, atol=1e-4, rtol=0)
 
 

@@ -155,8 +155,8 @@ def held_out(directory: Path, tasks: int = 100, samples: int = 2) -> list[float]
 
 def table(plays: dict[str, list[dict[str, Any]]]) -> str:
     """Who sent what to whom, what became of it, and what the liars did to the honest ones' accuracy."""
+    from strop.claims.statistics import interval
     from strop.cli import table as columns
-    from strop.evaluate import interval
 
     with_liars = plays["liars"]
     rows, names = (
@@ -194,17 +194,16 @@ def table(plays: dict[str, list[dict[str, Any]]]) -> str:
     ]
     gap = difference(plays)
     low, high = interval(gap)
-    said.append(f"with liars - without: {sum(gap) / len(gap):+.4f} [{low:+.4f}, {high:+.4f}] over {len(gap)} paired held-out tasks")
+    said.append(
+        f"with liars - without: {sum(gap) / len(gap):+.4f} [{low:+.4f}, {high:+.4f}] over {len(gap)} pairs of a trainer (t interval)"
+    )
     return "\n".join(said)
 
 
 def difference(plays: dict[str, list[dict[str, Any]]]) -> list[float]:
-    """pass@1 with liars minus without, one number a held-out task and seed, each a mean over the honest trainers."""
-    found: list[float] = []
-    for honest, lied in zip(plays["honest"], plays["liars"], strict=True):
-        mean = [[sum(values) / len(values) for values in zip(*p["held_out"], strict=True)] for p in (honest, lied)]
-        found += [b - a for a, b in zip(*mean, strict=True)]
-    return found
+    """pass@1 with liars minus without: one number for each seed and trainer, the same trainer in both."""
+    pairs = zip(plays["honest"], plays["liars"], strict=True)
+    return [sum(b) / len(b) - sum(a) / len(a) for one, other in pairs for a, b in zip(one["held_out"], other["held_out"], strict=True)]
 
 
 def main(argv: list[str] | None = None) -> None:

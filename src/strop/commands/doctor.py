@@ -19,7 +19,14 @@ from typing import Any
 
 from strop.cli import answer, say
 
-EXTRAS = {"math": ("math_verify",), "data": ("datasets", "pyarrow"), "gym": ("reasoning_gym",), "lora": ("peft",)}
+EXTRAS = {
+    "math": ("math_verify",),
+    "data": ("datasets", "pyarrow"),
+    "gym": ("reasoning_gym",),
+    "lora": ("peft",),
+    "ray": ("ray",),
+    "swarm": ("zenoh", "cryptography"),
+}
 SECONDS = 2.0
 """How long the engine's speed is measured."""
 

@@ -4,6 +4,7 @@ Examples:
     strop eval pico --task chain --samples 16
     strop eval runs/chain-grpo-1 --temperature 0.6
     strop eval my-model --data test.jsonl --prompt-field question --answer-field answer
+    strop eval MODEL --engine remote:http://HOST:8000/v1 --task chain     any endpoint that speaks chat completions
     strop eval runs/facts-abstain-1 --picture coverage.png     also by confidence target, where the task states one
 """
 
@@ -35,6 +36,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="keys the noise of sampling; the tasks are always the same [0]")
     parser.add_argument("--slots", type=int, default=256, metavar="N", help="rows decoded at once: lower it when memory is short [256]")
     parser.add_argument("--cache", type=int, default=262144, metavar="N", help="positions kept for prompts [262144]")
+    parser.add_argument("--engine", default="embedded", metavar="NAME", help="embedded, vllm (as in a recipe), or remote:URL [embedded]")
     parser.add_argument("--device", default="auto", metavar="NAME", help="cpu, cuda, or auto [auto]")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw coverage and score by confidence target as PNG, SVG or PDF")
     recipes.add_flags(parser, "questions and prompts [the run's]", only=recipes.QUESTIONS)
@@ -124,9 +126,9 @@ def measure(args: argparse.Namespace, model: str, recipe: Recipe, most: int, par
 
     import torch
 
-    from strop import calibration
+    from strop import calibration, engines
     from strop.commands.live import Progress
-    from strop.engines.embedded import EmbeddedEngine
+    from strop.engines import remote
     from strop.evaluate import HELD_OUT_SEED, evaluate
     from strop.policies.causal import load
     from strop.records import Sampling
@@ -134,19 +136,22 @@ def measure(args: argparse.Namespace, model: str, recipe: Recipe, most: int, par
     from strop.seams.context import Handle
 
     device = args.device if args.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-    policy = load(model, device=device, chat=recipe.chat)
-    source = roomy(source, policy, most, recipe.longest_prompt)
-    engine = EmbeddedEngine(policy.model, policy.tokenizer, seed=args.seed, slots=args.slots, cache=args.cache, eos_ids=policy.eos)
-    engine.begin(-1)
+    policy = None
+    if args.engine.partition(":")[0] == "remote":
+        handle = remote.handle(args.engine, model, args.seed, recipe.system)
+    else:
+        policy = load(model, device=device, chat=recipe.chat)
+        source = roomy(source, policy, most, recipe.longest_prompt)
+        with_flags = recipe.but(engine=args.engine, seed=args.seed, slots=args.slots, cache=args.cache)
+        handle = Handle(engines.build(policy, with_flags), policy.renderer)
+    handle.engine.begin(-1)
     sampling = Sampling(args.temperature, args.top_p, args.top_k)
     samples = 1 if args.temperature == 0 else args.samples
     with Progress("evaluate") as tell:
-        made = asyncio.run(
-            evaluate(Handle(engine, policy.renderer), source, args.tasks, samples=samples, sampling=sampling, max_tokens=most, tell=tell)
-        )
+        made = asyncio.run(evaluate(handle, source, args.tasks, samples=samples, sampling=sampling, max_tokens=most, tell=tell))
     task = recipe.task or source.name
     said = {"task": task, "max_tokens": most, "seed": args.seed, **made.summary()}
-    if hasattr(source, "answers"):
+    if policy is not None and hasattr(source, "answers"):
         lines = calibration.at_targets(made.values)
         tasks = {t.id: t for t in (source.task("test", HELD_OUT_SEED, i) for i in range(made.tasks))}
         first = policy if origin == model else load(origin, device=device)

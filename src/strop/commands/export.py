@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     (beside / "strop.json").write_text(json.dumps(record(about), indent=2, sort_keys=True) + "\n")
     durable.publish(beside, out)
     files = sorted(p.name for p in out.iterdir())
-    size = sum(p.stat().st_size for p in out.iterdir())
+    size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
     said = {"directory": str(out), "run": str(origin), "step": step, "dtype": args.dtype, "files": files, "bytes": size}
     answer(
         args, said, f"{out}: step {step} of {origin}, {args.dtype}, {size / 1e6:.1f} MB\n  {', '.join(files)}\nserve it  vllm serve {out}"
@@ -70,4 +70,10 @@ def _written(checkpoint: Path, out: Path, recipe: Recipe, dtype: str) -> str:
 
     policy: Any = load(str(checkpoint), dtype=getattr(torch, dtype), chat=recipe.chat)
     policy.export(out)
+    if (checkpoint / "adapter").is_dir():  # merged above; here for those who serve adapters
+        (out / "adapter").mkdir()
+        shutil.copyfile(checkpoint / "adapter" / "adapter_model.safetensors", out / "adapter" / "adapter_model.safetensors")
+        about = json.loads((checkpoint / "adapter" / "adapter_config.json").read_text())
+        about["base_model_name_or_path"] = Path(recipe.model).name if Path(recipe.model).is_absolute() else recipe.model
+        (out / "adapter" / "adapter_config.json").write_text(json.dumps(about, indent=2) + "\n")
     return policy.tokenizer.decode(policy.renderer.prompt("{question}"), skip_special_tokens=False)

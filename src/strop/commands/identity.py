@@ -99,12 +99,12 @@ def subject(said: str) -> Method:
         return of_run(place)
     if place.is_file():
         return of_file(place)
-    if place.is_dir():
+    from strop.methods import known, method
+
+    if place.is_dir() and not known(said):
         raise Usage(f"{said} is a directory, but holds no run (no recipe.json). `strop runs` lists the runs there are.")
     if place.suffix in (".py", ".toml", ".json") or said.count("/"):
         raise Usage(f"no file or run {said!r}")
-    from strop.methods import method
-
     return method(said)
 
 

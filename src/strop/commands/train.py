@@ -130,10 +130,14 @@ def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run:
 def _resumed(args: argparse.Namespace, stack: ExitStack) -> Run:
     given = recipes.given(args)
     again = given.pop("tripwire", "")
+    reached = {name: given.pop(name) for name in ("peer", "listen") if name in given}
     changed = [recipes.knobs()[name].flag for name in given]
     if changed or args.recipe or args.out:
         refused = changed[0] if changed else "RECIPE or --out"
-        raise Usage(f"--resume goes on with the run's own recipe, so it takes no {refused}, only --tripwire. Start a new run to change it.")
+        raise Usage(
+            f"--resume goes on with the run's own recipe, so it takes no {refused}, only --tripwire, --peer and --listen. "
+            "Start a new run to change it."
+        )
     from strop.run import resume
 
     directory = Path(args.resume)
@@ -141,7 +145,10 @@ def _resumed(args: argparse.Namespace, stack: ExitStack) -> Run:
 
     parts = recipes.brought_by(directory)
     placed = _placed(args, stack, read_recipe(directory)[1], parts)
-    return resume(directory, say=say, tripwire=again, **parts, **placed)
+    run = resume(directory, say=say, tripwire=again, **parts, **placed)
+    run.recipe = run.recipe.but(**reached)
+    swarm.check(run.recipe)
+    return run
 
 
 def _placed(args: argparse.Namespace, stack: ExitStack, recipe: Recipe, parts: dict[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,19 @@ class Vllm:
     """Seconds that a server may take to start."""
 
 
-KINDS: dict[str, type] = {"embedded": Embedded, "vllm": Vllm}
+@dataclass(frozen=True)
+class Remote:
+    url: str = ""
+    """Up to `/v1`: chat/completions is below it."""
+    at_once: int = 16
+    """Requests under way at one time."""
+    deadline: float = 120.0
+    """Seconds that one try may take."""
+    tries: int = 5
+    """Of one request, with growing pauses between them."""
+
+
+KINDS: dict[str, type] = {"embedded": Embedded, "vllm": Vllm, "remote": Remote}
 
 
 def read(engine: str) -> Any:

@@ -1,11 +1,12 @@
-"""Does an engine draw as the learner believes it does? Log-probabilities of the same tokens by three roads, and first tokens against their
+"""Does an engine draw as the learner believes it does? Log-probabilities of the same tokens by three roads, and drawn tokens against their
 exact distribution, before and after a delivery of changed weights.
 
     python -m strop.engines.parity --engine vllm [--model pico] [--json FILE]
 
 `sampled` is what the engine recorded while drawing, `scored` what it says of the same tokens afterwards, `embedded` what the embedded
-engine says of them; each column is the largest distance from the learner, in nats. `tv` is the total variation between the first tokens
-drawn and the learner's distribution, and `chance` what as many draws from that very distribution would stay below in 99 of 100 cases.
+engine says of them; each column is the largest distance from the learner, in nats. `tv` is the total variation between tokens
+drawn in the least certain context and the learner's distribution, and `chance` what as many draws from that very distribution would
+stay below in 99 of 100 cases.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ def learner_says(policy: Any, nodes: list[Node]) -> list[tuple[float, ...]]:
         logp = policy.evaluate(batch, frozenset({"logp_T"}))["logp_T"].tolist()
     found, at = list[tuple[float, ...]](), 0
     for node in nodes:
-        found.append(tuple(logp[at : at + len(node.segment.tokens)]))
-        at += len(node.segment.tokens)
+        at += node.row().actions
+        found.append(tuple(logp[at - len(node.segment.tokens) : at]))
     return found
 
 
@@ -60,6 +61,19 @@ def exact(policy: Any, tokens: tuple[int, ...], sampling: Sampling) -> np.ndarra
         barred[list(sampling.allowed)] = False
         logits = logits.masked_fill(barred.to(logits.device), -torch.inf)
     return (logits / sampling.temperature).softmax(-1).cpu().numpy()
+
+
+def uncertain(policy: Any, nodes: list[Node]) -> tuple[int, ...]:
+    """Of all contexts that these actions went through, the one whose next token the learner is least sure of."""
+    best, found = -1.0, tuple[int, ...]()
+    for node in nodes:
+        with torch.no_grad():
+            logp_TV = policy.model(input_ids=torch.tensor([node.tokens], device=policy.device), use_cache=False).logits[0].log_softmax(-1)
+        start = node.length - len(node.segment.tokens)
+        entropy_T = -(logp_TV.exp() * logp_TV).sum(-1)[start - 1 : -1]
+        if entropy_T.max() > best:
+            best, found = entropy_T.max().item(), node.tokens[: start + int(entropy_T.argmax())]
+    return found
 
 
 def total_variation(counts: np.ndarray, chance_V: np.ndarray) -> float:
@@ -84,8 +98,9 @@ async def compare(engine: Engine, embedded: Engine, policy: Any, sampling: Sampl
     learner = learner_says(policy, nodes)
     scored = list(await asyncio.gather(*(engine.score(node) for node in nodes)))
     beside = list(await asyncio.gather(*(embedded.score(node) for node in nodes)))
-    firsts = await asyncio.gather(*(engine.generate(roots[0], max=1, sampling=sampling, keep=False) for _ in range(draws)))
-    chance_V = exact(policy, roots[0].tokens, sampling)
+    open_ = await engine.open(uncertain(policy, nodes), root="parity/open")
+    firsts = await asyncio.gather(*(engine.generate(open_, max=1, sampling=sampling, keep=False) for _ in range(draws)))
+    chance_V = exact(policy, open_.tokens, sampling)
     counts = np.zeros(len(chance_V))
     for token, count in Counter(node.segment.tokens[0] for node in firsts).items():
         counts[token] = count
@@ -95,6 +110,7 @@ async def compare(engine: Engine, embedded: Engine, policy: Any, sampling: Sampl
         "sampled": far(sampled, learner),
         "scored": far(scored, learner),
         "embedded": far(beside, learner),
+        "ids": int((chance_V > 1e-3).sum()),
         "tv": total_variation(counts, chance_V),
         "chance": chance(chance_V, draws),
     }
@@ -122,7 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine", default="vllm", metavar="NAME", help="as in a recipe [vllm]")
     parser.add_argument("--model", default="pico", metavar="NAME")
-    parser.add_argument("--draws", type=int, default=400, metavar="N", help="first tokens drawn for each line [400]")
+    parser.add_argument("--draws", type=int, default=400, metavar="N", help="tokens drawn for each line's distribution [400]")
     parser.add_argument("--limit", type=float, default=1e-3, metavar="X", help="exit code 1 where a log-probability is further off [0.001]")
     parser.add_argument("--json", nargs="?", const="-", metavar="FILE")
     args = parser.parse_args()

@@ -18,7 +18,7 @@ import shutil
 import tempfile
 import uuid
 import weakref
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,7 +30,8 @@ from strop.engines import draw, options
 from strop.engines.loop import Loop
 from strop.engines.vllm_side import serve
 from strop.engines.vllm_side.strop_sums import checksum, digest
-from strop.engines.wires import Served, Started, VllmError, Wire, Within, report
+from strop.engines.wires import NoAdapters, Served, Started, VllmError, Wire, Within, report
+from strop.policies import adapters
 from strop.records import Author, Sampling, Segment, Stop
 from strop.seams.engine import Counters, Footprint, Node, called, inside, refuse
 
@@ -41,6 +42,9 @@ COLDEST = 0.01
 """vLLM raises a temperature below this to this, and would so draw from another distribution than it was asked for."""
 WHOLE = 1 << 23
 """Entries of distributions that one `score` may ask for, where a token's log-probability alone does not tell it."""
+
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""The largest ranks of adapters that a vLLM can be set to."""
 
 EXACT = {"undelivered-weights": 1e-4, "stale-weights": 1e-4, "mismatch-ratio": 1.05, "mismatch-kl": 1e-3, "mismatch-ess": 0.999}
 ROUNDED = {"undelivered-weights": 0.05, "stale-weights": 0.05, "mismatch-ratio": 10.0, "mismatch-kl": 0.01, "mismatch-ess": 0.95}
@@ -66,9 +70,15 @@ def asked(policy: Any, recipe: Recipe) -> VllmEngine:
         "max_model_len": chosen.length or -1,
         "generation_config": "vllm",
         "seed": recipe.seed,
+        "served_model_name": "strop",
     }
     if policy.device.type == "cpu":
         knobs["kv_cache_memory_bytes"] = int(chosen.memory * 2**30)
+    if policy.adapter is not None:
+        # Named modules, so that the head is none of them: with one, asking for a prompt's log-probabilities ends vLLM 0.32 on a CPU.
+        modules = sorted(policy.adapter.peft_config[adapters.NAME].target_modules)
+        rank = next(rank for rank in RANKS if rank >= recipe.lora)
+        knobs |= {"enable_lora": True, "max_loras": 2, "max_cpu_loras": 2, "max_lora_rank": rank, "lora_target_modules": modules}
     python = chosen.python or os.environ.get("STROP_VLLM_PYTHON", "")
     if python:
         started = Started(python, model, serve.flags(knobs), chosen.deadline, folder)
@@ -99,6 +109,10 @@ class VllmEngine:
         self.who = uuid.uuid4().hex[:8]
         """Its deliveries' first name: somebody else's weights on the same server are not taken for them."""
         self.label = ""
+        self.adapter: str | None = None
+        """The adapter that requests ask for; None where the weights are whole."""
+        self.lora: Literal["adapter", "merged"] | None = None if policy.adapter is None else "adapter"
+        """How a policy with adapters is delivered: as one beside the first weights, or merged where the server takes none."""
         self._loop, self._deadline, self._asked = loop, chosen.deadline, 0
         self._room = asyncio.Semaphore(slots)
         self._folder = Path(tempfile.mkdtemp(prefix="strop-weights-", dir=chosen.directory or None))
@@ -167,13 +181,35 @@ class VllmEngine:
                 "Wait for them first: a weight change in the middle of a segment is not built."
             )
         label = f"{self.who}/{version}"
-        self._send(label)
+        if self.lora == "adapter":
+            self._adapt(label)
+        else:
+            self._send(label, self.policy.weights())
         self.version, self.label = version, label
 
-    def _send(self, label: str) -> None:
+    def _adapt(self, label: str) -> None:
+        """The adapter alone, under a name that no other delivery has; the weights beside it were sent once."""
+        if self.adapter is None:
+            self._send(label, adapters.beside(self.policy.model))
+        name = f"{label.replace('/', '-')}-{uuid.uuid4().hex[:4]}"
+        adapters.save(self.policy.adapter, self._folder / name)
+        place = self._folder / name / adapters.DIRECTORY
+        try:
+            self._loop.wait(self.wire.adapt(name, place, label), self._deadline)
+        except NoAdapters:
+            self.lora = "merged"
+            self._send(label, self.policy.weights())
+            return
+        finally:
+            before, self.adapter = self.adapter, name if self.lora == "adapter" else None
+        if before is not None:
+            self._loop.wait(self.wire.forget(before), self._deadline)
+            shutil.rmtree(self._folder / before, ignore_errors=True)
+
+    def _send(self, label: str, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         from safetensors.torch import save_file
 
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.policy.weights()}
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights}
         digests = {name: digest(tensor) for name, tensor in tensors.items()}
         file = self._folder / f"{label.partition('/')[2]}.safetensors"
         try:
@@ -208,7 +244,7 @@ class VllmEngine:
 
     async def _in_turn(self, tokens: Sequence[int], sampling: Mapping[str, Any]) -> Any:
         async with self._room:
-            return await self.wire.write(tokens, sampling, None)
+            return await self.wire.write(tokens, sampling, self.adapter)
 
     async def _generate(self, node: Node, path: tuple[int, ...], most: int, stop: tuple[str, ...], sampling: Sampling) -> Node:
         asked: dict[str, Any] = {

@@ -27,8 +27,15 @@ KEEP_ALIVE = 60.0
 """Seconds an idle connection is kept: less than the server's own hour, so that it is never closed under a request."""
 
 
+GENERATE = "/inference/v1/generate"
+
+
 class VllmError(ValueError):
     """What vLLM did or did not do, where, and what to do about it."""
+
+
+class NoAdapters(VllmError):
+    """A server that was started without LoRA."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ class Served:
 
     async def write(self, tokens: Sequence[int], sampling: Mapping[str, Any], adapter: str | None) -> Written:
         asked = {"token_ids": list(tokens), "sampling_params": dict(sampling), **({"model": adapter} if adapter else {})}
-        said = await self._post("/inference/v1/generate", asked)
+        said = await self._post(GENERATE, asked)
         try:
             choice, usage = said["choices"][0], said["usage"]
             drawn = [(int(each["token_id"]), float(each["logprob"])) for each in choice["logprobs"]["content"]]
@@ -116,7 +123,12 @@ class Served:
         return (await self._post("/collective_rpc", {"method": "strop_delivered"}))["results"]
 
     async def adapt(self, name: str, directory: Path, label: str) -> None:
-        await self._post("/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(directory)})
+        try:
+            await self._post("/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(directory)})
+        except VllmError as error:
+            if "LoRA is not enabled" in str(error) or "/v1/load_lora_adapter (404)" in str(error):
+                raise NoAdapters(str(error)) from error
+            raise
         await self._post("/update_weight_version", {"new_version": label})
         await self._cold()
 
@@ -146,7 +158,12 @@ class Served:
 
         try:
             async with asyncio.timeout(self.deadline):
-                answer = await self._client.post(path, json=body)
+                try:
+                    answer = await self._client.post(path, json=body)
+                except (httpx2.RemoteProtocolError, httpx2.ReadError):
+                    if path != GENERATE:
+                        raise
+                    answer = await self._client.post(path, json=body)  # the connection was cut; its seed makes it the same request
         except TimeoutError:
             raise VllmError(f"vLLM at {self.where} did not answer {path} within {self.deadline:g} s. {self.advice()}") from None
         except httpx2.HTTPError as error:

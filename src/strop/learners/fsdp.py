@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from strop.batch import Batch
@@ -82,10 +82,13 @@ class Sharded:
     def __init__(self, policy: Any, peers: Together):
         self.name, self.device, self.whole, self.peers = policy.name, policy.device, policy, peers
         policy.splits()  # tries a few tokens, which is done while its weights are whole
+        precision = MixedPrecisionPolicy()
+        if policy.compute != policy.dtype:  # weights travel in what is computed in; gradients are added in what the weights are
+            precision = MixedPrecisionPolicy(param_dtype=policy.compute, reduce_dtype=policy.dtype)
         kinds = set(policy.model._no_split_modules or ())
         for module in [m for m in policy.model.modules() if type(m).__name__ in kinds]:
-            fully_shard(module, mesh=peers.mesh)
-        self.evaluate = fully_shard(Pass(policy), mesh=peers.mesh, reshard_after_forward=True)
+            fully_shard(module, mesh=peers.mesh, mp_policy=precision)
+        self.evaluate = fully_shard(Pass(policy), mesh=peers.mesh, mp_policy=precision, reshard_after_forward=True)
 
     @property
     def model(self) -> Any:

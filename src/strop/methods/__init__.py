@@ -35,6 +35,7 @@ METHODS = {
     "treepo": "strop.methods.treepo:TREEPO",
     "abstain": "strop.methods.abstain:ABSTAIN",
     "swarm": "strop.methods.swarm:SWARM",
+    "swarm@genrl-0.1.4": "strop.methods.swarm_genrl:SWARM_GENRL",
 }
 
 ALIASES = {"grpo": "grpo@strop-1"} | {name.rpartition("-")[0]: name for name in METHODS if "@" in name}

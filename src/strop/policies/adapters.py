@@ -9,6 +9,7 @@ have the names and shapes of the model's own files; peft alone can load the othe
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,7 +40,9 @@ def adapt(model: Any, rank: int, targets: str, seed: int) -> Any:
 
     config = LoraConfig(r=rank, lora_alpha=SCALE * rank, target_modules=chosen(model, targets), task_type="CAUSAL_LM")
     torch.manual_seed(seed)
-    return get_peft_model(model, config, adapter_name=NAME).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers in words that are going out of use
+        return get_peft_model(model, config, adapter_name=NAME).eval()
 
 
 def chosen(model: nn.Module, targets: str) -> str | list[str]:
@@ -74,6 +77,11 @@ def whole(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
             yield f"{place}.{leaf}", merged(model.get_submodule(place)) if leaf == "weight" else parameter.detach()
         elif ".lora_" not in name:
             yield name, parameter.detach()
+
+
+def beside(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The frozen tensors that the adapters stand beside, under the names of the model's files."""
+    return ((name.replace(".base_layer.", "."), p.detach()) for name, p in model.named_parameters() if ".lora_" not in name)
 
 
 @contextmanager

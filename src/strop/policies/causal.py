@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,7 +31,51 @@ def of(recipe: Recipe, device: str = "") -> CausalPolicy:
     policy = load(recipe.model, device=device or chosen, chat=recipe.chat)
     if recipe.lora:
         policy.adapter = adapters.adapt(policy.model, recipe.lora, recipe.lora_targets, recipe.seed)
+    policy.compute = getattr(torch, recipe.dtype)
+    if recipe.checkpointing:
+        recomputing(policy.model)
     return policy
+
+
+def blank(recipe: Recipe) -> tuple[CausalPolicy, Any]:
+    """The same from its config.json alone, of tensors that have shapes and no content, and the mode in which they can be computed with."""
+    import transformers
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    config = transformers.AutoConfig.from_pretrained(_locate(recipe.model), trust_remote_code=False)
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+        adapter = adapters.adapt(model, recipe.lora, recipe.lora_targets, recipe.seed) if recipe.lora else None
+        policy = CausalPolicy(model, SimpleNamespace(eos_token_id=0), recipe.model)
+        for head in recipe.resolved().heads:
+            policy.add_head(head)
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    made: dict[int, nn.Parameter] = {}
+    with mode:
+        for module in (*model.modules(), *policy.heads.modules()):
+            for name, parameter in module._parameters.items():
+                if parameter is not None:
+                    fresh = nn.Parameter(torch.empty(parameter.shape), requires_grad=parameter.requires_grad)
+                    module._parameters[name] = made.setdefault(id(parameter), fresh)
+            for name, buffer in module._buffers.items():
+                module._buffers[name] = None if buffer is None else torch.empty(buffer.shape, dtype=buffer.dtype)
+    policy.adapter, policy.compute, policy._split = adapter, getattr(torch, recipe.dtype), True
+    if recipe.checkpointing:
+        recomputing(model)
+    return policy, mode
+
+
+def renderer(recipe: Recipe) -> ChatRenderer:
+    """What writes the recipe's prompts, without the model."""
+    import transformers
+
+    return ChatRenderer(transformers.AutoTokenizer.from_pretrained(_locate(recipe.model), trust_remote_code=False), recipe.chat)
+
+
+def recomputing(model: Any) -> None:
+    """Its layers keep their inputs alone and are computed again in the backward pass."""
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable  # before transformers 5.20
+    enable({"use_reentrant": False})
 
 
 def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32, chat: Chat | None = None) -> CausalPolicy:
@@ -114,6 +160,8 @@ class CausalPolicy:
         self._split: bool | None = None
         self.adapter: Any = None
         """peft's wrapper of the model, where only adapters are trained."""
+        self.compute = torch.float32
+        """What products are computed in; weights, gradients and moments are what they were loaded as."""
         for head in heads:
             self.add_head(head)
 
@@ -149,13 +197,14 @@ class CausalPolicy:
         at_T = torch.tensor([p for row in batch.rows for p in row.at], dtype=torch.long, device=self.device)
         target_T = ids[row_T, at_T]
         wanted = [head for track, head in self.declared.items() if track in want]
-        if self.splits():
-            state = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-            hidden, head = state[row_T, at_T - 1], self.model.get_output_embeddings()
-        else:
-            output = self.model(input_ids=ids, use_cache=False, output_hidden_states=bool(wanted))
-            hidden, head = output.logits[row_T, at_T - 1], None
-            state = output.hidden_states[-1] if wanted else hidden
+        with self._computing():
+            if self.splits():
+                state = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+                hidden, head = state[row_T, at_T - 1], self.model.get_output_embeddings()
+            else:
+                output = self.model(input_ids=ids, use_cache=False, output_hidden_states=bool(wanted))
+                hidden, head = output.logits[row_T, at_T - 1], None
+                state = output.hidden_states[-1] if wanted else hidden
         drawn = batch.sampling_T.to(self.device)
         plain = all(s.temperature == 1.0 and s.allowed is None for s in batch.samplings)
         vocabulary = self.model.config.get_text_config().vocab_size
@@ -163,7 +212,8 @@ class CausalPolicy:
         looks = {name: look for name, look in LOOKS.items() if name in want}
 
         def score(hidden_C: Tensor, target_C: Tensor, drawn_C: Tensor) -> tuple[Tensor, ...]:
-            logits = hidden_C if head is None else head(hidden_C)
+            with self._computing():
+                logits = hidden_C if head is None else head(hidden_C)
             logits = logits if logits.dtype == torch.float64 else logits.float()
             if not plain:
                 logits = _as_sampled(logits, batch, drawn_C)
@@ -180,9 +230,25 @@ class CausalPolicy:
         tracks = {name: torch.cat(values) for name, values in zip(("logp_T", "entropy_T", *looks), zip(*scored, strict=True), strict=True)}
         for asked in wanted:
             read = state[row_T, at_T - 1] if asked.per == "decision" else _before(state, [len(row.prompt) for row in batch.rows])
-            number = self.heads[asked.name](read)[:, 0].to(tracks["logp_T"].dtype)
+            with self._computing():
+                number = self.heads[asked.name](read)
+            number = number[:, 0].to(tracks["logp_T"].dtype)
             tracks[asked.track] = number if asked.per == "decision" else batch.per_rollout(number)
         return {name: track.to(batch.index.row_T.device) for name, track in tracks.items()}
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """In the dtype that is asked for; and where layers are computed again in the backward pass, they are now in training, which
+        is when they do so. Their own parts are not, so nothing is dropped."""
+        again = [m for m in self.model.modules() if getattr(m, "gradient_checkpointing", False)] if torch.is_grad_enabled() else []
+        for layer in again:
+            layer.training = True
+        try:
+            with torch.autocast(self.device.type, self.compute, enabled=self.compute != torch.float32):
+                yield
+        finally:
+            for layer in again:
+                layer.training = False
 
     def splits(self) -> bool:
         """Whether logits are exactly head(hidden): then the head runs on decisions only. Tried once on a few tokens."""
@@ -226,7 +292,9 @@ class CausalPolicy:
         """What it is now and will not be later, without heads: a copy, or the model without its adapters."""
         if self.adapter is not None:
             return adapters.Before(self, name)
-        return CausalPolicy(copy.deepcopy(self.model).requires_grad_(False), self.tokenizer, name, chat=self.renderer.chat)
+        made = CausalPolicy(copy.deepcopy(self.model).requires_grad_(False), self.tokenizer, name, chat=self.renderer.chat)
+        made.compute = self.compute
+        return made
 
 
 def _before(state: Tensor, lengths: list[int]) -> Tensor:

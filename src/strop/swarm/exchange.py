@@ -48,7 +48,7 @@ REASONS = {
     "wrong version": "another version of the message, or of the family",
     "too long": "more tokens than our own replies may have, or more rollouts than twice our own group",
     "ungraded": "our verifier failed",
-    "over quota": "beyond the places that its rejected share leaves it",
+    "over quota": "unread, beyond the places that its rejected share leaves it, or behind newer ones",
     "stale": "from a session that its sender has left",
     "oversized": f"more than {BYTES} bytes",
     "forged": "a signature that does not fit",
@@ -237,7 +237,7 @@ class Exchange:
             queue.append(body[HEAD.size :])
             while len(queue) > QUEUE or sum(map(len, queue)) > QUEUED:
                 queue.popleft()
-                book.expired += 1
+                book.rejected["over quota"] += 1
 
     def _floods(self, peer: str) -> bool:
         if self.rate is None:

@@ -45,6 +45,7 @@ SAMPLES = "the learner's engine samples the rollouts"
 FRESH, OWN, ONE = "rollouts are fresh", "sampled_logp is in the row's own context", "one policy samples and learns"
 TRAINED, RELATIVE, REWARD = "the actor is trained", "credit is group-relative", "credit reads the reward"
 NOISE, LEDGER = "the engine can repeat its noise", "the engine remembers what it wrote"
+EXACT = "training computes in float32"
 MODEL = "the policy is a language model"
 VERDICT = "the reward reads the source's verdict"
 
@@ -92,26 +93,27 @@ TRIPWIRES: tuple[Tripwire, ...] = (
         "denominators", "stop", "batch", 1e-4, "relative change of the loss when four rows are cut into smaller passes", sees.cut,
         "something divides by the counts of one forward pass instead of the whole minibatch's, so the loss depends on token_budget",
         "take shares from the whole minibatch before the first pass, and sum",
+        (EXACT,),
     ),
     Tripwire(
         "sampling", "stop", "update", 0, "tokens that the recorded sampling does not draw", sees.sampling,
         "temperature, top-p or top-k is applied on one side only: in drawing, or in the log-probability",
         "record it on the segment (Sampling) and apply it on both sides; train with top_p=1 and top_k=0",
-        (FRESH, OWN, MODEL),
+        (FRESH, OWN, MODEL, EXACT),
     ),
     Tripwire(
         "mismatch-ratio", "stop", "update", 1.05, "largest probability ratio of learner and sampler, either way", sees.ratio,
         "the sampler is not the policy that learns: old weights, other numerics, another context, or tokens that were changed",
         "find which; raise the limit only for an engine with other numerics, and then use a correction",
-        (FRESH, OWN),
+        (FRESH, OWN, EXACT),
     ),
     Tripwire(
         "mismatch-kl", "stop", "update", 1e-3, "KL(sampler || learner), nats a token", sees.kl,
-        "as mismatch-ratio, but over all tokens", "as for mismatch-ratio", (FRESH, OWN),
+        "as mismatch-ratio, but over all tokens", "as for mismatch-ratio", (FRESH, OWN, EXACT),
     ),
     Tripwire(
         "mismatch-ess", "stop", "update", 0.999, "effective sample size over the number of tokens", sees.ess,
-        "as mismatch-ratio: few tokens would carry the estimate", "as for mismatch-ratio", (FRESH, OWN),
+        "as mismatch-ratio: few tokens would carry the estimate", "as for mismatch-ratio", (FRESH, OWN, EXACT),
     ),
     Tripwire(
         "not-finite", "stop", "update", 0, "losses or gradient norms that are no number", sees.not_finite,

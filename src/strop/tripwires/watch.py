@@ -20,6 +20,7 @@ from strop.records import Fate, Group, Rollout, Scores
 from strop.report import tokens
 from strop.tripwires import (
     BY_NAME,
+    EXACT,
     FRESH,
     LEDGER,
     MODEL,
@@ -51,6 +52,7 @@ CUT_EVERY = 3
 HOLDS: dict[str, Callable[[Run], bool]] = {
     SAMPLES: lambda run: (getattr(run.method.feed, "fresh", False) or getattr(run.method.feed, "ahead", 0) > 0) and not run.foreign,
     FRESH: lambda run: getattr(run.method.feed, "fresh", False) and not run.foreign,
+    EXACT: lambda run: run.recipe.dtype == "float32",
     MODEL: lambda run: hasattr(run.policy, "model"),
     OWN: lambda run: getattr(run.method.sampler, "own_context", False),
     ONE: lambda run: {s.policy for s in run.method.signals.values()} == {run.engine.name},

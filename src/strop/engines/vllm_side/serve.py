@@ -63,8 +63,14 @@ def on_cpu() -> bool:
 
 def flags(options: dict[str, Any]) -> list[str]:
     """As on a command line."""
-    words = {name: name.replace("_", "-") for name in options}
-    return [f"--{'no-' if v is False else ''}{words[name]}" + ("" if isinstance(v, bool) else f"={v}") for name, v in options.items()]
+    said: list[str] = []
+    for name, value in options.items():
+        word = name.replace("_", "-")
+        if isinstance(value, bool):
+            said.append(f"--{word}" if value else f"--no-{word}")
+        else:
+            said += [f"--{word}", *map(str, value)] if isinstance(value, list) else [f"--{word}={value}"]
+    return said
 
 
 def settle() -> dict[str, Any]:
