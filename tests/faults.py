@@ -124,17 +124,13 @@ class Stage:
         self.before = {pid for kind in ("World", "Place") for pid in workers(kind)}
         self.start()
 
+    def command(self, directory: Path) -> list[str]:
+        options = map(str, (self.ahead, int(self.environment), self.ranks))
+        return [sys.executable, __file__, "--drive", str(directory), self.address, *options]
+
     def start(self) -> None:
-        command = [
-            sys.executable,
-            __file__,
-            "--drive",
-            str(self.directory),
-            self.address,
-            *map(str, (self.ahead, int(self.environment), self.ranks)),
-        ]
         with open(self.directory.with_suffix(".log"), "a") as log:
-            self.driver = subprocess.Popen(command, stdout=log, stderr=log)
+            self.driver = subprocess.Popen(self.command(self.directory), stdout=log, stderr=log)
 
     def members(self) -> list[dict[str, Any]]:
         path = self.directory.with_suffix(".members")
@@ -322,6 +318,10 @@ def replayed(directory: Path, stage: Stage) -> list[Any]:
     shutil.rmtree(copy / "checkpoints")
     (copy / "checkpoints").mkdir()
     (copy / "metrics.jsonl").unlink()
+    if stage.ranks:  # several ranks add in an order of their own
+        with open(copy.with_suffix(".log"), "w") as log:
+            subprocess.run(stage.command(copy), stdout=log, stderr=log, timeout=240, check=True)
+        return outcome_of(copy)["metrics"]
     asked = recipe(stage.ahead, stage.environment)
     resume(copy, say=lambda _: None, method=asked.method if stage.environment else None).train()
     return outcome_of(copy)["metrics"]
