@@ -239,7 +239,7 @@ def node_slow(stage: Stage) -> dict[str, Any]:
 
 
 def all_replicas_killed(stage: Stage) -> dict[str, Any]:
-    """And no room for others: the run ends with a message, and goes on when it is resumed."""
+    """Both at once: the run waits until others have started."""
     stage.busy()
     hold = [psutil.Process(m["pid"]) for m in stage.members()]
     for process in hold:
