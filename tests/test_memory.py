@@ -35,7 +35,7 @@ def test_each_way_to_need_less_needs_less():
 
 def test_what_does_not_fit_is_said_with_the_setting_to_change(capsys):
     with pytest.raises(SystemExit):
-        main(["plan", "--token-budget", "30000000", "--tasks", "4000", "--group", "64", "--max-tokens", "300", "--json"])
+        main(["plan", "--token-budget", "30000000", "--tasks", "4000", "--group", "640", "--max-tokens", "300", "--json"])
     said = json.loads(capsys.readouterr().out)
     assert not said["fits"]
     assert "--token-budget" in said["advice"]

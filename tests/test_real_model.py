@@ -270,7 +270,7 @@ def test_held_out_questions_are_in_no_training_row_in_any_spelling(tmp_path):
     test = rows(tmp_path / "test.jsonl", *[{**q, "question": q["question"].upper().replace(" ", "  ")} for q in questions(5)])
     table = source(f"jsonl:{train},prompt=question,answer=answer,held_out={test}")
     assert table.sizes == {"train": 25, "test": 5}
-    assert table.about()["left_out"] == {"are in test.jsonl too": 5}
+    assert table.contents()["left_out"] == {"are in test.jsonl too": 5}
     asked = [{" ".join(t.prompt.casefold().split()) for t in table.splits[s]} for s in ("train", "test")]
     assert not asked[0] & asked[1]
 

@@ -100,8 +100,9 @@ def test_the_correction_is_labelled_and_changes_the_fingerprint():
 
 
 def learns_from_rollouts_like_grpos(method):
-    """With no grader or tree of its own, and a reward that reads the verdicts of any source."""
-    return not method.graders and type(method.sampler) is type(GRPO.sampler) and set(method.reward.reads) <= {"outcome_R", "lenient_R"}
+    """With no grader, tree or feed of its own, and a reward that reads the verdicts of any source."""
+    own = method.graders or type(method.sampler) is not type(GRPO.sampler) or method.feed != GRPO.feed
+    return not own and set(method.reward.reads) <= {"outcome_R", "lenient_R"}
 
 
 @pytest.mark.parametrize("method", sorted(name for name in ESTIMATORS if learns_from_rollouts_like_grpos(named(name))))

@@ -438,7 +438,7 @@ def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:
     }
     about |= {"versions": versions(), "threads": torch.get_num_threads(), "grade": run.grade_of_bits}
     about["own"] = run.own
-    if (told := getattr(run.source, "about", None)) is not None:
+    if (told := getattr(run.source, "contents", None)) is not None:
         about["data"] = told()
     if run.recording is not None:
         about["replay"] = {"of": str(run.recording.directory.resolve()), "steps": run.recording.steps, "foreign": run.foreign}

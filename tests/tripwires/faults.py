@@ -205,7 +205,7 @@ def _(run: Run, patch: pytest.MonkeyPatch) -> None:
     run.engine.deliver = back
 
 
-@fault("weights arrive one update late, at a learning rate of 1e-8", "mild", None, recipe=BASE.but(lr=1e-8), onset=1)
+@fault("weights arrive one update late, at a learning rate of 1e-8", "mild", "stale-weights", recipe=BASE.but(lr=1e-8), onset=1)
 def _(run: Run, patch: pytest.MonkeyPatch) -> None:
     next(f for f in FAULTS if f.name == "weights arrive one update late").plant(run, patch)
 

@@ -120,7 +120,7 @@ def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run:
 
     say(f"loading {recipe.model}")
     run = create(recipe, directory, **parts, **placed)
-    if (told := getattr(run.source, "about", None)) is not None:
+    if (told := getattr(run.source, "contents", None)) is not None:
         say(about_data(told()))
     if file is not None and file.suffix == ".py":
         shutil.copyfile(file, directory / "recipe.py")

@@ -330,7 +330,7 @@ class Table:
             raise ValueError(f"{self.label}: every training row has a prompt of more than {most} tokens. Raise --longest-prompt.")
         return fits
 
-    def about(self) -> dict[str, Any]:
+    def contents(self) -> dict[str, Any]:
         """What a run's record keeps of its data."""
         return {"files": self.files, "rows": self.rows, **self.sizes, "left_out": self.left_out}
 

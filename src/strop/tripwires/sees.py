@@ -71,7 +71,7 @@ def _unmoved(lines: Lines, limit: float) -> str | None:
     if now is None or before is None or now["digest"] == before.get("digest", now["digest"]):
         return None
     learner, engine = _apart(now["learner"], before["learner"]), _apart(now["engine"], before["engine"])
-    if learner < FELT * limit or engine > learner / 10:
+    if not (learner >= FELT * limit and engine <= learner / 10):  # a NaN is another tripwire's
         return None
     return (
         f"the last update moved the learner's answers to fixed prompts by {learner:.2g} nats a token and the engine's by {engine:.2g}, "
