@@ -98,9 +98,9 @@ def play(out: Path, seed: int, rounds: int, trainers: int = 4, deaths: int = 2, 
     try:
         for at in range(liars):
             how = [name, entries[0], str(seconds), str(out / f"liar-{at}"), TASK, *(["flooding"] if at else [])]
-            log = open(out / f"liar-{at}.log", "wb")  # noqa: SIM115
-            tellers.append(subprocess.Popen([sys.executable, "-m", "tests.swarm.liars", *how], env=ENV, stdout=subprocess.PIPE, stderr=log))
-            log.close()
+            command = [sys.executable, "-m", "tests.swarm.liars", *how]
+            with open(out / f"liar-{at}.log", "wb") as log:
+                tellers.append(subprocess.Popen(command, env=ENV, stdout=subprocess.PIPE, stderr=log))
         while any(trainer.ended is None for trainer in made):
             assert time.monotonic() - began < seconds, f"not done after {seconds:g} s: {[(t.name, t.steps) for t in made]}"
             for trainer in made:
