@@ -20,7 +20,6 @@ from strop.batch import Batch
 from strop.method import Method
 from strop.methods import METHODS, method
 from strop.methods.flowrl import FLOWRL, group_balance, trajectory_balance
-from strop.methods.treepo import SegmentTree
 from strop.records import Fate, Group, Rollout, Row, Segment, Task
 from strop.seams import correction, credit, objective
 from strop.seams.credit import batch_whiten, gae, group_standardized, kl_in_reward
@@ -30,6 +29,7 @@ from strop.seams.objective import clipped_surrogate, clipped_value, cross_entrop
 from strop.seams.part import Part, part
 from strop.seams.reduction import PER_SEQUENCE, PER_TOKEN, means, over, power_of, sum_over
 from strop.seams.signal import Signal, actions, forced, random_share, spans, teacher
+from strop.seams.tree import SegmentTree
 from strop.seams.update import AdamW
 from strop.train import backward, settle
 

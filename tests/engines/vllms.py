@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def python() -> str | None:
-    """The Python of an environment with vLLM. One that is named is taken at its word, so tests that were asked for fail and are not left out."""
+    """The Python of an environment with vLLM. One that is named is taken at its word: what was asked for fails, it is not left out."""
     usual = ROOT / ".venv-vllm" / "bin" / "python"
     return os.environ.get("VLLM_PYTHON") or (str(usual) if usual.exists() else None)
 

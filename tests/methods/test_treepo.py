@@ -12,7 +12,7 @@ import torch
 from strop import pico
 from strop.engines.embedded import EmbeddedEngine
 from strop.methods.grpo import GRPO
-from strop.methods.treepo import TREEPO, SegmentTree, bound, budget, least, repeats, split, unique
+from strop.methods.treepo import TREEPO
 from strop.policies.causal import load
 from strop.recipe import Recipe
 from strop.records import Segment, Task
@@ -22,6 +22,7 @@ from strop.seams.context import Ctx, Handle, Progress
 from strop.seams.credit import group_centered, nested_centered
 from strop.seams.engine import Node
 from strop.seams.index import Index
+from strop.seams.tree import SegmentTree, bound, budget, least, repeats, split, unique
 
 
 class Script:
