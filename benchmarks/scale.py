@@ -122,25 +122,22 @@ def learned(size: str, quick: bool) -> list[dict[str, Any]]:
         batch = rows(length)
         learn(policy, batch)
         pairs = [(learn(policy, batch), ceiling()) for _ in range(1 if quick else 3)]
-        speed, top = (statistics.median(p[i] for p in pairs) for i in (0, 1))
-        each = 3 * operations(m, length / 2)
-        found.append(
-            {
-                "size": size,
-                "parameters": m.num_parameters(),
-                "length": length,
-                "tokens_per_second": round(speed),
-                "gflops": round(speed * each / 1e9, 1),
-                "ceiling_gflops": round(top, 1),
-                "fraction": round(statistics.median(s * each / 1e9 / c for s, c in pairs), 3),
-                "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-            }
-        )
-        print(f"{size:>6} {length:>6} " + " ".join(f"{found[-1][k]:>9}" for k in SHOWN), flush=True)
+        peak = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        found.append(row(size, m, {"length": length}, pairs, 3 * operations(m, length / 2), peak_mb=peak))
     return found
 
 
-SHOWN = ("tokens_per_second", "gflops", "ceiling_gflops", "fraction")
+def row(size: str, m: Qwen3ForCausalLM, at: dict[str, int], pairs: list[tuple[float, float]], each: float, **more: Any) -> dict[str, Any]:
+    """What repeats measured, each a speed beside the ceiling of its moment, at so many operations a token; printed and given."""
+    speed, top = (statistics.median(p[i] for p in pairs) for i in (0, 1))
+    shown = {
+        "tokens_per_second": round(speed),
+        "gflops": round(speed * each / 1e9, 1),
+        "ceiling_gflops": round(top, 1),
+        "fraction": round(statistics.median(s * each / 1e9 / c for s, c in pairs), 3),
+    }
+    print(f"{size:>6} {next(iter(at.values())):>6} " + " ".join(f"{value:>9}" for value in shown.values()), flush=True)
+    return {"size": size, "parameters": m.num_parameters(), **at, **shown, **more}
 
 
 def main() -> None:
@@ -167,21 +164,7 @@ def main() -> None:
             engine = EmbeddedEngine(m, slots=batch, eos_ids=())
             decode(engine, batch, 4)
             pairs = [(decode(engine, batch, tokens), ceiling()) for _ in range(repeats)]
-            speed, top = (statistics.median(p[i] for p in pairs) for i in (0, 1))
-            row = {
-                "size": size,
-                "parameters": m.num_parameters(),
-                "batch": batch,
-                "tokens_per_second": round(speed),
-                "gflops": round(speed * each / 1e9, 1),
-                "ceiling_gflops": round(top, 1),
-                "fraction": round(statistics.median(s * each / 1e9 / c for s, c in pairs), 3),
-                "path": engine.path,
-                "grade": engine.grade,
-            }
-            found.append(row)
-            shown = (row[k] for k in SHOWN)
-            print(f"{size:>6} {batch:>6} " + " ".join(f"{value:>9}" for value in shown), flush=True)
+            found.append(row(size, m, {"batch": batch}, pairs, each, path=engine.path, grade=engine.grade))
     print(f"{args.threads} threads, float32, torch {torch.__version__}, path {found[-1].get('path', 'torch')}", file=sys.stderr)
     if args.json:
         if args.sizes and args.json.exists():

@@ -22,6 +22,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from strop import train
 from strop.batch import pack
@@ -30,24 +32,41 @@ from strop.learners.rank import Rank
 from strop.learners.torchrun import Session
 from strop.method import Method
 from strop.methods.flowrl import FLOWRL, group_balance
+from strop.methods.grpo import GRPO
 from strop.policies.causal import of
 from strop.recipe import Recipe
 from strop.records import Group
 from strop.run import Run
+from strop.seams.index import Index
+from strop.seams.part import part
 from strop.seams.policy import equip
 from strop.seams.reduction import means
 from strop.seams.signal import Signal
 
 DEVICE = "cuda" if torch.cuda.device_count() >= 4 else "cpu"
 SIZE = {"device": DEVICE, "task": "chain", "tasks": 4, "group": 4, "max_tokens": 16, "slots": 16, "eval_tasks": 0, "lr": 1e-3}
-PAIR = FLOWRL.but("pair", signals={"policy": Signal(group_balance(), means("group"))})
-"""Its loss compares the rollouts of a group with one another and is one number per group: what stands for a pair objective."""
+
+
+@part(grain="group", needs=("group", "reference"))
+def preferred(logp_T: Tensor, reference_logp_T: Tensor, credit_T: Tensor, index: Index, *, beta: float = 0.1) -> Tensor:
+    """DPO's loss (arXiv:2305.18290), meaned over all pairs of a group of which one earned more than the other."""
+    gap_R = beta * index.sum(logp_T - reference_logp_T, "token", "rollout")
+    earned_R = index.mean(credit_T, "token", "rollout")
+    together_RR = index.group_R[:, None] == index.group_R
+    better_RR = (together_RR & (earned_R[:, None] > earned_R)).to(gap_R.dtype)
+    lost_R = -(better_RR * logsigmoid(gap_R[:, None] - gap_R)).sum(1)
+    return index.sum(lost_R, "rollout", "group") / index.sum(better_RR.sum(1), "rollout", "group").clamp_min(1)
+
+
+PAIRS = GRPO.but("pairs", reference=True, signals={"policy": Signal(preferred(), means("group"))})
+BALANCE = FLOWRL.but("balance", signals={"policy": Signal(group_balance(), means("group"))})
 CASES: dict[str, tuple[str | Method, int]] = {
     "ragged rows": ("grpo", 40),
     "an odd number of passes per rank": ("grpo", 60),
     "fewer passes than ranks": ("grpo", 100000),
     "tree": ("treepo", 60),
-    "pair (a loss per group)": (PAIR, 250),
+    "pairs": (PAIRS, 250),
+    "a loss per group": (BALANCE, 250),
     "a head and a reference": ("ppo", 60),
     "adapters alone, and a reference": ("ppo", 60),
     "checkpointing": ("grpo", 60),

@@ -40,22 +40,6 @@ def tiny(tmp_path_factory):
 
 
 @pytest.fixture
-def refused(capsys):
-    """Runs a command that must end in exit code 2, without a traceback and with nothing on stdout; gives its message."""
-
-    def run(*argv):
-        with pytest.raises(SystemExit) as stop:
-            main([str(a) for a in argv])
-        said = capsys.readouterr()
-        assert stop.value.code == 2
-        assert said.out == ""
-        assert "Traceback" not in said.err
-        return said.err
-
-    return run
-
-
-@pytest.fixture
 def small(tiny, tmp_path):
     """Flags of a run of seconds."""
     base = ["train", "--model", tiny, "--tasks", 2, "--group", 2, "--max-tokens", 6, "--eval-tasks", 3, "--eval-samples", 4]

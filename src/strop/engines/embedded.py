@@ -31,7 +31,7 @@ from strop.engines.cache import Account, Arena, Store, length_class
 from strop.engines.forward import FLOOR, Block, Generic, Runner, ceil_to
 from strop.policies.families import Fast, declared
 from strop.records import Author, Sampling, Segment, Stop
-from strop.seams.engine import Counters, Footprint, Node, called, inside, refuse
+from strop.seams.engine import Counters, Footprint, Node, called, inside, refuse, unchosen
 
 if TYPE_CHECKING:
     from strop.recipe import Recipe
@@ -145,10 +145,7 @@ class EmbeddedEngine:
 
     def extend(self, node: Node, tokens: Sequence[int], *, kind: Literal["observation", "forced"]) -> Coroutine[Any, Any, Node]:
         """Text the policy did not choose, under `node`; computed when generated on."""
-        checked = inside(tokens, f"{kind} text", self.vocab)
-        if kind not in ("observation", "forced"):
-            raise ValueError(f"kind must be 'observation' or 'forced', got {kind!r}.")
-        return self._extend(node, checked, node.next(), kind)
+        return self._extend(node, unchosen(tokens, kind, self.vocab), node.next(), kind)
 
     async def score(self, node: Node) -> tuple[float, ...]:
         """Log-probability of each of the node's own tokens given its past, by the weights as they stand.

@@ -33,7 +33,7 @@ from strop.engines.vllm_side.strop_sums import checksum, digest
 from strop.engines.wires import NoAdapters, Served, Started, VllmError, Wire, Within, report
 from strop.policies import adapters
 from strop.records import Author, Sampling, Segment, Stop
-from strop.seams.engine import Counters, Footprint, Node, called, inside, refuse
+from strop.seams.engine import Counters, Footprint, Node, called, inside, refuse, unchosen
 
 if TYPE_CHECKING:
     from strop.recipe import Recipe
@@ -138,10 +138,7 @@ class VllmEngine:
         return self._generate(node, node.next(), max, tuple(stop), sampling)
 
     def extend(self, node: Node, tokens: Sequence[int], *, kind: Literal["observation", "forced"]) -> Coroutine[Any, Any, Node]:
-        checked = inside(tokens, f"{kind} text", self.vocab)
-        if kind not in ("observation", "forced"):
-            raise ValueError(f"kind must be 'observation' or 'forced', got {kind!r}.")
-        return self._extend(node, checked, node.next(), kind)
+        return self._extend(node, unchosen(tokens, kind, self.vocab), node.next(), kind)
 
     async def score(self, node: Node) -> tuple[float, ...]:
         """An action is scored under the temperature and allowed ids it was drawn with. vLLM tells log-probabilities of a prompt unshaped:

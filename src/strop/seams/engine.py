@@ -102,6 +102,13 @@ def inside(tokens: Sequence[int], what: str, vocab: int) -> tuple[int, ...]:
     return checked
 
 
+def unchosen(tokens: Sequence[int], kind: str, vocab: int) -> tuple[int, ...]:
+    """These tokens, if they can stand in a node as text that the policy did not choose."""
+    if kind not in ("observation", "forced"):
+        raise ValueError(f"kind must be 'observation' or 'forced', got {kind!r}.")
+    return inside(tokens, f"{kind} text", vocab)
+
+
 @dataclass
 class Counters:
     """Positions an engine computed or moved, since its start. Discarded work is in here too."""
