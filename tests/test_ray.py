@@ -105,6 +105,27 @@ def test_ray_staleness_is_on_every_decision_and_the_run_equals_its_own_log(tmp_p
     assert lines(tmp_path / "run") == seen
 
 
+def test_ray_staleness_beyond_its_limit_is_discarded_and_every_task_that_was_asked_for_is_accounted_for(tmp_path, front):
+    run = create(small(method=asking(seconds=0.2), ahead=2, max_age=0, steps=4), tmp_path / "run", engine=front)
+    run.train()
+    seen = lines(tmp_path / "run")
+    stale = [one for line in seen for one in line["stale"]]
+    assert stale, "nothing was too old: the limit was not put to work"
+    assert all(one["age"] > 0 and one["length"] > 0 for one in stale)
+    assert all(line["age"]["most"] == 0 for line in seen)
+    committed = [group["id"] for step in range(4) for group in run.record(step)["groups"]]
+    flight = run.record(3)["state"]["feed"]
+    waiting = [place for _, _, place in flight["asked"]]
+    numbers = sorted(int(place.rpartition("#")[2]) for place in [*committed, *(one["place"] for one in stale), *waiting])
+    assert len(committed) == 4 * 4
+    assert numbers == list(range(flight["number"]))
+    segments = [
+        s for step in range(4) for g in run.record(step)["groups"] for r in g["rollouts"] for row in r["rows"] for s in row["segments"]
+    ]
+    learned = sum(len(s["tokens"]) for s in segments if s["kind"] == "action")
+    assert seen[-1]["bill"]["decoded"] >= learned + len(stale) * 4, "what was discarded is on the bill: a token a reply at least"
+
+
 def test_ray_a_replica_with_other_weights_is_named_before_anything_is_sampled(tmp_path, front):
     from strop.cluster import ClusterError
 
