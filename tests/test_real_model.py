@@ -1,5 +1,6 @@
 """The road of a user with a model and a file of questions: docs/real-models.md, on a stand-in with Qwen3-0.6B's ratios."""
 
+import asyncio
 import json
 import math
 import os
@@ -11,10 +12,13 @@ import time
 from pathlib import Path
 
 import pytest
+from engines import vllms
 
+from strop import engines
 from strop.cli import main
 from strop.policies.causal import load
 from strop.policies.chat import Chat, ChatRenderer, ModelError
+from strop.recipe import Recipe
 from strop.records import Group
 from strop.run import read_metrics
 from strop.tasks import source
@@ -182,6 +186,41 @@ def test_adapters_are_merged_into_the_export_and_stand_beside_it_for_peft(standi
     torch.testing.assert_close(after, beside, rtol=0, atol=1e-4)
     assert (after - before).abs().max() > 1e-3
     assert str(standin) not in (tmp_path / "out" / "adapter" / "adapter_config.json").read_text()
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1200)
+@pytest.mark.skipif(vllms.python() is None, reason=vllms.WHY)
+def test_the_whole_road_with_adapters_through_vllm_is_killed_resumed_exported_and_served_by_vllm_as_the_learner_knows_it(standin, tmp_path):
+    torn, out = tmp_path / "torn", tmp_path / "out"
+    engine = f"vllm:python={vllms.python()},length=512"
+    killed(flags(standin, out=torn, lora=4, lr=0.01, engine=engine, steps=6, **{"checkpoint-every": 2}), torn)
+    strop("train", "--resume", torn)
+    assert len({line["digest"]["weights"] for line in lines(torn)}) == 6, "the adapters moved at every step"
+    for line in lines(torn):
+        canary = line["watch"]["canary"]
+        assert canary["engine"] == pytest.approx(canary["learner"], abs=1e-3)  # what was delivered is what vLLM computes with
+        assert line["bill"]["measured"] > 0
+    strop("export", torn, out)
+
+    served, base = ({"model": str(place), "steps": 1, "task": "chain", "slots": 16} for place in (out, standin / "model"))
+    trained = load(served["model"])
+    engine = engines.build(trained, Recipe(**served, engine=engine))
+    try:
+        groups = last_groups(torn)
+        row = groups[0].rollouts[0].rows[0]
+        prompt, said = row.segments[0].tokens, row.segments[1].tokens
+
+        async def scored():
+            root = await engine.open(prompt, root="road")
+            return await engine.score(await engine.extend(root, said, kind="forced"))
+
+        theirs = asyncio.run(scored())
+    finally:
+        engine.close()
+    ours, before = (logp_of(load(one["model"]), groups)[: len(said)] for one in (served, base))
+    assert theirs == pytest.approx(ours, abs=2e-3)
+    assert max(abs(a - b) for a, b in zip(theirs, before, strict=True)) > 1e-2, "what vLLM serves is not the base"
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "gemma3_text", "gpt_neox", "qwen3_moe"])
