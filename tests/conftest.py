@@ -1,4 +1,4 @@
-"""What tests of commands share."""
+"""What tests of commands share, and what long tests measured."""
 
 import pytest
 
@@ -19,3 +19,16 @@ def refused(capsys):
         return said.err
 
     return run
+
+
+@pytest.fixture
+def measured(record_property):
+    """Takes text for the end of the session: tables that a page of docs/ shows."""
+    return lambda text: record_property("measured", text)
+
+
+def pytest_terminal_summary(terminalreporter):
+    reports = [report for each in ("passed", "failed") for report in terminalreporter.getreports(each)]
+    if said := [text for report in reports for name, text in report.user_properties if name == "measured"]:
+        terminalreporter.section("measured")
+        terminalreporter.write("\n".join(said) + "\n")

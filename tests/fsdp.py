@@ -181,9 +181,12 @@ def main() -> None:
         print(f"{'case':36} processes  passes  updates  gradient  weights")
         for processes in (2, 4):
             start(directory, processes)
-            for row in compare(directory, processes):
-                passes, updates = "+".join(map(str, row["passes"])), "=".join(str(u[0]) for u in row["updates"])
-                print(f"{row['case']:36} {processes:9}  {passes:>6}  {updates:>7}  {row['gradient']:8.1e}  {row['weights']:7.1e}")
+            print("\n".join(map(line, compare(directory, processes))))
+
+
+def line(row: dict) -> str:
+    passes, updates = "+".join(map(str, row["passes"])), "=".join(str(u[0]) for u in row["updates"])
+    return f"{row['case']:36} {row['processes']:9}  {passes:>6}  {updates:>7}  {row['gradient']:8.1e}  {row['weights']:7.1e}"
 
 
 if __name__ == "__main__":

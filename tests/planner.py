@@ -111,9 +111,12 @@ def main() -> None:
     print(f"{'case':32} forecast  measured  ratio   at the moment of")
     with tempfile.TemporaryDirectory() as place:
         for name in CASES:
-            row = compare(name, Path(place))
-            took, said = row["measured"] / 2**20, row["forecast"] / 2**20
-            print(f"{name:32} {said:5.0f} MiB {took:5.0f} MiB  {said / took:5.2f}   {row['moment']}", flush=True)
+            print(line(compare(name, Path(place))), flush=True)
+
+
+def line(row: dict) -> str:
+    took, said = row["measured"] / 2**20, row["forecast"] / 2**20
+    return f"{row['case']:32} {said:5.0f} MiB {took:5.0f} MiB  {said / took:5.2f}   {row['moment']}"
 
 
 if __name__ == "__main__":

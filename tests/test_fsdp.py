@@ -20,9 +20,10 @@ def alone(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.full)])
-def test_fsdp_gives_the_gradient_the_steps_and_the_weights_of_one_process(alone, processes):
+def test_fsdp_gives_the_gradient_the_steps_and_the_weights_of_one_process(alone, processes, measured):
     fsdp.start(alone, processes)
     rows = fsdp.compare(alone, processes)
+    measured("\n".join(map(fsdp.line, rows)))
     for row in rows:
         assert row["gradient"] < 1e-5, row
         assert row["weights"] < 1e-4, row  # Adam divides: what is nearly zero may turn

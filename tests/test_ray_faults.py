@@ -21,6 +21,11 @@ def results() -> dict[str, dict]:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+def test_ray_every_fault_was_made(results, measured):
+    measured(faults.table(results))
+    assert results.keys() == faults.FAULTS.keys()
+
+
 @pytest.mark.parametrize("fault", faults.FAULTS)
 def test_ray_after_a_fault_the_run_goes_on_within_a_minute_and_every_graded_group_is_accounted_for(results, fault):
     seen = results[fault]

@@ -80,9 +80,9 @@ def found(verdicts: list[str]) -> float:
 
 
 @pytest.mark.full
-def test_planted_effects_are_found_as_often_as_declared_and_planted_nulls_are_not(tmp_path):
+def test_planted_effects_are_found_as_often_as_declared_and_planted_nulls_are_not(tmp_path, measured):
     verdicts = exam(200, 400, tmp_path)
-    print({name: {word: v.count(word) for word in set(v)} for name, v in verdicts.items()})
+    measured("\n".join(f"{name:9} {found(v):.3f} of {len(v)} supported" for name, v in verdicts.items()))
     assert abs(found(verdicts["declared"]) - POWER) <= 3 * math.sqrt(POWER * (1 - POWER) / 200)
     assert found(verdicts["large"]) >= 0.95
     assert verdicts["null"].count("supported") <= 10
