@@ -171,6 +171,16 @@ def logp_of(policy, groups):
         return policy.evaluate(pack(groups, {}, {r.id: 0.0 for g in groups for r in g.rollouts}, 0))["logp_T"].tolist()
 
 
+def test_a_run_that_does_not_say_its_whole_method_is_not_exported(standin, tmp_path, refused, capsys):
+    main(flags(standin, out=tmp_path / "run", steps=1))
+    capsys.readouterr()
+    about = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    del about["method"]
+    (tmp_path / "run" / "recipe.json").write_text(json.dumps(about))
+    assert "before runs kept their whole method" in refused("export", tmp_path / "run", tmp_path / "out")
+    assert not list(tmp_path.glob("out*"))
+
+
 def test_adapters_are_merged_into_the_export_and_stand_beside_it_for_peft(standin, tmp_path, capsys):
     peft = pytest.importorskip("peft")
     import torch
