@@ -37,7 +37,9 @@ def run(args: argparse.Namespace) -> int:
     recipes.brought_by(origin)
     about, recipe = read_recipe(origin)
     if "method" not in about:
-        raise Usage(f"{origin} was made before runs kept their whole method. Export it with the version of strop that its recipe.json names.")
+        raise Usage(
+            f"{origin} was made before runs kept their whole method. Export it with the version of strop that its recipe.json names."
+        )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise Usage(f"{out} is there already. Name a directory that is not.")
     good = {int(path.name): path for path in good_checkpoints(origin, say)}
