@@ -100,6 +100,24 @@ def test_the_page_shows_before_and_after_with_intervals_and_the_bill(run):
     assert "5 in all" in html
 
 
+def test_the_page_shows_what_was_too_old_and_what_became_of_others_groups(run):
+    book = {"drawn": 3, "rejected": {"wrong key": 2}, "quota": 20}
+    more = {"age": {"mean": 0.5, "most": 1.0}, "sampler": {"kl": 0.25}, "mismatch": 0.0, "taken": [[9.0, 0.5], [30.0, 1.0]]}
+    more |= {"stale": [{"place": "a", "age": 2, "length": 40.0, "rate": 0.0}]}
+    more |= {"swarm": {"name": HOSTILE, "published": 4, "peers": {"b": book}}}
+    lines = [json.loads(line) | more for line in (run / "metrics.jsonl").read_text().splitlines()]
+    (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    html = page.render(run)
+    assert "5 of 15 groups were too old and discarded" in html
+    assert ["never right", "5", "0"] in [re.findall(r"<td class=n>([^<]*)", row)[1:] for row in html.split("<tr>")]
+    assert "trained on 3 of their groups" in html
+    assert "rejected wrong key 2" in html
+    assert HOSTILE not in html
+    drawn = re.findall(r"<figcaption>(\S+)", html)
+    assert {"age.mean", "sampler.kl"} <= set(drawn)
+    assert "mismatch" not in drawn, "where the learner measured everything again, its gap to itself says nothing"
+
+
 def test_a_run_without_a_step_still_has_a_page(run):
     (run / "metrics.jsonl").unlink()
     (run / "result.json").unlink()

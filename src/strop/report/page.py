@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from strop.report import tokens, tree
+from strop import swarm
+from strop.report import staleness, tokens, tree
 
 CURVES = (
     ("reward", "mean reward of a step's rollouts"),
@@ -23,7 +24,10 @@ CURVES = (
     ("spread", "share of groups whose rewards differ"),
     ("grad_norm", "before clipping"),
     ("mismatch", "largest gap of sampled and trained log-probability"),
+    ("sampler.kl", "nats a decision from whoever drew to the learner"),
+    ("age.mean", "versions since the oldest decision of a group"),
 )
+"""A name on the metrics lines, dots for what is inside, and what it says."""
 LONGEST = 6000
 """Characters of one text that the page shows."""
 MANY = 20
@@ -83,6 +87,8 @@ def render(directory: Path) -> str:
         section("Curves", curves(lines, result)),
         section("First batch", tokens.html(tokens.read(directory))),
         section("Warnings", warnings(lines)),
+        section("Sampled ahead", ahead(lines)),
+        section("Swarm", others(lines)),
         section("Rollouts to read", samples(directory, len(lines))),
         section("Trees", trees(directory, about, len(lines))),
         section("Incidents", incidents(directory, lines)),
@@ -139,7 +145,7 @@ def _short(value: Any) -> str:
 def curves(lines: list[dict[str, Any]], result: dict[str, Any]) -> str:
     made = []
     for name, about in CURVES:
-        points = [(line["step"] + 1, float(line[name])) for line in lines if line.get(name) is not None]
+        points = [(line["step"] + 1, float(value)) for line in lines if (value := inside(line, name)) is not None]
         if not points:
             continue
         marks = []
@@ -151,6 +157,32 @@ def curves(lines: list[dict[str, Any]], result: dict[str, Any]) -> str:
     if not made:
         return "<p class=dim>no steps yet</p>"
     return f"<div class=curves>{''.join(made)}</div><p class=dim>Dots: held-out pass@1 before and after.</p>"
+
+
+def inside(line: Mapping[str, Any], name: str) -> Any:
+    """Where the learner measured everything again, its gap to itself says nothing; `sampler` says how far it is from who drew."""
+    if name == "mismatch" and "sampler" in line:
+        return None
+    value: Any = line
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def ahead(lines: Sequence[Mapping[str, Any]]) -> str:
+    """What was too old to be learned from, beside what was kept."""
+    groups = staleness.seen(lines)
+    if not groups:
+        return ""
+    classes = [(by, name, n) for by, some in staleness.tables(groups).items() for name, n in some.items() if any(n.values())]
+    rows = [(by, name, n["discarded"], n["kept"]) for by, name, n in classes]
+    return f"<p>{escape(staleness.text(groups).splitlines()[0])}</p>{table(rows, ('by', '', 'discarded', 'kept'))}"
+
+
+def others(lines: Sequence[Mapping[str, Any]]) -> str:
+    """What became of other trainers' groups."""
+    found = swarm.said(lines[-1]) if lines else []
+    return pre("\n".join(found)) if found else ""
 
 
 def svg(points: Sequence[tuple[float, float]], marks: Sequence[tuple[float, float]] = (), width: int = 320, height: int = 150) -> str:
