@@ -14,7 +14,7 @@ import pytest
 
 from strop.cli import main
 from strop.policies.causal import load
-from strop.policies.chat import Chat, ChatRenderer, ModelError
+from strop.policies.chat import Chat, ChatRenderer, ModelError, variables
 from strop.records import Group
 from strop.run import read_metrics
 from strop.tasks import source
@@ -358,6 +358,20 @@ def test_thinking_switched_off_is_what_the_template_writes(standin):
         text == f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\none?<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
     )
     assert tokenizer.decode(on.prompt("one?")) == text.removesuffix("<think>\n\n</think>\n\n")
+
+
+@pytest.mark.parametrize(
+    ("template", "read"),
+    [
+        ("{% set ns = namespace(first=true) %}{% for m in messages %}{{ m.content | default('x') }}{% break %}{% endfor %}", {"messages"}),
+        ("{% if day is not defined %}{% set day = 'today' %}{% endif %}{{ day }}", {"day"}),
+        ("{% macro shown(text, style) %}{{ text }}{{ style }}{% endmacro %}{{ shown(messages, 1) }}", {"messages"}),
+        ("{% for m in messages %}{% generation %}{{ m.content + eos_token }}{% endgeneration %}{% endfor %}", {"messages", "eos_token"}),
+        ("{% set thinking = true %}{{ thinking }}{{ '{% x %}' }}{# {{ comment }} #}", set()),
+    ],
+)
+def test_a_variable_of_a_template_is_what_it_reads_and_does_not_set_itself(template, read):
+    assert variables(template) == read
 
 
 def test_a_system_message_that_a_template_refuses_or_drops_is_said(tmp_path):

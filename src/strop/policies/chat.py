@@ -131,32 +131,23 @@ class ChatRenderer:
 
 
 def variables(template: str) -> set[str]:
-    """Every name that stands inside the template's tags; what it assigns itself is among them."""
-    inside = " ".join(re.findall(r"\{[%{](.*?)[%}]\}", template, re.DOTALL))
-    bare = re.sub(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"", " ", inside)
-    return set(re.findall(r"(?<![\w.])[A-Za-z_]\w*", bare)) - WORDS
+    """Every name that the template reads and that somebody else has to give."""
+    from jinja2 import meta, nodes
+    from jinja2.ext import Extension
+    from jinja2.parser import Parser
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+    class Generation(Extension):
+        """The tag that transformers adds: what stands in it is a reply."""
 
-WORDS = {
-    "and",
-    "elif",
-    "else",
-    "endfor",
-    "endif",
-    "endmacro",
-    "endset",
-    "false",
-    "for",
-    "if",
-    "in",
-    "is",
-    "macro",
-    "not",
-    "or",
-    "set",
-    "true",
-}
-"""The template language's own."""
+        tags = {"generation"}  # noqa: RUF012 - jinja2's own way
+
+        def parse(self, parser: Parser) -> list[nodes.Node]:
+            next(parser.stream)
+            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+    language = ImmutableSandboxedEnvironment(extensions=[Generation, "jinja2.ext.loopcontrols"])
+    return meta.find_undeclared_variables(language.parse(template)) - language.globals.keys()
 
 
 def eos_ids(tokenizer: Any, model: Any = None) -> tuple[int, ...]:
