@@ -4,6 +4,7 @@ import json
 import math
 import os
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 from strop.cli import main
 from strop.policies.causal import load
-from strop.policies.chat import Chat, ChatRenderer, ModelError, variables
+from strop.policies.chat import Chat, ChatRenderer, ModelError, eos_ids, variables
 from strop.records import Group
 from strop.run import read_metrics
 from strop.tasks import source
@@ -336,15 +337,36 @@ def test_flags_of_a_file_without_a_file_are_refused(refused):
 
 
 def test_a_model_without_a_chat_template_is_refused(standin, tmp_path, refused):
-    import shutil
-
     bare = tmp_path / "bare"
     shutil.copytree(standin / "model", bare)
     (bare / "chat_template.jinja").unlink()
     assert "has no chat template" in refused(*flags(standin, model=bare, out=tmp_path / "run"))
 
 
+def test_a_model_that_names_no_token_to_end_a_reply_is_refused(standin, tmp_path, refused):
+    endless = tmp_path / "endless"
+    shutil.copytree(standin / "model", endless)
+    for name, field in (("tokenizer_config", "eos_token"), ("generation_config", "eos_token_id"), ("config", "eos_token_id")):
+        file = endless / f"{name}.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {field: None}))
+    assert "names no token that ends a reply" in refused(*flags(standin, model=endless, out=tmp_path / "run"))
+
+
 # ------------------------------------------------------------------------------------------------- chat
+
+
+def test_a_reply_ends_as_the_template_ends_it_whatever_the_tokenizer_calls_the_end(standin):
+    """As Gemma's: the tokenizer's own is the end of a document, and the model stops at both."""
+    policy = load(str(standin / "model"))
+    policy.tokenizer.eos_token = "<|endoftext|>"
+    written = ChatRenderer(policy.tokenizer)
+    written.eos = eos_ids(policy.tokenizer, policy.model)
+    document, turn = policy.tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|im_end|>"])
+    assert written.eos == (document, turn)
+    assert written.reply("42")[-1] == turn
+    said = [{"role": role, "content": text} for role, text in (("user", "one"), ("assistant", "2"), ("user", "three"))]
+    whole = policy.tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
+    assert policy.tokenizer.decode((*written.prompt("one"), *written.reply("2"), *written.turn("three"))) == whole
 
 
 def test_thinking_switched_off_is_what_the_template_writes(standin):

@@ -118,6 +118,10 @@ def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32, 
         raise ModelError(
             f"model {name!r} has no chat template, so strop cannot write its prompts. Set tokenizer.chat_template and save the tokenizer."
         )
+    if not eos_ids(tokenizer, model):
+        raise ModelError(
+            f"model {name!r} names no token that ends a reply, so no reply would end. Set tokenizer.eos_token and save the tokenizer."
+        )
     model.to(torch.device(device))  # pyright: ignore[reportArgumentType, reportCallIssue]
     policy = CausalPolicy(model.eval(), tokenizer, name, chat=chat)
     policy.renderer.check()

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from strop.seams.part import nearest
@@ -109,12 +110,18 @@ class ChatRenderer:
                     "Use a template that keeps the past, or restart the row at each turn."
                 )
             before, after = whole[len(first) + 3 :].split("THREE", 1)
-            closing = self.tokenizer.decode([self.eos[0]])
+            closing = self.tokenizer.decode([self.end])
             self._between = (before.removeprefix(closing), after)
         return self._between
 
     def reply(self, text: str) -> tuple[int, ...]:
-        return (*self._encode(text), self.eos[0])
+        return (*self._encode(text), self.end)
+
+    @cached_property
+    def end(self) -> int:
+        """Of the tokens that the model stops at, the one that its template writes behind a reply; Gemma's tokenizer names another."""
+        behind = self._template([*self._opened("one"), {"role": "assistant", "content": "TWO"}], False).rpartition("TWO")[2].lstrip()
+        return next((number for number in self.eos if behind.startswith(self.tokenizer.decode([number]))), self.eos[0])
 
     def text(self, tokens: Sequence[int]) -> str:
         ids = list(tokens)
