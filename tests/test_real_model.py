@@ -324,6 +324,7 @@ GOOD = questions(20)
         (GOOD, {"template": "enable_thinkin=false"}, "reads no variable 'enable_thinkin'. Did you mean 'enable_thinking'?"),
         (GOOD, {"template": "messages=[]"}, "messages is strop's to set"),
         (GOOD, {"template": "thinking"}, "write NAME=VALUE"),
+        (GOOD, {"max-tokens": 512}, "has 512 positions, so a reply of 512 leaves none for a prompt. Lower --max-tokens"),
         (GOOD[:1], {"eval-tasks": 5}, "has no held-out tasks. Name a file of them with --eval-data"),
     ],
 )  # fmt: skip
@@ -350,6 +351,20 @@ def test_a_model_that_names_no_token_to_end_a_reply_is_refused(standin, tmp_path
         file = endless / f"{name}.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | {field: None}))
     assert "names no token that ends a reply" in refused(*flags(standin, model=endless, out=tmp_path / "run"))
+
+
+def test_a_tokenizer_of_another_model_is_refused(standin, tmp_path, refused):
+    from transformers import AutoTokenizer
+
+    other = tmp_path / "other"
+    shutil.copytree(standin / "model", other)
+    tokenizer = AutoTokenizer.from_pretrained(other)
+    tokenizer.add_tokens([f"<|more{n}|>" for n in range(40)])
+    tokenizer.chat_template = tokenizer.chat_template.replace("<|im_start|>", "<|more39|>")
+    tokenizer.save_pretrained(other)
+    assert "its chat template writes token 558: the tokenizer is another model's" in refused(
+        *flags(standin, model=other, out=tmp_path / "run")
+    )
 
 
 # ------------------------------------------------------------------------------------------------- chat

@@ -119,6 +119,8 @@ class Recipe:
             raise ValueError(f"lr={self.lr!r}: a learning rate is a number of at least 0")
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype={self.dtype!r}: training computes in {' or '.join(DTYPES)}. {nearest(self.dtype, DTYPES)}")
+        if not self.lora and self.lora_targets != "all-linear":
+            raise ValueError(f"lora_targets={self.lora_targets!r} says where adapters stand: train them with --lora RANK")
         known(self.engine)
         limits(self.tripwire)
         self._check_data()
