@@ -125,7 +125,7 @@ def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32, 
     model.to(torch.device(device))  # pyright: ignore[reportArgumentType, reportCallIssue]
     policy = CausalPolicy(model.eval(), tokenizer, name, chat=chat)
     policy.renderer.check()
-    rows = model.get_input_embeddings().weight.shape[0]
+    rows = policy.model.get_input_embeddings().weight.shape[0]
     if (most := max(policy.renderer.prompt("?"))) >= rows:
         raise ModelError(
             f"model {name!r} has {rows} embeddings and its chat template writes token {most}: the tokenizer is another model's."
