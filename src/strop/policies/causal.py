@@ -88,6 +88,8 @@ def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32, 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     path = _locate(name)
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ModelError(f"device={device!r}: torch sees no such device on this machine. Leave --device out, or say cpu.")
     try:
         config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:

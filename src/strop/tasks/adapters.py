@@ -442,7 +442,7 @@ def json_rows(file: Path, how: Columns) -> Iterator[tuple[int, Any]]:
                 try:
                     yield number, json.loads(line)
                 except (ValueError, RecursionError) as error:
-                    raise ValueError(f"row {number} of {file.name} is not JSON: {error}") from None
+                    raise ValueError(f"row {number} of {file.name} is not JSON: {error}. A file holds one object a line.") from None
 
 
 def parquet_rows(file: Path, how: Columns) -> list[Any]:
