@@ -90,6 +90,10 @@ def said(capsys, *argv):
         (["eval"], "required: MODEL_OR_RUN"),
         (["methods", "gropo"], "Did you mean 'grpo'"),
         (["methods", "--baseline", "magic"], "invalid choice"),
+        (["train", "--device", "cuda"], "torch sees no such device"),
+        (["eval", "pico", "--device", "potato"], "device='potato': cpu, cuda, or auto"),
+        (["train", "--lr", "1e400"], "a learning rate is a number"),
+        (["plan", "--prompt", "0"], "a prompt has at least 1 token"),
         (["tasks", "countdwn"], "Did you mean 'countdown'"),
         (["tasks", "chain", "--count", "0"], "at least 1"),
         (["runs", "nowhere"], "no directory"),
@@ -99,6 +103,7 @@ def said(capsys, *argv):
 )
 def test_a_mistake_is_one_message_that_says_what_to_do(argv, wanted, refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert wanted in refused(*argv)
     assert not list(tmp_path.rglob("recipe.json")), "nothing is left behind"
 

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from engines import vllms
 from strop import engines
 from strop.cli import main
 from strop.policies.causal import load
-from strop.policies.chat import Chat, ChatRenderer, ModelError
+from strop.policies.chat import Chat, ChatRenderer, ModelError, eos_ids, variables
 from strop.recipe import Recipe
 from strop.records import Group
 from strop.run import read_metrics
@@ -365,6 +366,7 @@ GOOD = questions(20)
         (GOOD, {"template": "enable_thinkin=false"}, "reads no variable 'enable_thinkin'. Did you mean 'enable_thinking'?"),
         (GOOD, {"template": "messages=[]"}, "messages is strop's to set"),
         (GOOD, {"template": "thinking"}, "write NAME=VALUE"),
+        (GOOD, {"max-tokens": 512}, "has 512 positions, so a reply of 512 leaves none for a prompt. Lower --max-tokens"),
         (GOOD[:1], {"eval-tasks": 5}, "has no held-out tasks. Name a file of them with --eval-data"),
     ],
 )  # fmt: skip
@@ -378,15 +380,50 @@ def test_flags_of_a_file_without_a_file_are_refused(refused):
 
 
 def test_a_model_without_a_chat_template_is_refused(standin, tmp_path, refused):
-    import shutil
-
     bare = tmp_path / "bare"
     shutil.copytree(standin / "model", bare)
     (bare / "chat_template.jinja").unlink()
     assert "has no chat template" in refused(*flags(standin, model=bare, out=tmp_path / "run"))
 
 
+def test_a_model_that_names_no_token_to_end_a_reply_is_refused(standin, tmp_path, refused):
+    endless = tmp_path / "endless"
+    shutil.copytree(standin / "model", endless)
+    for name, field in (("tokenizer_config", "eos_token"), ("generation_config", "eos_token_id"), ("config", "eos_token_id")):
+        file = endless / f"{name}.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {field: None}))
+    assert "names no token that ends a reply" in refused(*flags(standin, model=endless, out=tmp_path / "run"))
+
+
+def test_a_tokenizer_of_another_model_is_refused(standin, tmp_path, refused):
+    from transformers import AutoTokenizer
+
+    other = tmp_path / "other"
+    shutil.copytree(standin / "model", other)
+    tokenizer = AutoTokenizer.from_pretrained(other)
+    tokenizer.add_tokens([f"<|more{n}|>" for n in range(40)])
+    tokenizer.chat_template = tokenizer.chat_template.replace("<|im_start|>", "<|more39|>")
+    tokenizer.save_pretrained(other)
+    assert "its chat template writes token 558: the tokenizer is another model's" in refused(
+        *flags(standin, model=other, out=tmp_path / "run")
+    )
+
+
 # ------------------------------------------------------------------------------------------------- chat
+
+
+def test_a_reply_ends_as_the_template_ends_it_whatever_the_tokenizer_calls_the_end(standin):
+    """As Gemma's: the tokenizer's own is the end of a document, and the model stops at both."""
+    policy = load(str(standin / "model"))
+    policy.tokenizer.eos_token = "<|endoftext|>"
+    written = ChatRenderer(policy.tokenizer)
+    written.eos = eos_ids(policy.tokenizer, policy.model)
+    document, turn = policy.tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|im_end|>"])
+    assert written.eos == (document, turn)
+    assert written.reply("42")[-1] == turn
+    said = [{"role": role, "content": text} for role, text in (("user", "one"), ("assistant", "2"), ("user", "three"))]
+    whole = policy.tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
+    assert policy.tokenizer.decode((*written.prompt("one"), *written.reply("2"), *written.turn("three"))) == whole
 
 
 def test_thinking_switched_off_is_what_the_template_writes(standin):
@@ -400,6 +437,20 @@ def test_thinking_switched_off_is_what_the_template_writes(standin):
         text == f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\none?<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
     )
     assert tokenizer.decode(on.prompt("one?")) == text.removesuffix("<think>\n\n</think>\n\n")
+
+
+@pytest.mark.parametrize(
+    ("template", "read"),
+    [
+        ("{% set ns = namespace(first=true) %}{% for m in messages %}{{ m.content | default('x') }}{% break %}{% endfor %}", {"messages"}),
+        ("{% if day is not defined %}{% set day = 'today' %}{% endif %}{{ day }}", {"day"}),
+        ("{% macro shown(text, style) %}{{ text }}{{ style }}{% endmacro %}{{ shown(messages, 1) }}", {"messages"}),
+        ("{% for m in messages %}{% generation %}{{ m.content + eos_token }}{% endgeneration %}{% endfor %}", {"messages", "eos_token"}),
+        ("{% set thinking = true %}{{ thinking }}{{ '{% x %}' }}{# {{ comment }} #}", set()),
+    ],
+)
+def test_a_variable_of_a_template_is_what_it_reads_and_does_not_set_itself(template, read):
+    assert variables(template) == read
 
 
 def test_a_system_message_that_a_template_refuses_or_drops_is_said(tmp_path):

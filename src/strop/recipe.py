@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, fields, replace
 from typing import Any, cast
@@ -115,10 +116,12 @@ class Recipe:
             _ = self.shares
             if self.tasks is not None:
                 raise ValueError(f"share={self.share!r} and tasks={self.tasks} both say how many own tasks a step has: give one of them")
-        if self.lr is not None and not (_number(self.lr) and self.lr >= 0):
+        if self.lr is not None and not (_number(self.lr) and 0 <= self.lr < math.inf):
             raise ValueError(f"lr={self.lr!r}: a learning rate is a number of at least 0")
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype={self.dtype!r}: training computes in {' or '.join(DTYPES)}. {nearest(self.dtype, DTYPES)}")
+        if not self.lora and self.lora_targets != "all-linear":
+            raise ValueError(f"lora_targets={self.lora_targets!r} says where adapters stand: train them with --lora RANK")
         known(self.engine)
         limits(self.tripwire)
         self._check_data()

@@ -557,6 +557,8 @@ def roomy(source: Source, policy: Policy, reply: int, longest: int | None) -> So
     if fit is None:
         return source
     room = (positions or 1 << 31) - reply
+    if room < 1:
+        raise ValueError(f"the model has {positions} positions, so a reply of {reply} leaves none for a prompt. Lower --max-tokens.")
     strict = longest is None or longest > room
     return fit(lambda text: len(policy.renderer.prompt(text)), room if strict else longest, strict)
 

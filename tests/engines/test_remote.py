@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import json
 import threading
 import time
+import traceback
+import tracemalloc
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from strop import evaluate
-from strop.engines import remote
+from strop.engines import options, remote
 from strop.engines.remote import RemoteError
 from strop.recipe import Recipe
 from strop.records import Sampling
@@ -110,8 +113,11 @@ def test_a_conversation_reaches_the_endpoint_as_messages(standin):
         (200, b'{"choices": []}'),
         (200, b"[" * 5000),
         (200, completion("x" * remote.LARGEST)),
+        (200, completion("3").replace(b'"3"', b'"\\ud800"')),
+        (200, completion("3").replace(b"5", b"1e999")),
+        (200, completion("3").replace(b"5", b"-5")),
     ],
-    ids=["500", "429", "not-json", "no-choice", "deep", "huge"],
+    ids=["500", "429", "not-json", "no-choice", "deep", "huge", "half a character", "endless tokens", "negative tokens"],
 )
 def test_a_passing_fault_is_tried_again_and_a_lasting_one_is_named_with_the_server(standin, code, said):
     standin.plan = [(code, said, 0.0)] * 2
@@ -136,6 +142,40 @@ def test_a_refusal_is_not_tried_again(standin, code, advice):
     with pytest.raises(RemoteError, match=advice):
         say(standin.engine)
     assert len(standin.plan) == 1
+
+
+@pytest.mark.parametrize("code", [200, 401, 500])
+def test_the_key_is_in_no_message_whatever_an_endpoint_says_back(standin, monkeypatch, code):
+    monkeypatch.setenv("STROP_REMOTE_KEY", "sk-secret\n")
+    standin.plan = [(code, b'{"error": "your key is sk-secret, ' + b"x" * 300, 0.0)] * 9
+    with pytest.raises(RemoteError, match="your key is") as said:
+        say(f"{standin.engine},tries=2")
+    assert "sk-secret" not in "".join(traceback.format_exception(said.value))
+    monkeypatch.setenv("STROP_REMOTE_KEY", "sk-sec\nret")
+    with pytest.raises(RemoteError, match="STROP_REMOTE_KEY holds a character that no key has") as said:
+        say(standin.engine)
+    assert "sk-sec" not in str(said.value)
+
+
+@pytest.mark.parametrize("url", ["http://me:secret@host/v1", "https://host/v1?api_key=secret"])
+def test_an_address_with_a_secret_in_it_is_refused_and_not_repeated(url):
+    with pytest.raises(ValueError, match="STROP_REMOTE_KEY") as said:
+        options.read(f"remote:{url}")
+    assert "secret" not in str(said.value)
+
+
+def test_what_an_endpoint_sends_compressed_is_not_unpacked(standin, monkeypatch):
+    bomb = gzip.compress(b" " * 50_000_000)
+    monkeypatch.setattr(
+        Handler, "end_headers", lambda self: (self.send_header("Content-Encoding", "gzip"), BaseHTTPRequestHandler.end_headers(self))
+    )
+    standin.plan = [(200, bomb, 0.0)] * 2
+    tracemalloc.start()
+    with pytest.raises(RemoteError, match="no chat completion"):
+        say(f"{standin.engine},tries=2")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 5_000_000
 
 
 def test_an_evaluation_asks_no_more_at_once_than_it_was_told_to(standin):

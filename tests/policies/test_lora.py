@@ -123,3 +123,13 @@ def test_a_resumed_run_ends_as_one_that_was_not_stopped(tmp_path, method):
 def test_an_unknown_target_is_refused_with_the_nearest():
     with pytest.raises(ValueError, match="q_proj"):
         of(recipe(lora_targets="q_prj"))
+
+
+def test_an_adapter_on_a_head_that_is_the_embedding_too_is_refused_since_no_export_could_hold_it():
+    with pytest.raises(ValueError, match="lm_head is its embedding too"):
+        of(recipe(lora_targets="q_proj,lm_head"))
+
+
+def test_targets_of_adapters_without_adapters_are_refused():
+    with pytest.raises(ValueError, match="train them with --lora RANK"):
+        recipe(lora=0, lora_targets="q_proj")

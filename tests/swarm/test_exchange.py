@@ -16,7 +16,8 @@ from strop.seams.exchange import Offer
 from strop.seams.sampler import Independent
 from strop.seams.swarm import top, uniform
 from strop.swarm.exchange import BURST, CHARGED, PLACES, REASONS, Book, Exchange
-from strop.swarm.message import BYTES, DEPTH, Completion, Rejected, depth, read, write
+from strop.swarm.families import rebuild
+from strop.swarm.message import BYTES, DEPTH, Address, Completion, Rejected, depth, read, write
 from strop.swarm.wires import Room
 from strop.tasks import source
 
@@ -111,6 +112,42 @@ def test_a_message_that_comes_twice_is_replayed_and_only_its_own_sender_is_charg
     assert "copied" not in CHARGED
     assert accounted(me.book("a"))
     assert accounted(me.book("thief"))
+
+
+def test_a_group_in_another_order_is_the_same_group(two):
+    me, peer = two
+    shared = honest(TASKS, 3)
+    peer.say(write(shared))
+    peer.say(write(replace(shared, rollouts=shared.rollouts[::-1])))
+    assert len(me.look()) == 1
+    assert me.book("liar")["rejected"] == {"replayed": 1}
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_copy_with_a_lie_in_it_keeps_no_true_group_out(pico, earlier):
+    room = Room()
+    me, thief, peer = Node(room, "me", pico), Teller(room.enter("a thief, read first"), TASKS), Teller(room.enter("peer"), TASKS)
+    shared = honest(TASKS, 3)
+    thief.say(write(replace(shared, task=replace(shared.task, family="chain:steps=31"))))
+    thief.say(write(replace(shared, rollouts=tuple(replace(c, outcome=1 - c.outcome) for c in shared.rollouts))))
+    if earlier:
+        assert me.look() == []
+    peer.say(write(shared))
+    (offer,) = me.look()
+    assert offer.group.rollouts[0].provenance == "swarm peer"
+    assert me.book("a thief, read first")["rejected"] == {"wrong reward": 1, "unknown task": 1}
+    assert me.book("peer")["rejected"] == {}
+
+
+def test_a_source_that_fails_on_a_strangers_address_costs_the_group_alone():
+    class Fragile:
+        name = "fragile"
+
+        def task(self, split, seed, index):
+            raise RuntimeError("the generator hangs on this seed")
+
+    with pytest.raises(Rejected, match="unknown task: the generator hangs"):
+        rebuild(Address("fragile", 1, 0, 0, "0" * 16), {"fragile": Fragile()})
 
 
 def test_a_session_that_its_sender_has_left_is_stale(two):

@@ -12,6 +12,7 @@ from strop.identity import explain
 from strop.methods.grpo import GRPO
 from strop.methods.swarm import SWARM
 from strop.recipe import Recipe
+from strop.records import Group, Scores
 from strop.run import create, read_metrics, resume
 from strop.seams.correction import truncated
 from strop.seams.exchange import FOREIGN
@@ -108,6 +109,17 @@ def test_a_swarm_run_is_computed_again_from_its_commits_without_any_swarm(tmp_pa
     assert [{k: v for k, v in line.items() if k != "t"} for line in read_metrics(me.directory)] == lines
     assert again.digest_weights() == me.digest_weights()
     assert again.swarm == me.swarm
+
+
+def test_a_trainer_never_sends_a_swarm_what_was_sent_before_since_others_would_call_it_replayed(tmp_path):
+    me = trainer(tmp_path, Room(), "me", seed=1)
+    me.advance()
+    record = me.record(0)
+    groups, scores = [Group.from_json(g) for g in record["groups"]], Scores(record["scores"]["values"])
+    assert me.swarm["published"] == len(groups)
+    me.exchange.publish(groups, scores, 1, me.source, me.policy.renderer)
+    tally = me.exchange.tally()
+    assert (tally["published"], tally["unshared"]) == (len(groups), len(groups))
 
 
 def test_a_swarm_run_says_at_its_end_what_became_of_others_groups():

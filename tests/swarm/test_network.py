@@ -51,6 +51,12 @@ def test_a_swarm_hears_who_signed_and_names_what_nobody_did(tmp_path):
     assert (tmp_path / "b" / "swarm.key").stat().st_mode & 0o77 == 0
 
 
+def test_a_swarm_takes_a_trainer_back_whose_clock_was_set_back(tmp_path, monkeypatch):
+    before = Network("t", tmp_path).session
+    monkeypatch.setattr(time, "time_ns", lambda: 0)
+    assert before < Network("t", tmp_path).session < Network("t", tmp_path).session
+
+
 def test_a_message_of_one_swarm_is_none_of_another_and_a_changed_byte_is_seen(tmp_path):
     key = signing_key(tmp_path)
     public = key.public_key().public_bytes_raw()

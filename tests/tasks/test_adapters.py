@@ -50,6 +50,7 @@ def every(table, split, seed=0):
         ("so \\boxed{\\frac{1}{2}}.", "\\frac{1}{2}"),
         ("\\boxed{1} or \\boxed{2}", "2"),
         ("<answer>1</answer><answer>2</answer>", None),
+        ("<think>so \\boxed{1}, but wait", None),
         ("<answer>1", None),
         ("\\boxed{1", None),
         ("it is 2", None),
@@ -112,6 +113,12 @@ def test_columns_mark_and_instruction_are_options(write):
     assert table.grade(task, table.gold(task))["outcome"] == 1.0
 
 
+@pytest.mark.parametrize("worked", ["#### {}", "so\n#### {}", "so\r\n#### {}\r\n"])
+def test_gsm8ks_mark_is_found_wherever_its_line_stands(write, worked):
+    table = adapter("jsonl", write(*[{"prompt": f"q{n}", "answer": worked.format(n)} for n in range(3)]) + ",grader=exact")
+    assert sorted(task.needs["answer"] for task in table.splits["train"] + table.splits["test"]) == ["0", "1", "2"]
+
+
 @pytest.mark.parametrize(
     ("bad", "says"),
     [
@@ -122,6 +129,14 @@ def test_columns_mark_and_instruction_are_options(write):
         ({"prompt": "q", "answer": [1]}, r"row 3 .*field 'answer'"),
         ([1, 2], r"row 3 of data\.jsonl is no object with fields but list"),
         ('{"prompt": "q", ', r"row 3 of data\.jsonl is not JSON"),
+        ("[" * 100_000, r"row 3 of data\.jsonl is not JSON: maximum recursion depth"),
+        ({"prompt": "q", "answer": float("nan")}, r"row 3 .*must be a text or a number, got 'nan'"),
+        ('{"prompt": "q", "answer": 1e999}', r"row 3 .*must be a text or a number, got 'inf'"),
+        ({"prompt": "q \ud800", "answer": 1}, r"row 3 of data\.jsonl holds '\\ud800', half a character"),
+        (
+            {"prompt": "q", "answer": "3 + 4 = 7\n#### 7"},
+            r"row 3 of data\.jsonl: the answer stands behind GSM8K's mark '####' and that of row 1",
+        ),
     ],
 )
 def test_a_bad_row_is_named(write, bad, says):
@@ -180,6 +195,26 @@ def test_exact_grader_compares_text_up_to_white_space(write):
     assert table.grade(task, "so the answer is a b").reason == "no <answer> and no closed \\boxed{}"
     assert dict(table.grade(task, "")) == {"outcome": 0.0, "lenient": 0.0}
     assert table.grade(task, "<answer>ab</answer>").reason == "not the same text"
+
+
+@pytest.mark.parametrize(
+    ("gold", "right", "wrong"),
+    [
+        ("18", ["18.", "\\$18", "$18", "$18.00", "$18$", "\\$18 \\text{ a day}", "\\text{18}", "\\(18\\)"], ["\\$81", "1.8"]),
+        ("1,080", ["1080", "\\$1,080", "1{,}080."], ["1.080"]),
+        ("-5", ["\u22125", "-\\$5", "-5."], ["5"]),
+        (1e-7, ["0.0000001", "1/10000000"], ["1", "7"]),
+        ("The answer is $\\frac{1}{2}$", ["0.5", "\\frac12."], ["2"]),
+    ],
+)
+def test_math_grader_reads_numbers_as_models_write_them(write, gold, right, wrong):
+    pytest.importorskip("math_verify")
+    table = adapter("jsonl", write({"prompt": "q", "answer": gold}))
+    task = (table.splits["train"] + table.splits["test"])[0]
+    said = [form % answer for answer in right + wrong for form in ("<answer>%s</answer>", "\\boxed{%s}")]
+    assert [marks["outcome"] for marks in table.grade_many([(task, text) for text in said])] == [1.0] * 2 * len(right) + [0.0] * 2 * len(
+        wrong
+    )
 
 
 def test_math_grader_reads_strictly_and_leniently_and_reports_the_endless(write):

@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
         raise Usage(f"--top-p lies in (0, 1], got {args.top_p}")
     if args.max_tokens is not None and args.max_tokens < 1:
         raise Usage(f"--max-tokens is at least 1, got {args.max_tokens}")
+    recipes.check_device(args.device)
     model, about, parts = find(args.model)
     recipe = asked(args, about)
     drawn = (about or {}).get("resolved", {}).get("parts", {}).get("sampler", {}).get("with", {})

@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from strop.cli import answer, table
+from strop.cli import Usage, answer, table
 from strop.commands import recipes
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from strop.memory import forecast
 
+    if args.prompt is not None and args.prompt < 1:
+        raise Usage(f"--prompt {args.prompt}: a prompt has at least 1 token")
     recipe, _, parts = recipes.build(args)
     lengths = longest(recipe, parts, args.prompt)
     on_gpu = gpu(recipe.device)
@@ -51,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         "",
         table(rows, ["what", "MiB"]),
         "",
-        "it fits" if fits else f"it does not fit: {found.advice}",
+        "what is free there is not known" if room is None else "it fits" if fits else f"it does not fit: {found.advice}",
     ]
     answer(args, {**found.to_json(), "needs": needs, "free": room, "fits": fits, "advice": None if fits else found.advice}, "\n".join(text))
     return 0 if fits else 1
@@ -83,7 +85,7 @@ def available(on_gpu: bool) -> int | None:
     import torch
 
     if on_gpu:
-        return torch.cuda.mem_get_info()[0]
+        return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else None
     path = Path("/proc/meminfo")
     if not path.exists():
         return None

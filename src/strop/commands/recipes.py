@@ -119,10 +119,14 @@ def settled(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     if recipe.model != "pico" and Path(recipe.model).is_dir():
         recipe = replace(recipe, model=str(Path(recipe.model).resolve()))
     recipe = replace(recipe, **{name: str(Path(file).expanduser().resolve()) for name in FILES if (file := getattr(recipe, name))})
-    if recipe.device not in ("auto", "cpu", "cuda") and not recipe.device.startswith("cuda:"):
-        raise Usage(f"device={recipe.device!r}: cpu, cuda, or auto")
+    check_device(recipe.device)
     recipe.resolved()
     return recipe
+
+
+def check_device(name: str) -> None:
+    if name not in ("auto", "cpu", "cuda") and not name.startswith("cuda:"):
+        raise Usage(f"device={name!r}: cpu, cuda, or auto")
 
 
 def read_data(file: Path) -> dict[str, Any]:

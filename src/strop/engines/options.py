@@ -73,4 +73,6 @@ def read(engine: str) -> Any:
         raise ValueError(f"engine={engine!r}: a server is there already (url) or started (python), not both")
     if found.get("url", "http://").partition("://")[0] not in ("http", "https", "unix"):
         raise ValueError(f"engine={engine!r}: a url begins with http://, https:// or unix://")
+    if found.get("url", "").startswith("http") and set("@?#") & set(found["url"]):
+        raise ValueError(f"engine={name}:…: a url is an address alone, since runs record it; a key goes into STROP_REMOTE_KEY")
     return kind(**found)

@@ -50,7 +50,7 @@ class Endpoint:
     def __init__(self, model: str, chosen: options.Remote):
         if not chosen.url:
             raise RemoteError("engine=remote needs an address: remote:http://HOST:PORT/v1")
-        self.model, self.chosen, self.where = model, chosen, chosen.url
+        self.model, self.chosen, self.where, self._key = model, chosen, chosen.url, key_of(os.environ)
         self._loop = Loop("strop-remote")
         self._room = asyncio.Semaphore(chosen.at_once)
         self._client = self._loop.wait(self._open(), 10)
@@ -60,12 +60,11 @@ class Endpoint:
         import httpx2
 
         scheme, _, path = self.chosen.url.partition("://")
-        key = os.environ.get("STROP_REMOTE_KEY") or os.environ.get("OPENAI_API_KEY")
         return httpx2.AsyncClient(
             base_url="http://remote/v1" if scheme == "unix" else self.chosen.url.rstrip("/"),
             transport=httpx2.AsyncHTTPTransport(uds=path if scheme == "unix" else None),
             timeout=httpx2.Timeout(None, connect=10.0),
-            headers={"Authorization": f"Bearer {key}"} if key else {},
+            headers={"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {self._key}"} if self._key else {}),
         )
 
     async def ask(self, messages: Sequence[Mapping[str, str]], **more: Any) -> Reply:
@@ -83,8 +82,8 @@ class Endpoint:
                     async with asyncio.timeout(self.chosen.deadline):
                         code, said, pause = await self._post(body)
                     if code == 200:
-                        return _reply(said)
-                    why = f"it answered {code}: {' '.join(said[:300].decode(errors='replace').split())}"
+                        return _reply(said, self._shown(said))
+                    why = f"it answered {code}: {self._shown(said)}"
                     if code not in AGAIN:
                         raise RemoteError(f"{self.model} at {self.where} refused a request; {why}. {_advice(code)}")
                 except TimeoutError:
@@ -99,31 +98,49 @@ class Endpoint:
         raise RemoteError(f"{self.model} at {self.where} gave no reply in {self.chosen.tries} tries; the last: {why}. {_advice(0)}")
 
     async def _post(self, body: Mapping[str, Any]) -> tuple[int, bytes, float | None]:
-        """Code, body, and how long it asks to be left alone."""
+        """Code, body, and how long it asks to be left alone. What comes compressed all the same stays so: it may be of any size."""
         read = bytearray()
         async with self._client.stream("POST", "chat/completions", json=body) as answer:
-            async for piece in answer.aiter_bytes():
+            async for piece in answer.aiter_raw():
                 read += piece
                 if len(read) > LARGEST:
                     raise _Malformed(f"an answer of more than {LARGEST >> 20} MiB")
             after = answer.headers.get("retry-after", "")
             return answer.status_code, bytes(read), float(after) if after.isdecimal() else None
 
+    def _shown(self, said: bytes) -> str:
+        """The beginning of an answer, for a message: without our key, should it stand there."""
+        clean = said.replace(self._key.encode(), b"[key]") if self._key else said
+        return " ".join(clean[:300].decode(errors="replace").split())
+
 
 class _Malformed(Exception): ...
 
 
-def _reply(said: bytes) -> Reply:
+def key_of(environment: Mapping[str, str]) -> str:
+    """What proves who asks, or nothing; it is in no message, record or error of ours."""
+    for name in ("STROP_REMOTE_KEY", "OPENAI_API_KEY"):
+        if key := environment.get(name, "").strip():
+            if not (key.isascii() and key.isprintable()):
+                raise RemoteError(f"{name} holds a character that no key has, a line break or a letter beyond ASCII. Set it again.")
+            return key
+    return ""
+
+
+def _reply(said: bytes, shown: str) -> Reply:
     try:
         answer = json.loads(said)
         choice, usage = answer["choices"][0], answer.get("usage") or {}
         text = choice["message"]["content"]
         if not isinstance(text, str | None):
             raise TypeError("content is no text")
+        (text or "").encode()  # half a character is no text
         counted = int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0))
+        if min(counted) < 0:
+            raise ValueError("fewer than no tokens")
         return Reply(text or "", choice.get("finish_reason") == "length", *counted)
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
-        raise _Malformed(f"an answer that is no chat completion ({type(error).__name__}: {said[:80]!r})") from error
+    except (ValueError, OverflowError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
+        raise _Malformed(f"an answer that is no chat completion ({type(error).__name__}: {shown[:80]!r})") from None
 
 
 def _advice(code: int) -> str:

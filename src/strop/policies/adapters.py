@@ -45,13 +45,15 @@ def adapt(model: Any, rank: int, targets: str, seed: int) -> Any:
         return get_peft_model(model, config, adapter_name=NAME).eval()
 
 
-def chosen(model: nn.Module, targets: str) -> str | list[str]:
+def chosen(model: Any, targets: str) -> str | list[str]:
     """Names of linear layers, or all of them but the last."""
     if targets == ALL:
         return ALL
-    known = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
-    wanted = [name.strip() for name in targets.split(",")]
+    linear = {name.rpartition(".")[2]: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    known, wanted = linear.keys(), [name.strip() for name in targets.split(",")]
     for name in wanted:
+        if name in known and linear[name].weight is model.get_input_embeddings().weight:
+            raise ValueError(f"lora_targets={targets!r}: this model's {name} is its embedding too, so nothing can be merged into it alone.")
         if name not in known:
             raise ValueError(f"lora_targets={targets!r}: the model has no linear layer {name!r}. {nearest(name, {*known, ALL})}")
     return wanted

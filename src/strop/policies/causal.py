@@ -88,6 +88,8 @@ def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32, 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     path = _locate(name)
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ModelError(f"device={device!r}: torch sees no such device on this machine. Leave --device out, or say cpu.")
     try:
         config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
@@ -118,9 +120,18 @@ def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32, 
         raise ModelError(
             f"model {name!r} has no chat template, so strop cannot write its prompts. Set tokenizer.chat_template and save the tokenizer."
         )
+    if not eos_ids(tokenizer, model):
+        raise ModelError(
+            f"model {name!r} names no token that ends a reply, so no reply would end. Set tokenizer.eos_token and save the tokenizer."
+        )
     model.to(torch.device(device))  # pyright: ignore[reportArgumentType, reportCallIssue]
     policy = CausalPolicy(model.eval(), tokenizer, name, chat=chat)
     policy.renderer.check()
+    rows = policy.model.get_input_embeddings().weight.shape[0]
+    if (most := max(policy.renderer.prompt("?"))) >= rows:
+        raise ModelError(
+            f"model {name!r} has {rows} embeddings and its chat template writes token {most}: the tokenizer is another model's."
+        )
     return policy
 
 

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from strop.seams.part import nearest
@@ -109,12 +110,18 @@ class ChatRenderer:
                     "Use a template that keeps the past, or restart the row at each turn."
                 )
             before, after = whole[len(first) + 3 :].split("THREE", 1)
-            closing = self.tokenizer.decode([self.eos[0]])
+            closing = self.tokenizer.decode([self.end])
             self._between = (before.removeprefix(closing), after)
         return self._between
 
     def reply(self, text: str) -> tuple[int, ...]:
-        return (*self._encode(text), self.eos[0])
+        return (*self._encode(text), self.end)
+
+    @cached_property
+    def end(self) -> int:
+        """Of the tokens that the model stops at, the one that its template writes behind a reply; Gemma's tokenizer names another."""
+        behind = self._template([*self._opened("one"), {"role": "assistant", "content": "TWO"}], False).rpartition("TWO")[2].lstrip()
+        return next((number for number in self.eos if behind.startswith(self.tokenizer.decode([number]))), self.eos[0])
 
     def text(self, tokens: Sequence[int]) -> str:
         ids = list(tokens)
@@ -131,32 +138,23 @@ class ChatRenderer:
 
 
 def variables(template: str) -> set[str]:
-    """Every name that stands inside the template's tags; what it assigns itself is among them."""
-    inside = " ".join(re.findall(r"\{[%{](.*?)[%}]\}", template, re.DOTALL))
-    bare = re.sub(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"", " ", inside)
-    return set(re.findall(r"(?<![\w.])[A-Za-z_]\w*", bare)) - WORDS
+    """Every name that the template reads and that somebody else has to give."""
+    from jinja2 import meta, nodes
+    from jinja2.ext import Extension
+    from jinja2.parser import Parser
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+    class Generation(Extension):
+        """The tag that transformers adds: what stands in it is a reply."""
 
-WORDS = {
-    "and",
-    "elif",
-    "else",
-    "endfor",
-    "endif",
-    "endmacro",
-    "endset",
-    "false",
-    "for",
-    "if",
-    "in",
-    "is",
-    "macro",
-    "not",
-    "or",
-    "set",
-    "true",
-}
-"""The template language's own."""
+        tags = {"generation"}  # noqa: RUF012 - jinja2's own way
+
+        def parse(self, parser: Parser) -> list[nodes.Node]:
+            next(parser.stream)
+            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+    language = ImmutableSandboxedEnvironment(extensions=[Generation, "jinja2.ext.loopcontrols"])
+    return meta.find_undeclared_variables(language.parse(template)) - language.globals.keys()
 
 
 def eos_ids(tokenizer: Any, model: Any = None) -> tuple[int, ...]:

@@ -190,7 +190,7 @@ class Exchange:
                 continue
             shared = shareable(group, scores, step, source, renderer)
             body = b"" if shared is None else write(shared)
-            if shared is None or len(body) > BYTES:
+            if shared is None or len(body) > BYTES or shared.content in self._seen:
                 self.unshared += 1
                 continue
             self._remember(shared.content, self.wire.id)
@@ -252,23 +252,28 @@ class Exchange:
         for waiting in [w for w in self._waiting if now - w.since > keep]:
             self._leave(waiting, "expired")
         known = families(ctx.source)
-        found: list[tuple[str, Shared, Group]] = []
+        found: dict[tuple[str, str], tuple[Shared, Group]] = {}
         for peer, body in self._next():
             try:
                 shared = read(body)
-                self._new(peer, shared)
-                found.append((peer, shared, self._group(shared, peer, known, ctx, sampler)))
+                content = shared.content
+                if why := "replayed" if (peer, content) in found else self._known(peer, content):
+                    raise Rejected(why)
+                found[peer, content] = (shared, self._group(shared, peer, known, ctx, sampler))
             except Rejected as rejected:
                 self._reject(peer, rejected.why)
-        scores = await grading.grade(ctx.source, [group for _, _, group in found]) if found else Scores()
-        for peer, shared, group in found:
+        scores = await grading.grade(ctx.source, [group for _, group in found.values()]) if found else Scores()
+        for (peer, content), (shared, group) in found.items():
             verdicts = [scores.get(rollout, "outcome") for rollout in group.rollouts]
             outcomes = tuple(verdict for verdict in verdicts if verdict is not None)
             if len(outcomes) < len(verdicts):
                 self._reject(peer, "ungraded")
             elif any(abs(verdict - c.outcome) > SAME for verdict, c in zip(outcomes, shared.rollouts, strict=True)):
                 self._reject(peer, "wrong reward")
+            elif why := self._known(peer, content):  # since it was read: it came with it
+                self._reject(peer, why)
             else:
+                self._remember(content, peer)
                 self._waiting.append(Waiting(peer, Offer(group, outcomes), now))
                 with self._lock:
                     self.books[peer].verified += 1
@@ -300,12 +305,11 @@ class Exchange:
                     taken[peer] = bodies[over:]
         return [(peer, body) for peer, bodies in taken.items() for body in bodies]
 
-    def _new(self, peer: str, shared: Shared) -> None:
-        """Nobody is charged for a group that somebody else sent first: the copy may be theirs."""
-        first = self._seen.get(shared.content)
-        if first is not None:
-            raise Rejected("replayed" if first == peer else "copied")
-        self._remember(shared.content, peer)
+    def _known(self, peer: str, content: str) -> str:
+        """Why a group is none that is new. What was refused is not remembered, else a copy with a lie in it would keep the true one out;
+        and nobody is charged for what somebody else sent first: the copy may be theirs."""
+        first = self._seen.get(content)
+        return "" if first is None else "replayed" if first == peer else "copied"
 
     def _remember(self, content: str, peer: str) -> None:
         self._seen.setdefault(content, peer)
@@ -335,7 +339,7 @@ class Exchange:
         most: int = getattr(sampler, "max_tokens", 1024)
         prompt = Segment("prompt", renderer.prompt(task.prompt), "0")
         author = Author(f"peer {peer}", shared.step, sampling)
-        place = f"swarm/{peer}/{shared.content[:16]}"
+        place = f"swarm/{peer}/{shared.content[:32]}"
         rollouts: list[Rollout] = []
         for number, completion in enumerate(shared.rollouts):
             segment = Segment("teacher", tokens(completion, renderer, sampling, most), f"0.{number}", author)

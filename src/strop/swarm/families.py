@@ -45,7 +45,7 @@ def rebuild(named: Address, known: dict[str, Source]) -> Task:
         raise Rejected("wrong version", f"{named.family} is version {version_of(type(source))} here, {named.version} there")
     try:
         task: Task = source.task("train", named.seed, named.index)
-    except ValueError as error:
+    except Exception as error:  # a stranger chose the address: whatever it does to the source stays with the group
         raise Rejected("unknown task", str(error)[:80]) from error
     if task.id != named.key:
         raise Rejected("wrong key", f"{named.family} {named.seed}/{named.index} is {task.id} here, {named.key} there")

@@ -72,8 +72,8 @@ class Shared:
 
     @property
     def content(self) -> str:
-        """A hash of what would be learned from, however it was written down."""
-        return digest([self.task.key, *([c.text, c.ended] for c in self.rollouts)])
+        """A hash of what would be learned from, however it was written down and in whatever order."""
+        return digest([self.task.key, *sorted([c.text, c.ended] for c in self.rollouts)])
 
 
 def write(shared: Shared) -> bytes:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from strop import durable
 from strop.swarm.message import BYTES
 
 MAGIC = b"strop/1\n"
@@ -59,7 +60,7 @@ class Network:
         self._config = configured(name, connect, listen)
         self.name, self._key = name, signing_key(directory)
         self.public = self._key.public_key().public_bytes_raw()
-        self.id, self.session = peer_id(self.public), time.time_ns()
+        self.id, self.session = peer_id(self.public), later(directory)
         self.reached_at = listen
         self._zenoh: Any = None
 
@@ -158,6 +159,14 @@ def opened(name: str, data: bytes) -> tuple[str, bytes]:
     except (InvalidSignature, ValueError) as error:
         raise ValueError("forged") from error
     return peer_id(public), body
+
+
+def later(directory: Path) -> int:
+    """The clock, or past this run's last session where the clock was set back: else others would call all that it sends stale."""
+    path = directory / "swarm.session"
+    last = int(path.read_text()) if path.exists() else 0
+    durable.write(path, str(now := max(time.time_ns(), last + 1)).encode())
+    return now
 
 
 def signing_key(directory: Path) -> Any:

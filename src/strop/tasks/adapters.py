@@ -24,10 +24,12 @@ import copy
 import hashlib
 import importlib.util
 import json
+import math
 import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +184,7 @@ class Gym:
 
 GRADERS = ("math", "exact")
 
-MARK = "\n#### "
+MARK = re.compile(r"^#### ", re.MULTILINE)
 """Before the answer in GSM8K's rows, whose texts are worked solutions."""
 
 NUMBER = re.compile(r"[-+]?\$?\d[\d,]*(\.\d+)?%?")
@@ -214,9 +216,16 @@ class Columns:
         prompt, answer = self._field(row, "prompt", where), self._field(row, "answer", where)
         if not isinstance(prompt, str) or not prompt.strip():
             raise ValueError(f"{where}: field {self.prompt!r} must be a text that is not empty, got {str(prompt)[:40]!r}")
-        if isinstance(answer, bool) or not isinstance(answer, (str, int, float)) or not str(answer).strip():
+        endless = isinstance(answer, float) and not math.isfinite(answer)
+        if isinstance(answer, bool) or not isinstance(answer, (str, int, float)) or endless or not str(answer).strip():
             raise ValueError(f"{where}: field {self.answer!r} must be a text or a number, got {str(answer)[:40]!r}")
-        text = str(answer)
+        text = format(Decimal(str(answer)), "f") if isinstance(answer, float) else str(answer)  # no grader reads 1e-07 as a number
+        try:
+            (prompt + text).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{where} holds {error.object[error.start]!r}, half a character, which no tokenizer reads") from None
+        if not self.after and MARK.search(text):
+            raise ValueError(f"{where}: the answer stands behind GSM8K's mark '####' and that of row 1 does not. Write all rows alike.")
         if self.after:
             if self.after not in text:
                 raise ValueError(f"{where}: field {self.answer!r} has no mark {self.after!r} behind which the answer would stand")
@@ -235,7 +244,7 @@ class Columns:
     def marked(self, row: Any) -> Columns:
         """With GSM8K's mark, where the first row has it: then every row must."""
         text = row.get(self.answer) if isinstance(row, Mapping) else None
-        return replace(self, after=MARK.strip()) if not self.after and isinstance(text, str) and MARK in text else self
+        return replace(self, after="####") if not self.after and isinstance(text, str) and MARK.search(text) else self
 
 
 def columns(options: dict[str, str], kind: str, *more: str) -> Columns:
@@ -432,8 +441,8 @@ def json_rows(file: Path, how: Columns) -> Iterator[tuple[int, Any]]:
             if line.strip():
                 try:
                     yield number, json.loads(line)
-                except ValueError as error:
-                    raise ValueError(f"row {number} of {file.name} is not JSON: {error}") from None
+                except (ValueError, RecursionError) as error:
+                    raise ValueError(f"row {number} of {file.name} is not JSON: {error}. A file holds one object a line.") from None
 
 
 def parquet_rows(file: Path, how: Columns) -> list[Any]:

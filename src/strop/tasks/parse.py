@@ -33,6 +33,8 @@ def last_box(text: str) -> str | None:
 def strict(text: str) -> tuple[str | None, str]:
     r"""(answer, "") of a text that answers after its thinking, once, in `<answer>…</answer>` or else in \boxed{}; or (None, why not)."""
     final = text.rpartition("</think>")[2]
+    if "<think>" in final:
+        return None, "thinking is not over"
     if final.count("<answer>") > 1:
         return None, "more than one <answer>"
     if "<answer>" in final:

@@ -21,6 +21,7 @@ import logging
 import math
 import os
 import platform
+import re
 import resource
 import select
 import signal
@@ -58,6 +59,10 @@ class Function:
         return self.function(item), ""
 
 
+MATHS = re.compile(r"(?<!\\)\$.*(?<!\\)\$", re.DOTALL)
+"""Between dollar signs; a single one, or one behind a backslash, is money."""
+
+
 class Math:
     """math-verify: are two written expressions equal? Items: {answer, gold, loose}. Its own SIGALRM timeouts are off, ours hold.
 
@@ -71,7 +76,8 @@ class Math:
         self.lib.verify(self._read("\\frac{1}{2}"), self._read("0.5"), timeout_seconds=None)  # fills parser caches before forking
 
     def _read(self, text: str, loose: bool = False) -> list[Any]:
-        boxed = text if "\\boxed" in text or "$" in text else f"\\boxed{{{text}}}"
+        text = text.removesuffix(".")  # in a box it would make a number a word
+        boxed = text if "\\boxed" in text or MATHS.search(text) else f"\\boxed{{{text}}}"
         for form in (text, boxed) if loose else (boxed, text):
             if read := self.lib.parse(form, parsing_timeout=None):
                 return read
