@@ -147,8 +147,8 @@ def start(directory: Path, processes: int) -> None:
 
 
 def compare(directory: Path, processes: int) -> list[dict]:
-    """Per case: passes, updates, and the largest difference of any update's gradient, relative to its norm; the same for the weights'
-    way from where they began."""
+    """Per case: passes, updates, and the largest difference of any update's gradient and of the norm that was told, relative to its norm;
+    the same for the weights' way from where they began."""
     rows = []
     for number, name in enumerate(CASES):
         one, many = (load_file(directory / f"{number}-{n}.safetensors") for n in (1, processes))
@@ -158,6 +158,8 @@ def compare(directory: Path, processes: int) -> list[dict]:
         for update in range(len(facts[0]["passes"])):
             mine = [key for key in one if key.startswith(f"{update}/") and not key.endswith("/norm")]
             gradients.append(distance([one[k] for k in mine], [many[k] for k in mine], [torch.zeros_like(one[k]) for k in mine]))
+            norm, said = (float(found[f"{update}/norm"]) for found in (one, many))
+            gradients.append(abs(said - norm) / norm)  # what clipping goes by
         start = {f"weight/{key}": p.detach() for key, p in of(recipe(name)).parameters().items()}
         moved = sorted(start)
         weights = distance([one[k] for k in moved], [many[k] for k in moved], [start[k] for k in moved])
