@@ -51,7 +51,7 @@ class Deadlines:
     opening: float = 180.0
     """The first replicas are placed, have read torch from a cold disk and loaded the model."""
     start: float = 50.0
-    """The same for one that is started in the place of another."""
+    """The same for one that is started in the place of another. An engine that takes longer says so: vLLM's option `start`."""
     deliver: float = 30.0
     heartbeat: float = 15.0
     """A replica that is alive answers within this, whatever it computes."""
