@@ -38,6 +38,7 @@ MEGABYTES = 200
 CONNECT = 10.0
 """Seconds to reach a cluster's address."""
 WAYS = "--cluster local starts a cluster on this machine; `ray start --head` starts one that --cluster auto finds."
+TOKEN = "Does the cluster ask for a token, as Ray's own do by default? Then set RAY_AUTH_MODE=token, and its RAY_AUTH_TOKEN."
 
 
 class ClusterError(ValueError):
@@ -128,7 +129,8 @@ def connected(cluster: Cluster) -> Iterator[Cluster]:
     except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
         ray.shutdown()
         said = str(error).strip().partition("\n")[0]
-        raise ClusterError(f"no Ray cluster at {cluster.address!r}: {said}. {WAYS}") from error
+        token = "" if cluster.address == "local" else f" {TOKEN}"
+        raise ClusterError(f"no Ray cluster at {cluster.address!r}: {said}. {WAYS}{token}") from error
     try:
         yield cluster
     finally:
