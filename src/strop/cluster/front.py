@@ -284,9 +284,11 @@ class Front:
             try:
                 await self._start(number, self.wait.start)
                 loss["replaced"] = time.time()
+                print(f"replica {number} is there again, {loss['replaced'] - loss['at']:.1f} s later.", file=sys.stderr, flush=True)
                 break
             except ClusterError as error:
                 self._broken = error
+                print(error, file=sys.stderr, flush=True)
                 await asyncio.sleep(1)
         self._places.discard(number)
         self._wake()
@@ -322,7 +324,6 @@ class Front:
         since = f"last heard of {time.monotonic() - member.heard:.1f} s ago, due every {self.wait.heartbeat:g} s"
         self.losses.append({"replica": str(member), "why": why, "heard": since, "at": time.time()})
         print(f"{member} {why}; {since}. What it was asked for is asked again.", file=sys.stderr, flush=True)
-
         self._background(self._again(member.number, self.losses[-1]))
 
     async def _watch(self) -> None:
@@ -492,7 +493,7 @@ def _gone(error: BaseException) -> str | None:
     if isinstance(error, RayActorError):
         return f"died ({_first_line(error)})"
     cause = getattr(error, "cause", None)
-    return f"lost its engine ({_first_line(cause)})" if isinstance(cause, EngineLost) else None
+    return f"lost its engine ({' '.join(str(cause).split())[:600]})" if isinstance(cause, EngineLost) else None
 
 
 def _first_line(error: BaseException) -> str:
