@@ -202,7 +202,7 @@ class Served:
                 f"vLLM at {self.where} has no {path} ({answer.status_code}): it was not started for training. "
                 f"Start it with:  VLLM_PYTHON {STARTER} --model MODEL --port PORT"
             )
-        kind = VllmGone if path == GENERATE and answer.status_code >= 500 else VllmError  # its engine died, and it ends too
+        kind = VllmGone if answer.status_code >= 500 and not await self.ready() else VllmError  # its engine died, and it ends too
         raise kind(f"vLLM at {self.where} refused {path} ({answer.status_code}): {_said(answer.text)}. {self.advice()}")
 
     def advice(self) -> str:
