@@ -195,6 +195,11 @@ def test_ray_a_vllm_replica_that_keeps_stale_weights_is_told_by_the_comparison_a
         ray.get(odd.deliver.remote(of(run.policy.weights()), run.version), timeout=60)
 
 
+def test_ray_several_replicas_on_one_vllm_server_are_refused_with_the_way_out(cluster, tmp_path):
+    with pytest.raises(ValueError, match=r"is one server, and 3 replicas need one each: --replicas 1, or .* vllm:python="):
+        create(RECIPE.but(engine="vllm:http://127.0.0.1:9"), tmp_path / "run", engine=cluster.front)
+
+
 # Ahead of the learner.
 
 

@@ -103,12 +103,17 @@ class Front:
         """Set, and replaced, whenever a replica comes or a place is given up."""
         self._closed = False
         self._delivered: tuple[Any, int] | None = None
-        self._loop = Loop("strop-front")
-        self.loop = self._loop.loop
         held = ray.cluster_resources()
         self._gpus = int(held.get("GPU", 0)) if recipe.device != "cpu" else 0
         rest = (self._gpus or int(held.get("CPU", 1))) - (cluster.ranks or 0)
         self.size = cluster.replicas or max(rest, 1)
+        if self.size > 1 and getattr(asked, "url", ""):
+            raise ValueError(
+                f"engine={recipe.engine!r} is one server, and {self.size} replicas need one each: --replicas 1, or let each start its own "
+                "with vllm:python=PYTHON."
+            )
+        self._loop = Loop("strop-front")
+        self.loop = self._loop.loop
         self._threads = torch.get_num_threads()
         self._sources = cluster.source if cluster.source is not None else recipe.task_name()
         self._plain = replace(recipe, method=Recipe.method, lora=Recipe.lora)
