@@ -328,7 +328,8 @@ class Front:
         ray.kill(member.actor)
         since = f"last heard of {time.monotonic() - member.heard:.1f} s ago, due every {self.wait.heartbeat:g} s"
         self.losses.append({"replica": str(member), "why": why, "heard": since, "at": time.time()})
-        print(f"{member} {why}; {since}. What it was asked for is asked again.", file=sys.stderr, flush=True)
+        none = "" if self.members else f" No other is left: the run waits for one to start, {self.wait.start:g} s at most."
+        print(f"{member} {why}; {since}. What it was asked for is asked again.{none}", file=sys.stderr, flush=True)
         self._background(self._again(member.number, self.losses[-1]))
 
     async def _watch(self) -> None:
