@@ -75,10 +75,11 @@ class Sleeper:
 
 
 class Sleeping(Replica):
-    def __init__(self, recipe: Recipe, threads: int):
-        super().__init__(recipe, threads)
+    async def start(self, recipe: Recipe, threads: int) -> dict[str, Any]:
+        await super().start(recipe, threads)
         self.engine: Any = Sleeper()
         self.handle, self.cuts = Handle(self.engine, self.policy.renderer), True
+        return self.facts()
 
 
 class Sleepers(Front):

@@ -38,6 +38,7 @@ MEGABYTES = 200
 CONNECT = 10.0
 """Seconds to reach a cluster's address."""
 WAYS = "--cluster local starts a cluster on this machine; `ray start --head` starts one that --cluster auto finds."
+TOKEN = "Does the cluster ask for a token, as Ray's own do by default? Then set RAY_AUTH_MODE=token, and its RAY_AUTH_TOKEN."
 
 
 class ClusterError(ValueError):
@@ -51,7 +52,7 @@ class Deadlines:
     opening: float = 180.0
     """The first replicas are placed, have read torch from a cold disk and loaded the model."""
     start: float = 50.0
-    """The same for one that is started in the place of another."""
+    """The same for one that is started in the place of another. An engine that takes longer says so: vLLM's option `start`."""
     deliver: float = 30.0
     heartbeat: float = 15.0
     """A replica that is alive answers within this, whatever it computes."""
@@ -128,7 +129,8 @@ def connected(cluster: Cluster) -> Iterator[Cluster]:
     except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
         ray.shutdown()
         said = str(error).strip().partition("\n")[0]
-        raise ClusterError(f"no Ray cluster at {cluster.address!r}: {said}. {WAYS}") from error
+        token = "" if cluster.address == "local" else f" {TOKEN}"
+        raise ClusterError(f"no Ray cluster at {cluster.address!r}: {said}. {WAYS}{token}") from error
     try:
         yield cluster
     finally:

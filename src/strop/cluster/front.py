@@ -27,17 +27,17 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from strop.cluster import Cluster, ClusterError, by_value
 from strop.cluster.replica import Errand, Harvest, Kit, Replica
 from strop.cluster.worlds import Elsewhere, Worker, World
-from strop.engines import draw
+from strop.engines import draw, options
 from strop.engines.loop import Loop
 from strop.recipe import Recipe
 from strop.records import Group, Sampling, Segment, Stop, Task
 from strop.seams.context import Ctx, Ledger
-from strop.seams.engine import Counters, Footprint, Node, called
+from strop.seams.engine import Counters, EngineLost, Footprint, Node, called
 from strop.seams.sampler import Environment, Sampler
 
 T = TypeVar("T")
 SAME = 1e-3
-"""Nats a token: replicas that hold the same weights agree within this, whatever machine they stand on."""
+"""Nats a token: replicas that hold the same weights agree within this, whatever machine they stand on. Engines that round more say so."""
 LOSSES = 4
 """A task that was lost with so many replicas is given up, and so is a place where so many in a row did not start."""
 
@@ -57,18 +57,19 @@ class Member:
     """What it has not answered yet."""
     heard: float = 0.0
     moved: float = 0.0
-    """When its counters last changed, or it was asked for the first thing after nothing."""
+    """When its counters or its pulse last changed, or it was asked for the first thing after nothing."""
+    pulse: float = 0.0
 
     def __str__(self) -> str:
         actor = self.actor._actor_id.hex()[:12]  # pyright: ignore[reportPrivateUsage]
         where = f"process {self.facts['pid']} on node {self.facts['node'][:12]} ({self.facts['host']})" if self.facts else "not placed yet"
         return f"replica {self.number} (actor {actor}, {where})"
 
-    def hear(self, counters: dict[str, int]) -> None:
+    def hear(self, counters: dict[str, int], pulse: float = 0.0) -> None:
         self.heard = time.monotonic()
         newer = {name: max(value, self.counters.get(name, 0)) for name, value in counters.items()}
-        if newer != self.counters:
-            self.counters, self.moved = newer, time.monotonic()
+        if newer != self.counters or pulse > self.pulse:
+            self.counters, self.pulse, self.moved = newer, max(pulse, self.pulse), time.monotonic()
 
 
 class _Lost(Exception):
@@ -80,7 +81,13 @@ class Front:
     replica = Replica
 
     def __init__(self, policy: Any, recipe: Recipe, cluster: Cluster):
-        self.policy, self.recipe, self.cluster, self.wait = policy, recipe, cluster, cluster.deadlines
+        self.policy, self.recipe, self.cluster = policy, recipe, cluster
+        asked, usual = options.read(recipe.engine), cluster.deadlines
+        own = getattr(asked, "start", 0.0)
+        self.wait = replace(usual, opening=max(usual.opening, own), start=max(usual.start, own))
+        """An engine may say of itself how long it takes to start."""
+        self._longest = 2 * usual.deliver + getattr(asked, "deadline", 0.0)
+        """A delivery to an engine that ends what it has begun before it takes new weights."""
         self.version, self.step = 0, 0
         self.members: list[Member] = []
         self.losses: list[dict[str, Any]] = []
@@ -96,12 +103,17 @@ class Front:
         """Set, and replaced, whenever a replica comes or a place is given up."""
         self._closed = False
         self._delivered: tuple[Any, int] | None = None
-        self._loop = Loop("strop-front")
-        self.loop = self._loop.loop
         held = ray.cluster_resources()
         self._gpus = int(held.get("GPU", 0)) if recipe.device != "cpu" else 0
         rest = (self._gpus or int(held.get("CPU", 1))) - (cluster.ranks or 0)
         self.size = cluster.replicas or max(rest, 1)
+        if self.size > 1 and getattr(asked, "url", ""):
+            raise ValueError(
+                f"engine={recipe.engine!r} is one server, and {self.size} replicas need one each: --replicas 1, or let each start its own "
+                "with vllm:python=PYTHON."
+            )
+        self._loop = Loop("strop-front")
+        self.loop = self._loop.loop
         self._threads = torch.get_num_threads()
         self._sources = cluster.source if cluster.source is not None else recipe.task_name()
         self._plain = replace(recipe, method=Recipe.method, lora=Recipe.lora)
@@ -149,7 +161,7 @@ class Front:
 
     def deliver(self, version: int) -> None:
         self.version = version
-        self._loop.wait(self._deliver(version), 2 * self.wait.deliver)
+        self._loop.wait(self._deliver(version), self._longest)
 
     def ask(
         self, sampler: Sampler, task: Task, environment: Environment | None, ctx: Ctx, *, step: int | None = None
@@ -201,7 +213,7 @@ class Front:
         (first, known), *others = await self._loop.ask(all_of_them())
         for member, said in others:
             gap = max(abs(a - b) for a, b in zip(known, said, strict=True))
-            if gap > SAME:
+            if gap > max(SAME, self.limits.get("stale-weights", 0.0)):
                 raise ClusterError(
                     f"{first} and {member} give the same text log-probabilities that are {gap:.2g} apart: one of them holds other weights "
                     f"than version {self.version}. Resume the run: replicas start anew and are given the learner's weights."
@@ -250,9 +262,9 @@ class Front:
         if self._gpus:
             options["num_gpus"] = 1
         options["runtime_env"] = {"env_vars": {"OMP_NUM_THREADS": str(self._threads)}}
-        member = Member(number, ray.remote(self.replica).options(**options).remote(self._plain, self._threads))
+        member = Member(number, ray.remote(self.replica).options(**options).remote())
         try:
-            member.facts = await asyncio.wait_for(member.actor.facts.remote(), seconds)
+            member.facts = await asyncio.wait_for(member.actor.start.remote(self._plain, self._threads), seconds)
             while self._delivered is not None and member.facts.get("version") != self._delivered[1]:
                 held, version = self._delivered
                 member.facts["version"] = await asyncio.wait_for(member.actor.deliver.remote(held, version), self.wait.deliver)
@@ -277,9 +289,11 @@ class Front:
             try:
                 await self._start(number, self.wait.start)
                 loss["replaced"] = time.time()
+                print(f"replica {number} is there again, {loss['replaced'] - loss['at']:.1f} s later.", file=sys.stderr, flush=True)
                 break
             except ClusterError as error:
                 self._broken = error
+                print(error, file=sys.stderr, flush=True)
                 await asyncio.sleep(1)
         self._places.discard(number)
         self._wake()
@@ -314,8 +328,8 @@ class Front:
         ray.kill(member.actor)
         since = f"last heard of {time.monotonic() - member.heard:.1f} s ago, due every {self.wait.heartbeat:g} s"
         self.losses.append({"replica": str(member), "why": why, "heard": since, "at": time.time()})
-        print(f"{member} {why}; {since}. What it was asked for is asked again.", file=sys.stderr, flush=True)
-
+        none = "" if self.members else f" No other is left: the run waits for one to start, {self.wait.start:g} s at most."
+        print(f"{member} {why}; {since}. What it was asked for is asked again.{none}", file=sys.stderr, flush=True)
         self._background(self._again(member.number, self.losses[-1]))
 
     async def _watch(self) -> None:
@@ -323,11 +337,11 @@ class Front:
 
         async def beat(member: Member) -> None:
             try:
-                member.hear(await asyncio.wait_for(member.actor.heartbeat.remote(), self.wait.heartbeat))
+                member.hear(*await asyncio.wait_for(member.actor.heartbeat.remote(), self.wait.heartbeat))
             except TimeoutError:
                 return self._lose(member, f"did not answer its heartbeat within {self.wait.heartbeat:g} s")
             except RayError as error:
-                return self._lose(member, f"died ({_first_line(error)})")
+                return self._lose(member, _gone(error) or f"failed ({_first_line(error)})")
             if member.asked and time.monotonic() - member.moved > self.wait.stall:
                 self._lose(member, f"was asked for {member.asked} things and computed nothing for {self.wait.stall:g} s")
 
@@ -339,8 +353,12 @@ class Front:
         """Something small of one replica: its answer, its counters noted."""
         try:
             answer, counters = await asyncio.wait_for(ask(member), self.wait.stall)
-        except (TimeoutError, RayActorError) as error:
-            why = f"did not answer within {self.wait.stall:g} s" if isinstance(error, TimeoutError) else f"died ({_first_line(error)})"
+        except TimeoutError as error:
+            self._lose(member, f"did not answer within {self.wait.stall:g} s")
+            raise _Lost from error
+        except RayError as error:
+            if (why := _gone(error)) is None:
+                raise getattr(error, "cause", None) or error from None
             self._lose(member, why)
             raise _Lost from error
         member.hear(counters)
@@ -354,13 +372,20 @@ class Front:
     async def _deliver_to(self, member: Member) -> None:
         assert self._delivered is not None
         held, version = self._delivered
+        answer = asyncio.ensure_future(member.actor.deliver.remote(held, version))
         try:
-            got = await asyncio.wait_for(member.actor.deliver.remote(held, version), self.wait.deliver)
-            member.facts["version"] = got
-        except TimeoutError:
-            self._lose(member, f"did not take weights of version {version} within {self.wait.deliver:g} s")
-        except RayActorError as error:
-            self._lose(member, f"died while weights of version {version} were delivered ({_first_line(error)})")
+            while not (await asyncio.wait([answer], timeout=self.wait.deliver))[0]:
+                if member not in self.members:  # whoever watches it has said why
+                    return
+                if not member.asked:
+                    return self._lose(member, f"did not take weights of version {version} within {self.wait.deliver:g} s")
+            member.facts["version"] = answer.result()
+        except RayError as error:
+            if (why := _gone(error)) is None:
+                raise getattr(error, "cause", None) or error from None
+            self._lose(member, f"{why}, while weights of version {version} were delivered")
+        finally:
+            answer.cancel()
 
     async def _grow(self, errand: Errand) -> list[Group]:
         """Asked of one replica; again where it was lost; of a second one where the first takes long. The first answer counts: all are
@@ -382,9 +407,9 @@ class Front:
                             self.wrote |= harvest.wrote
                         self._took.append(time.monotonic() - began)
                         return harvest.groups
-                    if not isinstance(error, RayActorError):
+                    if (why := _gone(error)) is None:
                         raise getattr(error, "cause", None) or error
-                    self._lose(member, f"died ({_first_line(error)})")
+                    self._lose(member, why)
                     lost += 1
                     if lost == LOSSES:
                         raise ClusterError(
@@ -461,12 +486,20 @@ class Front:
             actor: Any = ray.remote(World).options(**options).remote(environment)
             workers.append(Worker(actor, f"environment worker {number} (actor {actor._actor_id.hex()[:12]}, placed on node {beside[:12]})"))
         ray.get([worker.actor.ready.remote() for worker in workers], timeout=self.wait.opening)
-        return Elsewhere(tuple(workers), self.wait.reply, self.wait.start)
+        return Elsewhere(tuple(workers), self.wait.reply, self.cluster.deadlines.start)
 
 
 def _bytes(tensor: torch.Tensor) -> np.ndarray:
     """A tensor of any type as plain bytes, which the object store hands out without a copy."""
     return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
+
+
+def _gone(error: BaseException) -> str | None:
+    """Why whoever raised this is of no use any more; None for an error of what was asked, which another one would make too."""
+    if isinstance(error, RayActorError):
+        return f"died ({_first_line(error)})"
+    cause = getattr(error, "cause", None)
+    return f"lost its engine ({' '.join(str(cause).split())[:600]})" if isinstance(cause, EngineLost) else None
 
 
 def _first_line(error: BaseException) -> str:

@@ -60,7 +60,8 @@ class Harvest:
 class Replica:
     """Runs inside an actor whose event loop is shared by all of its tasks."""
 
-    def __init__(self, recipe: Recipe, threads: int):
+    async def start(self, recipe: Recipe, threads: int) -> dict[str, Any]:
+        """Not the constructor: Ray tells what a method raised, and of a constructor only that it failed."""
         torch.set_num_threads(threads)
         self.policy = of(recipe)
         self.engine = engines.build(self.policy, recipe)
@@ -74,8 +75,9 @@ class Replica:
         self.gate = asyncio.Event()
         """Open while tasks may begin."""
         self.gate.set()
+        return self.facts()
 
-    async def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
         """Who this is, and what its engine says of itself."""
         import ray
 
@@ -85,8 +87,11 @@ class Replica:
         about |= {"grade": getattr(engine, "grade", "unknown"), "own": engine.own, "limits": dict(engine.limits)}
         return about | {"remembers": hasattr(engine, "wrote"), "repeats": hasattr(engine, "noise")}
 
-    async def heartbeat(self) -> dict[str, int]:
-        return self.engine.counters.to_json()
+    async def heartbeat(self) -> tuple[dict[str, int], float]:
+        """What was counted, and a number that moves while an engine computes whose counters move only now and then. An engine that has
+        ended says so here, whether it was asked for something or not."""
+        pulse = getattr(self.engine, "pulse", None)
+        return self.engine.counters.to_json(), 0.0 if pulse is None else await pulse()
 
     async def deliver(self, weights: Mapping[str, np.ndarray], version: int) -> int:
         """Another policy's tensors, as bytes, into this one's; the engine hears of it.

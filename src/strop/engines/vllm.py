@@ -20,6 +20,7 @@ import uuid
 import weakref
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -83,6 +84,7 @@ def asked(policy: Any, recipe: Recipe) -> VllmEngine:
     if python:
         started = Started(python, model, serve.flags(knobs), chosen.deadline, folder)
         report(f"starting vLLM, process {started.process.pid}")
+        chosen = chosen if chosen.directory else replace(chosen, directory=str(folder))  # weights go where the server's files go
         started.wait(loop, chosen.start)
         wire = started
     else:
@@ -224,6 +226,10 @@ class VllmEngine:
                 )
 
     # Coroutines.
+
+    async def pulse(self) -> float:
+        """Moves while vLLM computes; the counters here move only when an action ends."""
+        return await self._loop.ask(self.wire.pulse())
 
     async def _write(self, tokens: Sequence[int], sampling: Mapping[str, Any]) -> Any:
         self._asked += 1

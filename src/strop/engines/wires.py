@@ -21,17 +21,24 @@ from typing import Any, Protocol
 
 from strop.engines.loop import Loop
 from strop.engines.vllm_side import serve
+from strop.seams.engine import EngineLost
 
 STARTER = Path(serve.__file__)
 KEEP_ALIVE = 60.0
 """Seconds an idle connection is kept: less than the server's own hour, so that it is never closed under a request."""
 
 
+BUSY = 5.0
+"""Seconds in which a server that is not busy says how far it is."""
 GENERATE = "/inference/v1/generate"
 
 
 class VllmError(ValueError):
     """What vLLM did or did not do, where, and what to do about it."""
+
+
+class VllmGone(VllmError, EngineLost):
+    """It ended, or does not answer."""
 
 
 class NoAdapters(VllmError):
@@ -70,6 +77,10 @@ class Wire(Protocol):
 
     async def forget(self, name: str) -> None:
         """That adapter is asked for no more."""
+        ...
+
+    async def pulse(self) -> float:
+        """A number that moves while vLLM computes, in the middle of requests too."""
         ...
 
     async def leave(self) -> None:
@@ -136,11 +147,27 @@ class Served:
         await self._post("/v1/unload_lora_adapter", {"lora_name": name})
 
     async def _cold(self) -> None:
-        if not (await self._post("/reset_prefix_cache"))["success"]:
-            raise VllmError(
-                f"vLLM at {self.where} could not empty its prefix cache after a delivery: somebody else's requests are running. "
-                "Train on a server of your own."
-            )
+        until = time.monotonic() + BUSY
+        while not (await self._post("/reset_prefix_cache"))["success"]:  # what was taken back a moment ago may still be ending
+            if time.monotonic() > until:
+                raise VllmError(
+                    f"vLLM at {self.where} could not empty its prefix cache after a delivery: somebody else's requests are running. "
+                    "Train on a server of your own."
+                )
+            await asyncio.sleep(0.1)
+
+    async def pulse(self) -> float:
+        """Positions that vLLM has computed so far, by its own count; none where it is too busy to say."""
+        import httpx2
+
+        try:
+            answer = await self._client.get("/metrics", timeout=BUSY)
+        except httpx2.TimeoutException:
+            return 0.0
+        except httpx2.HTTPError as error:
+            raise VllmGone(f"vLLM at {self.where} is not there ({type(error).__name__} {error}). {self.advice()}") from error
+        counts = re.findall(r"^vllm:(?:prompt|generation)_tokens_total\{.*\} (\S+)$", answer.text, re.MULTILINE)
+        return sum(map(float, counts))
 
     async def leave(self) -> None:
         await self._client.aclose()
@@ -165,9 +192,9 @@ class Served:
                         raise
                     answer = await self._client.post(path, json=body)  # the connection was cut; its seed makes it the same request
         except TimeoutError:
-            raise VllmError(f"vLLM at {self.where} did not answer {path} within {self.deadline:g} s. {self.advice()}") from None
+            raise VllmGone(f"vLLM at {self.where} did not answer {path} within {self.deadline:g} s. {self.advice()}") from None
         except httpx2.HTTPError as error:
-            raise VllmError(f"vLLM at {self.where} is not there ({path}: {type(error).__name__} {error}). {self.advice()}") from error
+            raise VllmGone(f"vLLM at {self.where} is not there ({path}: {type(error).__name__} {error}). {self.advice()}") from error
         if answer.status_code == 200:
             return answer.json() if answer.content[:1] in b"{[" and answer.content else None
         if answer.status_code in (403, 404) or "not configured" in answer.text:
@@ -175,7 +202,8 @@ class Served:
                 f"vLLM at {self.where} has no {path} ({answer.status_code}): it was not started for training. "
                 f"Start it with:  VLLM_PYTHON {STARTER} --model MODEL --port PORT"
             )
-        raise VllmError(f"vLLM at {self.where} refused {path} ({answer.status_code}): {_said(answer.text)}. {self.advice()}")
+        kind = VllmGone if answer.status_code >= 500 and not await self.ready() else VllmError  # its engine died, and it ends too
+        raise kind(f"vLLM at {self.where} refused {path} ({answer.status_code}): {_said(answer.text)}. {self.advice()}")
 
     def advice(self) -> str:
         return "Look at its log; start it again and go on with the run."
@@ -188,7 +216,7 @@ class Started(Served):
 
     def __init__(self, python: str, model: Path, arguments: Sequence[str], deadline: float, folder: Path):
         self.log, socket = folder / "server.log", folder / "s"
-        command = [python, str(STARTER), "--owned", "--model", str(model), "--uds", str(socket), *arguments]
+        command = [python, str(STARTER), "--owned", str(folder), "--model", str(model), "--uds", str(socket), *arguments]
         try:
             with self.log.open("wb") as log:
                 self.process = subprocess.Popen(
@@ -318,6 +346,10 @@ class Within:
 
     async def forget(self, name: str) -> None:
         await self._llm.remove_lora(self._numbers.pop(name)[0])
+
+    async def pulse(self) -> float:
+        """Nothing tells from outside what it computes; what it was asked for has a deadline."""
+        return time.monotonic()
 
     async def leave(self) -> None: ...
 

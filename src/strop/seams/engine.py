@@ -14,6 +14,10 @@ from typing import Any, Literal, Protocol
 from strop.records import Row, Sampling, Segment, Stop
 
 
+class EngineLost(ValueError):
+    """What computed for this engine is not there any more: its server ended, or answers nobody. Another one can do its work."""
+
+
 @dataclass(frozen=True, eq=False)
 class Node:
     """A segment with its past. Its path of ordinals, fixed when the call is made, names it inside its task."""

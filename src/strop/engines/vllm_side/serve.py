@@ -12,14 +12,17 @@ It is vLLM's own OpenAI-compatible server with the options that token-exact samp
     VLLM_SERVER_DEV_MODE=1                opens the endpoints that weights are delivered by, to whoever reaches the server
 
 The last is why a server for training listens on this machine, or on a Unix socket, and nowhere else.
-`--owned` ends the server when its standard input ends: whoever holds the other end owns it, however that one dies.
+`--owned FOLDER` ends the server when its standard input ends: whoever holds the other end owns it, however that one dies. The folder
+goes with it. A guard sees to that, a process of its own, because a server that is killed cannot: vLLM's workers would outlive it.
 """
 
+import contextlib
 import os
 import runpy
+import select
+import shutil
 import signal
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -84,18 +87,38 @@ def settle() -> dict[str, Any]:
     return OPTIONS | ON_CPU
 
 
-def end_with_stdin() -> None:
-    sys.stdin.buffer.read()
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(PATIENCE)
-    os.killpg(os.getpgid(0), signal.SIGKILL)
+def guard(folder: str) -> None:
+    """In a process of its own, which goes on when the server, its parent, is gone: until the owner is gone too, or has closed the pipe."""
+    server, asked = os.getppid(), False
+    os.setsid()
+    until = float("inf")
+    while os.getppid() == server and time.monotonic() < until:
+        if not asked and not held(0.2):
+            os.kill(server, signal.SIGTERM)
+            asked, until = True, time.monotonic() + PATIENCE
+        time.sleep(0.1)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(server, signal.SIGKILL)
+    while held(10.0):
+        pass
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def held(seconds: float) -> bool:
+    """Somebody still holds the other end of standard input."""
+    ready, _, _ = select.select([sys.stdin], [], [], seconds)
+    return not ready or bool(os.read(0, 1 << 12))
 
 
 if __name__ == "__main__":
     arguments = sys.argv[1:]
     if "--owned" in arguments:
-        arguments.remove("--owned")
-        threading.Thread(target=end_with_stdin, daemon=True).start()
+        at = arguments.index("--owned")
+        _, folder = arguments[at : at + 2]
+        del arguments[at : at + 2]
+        if not os.fork():
+            guard(folder)
+            os._exit(0)
     here = str(Path(__file__).resolve().parent)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH", ""))))
     sys.argv = ["vllm", *SERVED, *flags(settle()), *arguments]
