@@ -147,6 +147,10 @@ def apart(run: Run, one: list[Group], other: list[Group]) -> dict[str, float]:
     return {name: float(stats.ttest_rel(a[name], b[name]).pvalue) for name in a}
 
 
+def said(name: str, found: dict[str, float]) -> str:
+    return f"p, {name:43}" + ", ".join(f"{what} {p:.1g}" for what, p in found.items())
+
+
 def of_tasks(run: Run, groups: list[Group]) -> dict[str, np.ndarray]:
     scores = asyncio.run(grading.grade(run.source, groups))
     batch = run.evaluate(groups, "online", frozenset({"logp_T", "entropy_T"}))
@@ -164,21 +168,21 @@ def reference(run) -> list[Group]:
     return embedded(run)
 
 
-def test_ray_vllm_replicas_draw_with_the_statistics_of_the_embedded_engine(run, reference):
+def test_ray_vllm_replicas_draw_with_the_statistics_of_the_embedded_engine(run, reference, measured):
     found = apart(run, asked(run, 100), reference)
-    print(found)
+    measured(said("two vLLM replicas", found))
     assert min(found.values()) > ALARM, found
 
 
-def test_ray_the_comparison_tells_a_vllm_replica_that_draws_at_another_temperature_than_it_says(run, reference):
+def test_ray_the_comparison_tells_a_vllm_replica_that_draws_at_another_temperature_than_it_says(run, reference, measured):
     """Every second task, as with one of two replicas."""
     drawn = asked(run, 101, lambda number: Sampling(temperature=1.5 if number % 2 else 1.0))
     found = apart(run, [unsaid(group) for group in drawn], reference)
-    print(found)
+    measured(said("every second task drawn at temperature 1.5", found))
     assert min(found.values()) < ALARM, found
 
 
-def test_ray_a_vllm_replica_that_keeps_stale_weights_is_told_by_the_comparison_and_by_the_probe(run, reference):
+def test_ray_a_vllm_replica_that_keeps_stale_weights_is_told_by_the_comparison_and_by_the_probe(run, reference, measured):
     def of(weights: Any) -> dict[str, np.ndarray]:
         return {name: tensor.detach().view(-1).view(torch.uint8).numpy() for name, tensor in weights}
 
@@ -186,7 +190,7 @@ def test_ray_a_vllm_replica_that_keeps_stale_weights_is_told_by_the_comparison_a
     ray.get(odd.deliver.remote(of(run.first.items()), run.version), timeout=60)
     try:
         found = apart(run, asked(run, 102), reference)
-        print(found)
+        measured(said("one replica holds the first weights", found))
         assert min(found.values()) < ALARM, found
         from strop.cluster import ClusterError
 
@@ -253,7 +257,7 @@ def below(driver: psutil.Process) -> dict[str, list[psutil.Process]]:
     return found
 
 
-def test_ray_a_vllm_killed_or_hung_in_mid_generation_is_named_and_replaced_and_none_outlives_a_killed_driver(tmp_path):
+def test_ray_a_vllm_killed_or_hung_in_mid_generation_is_named_and_replaced_and_none_outlives_a_killed_driver(tmp_path, measured):
     out, log = tmp_path / "run", tmp_path / "said"
     command = [sys.executable, "-m", "strop", "train", "--cluster", "local", "--replicas", "2", "--engine", VLLM, "--steps", "500"]
     command += ["--tasks", "8", "--group", "8", "--max-tokens", "48", "--eval-tasks", "0", "--tripwire", "grader=off", "--out", str(out)]
@@ -280,10 +284,10 @@ def test_ray_a_vllm_killed_or_hung_in_mid_generation_is_named_and_replaced_and_n
             there = commits()
             processes[0].send_signal(fault)
             seconds = until(lambda there=there: commits() > there + 1, 60)
-            print(f"{fault.name} to vLLM's engine process: two commits later after {seconds:.1f} s")
+            measured(f"{fault.name} to vLLM's engine process: two commits later after {seconds:.1f} s")
             if fault == signal.SIGKILL:
                 took = seconds + until(lambda: "is there again" in log.read_text(), 240)
-                print(f"another replica there after {took:.1f} s")
+                measured(f"another replica there after {took:.1f} s")
         killed, hung = (line for line in log.read_text().splitlines() if line.endswith("is asked again."))
         assert "lost its engine (vLLM at" in killed
         assert "computed nothing for 40 s" in hung or re.search(r"did not take weights of version \d+ within 30 s", hung)
