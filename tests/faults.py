@@ -45,7 +45,9 @@ def recipe(ahead: int, environment: bool) -> Any:
     sizes: dict[str, Any] = {"tasks": 8, "group": 16, "max_tokens": 120, "eval_tasks": 0, "checkpoint_every": 2, "slots": 128}
     if environment:
         sizes |= {"method": asking(seconds=0.2), "group": 4, "max_tokens": 40}
-    return Recipe(task="chain", model=str(pico.path()), steps=STEPS, seed=3, lr=1e-3, ahead=ahead, tripwire="grader=off", **sizes)
+    if ahead:
+        sizes |= {"ahead": ahead, "max_age": ahead - 1}  # so that some groups are too old
+    return Recipe(task="chain", model=str(pico.path()), steps=STEPS, seed=3, lr=1e-3, tripwire="grader=off", **sizes)
 
 
 # The driver, in a process of its own.

@@ -36,6 +36,10 @@ def test_ray_after_a_fault_the_run_goes_on_within_a_minute_and_every_graded_grou
     assert seen["graded"] == seen["committed"] + seen["discarded"]
 
 
+def test_ray_sampling_ahead_discards_some_and_staleness_is_in_the_sum(results):
+    assert any(results[name]["discarded"] for name, (_, options) in faults.FAULTS.items() if options.get("ahead"))
+
+
 @pytest.mark.parametrize("fault", faults.FAULTS)
 def test_ray_a_run_with_a_fault_equals_its_own_log(results, fault):
     assert results[fault]["log"], results[fault]
