@@ -1,6 +1,7 @@
 """The command line: results as JSON, mistakes as one message with exit code 2, and Ctrl-C that loses nothing."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -306,6 +307,14 @@ def test_an_allocation_failure_names_the_settings(error, small, refused, monkeyp
     assert "--slots" in message
     assert "--cache" in message
     assert "--resume" in message
+
+
+def test_a_full_disk_is_said_whoever_writes():
+    from safetensors import SafetensorError
+
+    theirs = "Error while serializing: I/O error: No space left on device (os error 28)"
+    for error in (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), SafetensorError(theirs)):
+        assert "the disk is full" in explain(error)
 
 
 def test_a_fault_of_ours_keeps_its_traceback():

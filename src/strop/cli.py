@@ -93,6 +93,8 @@ def explain(error: Exception) -> str | None:
             "training pass), --slots (rows decoded at once), --cache (positions kept for prompts), or --group and --max-tokens. "
             "`strop plan` with the same flags says what takes most."
         )
+    if "No space left on device" in text:  # whoever writes: safetensors has an error of its own
+        return "the disk is full. Make room, or name a place on another one: --out DIR"
     if isinstance(error, OSError):
         return f"{error.strerror or text}{f': {error.filename}' if error.filename else ''}"
     if isinstance(error, ModuleNotFoundError):
