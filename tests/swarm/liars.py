@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
 import signal
 import sys
 import time
@@ -63,7 +64,7 @@ LIES: dict[str, tuple[str, Lie]] = {
     "a field more": ("malformed", lambda s: b'{"prompt":"trust me",' + write(s)[1:]),
     "a field twice": ("malformed", lambda s: b'{"schema":1,' + write(s)[1:]),
     "a reward of two": ("malformed", lambda s: write(s).replace(b'"outcome":1.0', b'"outcome":2.0')),
-    "a seed that is true": ("malformed", lambda s: write(s).replace(b'"seed":77', b'"seed":true')),
+    "a seed that is true": ("malformed", lambda s: re.sub(rb'"seed":\d+', b'"seed":true', write(s))),
     "an index below zero": ("malformed", lambda s: write(_of(s, index=-1))),
     "an index that is no whole number": ("malformed", lambda s: write(_of(s, index=0.5))),
     "an index beyond the bound": ("malformed", lambda s: write(_of(s, index=2**63))),
@@ -95,7 +96,10 @@ class Teller:
 
     def tell(self, lie: str) -> None:
         why, made = LIES[lie]
-        self.say(made(honest(self.tasks, next(self.fresh), self.seed)))
+        good = honest(self.tasks, next(self.fresh), self.seed)
+        body = made(good)
+        assert body != write(good), f"{lie!r} is no lie"
+        self.say(body)
         self.told[why] += 1
 
     def replay(self) -> None:
