@@ -131,15 +131,17 @@ def main(name: str, where: str, seconds: float, directory: Path, task: str, floo
     with Network(name, directory, connect=[where]) as wire:
         liar = Teller(wire, source(task), seed=78 if flooding else 77)
         print(json.dumps({"id": wire.id}), flush=True)
-        until, told = time.monotonic() + seconds, itertools.cycle(LIES)
+        until = time.monotonic() + seconds
         signal.signal(signal.SIGINT, lambda *_: stop.append(True))
-        while time.monotonic() < until and not stop:
+        for turn, lie in enumerate(itertools.cycle(LIES)):
+            if time.monotonic() >= until or stop:
+                break
             time.sleep(0.25)
-            liar.tell(next(told))
-            if liar.number % 20 == 10:
+            liar.tell(lie)
+            if turn % 16 == 10:
                 liar.replay()
                 liar.forge()
-            if flooding and liar.number % 100 == 40:
+            if flooding and turn % 24 == 20:
                 liar.flood(300)
         time.sleep(0.5)
     print(json.dumps({"told": dict(liar.told), "numbers": liar.number}), flush=True)
