@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,9 +72,10 @@ class Replica:
         self.kits: dict[int, Kit] = {}
         self.sources: dict[str, Source] = {}
         self.cuts: bool = getattr(self.engine, "cuts", False)
-        self.growing = 0
+        self.busy = 0
+        """What was asked for and has begun."""
         self.gate = asyncio.Event()
-        """Open while tasks may begin."""
+        """Open while more may begin."""
         self.gate.set()
         return self.facts()
 
@@ -97,7 +99,7 @@ class Replica:
         """Another policy's tensors, as bytes, into this one's; the engine hears of it.
 
         An engine that cuts takes them at once: what it was writing ends as a segment, and the rest is written by the new weights. For
-        another, tasks that have begun end under the version they began with, and those that come meanwhile wait.
+        another, what has begun ends under the version it began with, and what comes meanwhile waits.
         """
         if not self.cuts:
             await self._emptied()
@@ -108,8 +110,17 @@ class Replica:
 
     async def _emptied(self) -> None:
         self.gate.clear()
-        while self.growing:
+        while self.busy:
             await asyncio.sleep(0.01)
+
+    @asynccontextmanager
+    async def _between_deliveries(self) -> AsyncIterator[None]:
+        await self.gate.wait()
+        self.busy += 1
+        try:
+            yield
+        finally:
+            self.busy -= 1
 
     async def _delivered(self, weights: Mapping[str, np.ndarray], version: int) -> int:
         mine = dict(self.policy.weights())
@@ -129,12 +140,8 @@ class Replica:
         self.kits[number] = kit
 
     async def grow(self, errand: Errand) -> Harvest:
-        await self.gate.wait()
-        self.growing += 1
-        try:
+        async with self._between_deliveries():
             return await self._grown(errand)
-        finally:
-            self.growing -= 1
 
     async def _grown(self, errand: Errand) -> Harvest:
         self._at(errand.step)
@@ -154,14 +161,16 @@ class Replica:
         self, line: Sequence[Segment], root: str, ordinal: int, step: int, most: int, stop: tuple[str, ...], sampling: Sampling
     ) -> tuple[tuple[Segment, Stop | None], dict[str, int]]:
         """One action under a line of segments."""
-        self._at(step)
-        node = self._node(line, root)
-        node.children[0] = ordinal
-        written = await self.engine.generate(node, max=most, stop=stop, sampling=sampling, keep=False)
-        return (written.segment, written.stop), self.engine.counters.to_json()
+        async with self._between_deliveries():
+            self._at(step)
+            node = self._node(line, root)
+            node.children[0] = ordinal
+            written = await self.engine.generate(node, max=most, stop=stop, sampling=sampling, keep=False)
+            return (written.segment, written.stop), self.engine.counters.to_json()
 
     async def score(self, line: Sequence[Segment], root: str) -> tuple[tuple[float, ...], dict[str, int]]:
-        return await self.engine.score(self._node(line, root)), self.engine.counters.to_json()
+        async with self._between_deliveries():
+            return await self.engine.score(self._node(line, root)), self.engine.counters.to_json()
 
     def _at(self, step: int) -> None:
         if self.step != step:
