@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,15 @@ def free(count: int) -> list[str]:
     for one in held:
         one.close()
     return ports
+
+
+def answers(host: str, port: int, until: float) -> None:
+    while True:
+        try:
+            return socket.create_connection((host, port), 5).close()
+        except OSError:
+            assert time.monotonic() < until, "Ray's client server did not come up"
+            time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +57,12 @@ def head():
         command += ["--num-cpus", "2", "--include-dashboard=false", "--object-store-memory", str(100 << 20), "--temp-dir", folder]
         with (Path(folder) / "head.log").open("w") as log:
             started = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-            yield f"ray://127.0.0.1:{client}", environment
-            started.terminate()
-            started.wait(60)
+            try:
+                answers("127.0.0.1", int(client), time.monotonic() + 120)
+                yield f"ray://127.0.0.1:{client}", environment
+            finally:
+                started.terminate()
+                started.wait(60)
 
 
 def trained(out: Path, address: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -63,11 +76,7 @@ def lines(out: Path) -> list[dict]:
 
 def test_ray_through_its_client_server_a_run_writes_the_very_metrics_of_one_process(head, tmp_path, monkeypatch):
     address, environment = head
-    for _ in range(10):  # until the head is up, strop says that nobody answers
-        done = trained(tmp_path / "there", address, environment)
-        if "nobody answers" not in done.stderr:
-            break
-        assert done.returncode == 2
+    done = trained(tmp_path / "there", address, environment)
     assert done.returncode == 0, done.stderr[-2000:]
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     main(["train", "--out", str(tmp_path / "here"), *SIZES])
