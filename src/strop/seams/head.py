@@ -37,7 +37,7 @@ class Head:
     @property
     def track(self) -> str:
         """What parts read it by."""
-        return f"{self.name}_{'T' if self.per == 'decision' else 'R'}"
+        return self.name + ("_T" if self.per == "decision" else "_R")
 
     @property
     def old_track(self) -> str:
