@@ -36,7 +36,7 @@ ray = pytest.importorskip("ray")
 stats = pytest.importorskip("scipy.stats")
 pytestmark = [
     pytest.mark.full,
-    pytest.mark.skipif(vllms.python() is None, reason=vllms.WHY),
+    vllms.NEEDED,
     pytest.mark.timeout(900),
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),  # Ray's own sockets
 ]

@@ -201,7 +201,7 @@ def test_adapters_are_merged_into_the_export_and_stand_beside_it_for_peft(standi
 
 @pytest.mark.full
 @pytest.mark.timeout(1200)
-@pytest.mark.skipif(vllms.python() is None, reason=vllms.WHY)
+@vllms.NEEDED
 def test_the_whole_road_with_adapters_through_vllm_is_killed_resumed_exported_and_served_by_vllm_as_the_learner_knows_it(standin, tmp_path):
     torn, out = tmp_path / "torn", tmp_path / "out"
     engine = f"vllm:python={vllms.python()},length=512"

@@ -32,7 +32,7 @@ from . import vllms
 
 pytestmark = [
     pytest.mark.full,
-    pytest.mark.skipif(vllms.python() is None, reason=vllms.WHY),
+    vllms.NEEDED,
     pytest.mark.timeout(900),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -14,4 +16,8 @@ def python() -> str | None:
     return os.environ.get("VLLM_PYTHON") or (str(usual) if usual.exists() else None)
 
 
-WHY = "no vLLM here: set VLLM_PYTHON to the Python of an environment that has it, or make .venv-vllm (see docs/vllm.md)"
+NEEDED = pytest.mark.skipif(
+    python() is None,
+    reason="no vLLM here: set VLLM_PYTHON to the Python of an environment that has it, or make .venv-vllm (see docs/vllm.md)",
+)
+"""Of tests that need a vLLM: they are left out where nobody named one and none is there. `.ci/full` names one."""
