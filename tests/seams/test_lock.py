@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import sys
 from importlib import util
@@ -153,3 +154,10 @@ def test_refreshing_takes_a_changed_body_with_a_higher_version_and_new_and_remov
     assert lock.main() == 0
     assert json.loads(file.read_text()) == now
     assert "2 new or changed: gae, kl_to" in capsys.readouterr().out
+
+
+def test_an_f_string_is_locked_as_its_pieces_which_every_python_writes_alike():
+    """3.12 writes back quotes inside f-strings as 3.11 cannot read them."""
+    written = """def f(a):\n    return f'{a:>{5}}_{a!r}_{"x" if a else "y"}'"""
+    said = lock._normal(ast.parse(written).body[0])
+    assert "('f-string', (a, -1, ('f-string', '>', (5, -1, ''))), '_', (a, 114, ''), '_', ('x' if a else 'y', -1, ''))" in said

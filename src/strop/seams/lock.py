@@ -101,6 +101,16 @@ class _Normal(ast.NodeTransformer):
         node.body = node.body or [ast.Pass()]
         return node
 
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> Any:
+        """As its pieces: how quotes inside are written back differs from one Python to the next, and empty pieces come and go."""
+        self.generic_visit(node)
+        pieces = [piece for piece in node.values if not (isinstance(piece, ast.Constant) and piece.value == "")]
+        return ast.Tuple([ast.Constant("f-string"), *pieces], ast.Load())
+
+    def visit_FormattedValue(self, node: ast.FormattedValue) -> Any:
+        self.generic_visit(node)
+        return ast.Tuple([node.value, ast.Constant(node.conversion), node.format_spec or ast.Constant("")], ast.Load())
+
     def visit_Raise(self, node: ast.Raise) -> Any:
         return ast.Raise()
 
