@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from torch import Tensor
 
+from strop.catalogue import own
 from strop.identity import differences, explain
 from strop.method import Method
 from strop.methods import METHODS, method
@@ -22,8 +23,8 @@ from strop.methods.gspo import GSPO
 from strop.methods.intuitor import INTUITOR
 from strop.methods.ppo import PPO
 from strop.methods.reinforce_pp import REINFORCE_PP
+from strop.saved import load
 from strop.seams import formula
-from strop.seams.catalogue import own
 from strop.seams.correction import truncated
 from strop.seams.curriculum import Uniform
 from strop.seams.feed import WithDemos
@@ -108,7 +109,7 @@ def mutants(one: Method) -> Iterator[tuple[Path, Any, Method]]:
     for at, value in constants(saved["parts"]):
         for new in (new for new in others(value) if new != value):
             try:
-                yield at, new, Method.from_json(saved | {"parts": put(saved["parts"], at, new)})
+                yield at, new, load(saved | {"parts": put(saved["parts"], at, new)})
             except (ValueError, NotImplementedError):
                 continue
             break
@@ -216,7 +217,7 @@ def test_a_part_without_a_formula_is_printed_as_a_call_with_its_constants():
 @pytest.mark.parametrize("one", one_registered_method_per_name())
 def test_a_method_survives_json(one):
     data = json.loads(json.dumps(one.to_json()))
-    back = Method.from_json(data)
+    back = load(data)
     assert (back, hash(back), back.fingerprint, explain(back)) == (one, hash(one), one.fingerprint, explain(one))
     assert back.lineage == one.lineage
     assert back.notes == ()
@@ -224,7 +225,7 @@ def test_a_method_survives_json(one):
 
 
 def test_a_method_can_be_a_key():
-    assert {GRPO: 1, DAPO: 2}[Method.from_json(DAPO.to_json())] == 2
+    assert {GRPO: 1, DAPO: 2}[load(DAPO.to_json())] == 2
 
 
 def test_constants_at_their_defaults_are_no_difference():
@@ -235,21 +236,21 @@ def test_constants_at_their_defaults_are_no_difference():
 def test_a_saved_part_nobody_knows_is_refused_with_the_nearest_name():
     data = json.loads(json.dumps(GRPO.to_json()).replace("group_standardized", "group_standardised"))
     with pytest.raises(ValueError, match=r"no part 'group_standardised'\. Did you mean 'group_standardized'"):
-        Method.from_json(data)
+        load(data)
 
 
 def test_loading_imports_nothing_the_file_names():
     data = json.loads(json.dumps(GRPO.to_json()).replace('"group_standardized"', '"antigravity.fly"'))
     with pytest.raises(ValueError, match=r"no part 'antigravity\.fly'"):
-        Method.from_json(data)
+        load(data)
 
 
 def test_a_part_of_ones_own_loads_when_it_is_handed_over():
     one = GRPO.but("own", signals={"policy": Signal(nameless(scale=3.0), means("token"))})
     data = json.loads(json.dumps(one.to_json()))
     with pytest.raises(ValueError, match="handed over"):
-        Method.from_json(data)
-    assert Method.from_json(data, [nameless]) == one
+        load(data)
+    assert load(data, [nameless]) == one
 
 
 def test_the_body_of_ones_own_part_is_in_the_fingerprint_and_a_change_is_noted():
@@ -258,7 +259,7 @@ def test_the_body_of_ones_own_part_is_in_the_fingerprint_and_a_change_is_noted()
     assert len(objective["body"]) == 16
     assert "body" not in describe(clipped_surrogate())
     objective["body"] = "0" * 16
-    assert Method.from_json(data, [nameless]).notes == ("the body of test_identity.nameless is not the one it was saved with",)
+    assert load(data, [nameless]).notes == ("the body of test_identity.nameless is not the one it was saved with",)
 
 
 @part(version=2, formula="loss_T = -{scale} * logp_T + {shift}")
@@ -274,7 +275,7 @@ def saved_twice(version: int, **constants: float) -> dict[str, Any]:
 
 
 def test_an_older_part_loads_with_the_constants_it_was_saved_with_and_says_so():
-    one = Method.from_json(saved_twice(1, scale=5.0), [twice])
+    one = load(saved_twice(1, scale=5.0), [twice])
     assert one.signals["policy"].objective == twice(scale=5.0)
     note = "is version 2 here, was saved with 1: its constants are the saved ones; new since, at its default: shift"
     assert note in one.notes[0]
@@ -292,13 +293,13 @@ def test_an_older_part_loads_with_the_constants_it_was_saved_with_and_says_so():
 )
 def test_a_saved_part_that_cannot_be_what_it_was_is_refused(version, given, words):
     with pytest.raises(ValueError, match=re.escape(words)):
-        Method.from_json(saved_twice(version, **given), [twice])
+        load(saved_twice(version, **given), [twice])
 
 
 @pytest.mark.parametrize("data", [{}, {"name": "x", "paper": "", "idea": [], "parent": None, "parts": {"credits": []}}, {"parts": 3}])
 def test_what_is_no_saved_method_is_refused(data):
     with pytest.raises(ValueError, match=r"not a saved method|no seam 'credits'\. Did you mean 'credit'"):
-        Method.from_json(data)
+        load(data)
 
 
 # Refusals.
@@ -492,7 +493,7 @@ def test_a_sum_that_says_nothing_is_refused(build, words):
 
 
 def test_equal_methods_differ_in_nothing():
-    found = differences(GRPO, Method.from_json(GRPO.to_json()).but("renamed"))
+    found = differences(GRPO, load(GRPO.to_json()).but("renamed"))
     assert (found.same, found.seams, found.lines) == (True, (), ())
 
 

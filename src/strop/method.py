@@ -3,7 +3,7 @@
     DAPO = GRPO.but("dapo", idea=("gate", "signals.policy"), …)     a child: its idea is the paper, the rest is its setting
     DAPO.only("gate")                                               a part of that idea, on the same root
     GSPO + DAPO.only("gate")                                        GSPO, and that idea: a method of its own
-    Method.from_json(DAPO.to_json()) == DAPO
+    saved.load(DAPO.to_json()) == DAPO
 
 `strop.identity` prints and compares methods.
 """
@@ -162,16 +162,9 @@ class Method:
         return self.but(name, idea=units, paper=paper, **changes, **({"signals": signals} if signals else {}))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data that says everything, constants written out; `from_json` gives it back equal."""
+        """Plain data that says everything, constants written out; `strop.saved.load` gives it back equal."""
         lineage = self.parent.to_json() if self.parent else None
         return {"name": self.name, "paper": self.paper, "idea": list(self.idea), "parent": lineage, "parts": self.describe()}
-
-    @staticmethod
-    def from_json(data: Mapping[str, Any], parts: Iterable[Part | type] = ()) -> Method:
-        """Built from strop's own parts and the ones handed over: nothing is imported or run on the file's behalf."""
-        from strop.saved import load
-
-        return load(data, parts)
 
     def __hash__(self) -> int:
         return hash((self.name, self.fingerprint))

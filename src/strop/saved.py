@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any, cast
 
+from strop.catalogue import Known, with_own
 from strop.method import Method
-from strop.seams.catalogue import Known, with_own
 from strop.seams.part import Part, describe, nearest, version_of
 
 
@@ -37,7 +37,7 @@ def _loaded(value: Any, known: Mapping[str, Known], notes: list[str]) -> Any:
         return {name: _loaded(v, known, notes) for name, v in items.items()}
     name, version = str(items["part"]), int(items["version"])
     if name not in known:
-        raise ValueError(f"no part {name!r}. {nearest(name, known)} A part of your own is handed over: Method.from_json(data, parts=[…]).")
+        raise ValueError(f"no part {name!r}. {nearest(name, known)} A part of your own is handed over: saved.load(data, parts=[…]).")
     thing = known[name]
     ours = version_of(thing)
     if version > ours:

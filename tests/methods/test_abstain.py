@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from strop import pico, train
+from strop.experiments.abstain import hidden_target
 from strop.methods import method
-from strop.methods.abstain import ABSTAIN, confidence_target, hidden_target
+from strop.methods.abstain import ABSTAIN, confidence_target
 from strop.methods.grpo import GRPO
 from strop.recipe import Recipe
 from strop.records import Group, Rollout, Scores, Task

@@ -9,15 +9,16 @@ from math import log
 import pytest
 import torch
 
-from strop import grading
+from strop import grading, saved
 from strop.batch import pack
 from strop.claims.trace import Trace, in_step
+from strop.experiments.intuitor import GOLD, ranked_at_first, ranking
 from strop.lab import tabular
 from strop.lab.bias import Unsuitable, check
 from strop.lab.tabular import Table, TabularPolicy
 from strop.methods.dapo import DAPO
 from strop.methods.grpo import GRPO
-from strop.methods.intuitor import FROZEN, GOLD, INTUITOR, RELEASED, certainty, ranked_at_first, ranking, self_certainty
+from strop.methods.intuitor import FROZEN, INTUITOR, RELEASED, certainty, self_certainty
 from strop.policies.causal import load
 from strop.recipe import Recipe
 from strop.records import Author, Group, Incident, Rollout, Row, Sampling, Scores, Segment, Task
@@ -355,9 +356,8 @@ def test_the_idea_travels_with_the_frozen_start_that_it_reads():
 
 
 def test_a_saved_intuitor_loads_equal_and_methods_without_graders_keep_their_fingerprint():
-    from strop.method import Method
 
-    assert Method.from_json(json.loads(json.dumps(FROZEN.to_json()))) == FROZEN
+    assert saved.load(json.loads(json.dumps(FROZEN.to_json()))) == FROZEN
     assert "graders" not in GRPO.describe()
     assert GRPO.but(graders=(chance,)).fingerprint != GRPO.fingerprint
 

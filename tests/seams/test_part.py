@@ -6,9 +6,8 @@ import sys
 import pytest
 
 from strop.seams.credit import gae, group_standardized
-from strop.seams.lock import body
 from strop.seams.objective import clipped_surrogate, policy_gradient, sequence_ratio
-from strop.seams.part import Part, describe, fingerprint, nearest, part
+from strop.seams.part import Part, body, describe, fingerprint, nearest, part
 
 
 @part(gives="credit_R")

@@ -1,4 +1,4 @@
-"""Claims by name. A claim stands in its method's file; here is only where to find it.
+"""Claims by name. A claim stands in `strop.experiments`, under its method's name; here is only where to find it.
 
 One in a Python file of the user's own is registered when that file is named: `strop claim run FILE.py`.
 """
@@ -13,31 +13,33 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from strop.claims.claim import Claim
 
-CLAIMS: dict[str, str] = {
-    "cdas-spread": "strop.methods.cdas:SPREAD",
-    "cdas-fixed-point": "strop.methods.cdas:FIXED_POINT",
-    "cdas-accuracy": "strop.methods.cdas:ACCURACY",
-    "treepo-saving": "strop.methods.treepo:SAVING",
-    "treepo-coverage": "strop.methods.treepo:COVERAGE",
-    "treepo-learning": "strop.methods.treepo:LEARNING",
-    "treepo-credit": "strop.methods.treepo:CREDIT",
-    "flowrl-tie": "strop.methods.flowrl:TIE",
-    "flowrl-diversity": "strop.methods.flowrl:DIVERSITY",
-    "intuitor-premise": "strop.methods.intuitor:PREMISE",
-    "intuitor-rows": "strop.methods.intuitor:ROWS",
-    "intuitor-online": "strop.methods.intuitor:ONLINE",
-    "intuitor-inverted": "strop.methods.intuitor:INVERTED",
-    "abstain-coverage": "strop.methods.abstain:COVERAGE",
-    "abstain-score": "strop.methods.abstain:SCORE",
+OWN = {
+    "cdas-spread": "strop.experiments.cdas:SPREAD",
+    "cdas-fixed-point": "strop.experiments.cdas:FIXED_POINT",
+    "cdas-accuracy": "strop.experiments.cdas:ACCURACY",
+    "treepo-saving": "strop.experiments.treepo:SAVING",
+    "treepo-coverage": "strop.experiments.treepo:COVERAGE",
+    "treepo-learning": "strop.experiments.treepo:LEARNING",
+    "treepo-credit": "strop.experiments.treepo:CREDIT",
+    "flowrl-tie": "strop.experiments.flowrl:TIE",
+    "flowrl-diversity": "strop.experiments.flowrl:DIVERSITY",
+    "intuitor-premise": "strop.experiments.intuitor:PREMISE",
+    "intuitor-rows": "strop.experiments.intuitor:ROWS",
+    "intuitor-online": "strop.experiments.intuitor:ONLINE",
+    "intuitor-inverted": "strop.experiments.intuitor:INVERTED",
+    "abstain-coverage": "strop.experiments.abstain:COVERAGE",
+    "abstain-score": "strop.experiments.abstain:SCORE",
 }
-"""{name: module:attribute, or FILE.py:attribute}; imported when asked for."""
+"""strop's own, {name: module:attribute}; imported when asked for."""
+CLAIMS: dict[str, str] = {**OWN}
+"""Those, and {name: FILE.py:attribute} of the files that were named."""
 
 
 def claims_of(method: str) -> list[str]:
-    """The claims that stand in a method's file."""
+    """The claims about a method: those of its file's name in `strop.experiments`."""
     from strop.methods import METHODS
 
-    file = METHODS[method].partition(":")[0]
+    file = METHODS[method].partition(":")[0].replace("strop.methods.", "strop.experiments.", 1)
     return [name for name, where in CLAIMS.items() if where.partition(":")[0] == file]
 
 

@@ -198,9 +198,14 @@ class Claim:
 
     def place(self) -> dict[str, Any]:
         """Where its runs take place, if it is no language model's, and what they begin with, if it is not the recipe's model."""
-        world = {} if self.world is None else {"world": f"{self.world.__module__}.{self.world.__qualname__}"}
+        world = {} if self.world is None else {"world": address(self.world)}
         return world if self.base is None else {**world, "base": self.base.describe()}
 
     @property
     def fingerprint(self) -> str:
         return digest(self.describe())[:12]
+
+
+def address(world: World) -> str:
+    """strop's own are said as where they first stood, beside their methods: records made then keep their fingerprint."""
+    return f"{world.__module__}.{world.__qualname__}".replace("strop.experiments.", "strop.methods.", 1)

@@ -110,7 +110,7 @@ def subject(said: str) -> Method:
 
 def of_run(place: Path) -> Method:
     """As it was saved with the run. Parts of the run's own recipe file are taken from its copy of that file."""
-    from strop.method import Method
+    from strop import saved
 
     try:
         about = json.loads((place / "recipe.json").read_text())
@@ -119,7 +119,7 @@ def of_run(place: Path) -> Method:
     if "method" not in about:
         raise Usage(f"{place} was made before runs kept their whole method; its parts are in {place / 'recipe.json'} under resolved.parts")
     parts = recipes.parts_of(place / "recipe.py") if (place / "recipe.py").is_file() else []
-    return Method.from_json(about["method"], parts)
+    return saved.load(about["method"], parts)
 
 
 def drawn_by_others(place: Path) -> bool:
@@ -132,7 +132,7 @@ def drawn_by_others(place: Path) -> bool:
 
 def of_file(place: Path) -> Method:
     """Of a recipe, with the recipe's numbers; or of what `Method.to_json` wrote."""
-    from strop.method import Method
+    from strop import saved
     from strop.recipe import Recipe
 
     if place.suffix == ".py":
@@ -143,5 +143,5 @@ def of_file(place: Path) -> Method:
         except ValueError as error:
             raise Usage(f"{place} cannot be read as JSON: {error}") from error
         if isinstance(data, dict) and "parts" in data:
-            return Method.from_json(data)
+            return saved.load(data)
     return recipes.settled(Recipe(), recipes.read_data(place)).resolved()

@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 METHODS = {
     "grpo@strop-1": "strop.methods.grpo:GRPO",
-    "grpo@deepseekmath-2402.03300": "strop.methods.grpo_deepseekmath:GRPO_DEEPSEEKMATH",
-    "grpo@trl-1.16": "strop.methods.grpo_trl:GRPO_TRL",
-    "grpo@verl-0.9": "strop.methods.grpo_verl:GRPO_VERL",
-    "grpo@openrlhf-0.11": "strop.methods.grpo_openrlhf:GRPO_OPENRLHF",
-    "grpo@prime-rl-0.8": "strop.methods.grpo_prime_rl:GRPO_PRIME_RL",
-    "grpo@nemo-rl-0.7": "strop.methods.grpo_nemo_rl:GRPO_NEMO_RL",
-    "grpo@tinker-0.6": "strop.methods.grpo_tinker:GRPO_TINKER",
+    "grpo@deepseekmath-2402.03300": "strop.methods.presets.grpo_deepseekmath:GRPO_DEEPSEEKMATH",
+    "grpo@trl-1.16": "strop.methods.presets.grpo_trl:GRPO_TRL",
+    "grpo@verl-0.9": "strop.methods.presets.grpo_verl:GRPO_VERL",
+    "grpo@openrlhf-0.11": "strop.methods.presets.grpo_openrlhf:GRPO_OPENRLHF",
+    "grpo@prime-rl-0.8": "strop.methods.presets.grpo_prime_rl:GRPO_PRIME_RL",
+    "grpo@nemo-rl-0.7": "strop.methods.presets.grpo_nemo_rl:GRPO_NEMO_RL",
+    "grpo@tinker-0.6": "strop.methods.presets.grpo_tinker:GRPO_TINKER",
     "dr-grpo": "strop.methods.dr_grpo:DR_GRPO",
     "rloo": "strop.methods.rloo:RLOO",
-    "rloo@trl-1.16": "strop.methods.rloo_trl:RLOO_TRL",
+    "rloo@trl-1.16": "strop.methods.presets.rloo_trl:RLOO_TRL",
     "dapo": "strop.methods.dapo:DAPO",
     "gspo": "strop.methods.gspo:GSPO",
     "cispo": "strop.methods.cispo:CISPO",
@@ -35,7 +35,7 @@ METHODS = {
     "treepo": "strop.methods.treepo:TREEPO",
     "abstain": "strop.methods.abstain:ABSTAIN",
     "swarm": "strop.methods.swarm:SWARM",
-    "swarm@genrl-0.1.4": "strop.methods.swarm_genrl:SWARM_GENRL",
+    "swarm@genrl-0.1.4": "strop.methods.presets.swarm_genrl:SWARM_GENRL",
 }
 
 ALIASES = {"grpo": "grpo@strop-1"} | {name.rpartition("-")[0]: name for name in METHODS if "@" in name}

@@ -82,12 +82,12 @@ def grown(group: Mapping[str, Any]) -> Branch:
 
 def credits(about: Mapping[str, Any], record: Mapping[str, Any]) -> Credits:
     """What the run's method gives for the committed groups; empty where it needs more than they hold (a reference, a head)."""
+    from strop import saved
     from strop.batch import pack
-    from strop.method import Method
     from strop.records import Fate, Group
     from strop.train import settle
 
-    method = Method.from_json(about["method"])
+    method = saved.load(about["method"])
     if method.reference or method.heads:
         return {}
     groups = [Group.from_json(g) for g in record["groups"]]

@@ -21,6 +21,7 @@ from functools import cached_property
 from typing import Any, cast
 
 from strop.records import canonical, digest
+from strop.seams.body import hashed
 from strop.seams.formula import UNITS, Formula, fill, number, placeholders
 
 Grain = str
@@ -167,10 +168,13 @@ def version_of(thing: Part | type) -> int:
     return thing.version if isinstance(thing, Part) else getattr(thing, "VERSION", 1)
 
 
+def body(thing: Part | type) -> str:
+    """Hash of what it computes, with the helpers it calls."""
+    return hashed(thing.fn, f"{thing.gives} {thing.grain}") if isinstance(thing, Part) else hashed(thing)
+
+
 def _body(thing: Part | type) -> dict[str, str]:
     """A user's part has no version that anybody watches, so its syntax tree is part of what it is."""
-    from strop.seams.lock import body
-
     module = (thing.fn if isinstance(thing, Part) else thing).__module__
     return {} if module.startswith("strop.") else {"body": body(thing)}
 

@@ -1,7 +1,6 @@
-"""The lock: a part's body may not change while its version stays. `python -m strop.seams.lock` writes `parts.lock` anew;
-with names after it, those may have another body that gives the same numbers.
+"""The body of a part, as a hash: what it computes, however it is written.
 
-The hash is of the syntax tree as Python writes it back: no comments, docstrings, annotations or texts of errors; the constants' defaults
+It is of the syntax tree as Python writes it back: no comments, docstrings, annotations or texts of errors; the constants' defaults
 included, and with it what the body uses of its own module and every function it uses of the other seams. What only prints (`formula`,
 `words`) is no part of it, nor is the machinery that every part shares: records, index, engine.
 """
@@ -11,26 +10,20 @@ from __future__ import annotations
 import ast
 import hashlib
 import inspect
-import json
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from strop.seams.part import Part, version_of
-
-FILE = Path(__file__).with_name("parts.lock")
 PRINTED = frozenset({"formula", "words", "where", "says"})
 """Methods of a record that only print."""
 MACHINERY = frozenset({"strop.seams.part", "strop.seams.formula", "strop.seams.index"})
 
 
-def body(thing: Part | type) -> str:
-    """Hash of what it computes, with the helpers it calls."""
-    fn = thing.fn if isinstance(thing, Part) else thing
-    seen = {"gives": f"{thing.gives} {thing.grain}"} if isinstance(thing, Part) else {}
+def hashed(fn: Callable[..., Any] | type, gives: str = "") -> str:
+    """Hash of a function or class with the helpers it calls, and of what it is said to give."""
+    seen = {"gives": gives} if gives else {}
     try:
         if fn.__qualname__ == fn.__name__:
             _gather(fn.__module__, fn.__name__, seen)
@@ -133,42 +126,3 @@ class _Normal(ast.NodeTransformer):
             return None
         value = node.value or ast.Constant(value=...)
         return ast.Assign(targets=[node.target], value=self.visit(value), lineno=node.lineno)
-
-
-def locked() -> dict[str, tuple[int, str]]:
-    """(version, hash) of every part of strop, as it stands."""
-    from strop.seams.catalogue import own
-
-    return {name: (version_of(thing), body(thing)) for name, thing in own().items()}
-
-
-def saved() -> dict[str, tuple[int, str]]:
-    return {name: (version, hashed) for name, (version, hashed) in json.loads(FILE.read_text()).items()} if FILE.exists() else {}
-
-
-def unbumped(before: dict[str, tuple[int, str]], now: dict[str, tuple[int, str]]) -> list[str]:
-    """A sentence for each part whose body changed without a higher version."""
-    return [
-        f"{name}: its body changed, its version is still {version}. Give it version {before[name][0] + 1}, so that saved methods and old "
-        "runs can tell, or take the change back."
-        for name, (version, hashed) in now.items()
-        if name in before and before[name][1] != hashed and version <= before[name][0]
-    ]
-
-
-def main(same: Sequence[str] = ()) -> int:
-    """`same` are parts whose body changed and gives the numbers it gave at every constant it had: their author has shown that."""
-    before, now = saved(), locked()
-    wrong = [said for said in unbumped(before, now) if said.partition(":")[0] not in same]
-    if wrong:
-        print("\n".join(wrong), file=sys.stderr)
-        return 2
-    rows = ",\n".join(f"{json.dumps(name)}: {json.dumps(list(entry))}" for name, entry in now.items())
-    FILE.write_text(f"{{\n{rows}\n}}\n")
-    changed = [name for name in now if before.get(name) != now[name]]
-    print(f"{FILE.name}: {len(now)} parts, {len(changed)} new or changed{': ' if changed else ''}{', '.join(changed)}")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

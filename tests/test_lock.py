@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from strop.seams import lock
+from strop import lock
+from strop.seams import body as bodies
 from strop.seams.credit import leave_one_out
 from strop.seams.objective import kl_to
+from strop.seams.part import body
 
 BODY = '''
 """A module."""
@@ -68,7 +70,7 @@ def hashes(tmp_path):
         module: Any = util.module_from_spec(spec)
         sys.modules[name] = module
         spec.loader.exec_module(module)
-        found = lock.body(module.earned), lock.body(module.Gate)
+        found = body(module.earned), body(module.Gate)
         del sys.modules[name]
         return found
 
@@ -114,18 +116,18 @@ def test_what_can_change_a_number_changes_the_hash_and_no_other(hashes, old, new
 
 
 def test_a_helper_of_another_seam_is_part_of_the_body(monkeypatch):
-    before, other = lock.body(kl_to), lock.body(leave_one_out)
-    definitions, _ = lock._module("strop.seams.credit")
-    text = lock.ast.unparse(definitions["kl_estimate"]).replace("/ 2", "/ 3")
-    monkeypatch.setitem(definitions, "kl_estimate", lock.ast.parse(text).body[0])
-    assert lock.body(kl_to) != before
-    assert lock.body(leave_one_out) == other
+    before, other = body(kl_to), body(leave_one_out)
+    definitions, _ = bodies._module("strop.seams.credit")
+    text = ast.unparse(definitions["kl_estimate"]).replace("/ 2", "/ 3")
+    monkeypatch.setitem(definitions, "kl_estimate", ast.parse(text).body[0])
+    assert body(kl_to) != before
+    assert body(leave_one_out) == other
 
 
 def test_no_part_of_strop_changed_under_its_version():
     now, saved = lock.locked(), lock.saved()
     assert lock.unbumped(saved, now) == []
-    assert saved == now, "a part is new, gone, or has a new version: python -m strop.seams.lock"
+    assert saved == now, "a part is new, gone, or has a new version: python -m strop.lock"
 
 
 @pytest.fixture
@@ -159,5 +161,5 @@ def test_refreshing_takes_a_changed_body_with_a_higher_version_and_new_and_remov
 def test_an_f_string_is_locked_as_its_pieces_which_every_python_writes_alike():
     """3.12 writes back quotes inside f-strings as 3.11 cannot read them."""
     written = """def f(a):\n    return f'{a:>{5}}_{a!r}_{"x" if a else "y"}'"""
-    said = lock._normal(ast.parse(written).body[0])
+    said = bodies._normal(ast.parse(written).body[0])
     assert "('f-string', (a, -1, ('f-string', '>', (5, -1, ''))), '_', (a, 114, ''), '_', ('x' if a else 'y', -1, ''))" in said

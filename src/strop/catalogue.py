@@ -9,6 +9,9 @@ from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
 
+import strop.seams
+from strop.claims import OWN as OWN_CLAIMS
+from strop.methods import METHODS
 from strop.records import Sampling
 from strop.seams.part import Part, part_id
 from strop.seams.sampler import Reply
@@ -22,13 +25,11 @@ RECORDS = ("gate", "sampler", "tree", "curriculum", "feed", "swarm", "update", "
 
 @cache
 def own() -> dict[str, Known]:
-    """strop's parts: everything decorated with @part in `strop.seams` or in a method's file, and the records of a method."""
-    import strop.seams
-    from strop.methods import METHODS
-
+    """strop's parts: everything decorated with @part in `strop.seams` or in a method's or its experiment's file, and the records of a
+    method."""
     found: dict[str, Known] = {"Sampling": Sampling}
     seams = [f"strop.seams.{m.name}" for m in pkgutil.iter_modules(strop.seams.__path__)]
-    methods = dict.fromkeys(where.partition(":")[0] for where in METHODS.values())
+    methods = dict.fromkeys(where.partition(":")[0] for where in (*METHODS.values(), *OWN_CLAIMS.values()))
     for module in map(import_module, (*seams, *methods)):
         holds_records = module.__name__ in methods or module.__name__.rpartition(".")[2] in RECORDS
         for value in vars(module).values():
