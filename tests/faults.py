@@ -301,7 +301,7 @@ def checked(stage: Stage, outcome: dict[str, Any], alone: dict[str, Any]) -> dic
 
 
 def outcome_of(directory: Path) -> dict[str, Any]:
-    from strop.run import read_metrics
+    from strop.directory import read_metrics
 
     return {"metrics": [{k: v for k, v in line.items() if k != "t"} for line in read_metrics(directory)]}
 

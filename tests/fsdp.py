@@ -25,18 +25,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from strop import train
+from strop import learning
 from strop.batch import pack
 from strop.learners.local import Local
 from strop.learners.rank import Rank
 from strop.learners.torchrun import Session
+from strop.loop import Run
 from strop.method import Method
 from strop.methods.flowrl import FLOWRL, group_balance
 from strop.methods.grpo import GRPO
 from strop.policies.causal import of
 from strop.recipe import Recipe
 from strop.records import Group
-from strop.run import Run
 from strop.seams.index import Index
 from strop.seams.part import part
 from strop.seams.policy import equip
@@ -107,10 +107,10 @@ def learn(directory: Path) -> None:
             learner = Rank(made, one, mesh).learner
         groups = [Group.from_json(g) for g in json.loads(gzip.decompress((directory / f"{number}.json.gz").read_bytes()))]
         rewards = {r.id: float((i + j) % 3 == 0) for i, g in enumerate(groups) for j, r in enumerate(g.rollouts)}
-        batch = train.settle(one, train.measure(one, pack(groups, {}, rewards, 0), learner, Counter(), own=False))
+        batch = learning.settle(one, learning.measure(one, pack(groups, {}, rewards, 0), learner, Counter(), own=False))
         found, passes = {}, []
         for update, mini in enumerate(batch.minibatches(2)):
-            passes.append(len(train.plan(one, mini, made.token_budget, (0, 0, update)).passes))
+            passes.append(len(learning.plan(one, mini, made.token_budget, (0, 0, update)).passes))
             learner.backward(mini, 0.0, (0, 0, update))
             found |= {f"{update}/{n}": learner.peers.whole(p.grad).clone() for n, p in learner.named.items() if p.grad is not None}
             found[f"{update}/norm"] = torch.tensor(learner.clip(), dtype=torch.float64)

@@ -20,8 +20,10 @@ from pathlib import Path
 import torch
 
 from strop import durable
+from strop.directory import read_metrics
+from strop.loop import Run
 from strop.recipe import Recipe
-from strop.run import Run, create, read_metrics, resume
+from strop.run import create, resume
 
 STEPS = 5
 

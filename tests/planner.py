@@ -66,8 +66,9 @@ def measure(directory: Path, fields: dict) -> None:
     import_module("peft")  # a library like the others: not counted
     import torch
 
+    from strop.loop import Run
     from strop.recipe import Recipe
-    from strop.run import Run, create
+    from strop.run import create
 
     torch.set_num_threads(1)
     create(Recipe(**{**fields, "model": "pico", "steps": 1, "tasks": 1, "group": 2, "max_tokens": 8}), directory / "warm").train()

@@ -21,6 +21,7 @@ from torch import Tensor
 from worlds import Leaves, World, random_world
 
 from strop.batch import Batch
+from strop.learning import backward, settle
 from strop.method import Method
 from strop.methods import METHODS, method
 from strop.methods.flowrl import group_balance, trajectory_balance
@@ -61,7 +62,6 @@ from strop.seams.part import Part, part
 from strop.seams.reduction import means, over, sum_over
 from strop.seams.signal import KINDS, Signal, actions, forced, teacher
 from strop.seams.update import AdamW
-from strop.train import backward, settle
 
 BATCHES = 50
 SAME, OTHER = 1e-12, 1e-10

@@ -7,8 +7,10 @@ from pathlib import Path
 import torch
 
 from strop import pico
+from strop.directory import read_metrics
+from strop.loop import Run
 from strop.recipe import Recipe
-from strop.run import Run, create, read_metrics
+from strop.run import create
 
 torch.set_num_threads(1)
 

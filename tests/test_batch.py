@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from worlds import worlds
 
 from strop.batch import pack
+from strop.learning import backward, settle
 from strop.method import Method
 from strop.records import Author, Fate, Group, Rollout, Row, Sampling, Segment, Span, Task
 from strop.seams.correction import masked
@@ -14,7 +15,6 @@ from strop.seams.objective import policy_gradient
 from strop.seams.reduction import means
 from strop.seams.signal import Signal, Where, actions, forced, random_share, spans, teacher
 from strop.seams.update import AdamW
-from strop.train import backward, settle
 
 some = settings(max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 

@@ -3,8 +3,10 @@
 import pytest
 
 from strop import pico
+from strop.bill import spend
+from strop.directory import read_metrics
 from strop.recipe import Recipe
-from strop.run import create, read_metrics, resume, spend
+from strop.run import create, resume
 
 
 def small(**changes) -> Recipe:

@@ -296,12 +296,12 @@ def test_a_directory_that_cannot_be_written_is_named(small, tmp_path, refused):
     "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")]
 )
 def test_an_allocation_failure_names_the_settings(error, small, refused, monkeypatch):
-    from strop import train
+    from strop import learning
 
     def fails(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr(train, "backward", fails)
+    monkeypatch.setattr(learning, "backward", fails)
     message = refused(*small)
     assert "--token-budget" in message
     assert "--slots" in message
@@ -359,7 +359,8 @@ def test_train_says_before_and_after_as_one_object(small, tmp_path, capsys):
 
 def test_a_run_that_is_resumed_ends_like_one_that_was_not(small, tmp_path, capsys, monkeypatch):
     """Evaluation touches nothing that training reads: the metrics agree outside `t`, whether or not it came first in this process."""
-    from strop.run import Run, read_metrics
+    from strop.directory import read_metrics
+    from strop.loop import Run
 
     main(small)
     finish = Run.report

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from strop.directory import read_metrics
 from strop.methods import method
 from strop.recipe import Recipe
-from strop.run import create, read_metrics
+from strop.run import create
 
 STEPS, RISE = 30, 0.05
 POOL = "pool:48:chain"

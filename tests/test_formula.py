@@ -14,6 +14,7 @@ from worlds import Leaves, World, random_world
 
 from strop.cli import main
 from strop.identity import explain
+from strop.learning import backward, reward_of, settle
 from strop.method import Method
 from strop.methods import METHODS, method
 from strop.records import Scores
@@ -21,7 +22,6 @@ from strop.seams.context import keyed
 from strop.seams.reward import outcome_and_format
 from strop.seams.signal import linear, warmup_cosine
 from strop.seams.update import AdamW
-from strop.train import backward, reward_of, settle
 
 BATCHES = 50
 FRACTION = 0.25

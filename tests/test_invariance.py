@@ -17,6 +17,7 @@ from torch import Tensor
 from worlds import ONE_ROW, SHAPES, Bigram, World, as_dtype, worlds
 
 from strop.batch import Batch
+from strop.learning import backward, settle
 from strop.method import Method
 from strop.methods import METHODS, method
 from strop.methods.flowrl import FLOWRL, group_balance, trajectory_balance
@@ -31,7 +32,6 @@ from strop.seams.reduction import PER_SEQUENCE, PER_TOKEN, means, over, power_of
 from strop.seams.signal import Signal, actions, forced, random_share, spans, teacher
 from strop.seams.tree import SegmentTree
 from strop.seams.update import AdamW
-from strop.train import backward, settle
 
 some = settings(max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 few = settings(some, max_examples=12)

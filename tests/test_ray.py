@@ -10,11 +10,12 @@ import torch
 from echo import asking
 
 from strop import pico
+from strop.directory import read_metrics
 from strop.engines.embedded import EmbeddedEngine
 from strop.policies.causal import load
 from strop.recipe import Recipe
 from strop.records import Author, Group, Rollout, Row, Scores, Segment, Task
-from strop.run import create, read_metrics, resume
+from strop.run import create, resume
 from strop.seams.context import Ctx, Handle, Progress
 from strop.seams.engine import Counters, Node
 from strop.seams.feed import Rollouts

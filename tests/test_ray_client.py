@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from strop.cli import main
-from strop.run import read_metrics
+from strop.directory import read_metrics
 
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.full, pytest.mark.timeout(600)]

@@ -25,9 +25,11 @@ import torch
 from engines import vllms
 
 from strop import engines, grading, pico
+from strop.directory import read_metrics
+from strop.loop import Run
 from strop.recipe import Recipe
 from strop.records import Group, Sampling
-from strop.run import Run, create, read_metrics, resume
+from strop.run import create, resume
 from strop.seams.context import Ctx, Handle, Progress
 from strop.seams.sampler import Independent, grown
 from strop.tripwires import Tripped

@@ -17,11 +17,11 @@ from engines import vllms
 
 from strop import engines
 from strop.cli import main
+from strop.directory import read_metrics
 from strop.policies.causal import load
 from strop.policies.chat import Chat, ChatRenderer, ModelError, eos_ids, variables
 from strop.recipe import Recipe
 from strop.records import Group
-from strop.run import read_metrics
 from strop.tasks import source
 from strop.tasks.worker import close_all
 

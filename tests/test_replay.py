@@ -12,12 +12,13 @@ from recorded import BASE, lines, record
 
 from strop import pico
 from strop.cli import main
+from strop.directory import RunError
 from strop.methods import method as named
 from strop.methods.dr_grpo import DR_GRPO
 from strop.methods.grpo import GRPO
 from strop.methods.intuitor import INTUITOR
 from strop.replay import fit, plan
-from strop.run import RunError, at_step, create, resume
+from strop.run import at_step, create, resume
 from strop.seams.correction import none, truncated
 from strop.seams.feed import WithDemos
 from strop.seams.part import part
@@ -55,7 +56,7 @@ def test_a_replay_asks_the_engine_for_nothing(origin, tmp_path):
     run, _ = replayed(origin, tmp_path / "again", "dr-grpo")
     run.train()
     assert not any(run.engine.counters.to_json().values())
-    assert run.bill["decoded"] > 0, "what drawing the rollouts cost stays on the bill"
+    assert run.bill.total["decoded"] > 0, "what drawing the rollouts cost stays on the bill"
 
 
 def test_every_line_has_a_digest_of_each_stage(origin):

@@ -66,7 +66,8 @@ def test_a_torn_checkpoint_is_named_and_the_one_before_it_used(tmp_path):
 
 
 def test_a_torn_metrics_line_is_cut_and_written_again(tmp_path):
-    from strop.run import create, read_metrics, resume
+    from strop.directory import read_metrics
+    from strop.run import create, resume
 
     run = create(small(tmp_path, checkpoint_every=2), tmp_path / "run")
     run.train()
@@ -78,7 +79,8 @@ def test_a_torn_metrics_line_is_cut_and_written_again(tmp_path):
 
 
 def test_a_damaged_commit_is_named_with_what_to_do(tmp_path):
-    from strop.run import RunError, create, resume
+    from strop.directory import RunError
+    from strop.run import create, resume
 
     run = create(small(tmp_path, checkpoint_every=10, steps=2), tmp_path / "run")
     run.train()

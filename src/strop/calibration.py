@@ -96,7 +96,7 @@ def beliefs(policy: Any, source: Any, tasks: Sequence[Task], *, budget: int = 16
     import torch
 
     from strop.batch import pack
-    from strop.train import evaluated
+    from strop.learning import evaluated
 
     groups: list[Group] = []
     for number, task in enumerate(tasks):

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from strop.directory import Recording, RunError, check_data, check_method, drew_itself, read_recipe, recorded_steps
 from strop.method import Method
 from strop.recipe import Recipe
 from strop.records import Group
-from strop.run import Recording, RunError, check_data, check_method, drew_itself, read_recipe, recorded_steps
 from strop.seams.part import describe
 
 

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from strop import engines
 from strop.cli import main
+from strop.directory import read_metrics
 from strop.engines import parity
 from strop.engines.vllm import VllmEngine
 from strop.engines.wires import Started, VllmError
@@ -25,7 +26,7 @@ from strop.policies import adapters
 from strop.policies.causal import load
 from strop.recipe import Recipe
 from strop.records import Sampling
-from strop.run import create, read_metrics
+from strop.run import create
 from strop.tripwires import Tripped
 
 from . import vllms

@@ -13,12 +13,12 @@ from strop.lab.combinations import COMBINATIONS, find
 from strop.lab.tabular import TabularPolicy
 from strop.lab.targets import expected_reward
 from strop.lab.world import Language, World
+from strop.learning import backward, settle
 from strop.records import Author, Group, Rollout, Row, Segment, Task
 from strop.seams.gate import DropFlat, decide
 from strop.seams.objective import entropy_bonus
 from strop.seams.reduction import means, sum_over
 from strop.seams.signal import Signal, random_share
-from strop.train import backward, settle
 
 WORLDS = {"2x4": World.random(2, 4), "3x3": World.random(3, 3, seed=1)}
 BOTH = pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS)

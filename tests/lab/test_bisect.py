@@ -14,10 +14,11 @@ from recorded import record
 
 from strop import durable, pico
 from strop.cli import main
+from strop.directory import Recording
 from strop.lab.bisect import bisect
 from strop.methods.grpo import GRPO
 from strop.recipe import Recipe
-from strop.run import Recording, create
+from strop.run import create
 from strop.seams.correction import truncated
 from strop.seams.credit import group_standardized
 from strop.seams.curriculum import Uniform

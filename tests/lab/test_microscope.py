@@ -12,7 +12,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from recorded import lines, record
 
-from strop import train
+from strop import learning
 from strop.batch import pack
 from strop.cli import main
 from strop.lab.microscope import KINDS, look, scored
@@ -55,21 +55,21 @@ def reading(sight, name):
 
 
 def test_the_gradient_is_the_one_that_training_would_take(run, methods, sight):
-    """Norm and loss of `train.backward` on the whole batch, for every method and grain."""
+    """Norm and loss of `learning.backward` on the whole batch, for every method and grain."""
     raw = run.record()
     groups, scores = [Group.from_json(g) for g in raw["groups"]], Scores.from_json(raw["scores"])
     fraction = run.context().progress.fraction
     for method in methods:
         rewards, fates = {}, {}
         for group in groups:
-            rewards |= train.reward_of(method, group.rollouts, scored(run, method, groups, scores), fraction)
+            rewards |= learning.reward_of(method, group.rollouts, scored(run, method, groups, scores), fraction)
             fates |= decide(method.gate, group, rewards)
         run.learner.reference = at_step(run.directory, 0, lambda _: None).policy if method.reference else None
         batch = pack(groups, fates, rewards, run.version)
-        batch = train.settle(method, train.measure(method, batch, run.learner, run.learned, own=True))
+        batch = learning.settle(method, learning.measure(method, batch, run.learner, run.bill.learned, own=True))
         for parameter in run.policy.parameters().values():
             parameter.grad = None
-        facts = train.backward(method, batch, run.policy, 8192, fraction, (run.recipe.seed, run.step, 0))
+        facts = learning.backward(method, batch, run.policy, 8192, fraction, (run.recipe.seed, run.step, 0))
         squares = [p.grad.double().square().sum() for p in run.policy.parameters().values() if p.grad is not None]
         norm = torch.stack(squares).sum().sqrt().item()
         seen = reading(sight, method.name)

@@ -6,12 +6,12 @@ import json
 import pytest
 import torch
 
+from strop.directory import read_metrics
 from strop.evaluate import evaluate
 from strop.lab import tabular
 from strop.lab.tabular import Modes, Table, TabularEngine, TabularPolicy
 from strop.recipe import Recipe
 from strop.records import Sampling
-from strop.run import read_metrics
 from strop.seams.context import Handle
 
 RECIPE = Recipe(method="grpo", model="table", steps=6, tasks=4, group=4, lr=0.1, eval_tasks=0, checkpoint_every=3)

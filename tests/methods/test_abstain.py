@@ -5,7 +5,7 @@ import asyncio
 import pytest
 import torch
 
-from strop import pico, train
+from strop import learning, pico, train
 from strop.experiments.abstain import hidden_target
 from strop.methods import method
 from strop.methods.abstain import ABSTAIN, confidence_target
@@ -70,8 +70,8 @@ def test_a_task_whose_source_grades_no_abstention_is_refused_in_words():
     rollouts = (Rollout((), "a"), Rollout((), "b"))
     scores = Scores({"a": {"outcome": 1.0, "lenient": 1.0}, "b": {"outcome": None}})
     with pytest.raises(ValueError, match="'abstained', which nobody grades here"):
-        train.reward_of(ABSTAIN, rollouts, scores, 0.0)
-    assert train.reward_of(GRPO, rollouts, scores, 0.0) == {"a": 1.0, "b": None}
+        learning.reward_of(ABSTAIN, rollouts, scores, 0.0)
+    assert learning.reward_of(GRPO, rollouts, scores, 0.0) == {"a": 1.0, "b": None}
 
 
 def test_every_rollout_of_a_group_is_judged_under_the_target_in_its_question(tmp_path):

@@ -12,10 +12,12 @@ import torch
 from strop import grading, saved
 from strop.batch import pack
 from strop.claims.trace import Trace, in_step
+from strop.directory import RunError, read_metrics
 from strop.experiments.intuitor import GOLD, ranked_at_first, ranking
 from strop.lab import tabular
 from strop.lab.bias import Unsuitable, check
 from strop.lab.tabular import Table, TabularPolicy
+from strop.loop import Run
 from strop.methods.dapo import DAPO
 from strop.methods.grpo import GRPO
 from strop.methods.intuitor import FROZEN, INTUITOR, RELEASED, certainty, self_certainty
@@ -23,7 +25,7 @@ from strop.policies.causal import load
 from strop.recipe import Recipe
 from strop.records import Author, Group, Incident, Rollout, Row, Sampling, Scores, Segment, Task
 from strop.replay import fit
-from strop.run import Run, RunError, create, read_metrics, resume
+from strop.run import create, resume
 from strop.seams.context import Ctx, Progress
 from strop.seams.feed import WithDemos
 from strop.seams.grader import chance

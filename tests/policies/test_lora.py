@@ -4,12 +4,13 @@ import pytest
 import torch
 
 from strop.batch import pack
+from strop.directory import read_metrics
 from strop.engines.embedded import EmbeddedEngine
 from strop.engines.forward import Block
 from strop.policies.causal import load, of
 from strop.recipe import Recipe
 from strop.records import Author, Group, Rollout, Row, Sampling, Segment, Task
-from strop.run import create, read_metrics, resume
+from strop.run import create, resume
 
 pytest.importorskip("peft")
 

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from strop.directory import read_metrics
 from strop.recipe import Recipe
-from strop.run import create, read_metrics
+from strop.run import create
 
 SMALL = {"task": "chain", "steps": 2, "tasks": 3, "group": 4, "max_tokens": 12, "eval_tasks": 0, "slots": 16, "token_budget": 400}
 

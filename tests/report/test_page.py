@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 
 import pytest
 
+from strop.directory import RunError
 from strop.report import curve, page
-from strop.run import RunError
 
 HOSTILE = "</pre><script>alert(1)</script><img src=x onerror=alert(2)>&amp;"
 

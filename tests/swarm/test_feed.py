@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from strop import train
+from strop.directory import read_metrics
 from strop.identity import explain
 from strop.methods.grpo import GRPO
 from strop.methods.swarm import SWARM
 from strop.recipe import Recipe
 from strop.records import Group, Scores
-from strop.run import create, read_metrics, resume
+from strop.run import create, resume
 from strop.seams.correction import truncated
 from strop.seams.exchange import FOREIGN
 from strop.seams.feed import Rollouts

@@ -23,15 +23,16 @@ from typing import Any
 import pytest
 import torch
 
-from strop import grading, train
+from strop import grading, learning, train
 from strop.batch import Batch
 from strop.engines import draw as drawing
 from strop.engines import embedded
+from strop.loop import Run
 from strop.methods.grpo import GRPO
 from strop.policies import causal, families
 from strop.recipe import Recipe
 from strop.records import Row, Sampling
-from strop.run import Run, create, resume
+from strop.run import create, resume
 from strop.seams.objective import entropy_bonus
 from strop.seams.reduction import means
 from strop.seams.sampler import Independent
@@ -403,7 +404,7 @@ def _(run: Run, patch: pytest.MonkeyPatch) -> None:
 @variants((False, "each pass divides by its own counts, and passes are summed", "gross", "denominators"),
           (True, "each pass divides by its own counts, and passes are averaged", "mild", "denominators"))  # fmt: skip
 def _(run: Run, patch: pytest.MonkeyPatch, value: bool) -> None:
-    real, micros, passes = train._share_here, Batch.micros, [1]
+    real, micros, passes = learning._share_here, Batch.micros, [1]
 
     def counted(self: Batch, *a: Any) -> list[list[int]]:
         found = micros(self, *a)
@@ -415,7 +416,7 @@ def _(run: Run, patch: pytest.MonkeyPatch, value: bool) -> None:
         return share / share.sum() / (passes[0] if value else 1)
 
     patch.setattr(Batch, "micros", counted)
-    patch.setattr(train, "_share_here", own)
+    patch.setattr(learning, "_share_here", own)
 
 
 # Re-tokenised turns.
@@ -524,7 +525,7 @@ def _(run: Run, patch: pytest.MonkeyPatch) -> None:
 
 @fault("the credit of one token is NaN", "mild", "not-finite")
 def _(run: Run, patch: pytest.MonkeyPatch) -> None:
-    real = train.settle
+    real = learning.settle
 
     def breaks(method: Any, batch: Batch) -> Batch:
         settled = real(method, batch)
@@ -536,7 +537,7 @@ def _(run: Run, patch: pytest.MonkeyPatch) -> None:
 
 @fault("one entry of one gradient is infinite", "mild", "not-finite")
 def _(run: Run, patch: pytest.MonkeyPatch) -> None:
-    real = train.backward
+    real = learning.backward
 
     def breaks(*a: Any) -> dict[str, float]:
         facts = real(*a)
@@ -545,7 +546,7 @@ def _(run: Run, patch: pytest.MonkeyPatch) -> None:
             found.grad.view(-1)[0] = float("inf")
         return facts
 
-    patch.setattr(train, "backward", breaks)
+    patch.setattr(learning, "backward", breaks)
 
 
 # What a checkpoint leaves out.

@@ -8,9 +8,10 @@ import pytest
 
 from strop.cli import main
 from strop.commands.live import Live
+from strop.directory import read_metrics
 from strop.methods.ppo import PPO
 from strop.report import page, tokens
-from strop.run import create, read_metrics, resume
+from strop.run import create, resume
 from strop.tripwires import BY_NAME, TRIPWIRES, Tripped, limits
 from strop.tripwires.siblings import twins
 

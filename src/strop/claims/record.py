@@ -41,7 +41,7 @@ def here() -> dict[str, Any]:
     """Versions and machine of this process."""
     import torch
 
-    from strop.run import versions
+    from strop.directory import versions
 
     machine = {"cpus": os.cpu_count(), "threads": torch.get_num_threads(), "processor": processor(), "system": platform.system()}
     return {"versions": versions(), "machine": machine}

@@ -40,7 +40,8 @@ Tell = Callable[[str, int, float], None]
 
 def run_base(claim: Claim, seed: int, directory: Path, tell: Tell | None = None) -> Path | None:
     """The model that every arm of this seed starts from, made once: the last checkpoint of a run, which is gone on with if incomplete."""
-    from strop.run import create, good_checkpoints, resume
+    from strop.directory import good_checkpoints
+    from strop.run import create, resume
 
     if claim.base is None:
         return None
@@ -65,7 +66,8 @@ def run_arm(
     model: Path | None = None,
 ) -> Trace:
     """One arm under one seed: begun, gone on with, or read if it is done. `model` is what the claim's base made."""
-    from strop.run import create, read_metrics, resume
+    from strop.directory import read_metrics
+    from strop.run import create, resume
 
     recipe = claim.recipe_of(arm, seed, profile)
     recipe = recipe if model is None else recipe.but(model=str(model))
@@ -118,9 +120,9 @@ class HeldOutTests:
         due = sum(share <= spent for share in self.plan.at)
         if path.exists() or due <= made:
             return
+        from strop.bill import spend
         from strop.calibration import at_targets
         from strop.evaluate import evaluate
-        from strop.run import spend
 
         found = asyncio.run(
             evaluate(
@@ -132,8 +134,8 @@ class HeldOutTests:
                 max_tokens=self.plan.max_tokens,
             )
         )
-        self.run.forget_bill()
-        bill = self.run.bill
+        self.run.bill.forget()
+        bill = self.run.bill.total
         said = {
             "step": self.run.step,
             "spent": spend(bill, self.run.recipe.budget_in_positions[1]),
@@ -184,7 +186,7 @@ def base_place(claim: Claim, seed: int, directory: Path) -> Path:
 
 def read_base(claim: Claim, seed: int, directory: Path) -> Trace:
     """What making it cost, and the digest of the weights it ended with."""
-    from strop.run import read_metrics
+    from strop.directory import read_metrics
 
     place = base_place(claim, seed, directory)
     lines = read_metrics(place)

@@ -35,14 +35,14 @@ class Trace:
     @cached_property
     def lines(self) -> tuple[dict[str, Any], ...]:
         """Its metrics, a line a step."""
-        from strop.run import read_metrics
+        from strop.directory import read_metrics
 
         return tuple(read_metrics(self.directory))
 
     @cached_property
     def spent(self) -> tuple[int, ...]:
         """Positions spent after each step."""
-        from strop.run import spend
+        from strop.bill import spend
 
         return tuple(spend(line["bill"], self.unit) for line in self.lines)
 

@@ -131,9 +131,9 @@ def measure(args: argparse.Namespace, model: str, recipe: Recipe, most: int, par
     from strop.commands.live import Progress
     from strop.engines import remote
     from strop.evaluate import HELD_OUT_SEED, evaluate
+    from strop.loop import roomy
     from strop.policies.causal import load
     from strop.records import Sampling
-    from strop.run import roomy
     from strop.seams.context import Handle
 
     device = args.device if args.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")

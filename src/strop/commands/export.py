@@ -31,7 +31,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from strop import durable
     from strop.commands import recipes
-    from strop.run import good_checkpoints, read_metrics, read_recipe
+    from strop.directory import good_checkpoints, read_metrics, read_recipe
 
     origin, out = Path(args.run), args.directory
     recipes.brought_by(origin)

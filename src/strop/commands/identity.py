@@ -124,7 +124,7 @@ def of_run(place: Path) -> Method:
 
 def drawn_by_others(place: Path) -> bool:
     """Is this a run that learned from rollouts which others than its own weights and arithmetic drew?"""
-    from strop.run import drew_itself
+    from strop.directory import drew_itself
 
     file = place / "recipe.json"
     return file.is_file() and not drew_itself(json.loads(file.read_text()))

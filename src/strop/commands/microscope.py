@@ -20,8 +20,8 @@ from strop.commands import recipes
 
 if TYPE_CHECKING:
     from strop.lab.microscope import Sight
+    from strop.loop import Run
     from strop.policies.causal import CausalPolicy
-    from strop.run import Run
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _weights(work: Run, directory: Path) -> str:
     """Whose weights these are, and whether they are the bits that the run had."""
-    from strop.run import read_metrics
+    from strop.directory import read_metrics
 
     mine, lines = work.digest_weights(), {line["step"]: line for line in read_metrics(directory)}
     if work.foreign and work.recording is None:

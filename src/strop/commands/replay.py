@@ -18,7 +18,7 @@ from strop.cli import Interrupted, Usage, answer, say
 from strop.commands import recipes, train
 
 if TYPE_CHECKING:
-    from strop.run import Run
+    from strop.loop import Run
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -46,8 +46,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _made(origin: Path, method: str | None, out: str | None) -> Run:
+    from strop.directory import as_threaded
     from strop.replay import plan
-    from strop.run import as_threaded, create
+    from strop.run import create
 
     brought = origin / "recipe.py" if (origin / "recipe.py").exists() else None
     parts, wanted = recipes.brought_by(origin), method
@@ -83,8 +84,8 @@ def _free(origin: Path, word: str) -> Path:
 def _same(work: Run, origin: Path) -> tuple[dict[str, Any], str]:
     """The replay of a run's own recipe, and whether its lines are the run's."""
     from strop.commands.live import Live
+    from strop.directory import read_metrics
     from strop.lab.bisect import bisect
-    from strop.run import read_metrics
 
     with Live(work.until, []) as live:
         work.train(show=live.show)

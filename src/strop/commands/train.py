@@ -30,8 +30,8 @@ from strop.commands import recipes
 
 if TYPE_CHECKING:
     from strop.evaluate import Evaluation
+    from strop.loop import Run
     from strop.recipe import Recipe
-    from strop.run import Run
 
 COOLER = (0.3, 0.6)
 """Temperatures, beside 1, at which the base is tried: what sharpening alone gives."""
@@ -84,7 +84,7 @@ def _follow(args: argparse.Namespace) -> int:
 def _recipe(args: argparse.Namespace) -> Recipe:
     if not args.resume:
         return recipes.build(args)[0]
-    from strop.run import read_recipe
+    from strop.directory import read_recipe
 
     return read_recipe(Path(args.resume), recipes.brought_by(Path(args.resume)).get("method"))[1]
 
@@ -141,7 +141,7 @@ def _resumed(args: argparse.Namespace, stack: ExitStack) -> Run:
     from strop.run import resume
 
     directory = Path(args.resume)
-    from strop.run import read_recipe
+    from strop.directory import read_recipe
 
     parts = recipes.brought_by(directory)
     placed = _placed(args, stack, read_recipe(directory)[1], parts)
@@ -215,8 +215,8 @@ def stopping() -> Iterator[list[bool]]:
 
 def work(run: Run, started: float, asked: list[bool]) -> tuple[dict[str, Any], str]:
     from strop.commands.live import Live
+    from strop.directory import read_metrics
     from strop.report import curve, page
-    from strop.run import read_metrics
 
     recipe, directory = run.recipe, run.directory
     what = f"{run.method.name} ({run.method.fingerprint}) on {_source_text(run)}, {recipe.model}"
@@ -266,7 +266,7 @@ def tripwires(run: Run) -> str:
 
 def said_again(run: Run) -> list[str]:
     """Every warning of the run, and the one that needs its siblings."""
-    from strop.run import read_metrics
+    from strop.directory import read_metrics
 
     lines = read_metrics(run.directory)
     found = [f"step {line['step']}: {name}: {said}" for line in lines for name, said in line.get("warnings", {}).items()]
@@ -328,7 +328,7 @@ def _measure(run: Run, path: Path, when: str, cooler: tuple[float, ...]) -> dict
                 )
             )
     run.engine.deliver(run.version)  # its cache is gone too: a resumed run finds the engine as this one does
-    run.forget_bill()
+    run.bill.forget()
     durable.write(path, canonical({name: e.to_json() for name, e in made.items()}).encode())
     return made
 
@@ -357,10 +357,10 @@ def assemble(run: Run, before: dict[str, Evaluation], after: dict[str, Evaluatio
         result["base_at_temperature"] = {**cooler, "1.0": before["sampled"].mean("pass@1")}
     if before and after and (gap := rise(before["sampled"], after["sampled"])):
         result["rise"] = {"pass@1": gap[0], "interval": list(gap[1])}
-    result["bill"] = run.bill
+    result["bill"] = run.bill.total
     if run.flight is not None:
+        from strop.directory import read_metrics
         from strop.report import staleness
-        from strop.run import read_metrics
 
         result["ahead"] = staleness.tables(staleness.seen(read_metrics(run.directory)))
     return result
@@ -396,8 +396,8 @@ def text(result: dict[str, Any], run: Run, before: dict[str, Evaluation], after:
         best = max(tried, key=lambda t: tried[t] if tried[t] is not None else -1)
         lines.append(f"sharpening without training: pass@1 of the base at its best temperature ({best}) is {_number(tried[best])}")
     if run.flight is not None:
+        from strop.directory import read_metrics
         from strop.report import staleness
-        from strop.run import read_metrics
 
         lines.append(staleness.text(staleness.seen(read_metrics(run.directory))))
     lines += [f"warning: {said}" for said in result["warnings"]]

@@ -1,6 +1,6 @@
 """Bias and variance of a method's gradient: the code that trains, against the exact gradient.
 
-Every batch goes through `train.settle` and `train.backward`; the policy behind it is cut at its log-probabilities, so what
+Every batch goes through `learning.settle` and `learning.backward`; the policy behind it is cut at its log-probabilities, so what
 the code leaves there is d loss / d logp of each decision, and the rest of the gradient is a softmax by hand. The expectation
 over batches is a sum over multisets of sequences with multinomial weights; where there are too many, a sample with its interval.
 
@@ -24,6 +24,7 @@ from torch import Tensor
 from strop.batch import Batch, Packed
 from strop.lab.targets import gradient_of
 from strop.lab.world import Language, World, norm
+from strop.learning import backward, reward_of, settle
 from strop.method import Method
 from strop.records import Fate, Group, Rollout, Row, Sampling, Scores, Segment, Task
 from strop.seams.feed import Rollouts
@@ -31,7 +32,6 @@ from strop.seams.gate import decide
 from strop.seams.index import Index
 from strop.seams.sampler import Independent
 from strop.seams.signal import KINDS
-from strop.train import backward, reward_of, settle
 
 MULTISETS = 10**6
 """Groups that are still enumerated."""

@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from strop.directory import RunError, read_metrics
 from strop.report.page import read_step
-from strop.run import RunError, read_metrics
 
 STAGES = ("groups", "credit", "weights", "optimiser")
 

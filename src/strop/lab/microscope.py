@@ -4,7 +4,7 @@ A method's loss reads tracks (log-probability, entropy, value), one number per d
 
     g = sum over decisions t of  w[t] * grad track[t]          w[t] = d loss / d track[t]
 
-whatever its grain and however its parts interact. The weights w come from `train.backward` itself, run on a policy whose decisions are
+whatever its grain and however its parts interact. The weights w come from `learning.backward` itself, run on a policy whose decisions are
 plain numbers; the model is then asked for w-weighted gradients only, several from one forward pass. A bucket's gradient g_b is the same
 sum over its own decisions, and its share is <g_b, g> / <g, g>: the shares of a bucketing sum to 1, and one that pulls against
 the rest is negative.
@@ -21,13 +21,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from strop import grading, train
+from strop import grading, learning
 from strop.batch import Batch, pack
+from strop.directory import RunError
 from strop.learners.local import Local
+from strop.loop import Run
 from strop.method import Method
 from strop.policies.causal import load
 from strop.records import Fate, Group, Rollout, Scores
-from strop.run import Run, RunError
 from strop.seams.gate import decide
 
 KINDS = ("length", "correctness", "position", "staleness")
@@ -129,7 +130,7 @@ class Sight:
 
 
 class Numbers:
-    """A policy whose decisions are numbers: after `train.backward`, their gradients are d loss / d track."""
+    """A policy whose decisions are numbers: after `learning.backward`, their gradients are d loss / d track."""
 
     def __init__(self, tracks: Mapping[str, Tensor]):
         self.tracks = {name: track.clone().requires_grad_() for name, track in tracks.items()}
@@ -202,14 +203,14 @@ def _weigh(
     rewards: dict[str, float | None] = {}
     fates: dict[str, Fate] = {}
     for group in groups:
-        rewards |= train.reward_of(method, group.rollouts, scores, fraction)
+        rewards |= learning.reward_of(method, group.rollouts, scores, fraction)
         fates |= decide(method.gate, group, rewards)
     batch = pack(groups, fates, rewards, run.version)
-    batch = train.measure(method, batch, run.learner, Counter(), own=run.own)
-    batch = train.settle(method, batch.with_(place_T=_places(whole, batch)))
+    batch = learning.measure(method, batch, run.learner, Counter(), own=run.own)
+    batch = learning.settle(method, batch.with_(place_T=_places(whole, batch)))
     mine = [f"{name[:-1]}T" for name in moving_of(method)]
     numbers = Numbers({name: track for name, track in now.items() if name in mine})
-    facts = train.backward(method, batch, numbers, run.recipe.token_budget, fraction, (run.recipe.seed, run.step, 0))
+    facts = learning.backward(method, batch, numbers, run.recipe.token_budget, fraction, (run.recipe.seed, run.step, 0))
     credit_T = torch.zeros(whole.index.size("token")).index_put_((batch.tracks["place_T"],), batch.tracks["credit_T"].float())
     loss = sum(signal.weight_at(fraction) * facts[f"loss/{name}"] for name, signal in method.signals.items())
     return numbers.slopes(), credit_T, loss

@@ -37,8 +37,8 @@ from strop.seams.head import Head
 from strop.seams.source import Graded, Split
 
 if TYPE_CHECKING:
+    from strop.loop import Run
     from strop.recipe import Recipe
-    from strop.run import Run
 
 
 @dataclass(frozen=True)

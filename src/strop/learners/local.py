@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from strop import train
+from strop import learning
 from strop.batch import Batch
 from strop.method import Method
 from strop.recipe import Recipe
@@ -39,10 +39,10 @@ class Local:
         self, batch: Batch, want: frozenset[str], scorer: str = "online", used_T: Tensor | None = None
     ) -> tuple[dict[str, Tensor], int]:
         policy = self.policy if scorer == "online" else self.reference
-        return train.evaluated(policy, batch, want, self.budget, used_T, self.peers)
+        return learning.evaluated(policy, batch, want, self.budget, used_T, self.peers)
 
     def backward(self, mini: Batch, fraction: float, key: Key, look: Look | None = None) -> dict[str, float]:
-        return train.backward(self.method, mini, self.policy, self.budget, fraction, key, look, self.peers)
+        return learning.backward(self.method, mini, self.policy, self.budget, fraction, key, look, self.peers)
 
     def clip(self) -> float:
         limit = self.method.update.clip_norm

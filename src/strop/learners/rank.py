@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 
-from strop import train
+from strop import learning
 from strop.batch import Batch
 from strop.learners.fsdp import Sharded, Together
 from strop.learners.local import Local, recall, tensors
@@ -56,7 +56,7 @@ class Rank:
         """Facts, and where an onlooker wants some: the moving tracks of the whole minibatch."""
         noted = Noted(mini, want)
         facts = self.learner.backward(mini, fraction, key, noted)
-        return facts, {name: train.gathered(track, noted.seen_T, self.peers) for name, track in sorted(noted.tracks.items())}
+        return facts, {name: learning.gathered(track, noted.seen_T, self.peers) for name, track in sorted(noted.tracks.items())}
 
     def clip(self) -> float:
         return self.learner.clip()
@@ -117,7 +117,7 @@ class Ranks:
     def backward(self, mini: Batch, fraction: float, key: Key, look: Look | None = None) -> dict[str, float]:
         facts, tracks = self.call("backward", mini, fraction, key, look.want if look is not None else frozenset())
         if look is not None:
-            planned = train.plan(self.method, mini, self.budget, key)
+            planned = learning.plan(self.method, mini, self.budget, key)
             look.masks(planned.masks)
             for rows in planned.passes if tracks else ():
                 at_T = mini.index.rows(torch.tensor(rows))[1]

@@ -20,7 +20,7 @@ def write(directory: Path, target: Path) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from strop.run import read_metrics
+    from strop.directory import read_metrics
 
     lines, result = read_metrics(directory), held_out(directory)
     figure = Figure(figsize=(9, 3), layout="constrained")

@@ -70,8 +70,8 @@ def write(directory: Path, target: Path) -> Path:
 
 def render(directory: Path) -> str:
     """The page of a run, finished or not."""
+    from strop.directory import RunError, read_metrics
     from strop.report.curve import held_out
-    from strop.run import RunError, read_metrics
 
     path = directory / "recipe.json"
     if not path.exists():

@@ -84,8 +84,8 @@ def credits(about: Mapping[str, Any], record: Mapping[str, Any]) -> Credits:
     """What the run's method gives for the committed groups; empty where it needs more than they hold (a reference, a head)."""
     from strop import saved
     from strop.batch import pack
+    from strop.learning import settle
     from strop.records import Fate, Group
-    from strop.train import settle
 
     method = saved.load(about["method"])
     if method.reference or method.heads:

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from strop.loop import Run
     from strop.recipe import Recipe
-    from strop.run import Run
 
 
 @contextmanager

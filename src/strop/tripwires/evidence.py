@@ -166,7 +166,7 @@ def selected(method: Method, batch: Batch, key: tuple[Any, ...]) -> Tensor:
 
 def cut(method: Method, batch: Batch, policy: Any, fraction: float, key: tuple[Any, ...]) -> float | None:
     """How much the loss of four rows changes, relatively, when they are computed in smaller passes. Credits are made up: none is zero."""
-    from strop import train
+    from strop import learning
 
     lengths = [len(row.tokens) for row in batch.rows]
     counts = batch.index.sum(batch.trains_T.long(), "token", "row").tolist()
@@ -183,11 +183,11 @@ def cut(method: Method, batch: Batch, policy: Any, fraction: float, key: tuple[A
     if "credit_T" in few.tracks:
         few = few.with_(credit_T=1 + torch.arange(len(few.kind_T), dtype=few.tracks["credit_T"].dtype) % 7 / 7)
     longest = max(lengths[r] for r in rows)
-    atom = max((s.objective.grain for s in method.signals.values()), key=train.ORDER.index)
+    atom = max((s.objective.grain for s in method.signals.values()), key=learning.ORDER.index)
     per_atom = Counter(few.index.up("row", atom if atom != "token" else "row").tolist())
     with torch.no_grad():
-        whole = train.backward(method, few, policy, longest * len(rows), fraction, key)
-        parts = train.backward(method, few, policy, longest * max(per_atom.values()), fraction, key)
+        whole = learning.backward(method, few, policy, longest * len(rows), fraction, key)
+        parts = learning.backward(method, few, policy, longest * max(per_atom.values()), fraction, key)
     changes = [abs(parts[n] - v) / max(abs(v), SMALL) for n, v in whole.items() if n.startswith("loss/") and math.isfinite(v)]
     return max(changes, default=0.0)
 

@@ -43,8 +43,8 @@ from strop.tripwires import (
 from strop.tripwires.siblings import twins
 
 if TYPE_CHECKING:
+    from strop.loop import Run
     from strop.policies.causal import CausalPolicy
-    from strop.run import Run
 
 CUT_EVERY = 3
 """The loss of a few rows is computed whole and cut in every third step: that costs passes of its own."""
@@ -131,7 +131,7 @@ class Watch:
             run.engine.deliver(run.version)  # late, or never? An engine that only lags has them now.
             again = await evidence.engine_says(run.engine, self._canary)
             self.judge("begin", redelivered=max(abs(a - b) for a, b in zip(again, learner, strict=True)))
-        run.forget_bill("scored")
+        run.bill.forget("scored")
 
     def sampled(self, groups: list[Group]) -> None:
         if self.on("retokenised"):
@@ -209,7 +209,7 @@ class Watch:
 
 
 class Minibatch:
-    """What `train.backward` shows of one minibatch."""
+    """What `learning.backward` shows of one minibatch."""
 
     def __init__(self, watch: Watch, mini: Batch, first: bool):
         self.watch, self.mini, self.misplaced = watch, mini, 0

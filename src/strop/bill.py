@@ -1,0 +1,60 @@
+"""The bill: positions that policies computed, by what they were computed for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from strop.seams.engine import Engine
+
+
+class Bill:
+    """What a run has spent up to its last commit, and what it owes since."""
+
+    def __init__(self, engine: Engine):
+        self.engine = engine
+        self.total: dict[str, int] = {}
+        """As it stands on the metrics line: the engine's kinds, `scored` by graders, `trained` and `measured` by the learner."""
+        self.learned: Counter[str] = Counter()
+        """The learner's part, which is a function of commits and weights: it is no commit's, and computed again on resume."""
+        self.scored: Counter[str] = Counter()
+        """What graders asked of policies since the last commit."""
+        self._kept: Counter[str] = Counter()
+        """What the engine wrote for rollouts before `forget` was called."""
+        self._seen: dict[str, int] = {}
+
+    def commit(self) -> None:
+        """Everything since the last commit goes on it."""
+        spent = self._kept + Counter(self._since()) + self.scored
+        before = {name: count for name, count in self.total.items() if name not in self.learned}
+        names = dict.fromkeys([*self.engine.counters.to_json(), *self.scored])
+        self.total = before | {name: before.get(name, 0) + spent[name] for name in names}
+        self._kept, self.scored = Counter(), Counter()
+
+    def learn(self, positions: int) -> None:
+        """So many positions were trained."""
+        self.learned["trained"] += positions
+        self.total |= self.learned
+
+    def forget(self, *kinds: str) -> None:
+        """Evaluation is not training: what it costs stays off the bill. With `kinds` only those positions do: the rest was rollouts."""
+        self._kept.update({name: count for name, count in self._since().items() if kinds and name not in kinds})
+
+    def restore(self, total: Mapping[str, int], learned: Mapping[str, int] | None = None) -> None:
+        """As a commit or a checkpoint left it; only a checkpoint knows the learner's part."""
+        self.total = dict(total)
+        if learned is not None:
+            self.learned = Counter(learned)
+
+    def spent(self, unit: str = "positions") -> int:
+        return spend(self.total, unit)
+
+    def _since(self) -> dict[str, int]:
+        now = self.engine.counters.to_json()
+        last, self._seen = self._seen, now
+        return {name: value - last.get(name, 0) for name, value in now.items()}
+
+
+def spend(bill: Mapping[str, int], unit: str = "positions") -> int:
+    """What a bill comes to in one unit: `decoded`, `trained`, …, or all positions that some policy computed (copies are no work)."""
+    return sum(count for name, count in bill.items() if name != "copied") if unit == "positions" else bill.get(unit, 0)

@@ -1,0 +1,211 @@
+"""A run's directory: what stands in it, read and checked.
+
+recipe.json      what was asked for, with fingerprints and versions
+metrics.jsonl    one line a step: the source of truth
+groups/          one file a step, written before the update: tokens, log-probabilities, scores, fates, states
+checkpoints/     Hugging Face format, with optimiser, heads and the state of every part, under one hash
+eval/            held-out results before and after
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import platform
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from strop import __version__, durable
+from strop.method import Method
+from strop.methods import known
+from strop.recipe import Recipe
+from strop.records import canonical
+from strop.seams.policy import Policy
+from strop.tasks.adapters import hash_of
+
+KEEP_CHECKPOINTS = 2
+
+
+class RunError(ValueError):
+    """A run directory that cannot be used, and what to do about it."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A run whose committed groups another one learns from, instead of sampling its own."""
+
+    directory: Path
+    steps: int
+    foreign: bool = False
+    """Another method moved the weights that drew them, so the learner's own log-probabilities are measured."""
+
+
+def make(directory: Path) -> None:
+    """A new one, or refused where something stands already."""
+    if directory.is_file() or any(not p.is_dir() for p in directory.rglob("*")):  # empty folders: a run that never began
+        raise RunError(f"{directory} exists already. Go on with it: strop train --resume {directory}. Or name another: --out DIR.")
+    try:
+        for name in ("", "groups", "checkpoints", "eval"):
+            (directory / name).mkdir(parents=True, exist_ok=True)
+        durable.sync_directory(directory)
+    except OSError as error:
+        raise RunError(f"cannot write to {directory}: {error.strerror}. Choose another place with --out DIR.") from error
+
+
+def read_recipe(directory: Path, method: Method | None = None) -> tuple[dict[str, Any], Recipe]:
+    """What recipe.json says, and the recipe in it."""
+    if not (directory / "recipe.json").exists():
+        raise RunError(f"{directory} holds no run (no recipe.json). `strop runs` lists the runs there are.")
+    try:
+        about = json.loads((directory / "recipe.json").read_text())
+        recipe = Recipe(**about["recipe"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise RunError(f"{directory / 'recipe.json'} cannot be read: {error}") from error
+    if method is not None:
+        recipe = recipe.but(method=method)
+    elif not known(str(recipe.method)):
+        raise RunError(
+            f"{directory} was made by the method {recipe.method!r} of a recipe file; give it too: strop train FILE --resume {directory}"
+        )
+    return about, recipe
+
+
+def write_about(directory: Path, about: Mapping[str, Any]) -> None:
+    durable.write(directory / "recipe.json", (json.dumps(about, indent=2, sort_keys=True) + "\n").encode())
+
+
+def check_method(directory: Path, about: Mapping[str, Any], method: Method) -> None:
+    """The method that a run was made by is the one its recipe gives today."""
+    if method.fingerprint != about["fingerprint"]["method"]:
+        raise RunError(
+            f"{directory} was made by method {about['fingerprint']['method']}, but this version of strop builds {method.fingerprint} "
+            "from the same recipe. Resume it with the version named in its recipe.json, or start a new run."
+        )
+
+
+def check_data(directory: Path, about: Mapping[str, Any]) -> None:
+    """The files a run draws from are the ones it began with, byte for byte."""
+    for name, was in about.get("data", {}).get("files", {}).items():
+        if not Path(name).is_file():
+            raise RunError(f"{directory} draws from {name}, which is gone. Put the file back.")
+        if (now := hash_of(Path(name))) != was:
+            raise RunError(
+                f"{directory} draws from {name}, which has changed since the run began: its sha256 was {was[:12]}… and is {now[:12]}…. "
+                "Put the old file back, or start a new run."
+            )
+
+
+def drew_itself(about: Mapping[str, Any]) -> bool:
+    """Of what recipe.json says: did the run learn from rollouts that its own weights and arithmetic drew?"""
+    return about.get("own", not about.get("replay", {}).get("foreign"))
+
+
+def as_threaded(directory: Path) -> None:
+    """Compute with as many threads as the run did: sums over another number of threads have other bits."""
+    torch.set_num_threads(read_recipe(directory)[0]["threads"])
+
+
+def recorded_steps(directory: Path) -> int:
+    """How many steps from the first on are committed."""
+    step = 0
+    while commit_path(directory, step).exists():
+        step += 1
+    return step
+
+
+def commit_path(directory: Path, step: int) -> Path:
+    return directory / "groups" / f"{step:06d}.json.gz"
+
+
+def read_commit(directory: Path, step: int) -> dict[str, Any] | None:
+    """What a step committed; None where it committed nothing."""
+    path = commit_path(directory, step)
+    if not path.exists():
+        return None
+    try:
+        return json.loads(gzip.decompress(path.read_bytes()))
+    except (OSError, EOFError, ValueError) as error:
+        raise RunError(f"{path} is damaged ({error}). Delete it and what follows it to sample these steps again.") from error
+
+
+def checkpoint(directory: Path, policy: Policy, optimiser: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
+    """Another one beside the last, as a directory any Hugging Face library can load, with what it takes to go on."""
+    from safetensors.torch import save_file
+
+    final = directory / "checkpoints" / f"{state['step']:06d}"
+    beside = final.with_name(final.name + ".part")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    durable.point("write")
+    policy.export(beside)
+    durable.point("torn")
+    save_file({name: t.detach().contiguous() for name, t in optimiser.items()}, beside / "optimiser.safetensors")
+    if policy.heads:
+        save_file({k: v.contiguous() for k, v in policy.heads.state_dict().items()}, beside / "heads.safetensors")
+    (beside / "state.json").write_text(canonical(state))
+    durable.point("write")
+    (beside / "hash").write_text(_hash_directory(beside))
+    durable.publish(beside, final)
+    for old in sorted(p for p in final.parent.iterdir() if p.name.isdigit())[:-KEEP_CHECKPOINTS]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def good_checkpoints(directory: Path, say: Callable[[str], None] = lambda said: None) -> list[Path]:
+    """Those whose hash is right, by step."""
+    good: list[Path] = []
+    for path in sorted(p for p in (directory / "checkpoints").iterdir() if p.name.isdigit()):
+        if (path / "hash").exists() and (path / "hash").read_text() == _hash_directory(path):
+            good.append(path)
+        else:
+            say(f"note: checkpoint {path.name} is damaged and is not used.")
+    return good
+
+
+def read_metrics(directory: Path) -> list[dict[str, Any]]:
+    path = directory / "metrics.jsonl"
+    lines: list[dict[str, Any]] = []
+    for line in path.read_bytes().splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break
+    return lines
+
+
+def cut_metrics(path: Path, steps: int) -> None:
+    """Keep the lines of the first `steps` steps; a torn last line goes too."""
+    kept: list[bytes] = []
+    for line in path.read_bytes().splitlines() if path.exists() else []:
+        try:
+            if json.loads(line)["step"] < steps:
+                kept.append(line)
+        except (ValueError, KeyError):
+            break
+    durable.write(path, b"".join(line + b"\n" for line in kept))
+
+
+def versions() -> dict[str, str]:
+    import transformers
+
+    return {"strop": __version__, "torch": torch.__version__, "transformers": transformers.__version__, "python": platform.python_version()}
+
+
+def plain(recipe: Recipe) -> dict[str, Any]:
+    values = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
+    return {**values, "method": recipe.method if isinstance(recipe.method, str) else recipe.method.name}
+
+
+def _hash_directory(path: Path) -> str:
+    total = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file() and p.name != "hash"):
+        total.update(file.relative_to(path).as_posix().encode())
+        total.update(file.read_bytes())
+    return total.hexdigest()

@@ -1,0 +1,220 @@
+"""Learning: from committed groups to a gradient. Rewards, tracks, correction and credit, and the signals' slope over a minibatch.
+
+Everything here is a function of its arguments: what a step does with it stands in `strop.train`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from strop.batch import Batch
+from strop.method import Method
+from strop.records import Scores
+from strop.seams.index import Index
+from strop.seams.learner import ALONE, Key, Learner, Look, Peers
+
+ORDER = ("token", "row", "rollout", "group")
+FAR = math.log(2)
+"""A rollout is far when its ratio of now to old, the product over its decisions, lies outside [1/2, 2]."""
+
+
+def reward_of(method: Method, rollouts: Any, scores: Scores, fraction: float) -> dict[str, float | None]:
+    """The reward part on these rollouts' channels; None where a channel it reads is unknown."""
+    have: dict[str, Any] = {"fraction": fraction}
+    for name in method.reward.reads:
+        if name.endswith("_R"):
+            known = [scores.get(r, name[:-2]) for r in rollouts]
+            if any(name[:-2] not in scores.values[r.id] for r in rollouts if scores.get(r, "outcome") is not None):
+                raise ValueError(
+                    f"method {method.name!r}: its reward {method.reward.name!r} reads the channel {name[:-2]!r}, which nobody grades here. "
+                    f"What is graded: {', '.join(scores.channels())}. Choose a task whose source gives it (`strop tasks`)."
+                )
+            have[name] = torch.tensor([float("nan") if v is None else v for v in known], dtype=torch.float64)
+    values = method.reward.on(have).tolist()
+    return {r.id: None if v != v else v for r, v in zip(rollouts, values, strict=True)}
+
+
+def measure(method: Method, batch: Batch, learner: Learner, bill: Counter[str], *, own: bool) -> Batch:
+    """Tracks under the weights as they stand, where some part reads them and nobody recorded them.
+
+    `own`: these weights drew the batch themselves, so what was recorded while sampling is the learner's own.
+    """
+    sampled_T = batch.tracks["sampled_logp_T"]
+    readers = (s.on.kinds for s in method.signals.values() if "old_logp_T" in s.objective.reads)
+    read_T = batch.of_kinds({kind for kinds in readers for kind in kinds}) & batch.trains_T
+    unknown = not own or bool(sampled_T[read_T].isnan().any())
+    tracks = {"old_logp_T": sampled_T}
+    valued = {head.track for head in method.heads if head.old_track}
+    if unknown or valued:
+        now, count = learner.evaluate(batch, frozenset({"logp_T", *valued}))
+        bill["measured"] += count
+        tracks = {f"old_{name}": track for name, track in now.items()}
+    if method.reference:
+        frozen, count = learner.evaluate(batch, frozenset({"logp_T"}), "frozen")
+        bill["reference/measured"] += count
+        tracks["reference_logp_T"] = frozen["logp_T"]
+    return batch.with_(**tracks)
+
+
+def evaluated(
+    policy: Any, batch: Batch, want: frozenset[str], budget: int, used_T: Tensor | None = None, peers: Peers = ALONE
+) -> tuple[dict[str, Tensor], int]:
+    """One pass without gradient, and the positions computed. Decisions of rows without a used one (a trained one) stay NaN."""
+    sizes = {name: batch.index.size("token" if name.endswith("_T") else "rollout") for name in want}
+    tracks = {name: torch.full((size,), float("nan")) for name, size in sizes.items()}
+    known = {name: torch.zeros(size, dtype=torch.bool) for name, size in sizes.items()}
+    positions = torch.zeros((), dtype=torch.long)
+    passes = batch.micros(budget, "row", used_T)
+    with torch.no_grad():
+        for rows in peers.mine(passes, [batch.padded(rows) for rows in passes]):
+            if rows is None:
+                policy.evaluate(batch.take(batch.shortest), want)
+                continue
+            at_T = batch.index.rows(torch.tensor(rows))[1]
+            micro = batch.take(rows)
+            got = policy.evaluate(micro, want)
+            positions += sum(len(row.tokens) for row in micro.rows)
+            for name in want:
+                place = at_T if name.endswith("_T") else micro.index.rollout_W
+                tracks[name][place] = (got[name] if name.endswith("_T") else got[name][place]).to(tracks[name].dtype)
+                known[name][place] = True
+        for name in sorted(want):
+            tracks[name] = gathered(tracks[name], known[name], peers)
+    return tracks, int(peers.sum(positions))
+
+
+def gathered(track: Tensor, known: Tensor, peers: Peers) -> Tensor:
+    """A track from the ranks that computed its parts; what none of them did is NaN."""
+    total, some = peers.sum(track.masked_fill(~known, 0.0)), peers.sum(known.to(torch.long)) > 0
+    return total.masked_fill(~some, float("nan"))
+
+
+def settle(method: Method, batch: Batch) -> Batch:
+    """Correction and the credit chain, once, over the whole batch. Both are constants of the update.
+
+    They see the decisions that are trained: a prefix that a row repeats but leaves out is no second decision.
+    """
+    kept_T = batch.trains_T
+    index = batch.index.select(kept_T)
+    have: dict[str, Any] = {**batch.have(), "index": index}
+    have |= {name: have[name][kept_T] for name in have if name.endswith("_T")}
+    weight_T, mask_T = method.correction.on(have)
+    reward_T = torch.where(index.last(), index.spread(batch.facts["reward_R"], "rollout", "token"), 0.0)
+    tracks: dict[str, Tensor] = {"weight_T": weight_T, "mask_T": mask_T, "reward_T": reward_T}
+    have |= tracks
+    for link in method.credit:
+        given = link.on(have)
+        given = dict(given) if isinstance(given, Mapping) else {link.gives: given}
+        if "credit_R" in given:
+            given["credit_T"] = index.spread(given["credit_R"], "rollout", "token")
+        tracks |= {name: value for name, value in given.items() if name.endswith("_T")}
+        have |= given
+    return batch.with_(**{name: track.new_zeros(len(kept_T)).masked_scatter_(kept_T, track.detach()) for name, track in tracks.items()})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one minibatch is computed: settled before the first forward pass and from all of it, whoever computes which pass."""
+
+    masks: Mapping[str, Tensor]
+    """The decisions that each signal trains."""
+    shares: Mapping[str, Tensor]
+    """What each unit of a signal weighs."""
+    passes: list[list[int]]
+    """The rows of each forward pass."""
+
+
+def plan(method: Method, mini: Batch, budget: int, key: Key) -> Plan:
+    masks = {name: mini.selected(s.on, (*key, name)) & mini.tracks["mask_T"] for name, s in method.signals.items()}
+    shares = {name: s.reduce.shares(mini.index.select(masks[name])) for name, s in method.signals.items()}
+    grain = max((s.objective.grain for s in method.signals.values()), key=ORDER.index)
+    return Plan(masks, shares, mini.micros(budget, grain, torch.stack(list(masks.values())).any(0)))
+
+
+def backward(
+    method: Method,
+    mini: Batch,
+    policy: Any,
+    budget: int,
+    fraction: float,
+    key: Key,
+    look: Look | None = None,
+    peers: Peers = ALONE,
+) -> dict[str, float]:
+    """The gradient of all signals over one minibatch, in as many forward passes as the budget asks for, by as many ranks as there are.
+
+    Shares are settled from counts over the whole minibatch before the first pass, so how it is cut changes nothing.
+    `look` only looks on.
+    """
+    planned = plan(method, mini, budget, key)
+    masks, shares = planned.masks, planned.shares
+    heads = tuple(head.track for head in method.heads)
+    want = frozenset(name for name in ("logp_T", "entropy_T", *heads) if method.needs(name))
+    names = ("trained", "positions", "entropy", "off", "gap", "rollouts", "far")
+    facts = dict.fromkeys((*names, *(f"loss/{name}" for name in method.signals), *(f"head/{name}" for name in heads)), 0.0)
+    moved_R = torch.zeros(mini.index.size("rollout"), dtype=torch.float64)
+    seen_R = torch.zeros_like(moved_R, dtype=torch.long)
+    if look is not None:
+        look.masks(masks)
+        want |= look.want
+    for rows in peers.mine(planned.passes, [mini.padded(rows) for rows in planned.passes]):
+        if rows is None:
+            moving = policy.evaluate(mini.take(mini.shortest), want)
+            peers.backward(moving["logp_T"].new_zeros(()), moving)
+            continue
+        micro, at_T = mini.take(rows), mini.index.rows(torch.tensor(rows))[1]
+        moving = policy.evaluate(micro, want)
+        if look is not None:
+            look.see(micro, moving, at_T)
+        loss = moving["logp_T"].new_zeros(())
+        for name, signal in method.signals.items():
+            mask_T = masks[name][at_T]
+            index = micro.index.select(mask_T)
+            have: dict[str, Any] = {
+                track: values[mask_T] if track.endswith("_T") else values for track, values in (micro.tracks | moving).items()
+            }
+            unit_loss = signal.objective.on(have | micro.facts | {"index": index})
+            share = _share_here(shares[name], signal.reduce.grain, masks[name], at_T[mask_T], rows, index)
+            share = share * mini.weight_R[index.up(signal.reduce.grain, "rollout")] if signal.reduce.grain != "group" else share
+            active = share != 0
+            value = (share[active].to(unit_loss.dtype) * unit_loss[active]).sum()
+            facts[f"loss/{name}"] += value.item()
+            loss = loss + signal.weight_at(fraction) * value
+        trained_T = micro.trained_T
+        with torch.no_grad():
+            gap_T = (moving["logp_T"] - micro.tracks["old_logp_T"])[trained_T]
+            facts["trained"] += int(trained_T.sum())
+            facts["positions"] += sum(len(row.tokens) for row in micro.rows)
+            facts["entropy"] += moving["entropy_T"][trained_T].sum().item()
+            facts["off"] += int((gap_T.exp() - 1).abs().gt(0.2).sum())
+            facts["gap"] = max(facts["gap"], gap_T.abs().max().item() if len(gap_T) else 0.0)
+            index = micro.index.select(trained_T)
+            moved_R += index.sum(gap_T.double(), "token", "rollout").cpu()
+            seen_R |= index.active("rollout").long()
+            for track in heads:
+                if track in want:
+                    known = moving[track][trained_T] if track.endswith("_T") else moving[track][index.active("rollout")]
+                    facts[f"head/{track}"] += known.sum().item()
+        peers.backward(loss, moving)
+    gap, summed = facts["gap"], peers.sum(torch.tensor(list(facts.values()), dtype=torch.float64))
+    facts = dict(zip(facts, summed.tolist(), strict=True)) | {"gap": peers.max(torch.tensor(gap, dtype=torch.float64)).item()}
+    moved_R, seen_R = peers.sum(moved_R), peers.sum(seen_R)
+    facts["rollouts"], facts["far"] = int((seen_R > 0).sum()), int((moved_R.abs() > FAR).sum())
+    return facts
+
+
+def _share_here(share: Tensor, grain: str, mask: Tensor, at_T: Tensor, rows: list[int], index: Index) -> Tensor:
+    """The minibatch's shares at the units of one pass, in the pass's order."""
+    if grain == "token":
+        place = torch.cumsum(mask.to(torch.long), 0) - 1
+        return share[place[at_T]]
+    if grain == "row":
+        return share[torch.tensor(rows)]
+    return share * index.active(grain)

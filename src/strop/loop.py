@@ -1,0 +1,345 @@
+"""The loop: everything a step touches, and the steps one after another.
+
+Weights at step n are a function of the last checkpoint and the groups committed since: resuming computes those updates again, and
+replaying does the same with the groups of another run. Two runs are equal when their metrics lines are, outside `t`, where the clocks are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from strop import directory as folder
+from strop import durable, engines, grading, learning, train
+from strop.batch import Batch, pack
+from strop.bill import Bill
+from strop.directory import Recording, RunError, commit_path
+from strop.learners.local import Local
+from strop.method import Method
+from strop.metrics import ages, digest, distance, drawn, learned, mean_known
+from strop.policies.causal import of
+from strop.recipe import Recipe
+from strop.records import Fate, Group, Scores, Task, canonical
+from strop.seams.context import Ctx, Handle, Ledger, Progress
+from strop.seams.engine import Engine
+from strop.seams.exchange import FOREIGN, Exchange
+from strop.seams.feed import Recorded
+from strop.seams.flight import Flight
+from strop.seams.grader import SCORERS
+from strop.seams.learner import Learner
+from strop.seams.policy import Policy, equip
+from strop.seams.signal import KINDS
+from strop.seams.source import Source
+from strop.tasks import source as named_source
+from strop.tripwires.watch import Watch
+
+SAME_WEIGHTS = 0.05
+"""Nats a decision: an engine and the learner on the same weights differ by 1e-4 or less, two models by far more."""
+
+
+class Run:
+    """Everything a step touches. `run.train()` takes it from where it stands to its last step."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        directory: Path,
+        policy: Policy | None = None,
+        source: Source | None = None,
+        engine: Callable[[Any, Recipe], Engine] | None = None,
+        recording: Recording | None = None,
+        exchange: Exchange | None = None,
+        learner: Callable[[Any, Method, Recipe], Learner] = Local,
+    ):
+        self.recipe, self.directory, self.recording = recipe, directory, recording
+        self.foreign = recording is not None and recording.foreign
+        self.method = recipe.resolved()
+        drawn = source if source is not None else named_source(recipe.task_name())
+        self.policy: Policy = policy if policy is not None else of(recipe)
+        self.source = roomy(drawn, self.policy, getattr(self.method.sampler, "max_tokens", 1), recipe.longest_prompt)
+        equip(self.policy, self.method.heads, recipe.seed)
+        self.feed = self.method.feed
+        self.exchange = exchange
+        """With other trainers, where this one shares its groups."""
+        self.swarm: dict[str, Any] | None = None
+        """What was counted of them up to this step, as it was committed."""
+        self.state = {"curriculum": self.method.curriculum.init(self.source)}
+        self.ledger = Ledger()
+        self.step, self.version = 0, 0
+        self.engine = (engine or engines.build)(self.policy, recipe)
+        self.bill = Bill(self.engine)
+        ahead = getattr(self.feed, "ahead", 0)
+        self.flight = Flight() if ahead else None
+        same = recipe.dtype == "float32"  # an engine draws with the float32 weights
+        self.own = self.engine.own and same and not self.foreign and not ahead
+        """What was recorded while sampling is this learner's log-probability; else it is measured, and a correction bridges the two."""
+        if not self.own:
+            self.method = self.method.off_policy()
+        self.handle = Handle(self.engine, self.policy.renderer)
+        self.learner = learner(self.policy, self.method, recipe)
+        self.digest_groups = ""
+        self.replayed: dict[str, Any] | None = None
+        self.watch = Watch(self)
+        self.clock: dict[str, float] = {}
+        self._mark = time.perf_counter()
+
+    # What the step asks for, in the order it asks.
+
+    def context(self) -> Ctx:
+        progress = Progress(self.step, self.recipe.steps, self.spent)
+        return Ctx(
+            self.recipe.seed,
+            progress,
+            self.source,
+            {"actor": self.handle},
+            self.grade,
+            self.ledger,
+            evaluate=self.evaluate,
+            flight=self.flight,
+            exchange=self.exchange,
+        )
+
+    def pick(self, n: int) -> list[Task]:
+        tasks, self.state["curriculum"] = self.method.curriculum.pick(n, self.state["curriculum"], self.context())
+        return tasks
+
+    async def grade(self, groups: list[Group]) -> Scores:
+        self.lap("sample")
+        if self.replayed is not None:
+            return Scores.from_json(self.replayed["scores"])
+        self.watch.sampled(groups)
+        scores = await grading.grade(self.source, groups) | await grading.judged(self.method.graders, groups, self.context())
+        await self.watch.graded(groups, scores)
+        self.lap("grade")
+        return scores
+
+    def evaluate(self, groups: list[Group], scorer: str, want: frozenset[str]) -> Batch:
+        """These groups with tracks of all their decisions, under the weights of a scorer as they stand, without gradient."""
+        batch = pack(groups, {}, {r.id: None for g in groups for r in g.rollouts}, self.version)
+        tracks, count = self.learner.evaluate(batch, want, scorer, batch.of_kinds(KINDS))
+        self.bill.scored["scored" if scorer == "online" else f"{SCORERS[scorer]}/scored"] += count
+        return batch.with_(**tracks)
+
+    def observe(self, groups: list[Group], scores: Scores) -> None:
+        self.state["curriculum"] = self.method.curriculum.observe(self.state["curriculum"], groups, scores, self.context())
+        self.ledger = self.ledger.after(groups, scores)
+
+    def commit(self, groups: list[Group], scores: Scores, fates: Mapping[str, Fate], rewards: Mapping[str, float | None]) -> None:
+        """On disk, all of it or nothing. What an earlier life committed is there already."""
+        record: dict[str, Any] = {
+            "groups": [g.to_json() for g in groups],
+            "scores": scores.to_json(),
+            "fates": {unit: [f.kind, f.weight, f.why] for unit, f in fates.items()},
+            "rewards": dict(rewards),
+        }
+        body = canonical(record)
+        self.digest_groups = hashlib.sha256(body.encode()).hexdigest()[:16]
+        if self.replayed is not None:
+            self.state, self.ledger = self.replayed["state"], Ledger(**self.replayed["ledger"])
+            self.bill.restore(self.replayed["bill"])
+            self.swarm = self.replayed.get("swarm")
+        else:
+            self.bill.commit()
+            if self.flight is not None:
+                self.state["feed"], self.flight.stale = self.flight.to_json(), []
+            if self.exchange is not None:
+                self.exchange.publish(groups, scores, self.step, self.source, self.policy.renderer)
+                self.swarm = self.exchange.tally()
+        path = self.commit_path(self.step)
+        if not path.exists():
+            after = {"step": self.step, "version": self.version, "state": self.state}
+            after |= {"bill": self.bill.total, "ledger": asdict(self.ledger)}
+            after |= {"swarm": self.swarm} if self.swarm is not None else {}
+            data = body[:-1] + "," + canonical(after)[1:]
+            durable.write(path, gzip.compress(data.encode(), 1, mtime=0))
+        if self.exchange is not None:
+            self.exchange.flush()  # only what is committed: nobody is sent two groups of one step
+        self.lap("commit")
+
+    def measure(self, batch: Batch) -> Batch:
+        """Tracks under the weights as they stand, where some part reads them and nobody recorded them."""
+        batch = learning.measure(self.method, batch, self.learner, self.bill.learned, own=self.own)
+        if self.foreign and not self.step:
+            self.check_drew(batch, batch.tracks["old_logp_T"])
+        return batch
+
+    def check_drew(self, batch: Batch, logp_T: Tensor) -> None:
+        """Weights that give recorded tokens other log-probabilities than they were drawn with did not draw them."""
+        gap_T = (logp_T - batch.tracks["sampled_logp_T"])[batch.trained_T].abs()
+        gap_T = gap_T[gap_T.isfinite()]
+        if len(gap_T) and gap_T.mean() > SAME_WEIGHTS:
+            raise RunError(
+                f"step {self.step}: the recorded tokens' log-probabilities are {gap_T.mean():.2g} off on average, so these weights did "
+                f"not draw them: {self.recipe.model!r} is not the model that the run started from. Put that model back in its place."
+            )
+
+    def deliver(self) -> None:
+        self.version += 1
+        self.learner.gather()
+        self.engine.deliver(self.version)
+        self.lap("learn")
+
+    def report(
+        self,
+        groups: list[Group],
+        scores: Scores,
+        fates: Mapping[str, Fate],
+        rewards: Mapping[str, float | None],
+        batch: Batch,
+        facts: list[dict[str, float]],
+    ) -> dict[str, Any]:
+        """The metrics line. Everything outside `t` is the same whenever and however often this step is computed."""
+        tried = [g for g in groups if g.role not in ("demo", FOREIGN)]
+        self.bill.learn(int(sum(f["positions"] for f in facts)))
+        line: dict[str, Any] = {
+            "step": self.step,
+            "version": self.version,
+            "fingerprint": self.method.fingerprint,
+            **drawn(tried, scores, rewards, fates),
+            **learned(self.method, facts),
+            "bill": dict(self.bill.total),
+            "digest": {
+                "groups": self.digest_groups,
+                "credit": digest(batch.tracks),
+                "weights": self.digest_weights(),
+                "optimiser": self.digest_optimiser(),
+            },
+        }
+        if not self.own:
+            line["sampler"] = distance(batch)
+        if self.flight is not None:
+            line |= {"age": ages(batch), "stale": self.state["feed"]["stale"]}
+            line["taken"] = [[mean_known(float(r.length) for r in g.rollouts), scores.rate(g)] for g in groups]
+        theirs = [g for g in groups if g.role == FOREIGN]
+        if theirs or self.swarm is not None:
+            reward = mean_known(rewards[r.id] for g in theirs for r in g.rollouts)
+            line["swarm"] = {"own": len(tried), "foreign": len(theirs), "reward": reward, **(self.swarm or {})}
+        line = self.watch.close(line)
+        self.step += 1
+        return line
+
+    @property
+    def grade_of_bits(self) -> str:
+        """`exact`: the same bits whatever the schedule. `logged`: the same given its own commits. `statistical`: neither."""
+        return "logged" if self.flight is not None else getattr(self.engine, "grade", "unknown")
+
+    @property
+    def spent(self) -> float | None:
+        """The share of the recipe's budget that is spent, in positions; None without one. Discarded work is spent too."""
+        if self.recipe.budget is None:
+            return None
+        count, unit = self.recipe.budget_in_positions
+        return self.bill.spent(unit) / count
+
+    @property
+    def finished(self) -> bool:
+        return self.step >= self.until or (self.spent is not None and self.spent >= 1)
+
+    # Its life.
+
+    def train(self, show: Callable[[dict[str, Any]], None] | None = None) -> None:
+        """From here to the end. A step that is recorded already is computed from its record."""
+        while not self.finished:
+            started = time.perf_counter()
+            line = self.advance()
+            clock = {"seconds": time.perf_counter() - started, **self.clock}
+            line["t"] = {name: round(value, 4) for name, value in clock.items()}
+            line["t"] |= {"at": time.time(), "replayed": self.replayed is not None}
+            durable.append(self.directory / "metrics.jsonl", canonical(line))
+            if self.step % self.recipe.checkpoint_every == 0 or self.finished:
+                self.checkpoint()
+            if show is not None:
+                show(line)
+
+    def advance(self) -> dict[str, Any]:
+        """One step, and its line."""
+        self._mark, self.clock = time.perf_counter(), {}
+        self.replayed = self.record(self.step)
+        self.feed = self.method.feed if self.replayed is None else Recorded(tuple(Group.from_json(g) for g in self.replayed["groups"]))
+        if self.replayed is None and self.flight is not None and not len(self.flight) and "feed" in self.state:
+            self.flight.restore(self.state["feed"])  # what an earlier life had asked for
+        try:
+            return asyncio.run(train.step(self))
+        except FloatingPointError as error:
+            self.watch.broken(str(error))
+
+    @property
+    def until(self) -> int:
+        """The last step: the recipe's, or where the recording ends."""
+        return self.recipe.steps if self.recording is None else min(self.recipe.steps, self.recording.steps)
+
+    def record(self, step: int | None = None) -> dict[str, Any] | None:
+        """What a step committed, in an earlier life of this run or in the run that it replays: nothing is sampled or graded twice."""
+        number = self.step if step is None else step
+        places = [self.directory, *([self.recording.directory] if self.recording else [])]
+        for place in places:
+            if (found := folder.read_commit(place, number)) is not None:
+                return found
+        if self.recording is not None:
+            raise RunError(f"{self.recording.directory} no longer holds step {number}, which {self.directory} replays. Put it back.")
+        return None
+
+    def lap(self, phase: str) -> None:
+        now = time.perf_counter()
+        self.clock[phase] = self.clock.get(phase, 0.0) + now - self._mark
+        self._mark = now
+
+    def commit_path(self, step: int) -> Path:
+        return commit_path(self.directory, step)
+
+    def past_swarm(self) -> dict[str, Any] | None:
+        """What an earlier life of this run had counted of other trainers when it last committed."""
+        done = folder.recorded_steps(self.directory)
+        record = self.record(done - 1) if done else None
+        return None if record is None else record.get("swarm")
+
+    def digest_weights(self, *, heads: bool = True) -> str:
+        return digest({name: p for name, p in self.policy.parameters().items() if heads or not name.startswith("heads.")})
+
+    def digest_optimiser(self) -> str:
+        return digest(self.learner.state())
+
+    def checkpoint(self) -> None:
+        """What it takes to go on from here."""
+        optimiser = self.learner.state()
+        state = {
+            "step": self.step,
+            "version": self.version,
+            "learned": dict(self.bill.learned),
+            "state": self.state,
+            "ledger": asdict(self.ledger),
+            "bill": self.bill.total,
+            "threads": torch.get_num_threads(),
+            "digest": {"weights": self.digest_weights(), "optimiser": digest(optimiser)},
+        }
+        folder.checkpoint(self.directory, self.policy, optimiser, state)
+        self.lap("checkpoint")
+
+    def restore(self, path: Path) -> None:
+        state = json.loads((path / "state.json").read_text())
+        self.learner.restore(path)
+        self.step, self.version, self.state, self.ledger = state["step"], state["version"], state["state"], Ledger(**state["ledger"])
+        self.bill.restore(state["bill"], state["learned"])
+        self.engine.deliver(self.version)
+
+
+def roomy(source: Source, policy: Policy, reply: int, longest: int | None) -> Source:
+    """A source that reads a file, with those of its prompts that the model has room for beside a reply; any other source as it is."""
+    fit, positions = getattr(source, "fit", None), getattr(policy, "positions", None)
+    if fit is None:
+        return source
+    room = (positions or 1 << 31) - reply
+    if room < 1:
+        raise ValueError(f"the model has {positions} positions, so a reply of {reply} leaves none for a prompt. Lower --max-tokens.")
+    strict = longest is None or longest > room
+    return fit(lambda text: len(policy.renderer.prompt(text)), room if strict else longest, strict)
