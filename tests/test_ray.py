@@ -37,7 +37,8 @@ def lines(directory) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def cluster():
-    from strop.cluster import Cluster, Deadlines, connected
+    from strop.cluster import Cluster, connected
+    from strop.cluster.terms import Deadlines
 
     torch.set_num_threads(1)
     with connected(Cluster("local", replicas=2, deadlines=Deadlines(reply=2.0))) as made:

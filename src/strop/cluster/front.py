@@ -24,8 +24,8 @@ import torch
 from ray.exceptions import RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from strop.cluster import Cluster, ClusterError, by_value
 from strop.cluster.replica import Errand, Harvest, Kit, Replica
+from strop.cluster.terms import ClusterError, Terms, by_value
 from strop.cluster.worlds import Elsewhere, Worker, World
 from strop.engines import draw, options
 from strop.engines.loop import Loop
@@ -80,7 +80,7 @@ class Front:
     name = "actor"
     replica = Replica
 
-    def __init__(self, policy: Any, recipe: Recipe, cluster: Cluster):
+    def __init__(self, policy: Any, recipe: Recipe, cluster: Terms):
         self.policy, self.recipe, self.cluster = policy, recipe, cluster
         asked, usual = options.read(recipe.engine), cluster.deadlines
         own = getattr(asked, "start", 0.0)

@@ -21,7 +21,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from torch.distributed.device_mesh import init_device_mesh
 
-from strop.cluster import Cluster, ClusterError, Deadlines, by_value
+from strop.cluster.terms import ClusterError, Deadlines, Terms, by_value
 from strop.learners import wire
 from strop.learners.rank import Rank, Ranks
 from strop.method import Method
@@ -66,7 +66,7 @@ class Place:
 class Crew:
     """The ranks as the driver knows them."""
 
-    def __init__(self, cluster: Cluster, recipe: Recipe, method: Method):
+    def __init__(self, cluster: Terms, recipe: Recipe, method: Method):
         count = cluster.ranks or 1
         self.wait: Deadlines = cluster.deadlines
         threads = torch.get_num_threads()
@@ -151,7 +151,7 @@ class Crew:
         remove_placement_group(self.group)
 
 
-def hired(cluster: Cluster, policy: Any, method: Method, recipe: Recipe) -> Ranks:
+def hired(cluster: Terms, policy: Any, method: Method, recipe: Recipe) -> Ranks:
     """A learner whose ranks are actors."""
     cluster.open.append(crew := Crew(cluster, recipe, method))
     return Ranks(policy, method, recipe, crew.call)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from strop.lab.world import World
@@ -20,7 +19,7 @@ def expected_reward(world: World, beta: float = 0.0) -> Tensor:
     def value(logp_N: Tensor) -> Tensor:
         return (logp_N.exp() * world.reward_N).sum()
 
-    return _gradient(world, value)
+    return world.uphill(value)
 
 
 def reward_minus_kl(world: World, beta: float) -> Tensor:
@@ -30,7 +29,7 @@ def reward_minus_kl(world: World, beta: float) -> Tensor:
     def value(logp_N: Tensor) -> Tensor:
         return (logp_N.exp() * (world.reward_N - beta * (logp_N - reference_N))).sum()
 
-    return _gradient(world, value)
+    return world.uphill(value)
 
 
 def tilted(world: World, beta: float) -> Tensor:
@@ -43,7 +42,7 @@ def tilted(world: World, beta: float) -> Tensor:
     def value(logp_N: Tensor) -> Tensor:
         return (tilted_N * logp_N).sum()
 
-    return _gradient(world, value)
+    return world.uphill(value)
 
 
 TARGETS: dict[str, Callable[[World, float], Tensor]] = {
@@ -59,9 +58,3 @@ def gradient_of(name: str, world: World, beta: float) -> Tensor:
     if name != "reward" and not beta > 0:
         raise ValueError(f"target {name!r} needs beta above 0, got {beta:g}: it weighs the KL to the reference. Give --beta.")
     return TARGETS[name](world, beta)
-
-
-def _gradient(world: World, value: Callable[[Tensor], Tensor]) -> Tensor:
-    logits_PV = world.now_PV.clone().requires_grad_()
-    (found_PV,) = torch.autograd.grad(value(world.language.logp_N(logits_PV)), logits_PV)
-    return found_PV

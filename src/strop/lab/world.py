@@ -10,7 +10,7 @@ Axes: N sequences, P prefixes, V tokens, D = P * V edges, K all decisions of all
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -156,10 +156,14 @@ class World:
 
     def moved(self, step: float) -> World:
         """The same rollouts, seen from a policy that has gone `step` (in logits, Euclidean) up the expected reward."""
-        from strop.lab.targets import expected_reward
-
-        up_PV = expected_reward(self)
+        up_PV = self.uphill(lambda logp_N: (logp_N.exp() * self.reward_N).sum())
         return replace(self, now_PV=self.now_PV + step * up_PV / norm(up_PV))
+
+    def uphill(self, value: Callable[[Tensor], Tensor]) -> Tensor:
+        """Gradient of a function of all sequences' log-probabilities, at `now`, with respect to the logits."""
+        logits_PV = self.now_PV.clone().requires_grad_()
+        (found_PV,) = torch.autograd.grad(value(self.language.logp_N(logits_PV)), logits_PV)
+        return found_PV
 
     @property
     def off(self) -> float:

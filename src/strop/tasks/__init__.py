@@ -47,10 +47,8 @@ def source(text: str) -> Source:
     if name in ADAPTERS:
         if not rest:
             raise ValueError(f"source {name!r} needs more: {ADAPTERS[name]}")
-        if name == "pool":
-            from strop.tasks.pool import pool
-
-            return pool(rest)
+        if name == "pool":  # by its place, as above: its members are sources by name again
+            return cast(Source, import_module("strop.tasks.pool").pool(rest))
         from strop.tasks import adapters
 
         return adapters.adapter(name, rest)
