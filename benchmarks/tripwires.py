@@ -20,7 +20,7 @@ from typing import Any
 from strop.policies import causal
 from strop.recipe import Recipe
 from strop.run import create
-from strop.tripwires.watch import Minibatch, Watch
+from strop.watch.watch import Minibatch, Watch
 
 PLACES = [(Watch, n) for n in ("begin", "sampled", "graded", "batch", "step_ready", "close")]
 PLACES += [(Minibatch, n) for n in ("__init__", "masks", "see")] + [(causal, "_below")]

@@ -41,7 +41,7 @@ from strop.seams.policy import Policy, equip
 from strop.seams.signal import KINDS
 from strop.seams.source import Source
 from strop.tasks import source as named_source
-from strop.tripwires.watch import Watch
+from strop.watch.watch import Watch
 
 SAME_WEIGHTS = 0.05
 """Nats a decision: an engine and the learner on the same weights differ by 1e-4 or less, two models by far more."""

@@ -21,9 +21,9 @@ from torch.utils._pytree import tree_map_only
 
 from strop.batch import Batch, pack
 from strop.engines.cache import length_class
-from strop.engines.forward import FLOOR, ceil_to
 from strop.method import Method
 from strop.policies.causal import CausalPolicy, blank
+from strop.policies.forward import FLOOR, ceil_to
 from strop.recipe import Recipe
 from strop.records import Author, Group, Rollout, Row, Sampling, Segment, Task
 

@@ -6,8 +6,8 @@ import torch
 from strop.batch import pack
 from strop.directory import read_metrics
 from strop.engines.embedded import EmbeddedEngine
-from strop.engines.forward import Block
 from strop.policies.causal import load, of
+from strop.policies.forward import Block
 from strop.recipe import Recipe
 from strop.records import Author, Group, Rollout, Row, Sampling, Segment, Task
 from strop.run import create, resume

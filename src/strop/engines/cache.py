@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from strop.engines.forward import FLOOR, Shape, ceil_to
+from strop.policies.forward import FLOOR, Shape, ceil_to
 from strop.seams.engine import Node
 
 

@@ -28,8 +28,8 @@ from transformers import PreTrainedModel
 
 from strop.engines import draw
 from strop.engines.cache import Account, Arena, Store, length_class
-from strop.engines.forward import FLOOR, Block, Generic, Runner, ceil_to
 from strop.policies.families import Fast, declared
+from strop.policies.forward import FLOOR, Block, Generic, Runner, ceil_to
 from strop.records import Author, Sampling, Segment, Stop
 from strop.seams.engine import Counters, Footprint, Node, called, inside, refuse, unchosen
 

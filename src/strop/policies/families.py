@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from strop.engines.forward import FLOOR, Block, Shape, ceil_to
 from strop.policies.adapters import adapted, merged
+from strop.policies.forward import FLOOR, Block, Shape, ceil_to
 
 FAMILIES = ("qwen3", "qwen2", "llama", "mistral")
 

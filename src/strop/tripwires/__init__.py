@@ -38,7 +38,7 @@ class Tripwire:
     means: str
     do: str
     needs: tuple[str, ...] = ()
-    """Preconditions, in the words of `strop.tripwires.watch.HOLDS`."""
+    """Preconditions, in the words of `strop.watch.watch.HOLDS`."""
 
 
 SAMPLES = "the learner's engine samples the rollouts"

@@ -1,7 +1,7 @@
 """Does an engine draw as the learner believes it does? Log-probabilities of the same tokens by three roads, and drawn tokens against their
 exact distribution, before and after a delivery of changed weights.
 
-    python -m strop.engines.parity --engine vllm [--model pico] [--json FILE]
+    python -m strop.lab.parity --engine vllm [--model pico] [--json FILE]
 
 `sampled` is what the engine recorded while drawing, `scored` what it says of the same tokens afterwards, `embedded` what the embedded
 engine says of them; each column is the largest distance from the learner, in nats. `tv` is the total variation between tokens
@@ -121,7 +121,7 @@ def table(policy: Any, engine: Engine, embedded: Engine, draws: int) -> list[dic
     rows: list[dict[str, Any]] = []
     for version in (0, 1):
         if version:
-            torch.manual_seed(0)
+            torch.manual_seed(0)  # pyright: ignore[reportUnknownMemberType]
             with torch.no_grad():
                 for parameter in policy.parameters().values():
                     parameter.add_(torch.randn_like(parameter) * 0.01)

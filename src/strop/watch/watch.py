@@ -17,7 +17,6 @@ from torch import Tensor
 from strop import durable, grading
 from strop.batch import Batch
 from strop.records import Fate, Group, Rollout, Scores
-from strop.report import tokens
 from strop.tripwires import (
     BY_NAME,
     EXACT,
@@ -36,11 +35,11 @@ from strop.tripwires import (
     Line,
     Tripped,
     Tripwire,
-    evidence,
     limits,
     message,
 )
 from strop.tripwires.siblings import twins
+from strop.watch import evidence, first
 
 if TYPE_CHECKING:
     from strop.loop import Run
@@ -150,10 +149,10 @@ class Watch:
         if self.on("denominators") and run.step % CUT_EVERY == 0:
             change = evidence.cut(run.method, batch, run.policy, fraction, key)
             self.now |= {} if change is None else {"cut": change}
-        if run.step == 0 and HOLDS[MODEL](run) and not (run.directory / tokens.NAME).exists():
+        if run.step == 0 and HOLDS[MODEL](run) and not (run.directory / first.NAME).exists():
             tokenizer = cast("CausalPolicy", run.policy).tokenizer
-            shown = tokens.pieces(groups, batch, evidence.selected(run.method, batch, key), tokenizer)
-            durable.write(run.directory / tokens.NAME, json.dumps(shown, ensure_ascii=False).encode())
+            shown = first.pieces(groups, batch, evidence.selected(run.method, batch, key), tokenizer)
+            durable.write(run.directory / first.NAME, json.dumps(shown, ensure_ascii=False).encode())
         self.judge("batch")
 
     def minibatch(self, mini: Batch, first: bool) -> Minibatch:
