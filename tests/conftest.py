@@ -1,8 +1,14 @@
-"""What tests of commands share, and what long tests measured."""
+"""What tests of commands share, what long tests measured, and what each paper takes of a newcomer's patience."""
+
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from strop.cli import main
+
+PAPER_SECONDS = 4.0
+"""What the default tests of one paper (`tests/methods/test_NAME.py`) may take on a quiet machine; what is longer is marked `full`."""
 
 
 @pytest.fixture
@@ -32,3 +38,16 @@ def pytest_terminal_summary(terminalreporter):
     if said := [text for report in reports for name, text in report.user_properties if name == "measured"]:
         terminalreporter.section("measured")
         terminalreporter.write("\n".join(said) + "\n")
+    if terminalreporter.config.option.markexpr == "not full" and (over := over_budget(reports)):
+        terminalreporter.section(f"papers that take more than {PAPER_SECONDS:g} s")
+        terminalreporter.write("".join(f"{seconds:6.1f} s  {name}\n" for name, seconds in over))
+
+
+def over_budget(reports):
+    """(file, seconds) of the papers beyond their budget, the longest first."""
+    spent = Counter()
+    for report in reports:
+        file = Path(report.nodeid.partition("::")[0])
+        if file.parent.name == "methods":
+            spent[file.stem.removeprefix("test_")] += report.duration
+    return [(name, seconds) for name, seconds in spent.most_common() if seconds > PAPER_SECONDS]

@@ -4,11 +4,13 @@ import os
 import re
 import shutil
 import subprocess
-import sys
+from functools import cache
 from pathlib import Path
 
 import html5lib
 import pytest
+
+from strop.cli import main
 
 OUTSIDE = re.compile(
     r"""(?:src|href|srcset|data|action)\s*=\s*["']?(?!#|data:)[^"'\s>]+|@import|url\((?!["']?data:)|fetch\(|XMLHttpRequest"""
@@ -17,29 +19,33 @@ KINDS = ("run", "tree", "claim", "microscope")
 BROWSER = os.environ.get("STROP_BROWSER", "chromium")
 
 
-def strop(*argv: object) -> None:
-    done = subprocess.run([sys.executable, "-m", "strop", *map(str, argv)], capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of two steps by a method, made once."""
 
+    @cache
+    def by(method: str) -> Path:
+        place = tmp_path_factory.mktemp(method) / "run"
+        main(["train", "--method", method, "--steps", "2", "--tasks", "4", "--eval-tasks", "0", "--out", str(place)])
+        return place
 
-def made(kind: str, place: Path) -> Path:
-    """A page of this kind, by the command that a reader would use."""
-    if kind == "claim":
-        example = Path(__file__).parent.parent.parent / "examples" / "add_a_method.py"
-        strop("claim", "run", example, "--seeds", 2, "--out", place)
-        return place / "w-reinforce-entropy-quick" / "page.html"
-    method = "treepo" if kind == "tree" else "grpo"
-    strop("train", "--method", method, "--steps", 2, "--tasks", 4, "--eval-tasks", 0, "--out", place / "run")
-    if kind == "microscope":
-        strop("microscope", place / "run", "--step", 1, "--methods", "grpo,dr-grpo", "--out", place / "page.html")
-        return place / "page.html"
-    strop("report", place / "run")
-    return place / "run" / "report.html"
+    return by
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def page(request, tmp_path_factory) -> Path:
-    return made(request.param, tmp_path_factory.mktemp(request.param))
+def page(request, trained, tmp_path_factory) -> Path:
+    """A page of this kind, by the command that a reader would use."""
+    place = tmp_path_factory.mktemp(request.param)
+    if request.param == "claim":
+        example = Path(__file__).parent.parent.parent / "examples" / "add_a_method.py"
+        main(["claim", "run", str(example), "--seeds", "2", "--out", str(place)])
+        return place / "w-reinforce-entropy-quick" / "page.html"
+    run = trained("treepo" if request.param == "tree" else "grpo")
+    if request.param == "microscope":
+        main(["microscope", str(run), "--step", "1", "--methods", "grpo,dr-grpo", "--out", str(place / "page.html")])
+        return place / "page.html"
+    main(["report", str(run)])
+    return run / "report.html"
 
 
 def test_it_is_valid_html_in_one_file_with_figures(page):
