@@ -8,7 +8,7 @@ import pytest
 from strop.cli import main
 
 PAPER_SECONDS = 4.0
-"""What the default tests of one paper (`tests/methods/test_NAME.py`) may take on a quiet machine; what is longer is marked `full`."""
+"""What one paper's default tests (`tests/methods/test_NAME.py`) may take on a quiet machine; longer ones are marked `slow` or `full`."""
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def pytest_terminal_summary(terminalreporter):
     if said := [text for report in reports for name, text in report.user_properties if name == "measured"]:
         terminalreporter.section("measured")
         terminalreporter.write("\n".join(said) + "\n")
-    if terminalreporter.config.option.markexpr == "not full" and (over := over_budget(reports)):
+    if terminalreporter.config.option.markexpr == "not full and not slow" and (over := over_budget(reports)):
         terminalreporter.section(f"papers that take more than {PAPER_SECONDS:g} s")
         terminalreporter.write("".join(f"{seconds:6.1f} s  {name}\n" for name, seconds in over))
 

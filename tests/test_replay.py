@@ -106,6 +106,7 @@ def learns_from_rollouts_like_grpos(method):
     return not own and set(method.reward.reads) <= {"outcome_R", "lenient_R"}
 
 
+@pytest.mark.slow  # two steps of every method
 @pytest.mark.parametrize("method", sorted(name for name in ESTIMATORS if learns_from_rollouts_like_grpos(named(name))))
 def test_every_method_that_learns_from_rollouts_like_grpos_can_learn_from_its_record(method, origin, tmp_path):
     run, notes = replayed(origin, tmp_path / "run", method)

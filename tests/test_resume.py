@@ -34,6 +34,7 @@ def test_ten_kills_leave_weights_optimiser_states_and_metrics_equal(phase):
     check(results)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", ["write", "update"])
 def test_a_method_with_a_head_of_its_own_is_killed_and_goes_on_alike(phase):
     results = kills(phase, 0, 4, "flowrl")

@@ -41,6 +41,7 @@ def test_a_claim_is_run_recorded_and_read_back(tmp_path):
     assert len(made) == 8, "two arms, two seeds, before and after"
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_run_again_and_a_killed_one_goes_on(tmp_path, monkeypatch):
     whole = runner.run(small(), tmp_path / "whole", "quick")
     arm = small().arms[0]
@@ -66,6 +67,7 @@ def test_a_mechanism_that_is_off_makes_the_claim_void(tmp_path):
     assert "mechanism off: it stepped (large, seed 0:" in record["why_void"][0]
 
 
+@pytest.mark.slow
 def test_a_measure_that_does_not_reach_the_budget_makes_it_void(tmp_path):
     early = HeldOut(tasks=2, samples=1, at=(0.0,), max_tokens=8)
     record = runner.run(small(measure=held_out(name="mean"), held_out=early), tmp_path, "quick")
@@ -73,6 +75,7 @@ def test_a_measure_that_does_not_reach_the_budget_makes_it_void(tmp_path):
     assert "unequal budgets: the measure of large, seed 0 covers [0, 0]" in record["why_void"][0]
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_before_its_budget_makes_it_void(tmp_path):
     record = runner.run(small(recipe=small().recipe.but(steps=2)), tmp_path, "quick")
     assert any("unequal budgets: large, seed 0 spent" in why for why in record["why_void"])
@@ -98,12 +101,14 @@ class Leaky:
         return self.inner.gold(task)
 
 
+@pytest.mark.slow
 def test_tasks_that_are_trained_on_and_tested_on_make_it_void(tmp_path):
     record = runner.run(small(), tmp_path, "quick", world=lambda recipe, directory: {"source": Leaky()})
     assert record["verdict"] == "void"
     assert any("train and test share" in why for why in record["why_void"])
 
 
+@pytest.mark.slow
 def test_seeds_that_reach_nothing_make_it_void(tmp_path, monkeypatch):
     whole = Claim.recipe_of
     monkeypatch.setattr(Claim, "recipe_of", lambda self, arm, seed, profile: whole(self, arm, 0, profile))  # the planted bug
@@ -116,6 +121,7 @@ def test_seeds_that_reach_nothing_make_it_void(tmp_path, monkeypatch):
 TAUGHT = Recipe(method=SFT, task="mentions:people=20", steps=3, tasks=2, lr=1e-3, checkpoint_every=2, eval_tasks=0, slots=16)
 
 
+@pytest.mark.slow
 def test_the_arms_of_a_seed_start_from_the_base_it_made_once(tmp_path, monkeypatch):
     record = runner.run(small(base=TAUGHT), tmp_path, "quick")
     assert record["why_void"] == []
@@ -132,6 +138,7 @@ def test_the_arms_of_a_seed_start_from_the_base_it_made_once(tmp_path, monkeypat
     assert runner.run(small(base=TAUGHT), tmp_path, "quick")["base"] == record["base"]
 
 
+@pytest.mark.slow
 def test_a_base_that_was_cut_or_damaged_is_gone_on_with_and_ends_the_same(tmp_path):
     one = small(base=TAUGHT)
     whole = runner.run_base(one, 0, tmp_path / "whole")

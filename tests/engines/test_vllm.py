@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from strop import engines
 from strop.cli import main
 from strop.directory import read_metrics
-from strop.engines import parity
+from strop.lab import parity
 from strop.engines.vllm import VllmEngine
 from strop.engines.wires import Started, VllmError
 from strop.policies import adapters

@@ -23,6 +23,7 @@ def told(capsys, *argv: str) -> tuple[int, str, str]:
     return code, said.out, said.err
 
 
+@pytest.mark.slow  # every table of the page, exact
 @pytest.mark.parametrize(("command", "table"), SHOWN, ids=[command for command, _ in SHOWN])
 def test_the_tables_of_the_page_are_what_the_command_prints(command, table, capsys):
     code, out, _ = told(capsys, *shlex.split(command.replace("\\\n", " ")))

@@ -45,8 +45,7 @@ def test_the_base_is_useful_and_unfinished(card):
         assert row["mean tokens"] <= 50
 
 
-@pytest.mark.full  # the bundled model changes when scripts/make_pico.py is run, and with no other change
-@pytest.mark.parametrize("name", MIX)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name == DEFAULT_TASK else pytest.mark.full) for name in MIX])
 def test_scored_again_a_task_lies_in_the_cards_intervals(model, card, name):
     make_pico = runpy.run_path(str(SCRIPT))
     tokenizer = AutoTokenizer.from_pretrained(strop.pico.path())

@@ -20,7 +20,7 @@ SILENT = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [name if name in BRIEF else pytest.param(name, marks=pytest.mark.full) for name in CLEAN])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in BRIEF else pytest.mark.full) for name in CLEAN])
 def test_a_clean_run_of_thirty_updates_trips_nothing_and_says_what_is_silent(name, tmp_path):
     shorter = {"steps": 30, "max_tokens": 16, "tasks": 4} if name in BRIEF else {}
     lines, about = play(name, tmp_path, **shorter)
