@@ -26,13 +26,13 @@ PROMPTS, SAMPLES, MEAN, CAP = 32, 16, 40, 200
 SIDES = ("strop", "transformers", "vllm")
 
 
-def workload(seed: int, prompts: int) -> tuple[list[list[int]], list[list[int]]]:
+def workload(seed: int, prompts: int, samples: int, mean: int, cap: int) -> tuple[list[list[int]], list[list[int]]]:
     """Prompts of 48 to 96 byte tokens and, per prompt, the length of each sample."""
     import numpy as np
 
     state = np.random.default_rng(seed)
     texts = [state.integers(32, 127, int(n)).tolist() for n in state.integers(48, 97, prompts)]
-    return texts, np.minimum(state.geometric(1 / MEAN, (prompts, SAMPLES)), CAP).tolist()
+    return texts, np.minimum(state.geometric(1 / mean, (prompts, samples)), cap).tolist()
 
 
 def strop_side(model_path: str, threads: int, slots: int) -> tuple[str, Callable[[Any, Any], int]]:
@@ -92,7 +92,7 @@ def transformers_side(model_path: str, threads: int, slots: int) -> tuple[str, C
             attention_mask=mask,
             do_sample=True,
             top_k=0,
-            max_new_tokens=CAP,
+            max_new_tokens=int(flat.max()),
             eos_token_id=None,
             pad_token_id=0,
             stopping_criteria=StoppingCriteriaList([Lengths(width, flat)]),
@@ -191,7 +191,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--slots", type=int, default=256, help="largest decode batch of strop and vLLM")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--prompts", type=int, default=PROMPTS)
+    for name, usual in (("prompts", PROMPTS), ("samples", SAMPLES), ("mean", MEAN), ("cap", CAP)):
+        parser.add_argument(f"--{name}", type=int, default=usual)
     parser.add_argument("--vllm-python", default=os.environ.get("STROP_VLLM_PYTHON"))
     parser.add_argument("--skip", nargs="*", default=[], choices=SIDES[1:])
     parser.add_argument("--json", type=Path)
@@ -207,7 +208,7 @@ def main() -> None:
                 if pythons[name] and name not in args.skip:
                     sides[name] = Side(name, pythons[name], args, Path(folder))
             for repeat in range(-1, args.repeats):
-                prompts, lengths = workload(repeat + 1, args.prompts)
+                prompts, lengths = workload(repeat + 1, args.prompts, args.samples, args.mean, args.cap)
                 for side in sides.values():
                     result = side.run(prompts, lengths)
                     print(
@@ -230,7 +231,8 @@ def report(sides: dict[str, Side], args: argparse.Namespace) -> None:
         if name in speeds:
             each = [a / b for a, b in zip(speeds["strop"], speeds[name], strict=True)]
             ratios[name], ranges[name] = round(statistics.median(each), 2), [round(min(each), 2), round(max(each), 2)]
-    print(f"{args.prompts} prompts x {SAMPLES} samples, lengths geometric(mean {MEAN}, cap {CAP}), {args.threads} threads, float32")
+    lengths = f"lengths geometric(mean {args.mean}, cap {args.cap})"
+    print(f"{args.prompts} prompts x {args.samples} samples, {lengths}, {args.threads} threads, float32")
     for name, side in sides.items():
         s = speeds[name]
         line = f"{name:13} {statistics.median(s):8.0f} tok/s ({min(s):.0f} to {max(s):.0f})  {side.runs[-1]['peak']:5} MiB peak"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -165,6 +166,60 @@ def test_sixteen_samples_of_one_prompt_prefill_it_once(qwen3: PreTrainedModel):
 
     asyncio.run(run())
     assert (engine.counters.prefilled, engine.counters.decoded) == (20, 85)
+
+
+SHOTS = [(7 * j + j * j) % VOCAB for j in range(100)]
+"""What several prompts begin with: its first 96 tokens end where prompts are cut."""
+
+
+async def asks(engine: EmbeddedEngine, which: range, leased: bool = False) -> list[tuple[int, ...]]:
+    async def ask(i: int) -> list[tuple[int, ...]]:
+        async with engine.admit(Footprint(500, 8)) if leased else nullcontext():
+            node = await engine.open([*SHOTS, *prompt_of(i)], root=f"task-{i}")
+            return [n.segment.tokens for n in await asyncio.gather(*(engine.generate(node, max=6, keep=False) for _ in range(8)))]
+
+    return [tokens for found in await asyncio.gather(*map(ask, which)) for tokens in found]
+
+
+@pytest.mark.parametrize("path", ["fast", "generic"])
+@pytest.mark.parametrize("leased", [True, False])
+def test_what_prompts_begin_with_is_computed_once_for_all_tasks_of_a_step(qwen3: PreTrainedModel, path: Any, leased: bool):
+    engine = EmbeddedEngine(qwen3, seed=3, path=path)
+    together = asyncio.run(asks(engine, range(6), leased))
+    own = sum(4 + len(prompt_of(i)) for i in range(6))
+    assert (engine.counters.prefilled, engine.counters.recomputed) == (96 + own, 0)
+    asyncio.run(asks(engine, range(6, 7), leased))  # nobody holds it any more, but it was asked for lately
+    assert engine.counters.prefilled == 96 + own + 4 + len(prompt_of(6))
+    engine.deliver(1)
+    asyncio.run(asks(engine, range(6, 7), leased))
+    assert engine.counters.prefilled == 96 + own + 96 + 2 * (4 + len(prompt_of(6)))
+
+    alone: list[tuple[int, ...]] = []
+    for i in range(6):
+        engine = EmbeddedEngine(qwen3, seed=3, path=path)
+        alone += asyncio.run(asks(engine, range(i, i + 1), leased))
+    assert alone == together
+
+
+def test_a_remembered_beginning_gives_way_to_a_task_that_needs_the_room(qwen3: PreTrainedModel):
+    engine = EmbeddedEngine(qwen3, seed=3, cache=500)
+    asyncio.run(asks(engine, range(2), leased=True))  # one at a time, each with the whole cache
+    assert engine.counters.prefilled == 2 * 96 + sum(4 + len(prompt_of(i)) for i in range(2))
+    assert not engine._store._recent
+
+
+def test_the_head_runs_on_states_that_are_drawn_from(qwen3: PreTrainedModel, monkeypatch: pytest.MonkeyPatch):
+    """Once a prompt and not once a reply, on no padding row beyond the least, and not on what is only kept to be built on."""
+    engine, rows = EmbeddedEngine(qwen3), list[int]()
+    head = engine.runner.head
+    monkeypatch.setattr(engine.runner, "head", lambda state: rows.append(len(state)) or head(state))
+    found = asyncio.run(asks(engine, range(3)))
+    drawn_later = sum(len(tokens) - 1 for tokens in found)
+    assert sum(rows) == 3 + drawn_later
+    monkeypatch.setattr("strop.engines.embedded._LOGITS", 5 * VOCAB)
+    rows.clear()
+    assert asyncio.run(asks(engine, range(3))) == found
+    assert (max(rows), sum(rows)) == (5, 3 + drawn_later)
 
 
 def test_nodes_nobody_holds_free_their_cache(qwen3: PreTrainedModel):

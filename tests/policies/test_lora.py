@@ -97,7 +97,8 @@ def test_the_fast_path_draws_with_merged_weights(run):
     fast = EmbeddedEngine(run.policy.model, run.policy.tokenizer, path="fast", eos_ids=run.policy.eos)
     ids = torch.arange(3, 19)[None]
     with torch.inference_mode():
-        logits = [e.runner.run(ids, torch.arange(16)[None], [Block(e._space(1, 16, True), 1, True)]) for e in (plain, fast)]
+        states = [e.runner.run(ids, torch.arange(16)[None], [Block(e._space(1, 16, True), 1, True)]) for e in (plain, fast)]
+        logits = [e.runner.head(state[0]) for e, state in zip((plain, fast), states, strict=True)]
     torch.testing.assert_close(*logits, atol=1e-4, rtol=0)
 
 

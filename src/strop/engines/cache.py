@@ -19,6 +19,9 @@ from torch import Tensor
 from strop.policies.forward import FLOOR, Shape, ceil_to
 from strop.seams.engine import Node
 
+_REMEMBERED = 1 << 12
+"""Positions of prompts' beginnings that stay for prompts to come, where the cache has room."""
+
 
 def length_class(length: int) -> int:
     """The number of positions a row of this length attends over: at least 64, steps of 32 up to 256, then of about a fifth."""
@@ -77,10 +80,10 @@ class Account:
 
 @dataclass(eq=False)
 class Chunk:
-    """One node's keys and values [layers, 2, Hkv, n, D] and the logits [V] after it; `kv` is None once evicted."""
+    """One node's keys and values, pieces of [layers, 2, Hkv, n, D], and the state after it; `kv` is None once evicted."""
 
-    kv: Tensor | None
-    logits: Tensor | None
+    kv: tuple[Tensor, ...] | None
+    state: Tensor | None
     touched: int = 0
     free: Any = None
 
@@ -93,6 +96,27 @@ class Store:
         self.common = Account(positions)
         self.chunks: weakref.WeakKeyDictionary[Node, Chunk] = weakref.WeakKeyDictionary()
         self.clock = 0
+        self._prefixes: weakref.WeakValueDictionary[tuple[int, ...], Tensor] = weakref.WeakValueDictionary()
+        self._recent: dict[tuple[int, ...], Tensor] = {}
+
+    def prefix(self, tokens: tuple[int, ...]) -> Tensor | None:
+        """Keys and values of the last stretch of what prompts may begin with, while one of them holds it or one lately did."""
+        kv = self._prefixes.get(tokens)
+        return None if kv is None else self.keep_prefix(tokens, kv)
+
+    def keep_prefix(self, tokens: tuple[int, ...], kv: Tensor) -> Tensor:
+        self._prefixes[tokens] = kv
+        self._recent.pop(tokens, None)
+        self._recent[tokens] = kv
+        self.forget()
+        return kv
+
+    def forget(self) -> None:
+        """Prefixes that nobody holds give way to whoever needs the room."""
+        room = min(_REMEMBERED, self.common.positions - self.common.used)
+        held = sum(kv.shape[3] for kv in self._recent.values())
+        while self._recent and held > room:
+            held -= self._recent.pop(next(iter(self._recent))).shape[3]
 
     def get(self, node: Node, account: Account | None) -> Chunk | None:
         chunk = self.chunks.get(node)
@@ -116,13 +140,13 @@ class Store:
         if node.parent is None:
             account.prompts[node.segment.tokens] = chunk
 
-    def put(self, node: Node, kv: Tensor, logits: Tensor, account: Account | None) -> None:
-        """Keeps a chunk; `kv` must be the caller's to give away.
+    def put(self, node: Node, kv: tuple[Tensor, ...], state: Tensor, account: Account | None) -> None:
+        """Keeps a chunk; its tensors must be the caller's to give away.
 
         Without eviction a chunk that does not fit is an error: dropping it would have
         to be made up for by a prefill, whose bits are not those of the decode.
         """
-        count = kv.shape[3]
+        count = sum(piece.shape[3] for piece in kv)
         account = self._owner(account)
         if self.evict:
             if count > self.positions:
@@ -139,8 +163,9 @@ class Store:
                 "Raise the footprint that its sampler declares."
             )
         account.used += count
+        self.forget()
         self.clock += 1
-        chunk = Chunk(kv, logits, self.clock)
+        chunk = Chunk(kv, state, self.clock)
         chunk.free = weakref.finalize(chunk, account.give, count)
         chunk.free.atexit = False
         self._keep(node, chunk, account)
@@ -151,6 +176,8 @@ class Store:
 
     def clear(self) -> None:
         self.chunks.clear()
+        self._prefixes.clear()
+        self._recent.clear()
 
     def _make_room(self, count: int) -> None:
         if self.common.used + count <= self.positions:
@@ -158,6 +185,6 @@ class Store:
         for chunk in sorted(self.chunks.values(), key=lambda c: c.touched):
             if chunk.kv is not None:
                 chunk.free()
-                chunk.kv = chunk.logits = None
+                chunk.kv = chunk.state = None
             if self.common.used + count <= self.positions:
                 return

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 _LEASE: ContextVar[tuple[Any, Account] | None] = ContextVar("strop_lease", default=None)
 _PREFILL_ENTRIES = 1 << 22
 """Query times key positions of one prefill batch: bounds its masks and scores."""
+_LOGITS = 1 << 25
+"""Logits held at one time."""
 _BURST = 8
 """Decode steps between two looks at the event loop while nobody finishes."""
 
@@ -260,6 +262,7 @@ class EmbeddedEngine:
 
     def _set_common(self) -> None:
         self._store.common.positions = self._store.positions - self._leased
+        self._store.forget()
 
     def _account(self) -> Account | None:
         lease = _LEASE.get()
@@ -387,82 +390,110 @@ class EmbeddedEngine:
         if most > self._out.shape[1]:
             wider = ((0, 0), (0, ceil_to(most, 64) - self._out.shape[1]))
             self._out, self._logp = np.pad(self._out, wider), np.pad(self._logp, wider)
-        self._write(order, torch.stack([pasts[r.node][1] for r in entered]))
+        first_of = {node: at for at, node in enumerate(by_node)}
+        self._write(order, torch.stack([pasts[node][1] for node in by_node]), np.array([first_of[r.node] for r in entered]))
 
     def _pasts(self, wanted: dict[Node, Account | None]) -> dict[Node, tuple[list[Tensor], Tensor]]:
-        """Keys and values along each node's line, and the logits after it; what is missing is computed in batches."""
+        """Keys and values along each node's line, and the state after it; what is missing is computed in batches."""
         found: dict[Node, tuple[list[Tensor], Tensor]] = {}
-        missing: dict[tuple[int, int, bool], list[tuple[Node, tuple[Node, ...], list[Tensor]]]] = {}
+        partly: list[tuple[Node, tuple[Node, ...], list[Tensor]]] = []
         for node in wanted:
-            line, kvs, logits = node.line(), list[Tensor](), None
-            for part in line:
-                chunk = self._store.get(part, wanted[node])
-                if chunk is None or chunk.kv is None:
-                    break
-                kvs.append(chunk.kv)
-                logits = chunk.logits
-            if len(kvs) == len(line) and logits is not None:
-                found[node] = kvs, logits
-                continue
-            rest = line[len(kvs) :]
-            start = node.length - sum(len(part.segment.tokens) for part in rest)
+            rest, kvs, state = node.line(), list[Tensor](), None
+            while rest and (chunk := self._store.get(rest[0], wanted[node])) is not None and chunk.kv is not None:
+                kvs, state, rest = [*kvs, *chunk.kv], chunk.state, rest[1:]
+            if state is not None and not rest:
+                found[node] = kvs, state
+            else:
+                partly.append((node, rest, kvs))
+        begun = self._begun([rest[0] for _, rest, _ in partly if rest[0].parent is None])
+        missing: dict[tuple[int, int, bool], list[tuple[Node, tuple[Node, ...], list[Tensor]]]] = {}
+        for node, rest, kvs in partly:
+            if rest[0].parent is None:
+                kvs = begun[rest[0].segment.tokens]
+            start = sum(kv.shape[3] for kv in kvs)
             size = _bucket(node.length - start)
             missing.setdefault((size, _bucket(start + size), start == 0), []).append((node, rest, kvs))
-        for (size, length, fresh), group in missing.items():
+        for (size, length, _), group in missing.items():
             # Always the same padding for the same text: what a prompt's bits are must not depend on who came with it.
-            most = max(1, _PREFILL_ENTRIES // (size * length))
+            most = self._rows_at_once(size, length)
             for i in range(0, len(group), most):
-                self._prefill(group[i : i + most], size, length, fresh, wanted, found)
+                self._prefill(group[i : i + most], size, length, wanted, found)
         return found
+
+    def _begun(self, roots: list[Node]) -> dict[tuple[int, ...], list[Tensor]]:
+        """Keys and values of each prompt up to its last edge. What prompts have in common from their first token on is computed once;
+        every prompt is cut at the same places, alone or in company, so its bits are its own."""
+        begun: dict[tuple[int, ...], list[Tensor]] = {root.segment.tokens: [] for root in roots}
+        seen = {root.segment.tokens for root in roots if root in self._seen}
+        start, longest = 0, max(map(len, begun), default=0)
+        while (end := _edge(start)) < longest:
+            here = [prompt for prompt in begun if len(prompt) > end]
+            texts = {prompt[:end]: prompt for prompt in here}
+            ready = {text: kv for text in texts if (kv := self._store.prefix(text)) is not None}
+            missing, most = [text for text in texts if text not in ready], self._rows_at_once(end - start, _bucket(end))
+            for i in range(0, len(missing), most):
+                batch = missing[i : i + most]
+                kv, _ = self._pass([(text[start:], begun[texts[text]]) for text in batch], end - start, _bucket(end))
+                ready |= {text: self._store.keep_prefix(text, kv[:, :, row, :, start:end].clone()) for row, text in enumerate(batch)}
+                again = sum(texts[text] in seen for text in batch) * (end - start)
+                self.counters.recomputed += again
+                self.counters.prefilled += len(batch) * (end - start) - again
+            for prompt in here:
+                begun[prompt].append(ready[prompt[:end]])
+            start = end
+        return begun
+
+    def _rows_at_once(self, size: int, length: int) -> int:
+        return max(1, min(_PREFILL_ENTRIES // (size * length), _LOGITS // (size * self.runner.width)))
+
+    def _pass(self, rows: list[tuple[Sequence[int], list[Tensor]]], size: int, length: int) -> tuple[Tensor, Tensor]:
+        """Rows of new tokens, each after its own past: the cache with both in it, and the states after the new ones."""
+        starts = np.array([sum(kv.shape[3] for kv in past) for _, past in rows])
+        fresh = not starts.any()
+        kv, ids = self._space(len(rows), length, fresh), np.zeros((len(rows), size), dtype=np.int64)
+        for row, (tokens, past) in enumerate(rows):
+            ids[row, : len(tokens)] = tokens
+            at = 0
+            for piece in past:
+                kv[:, :, row, :, at : at + piece.shape[3]] = piece
+                at += piece.shape[3]
+        pos = starts[:, None] + np.arange(size)
+        return kv, self.runner.run(self._to(ids), self._to(pos), [Block(kv, len(rows), fresh)])
 
     def _prefill(
         self,
         group: list[tuple[Node, tuple[Node, ...], list[Tensor]]],
         size: int,
         length: int,
-        fresh: bool,
         wanted: dict[Node, Account | None],
         found: dict[Node, tuple[list[Tensor], Tensor]],
     ) -> None:
-        unique: dict[Any, int] = {}
-        for node, rest, _ in group:
-            unique.setdefault(_same(node, rest, wanted[node]), len(unique))
-        n = len(unique)
-        kv = self._space(n, length, fresh)
-        ids, starts, ends = np.zeros((n, size), dtype=np.int64), np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
-        for node, rest, kvs in group:
-            row = unique[_same(node, rest, wanted[node])]
-            tokens = [t for part in rest for t in part.segment.tokens]
-            ids[row, : len(tokens)] = tokens
-            starts[row], ends[row] = node.length - len(tokens), len(tokens) - 1
-            at = 0
-            for past in kvs:
-                kv[:, :, row, :, at : at + past.shape[3]] = past
-                at += past.shape[3]
-        pos = starts[:, None] + np.arange(size)
-        each = len({len(rest) for _, rest, _ in group}) > 1 or len(group[0][1]) > 1
-        logits = self.runner.run(self._to(ids), self._to(pos), [Block(kv, n, fresh)], None if each else self._to(ends))
+        rows: dict[Any, int] = {}
+        asked: list[tuple[Sequence[int], list[Tensor]]] = []
+        for node, rest, past in group:
+            if rows.setdefault(_same(node, rest, wanted[node]), len(rows)) == len(asked):
+                start = sum(kv.shape[3] for kv in past)
+                asked.append((node.tokens[start:], past))
+        kv, states = self._pass(asked, size, length)
         billed: set[int] = set()
-        for node, rest, kvs in group:
-            row = unique[_same(node, rest, wanted[node])]
-            at = int(starts[row])
-            parts: list[Tensor] = []
-            after = logits[row]
+        for node, rest, past in group:
+            row = rows[_same(node, rest, wanted[node])]
+            kvs, at = list(past), node.length - len(asked[row][0])
+            state, start = states[row, 0], at
             for part in rest:
-                count = len(part.segment.tokens)
-                chunk = kv[:, :, row, :, at : at + count].clone()
-                at += count
-                after = logits[row, at - 1 - int(starts[row])] if each else logits[row]
-                parts.append(chunk)
+                own = kv[:, :, row, :, at : part.length].clone()
+                state = states[row, part.length - 1 - start].clone()
                 if row not in billed:
                     again = part in self._seen or part.segment.kind == "action"
-                    self.counters.recomputed += count if again else 0
-                    self.counters.prefilled += 0 if again else count
+                    self.counters.recomputed += part.length - at if again else 0
+                    self.counters.prefilled += 0 if again else part.length - at
                 self._seen.add(part)
+                kvs.append(own)
                 if not part.cut and self._store.get(part, wanted[node]) is None:  # no footprint has room for pieces
-                    self._store.put(part, chunk, after.clone(), wanted[node])
+                    self._store.put(part, tuple(kvs) if part.parent is None else (own,), state, wanted[node])
+                at = part.length
             billed.add(row)
-            found[node] = [*kvs, *parts], after
+            found[node] = kvs, state
 
     # ---- decoding
 
@@ -477,16 +508,16 @@ class EmbeddedEngine:
         n = len(order)
         ids, pos = np.zeros((ceil_to(n, FLOOR), 1), dtype=np.int64), np.zeros((ceil_to(n, FLOOR), 1), dtype=np.int64)
         ids[:n, 0], pos[:n, 0] = self._last[order], self._length[order]
-        logits = self.runner.run(self._to(ids), self._to(pos), [Block(a.kv, count) for a, count in used])[:, 0]
+        states = self.runner.run(self._to(ids), self._to(pos), [Block(a.kv, count) for a, count in used])[:n, 0]
         self._length[order] += 1
         closing = self._closing[order]
         if not closing.any():
-            return self._write(order, logits)
+            return self._write(order, states)
         closed = np.flatnonzero(closing)
-        self._close(order[closed], logits[torch.from_numpy(closed).to(logits.device)])
+        self._close(order[closed], states[self._to(closed)])
         going = np.flatnonzero(~closing)
         if len(going):
-            self._write(order[going], logits[torch.from_numpy(going).to(logits.device)])
+            self._write(order[going], states[self._to(going)])
         return True
 
     def _move(self, slot: int) -> None:
@@ -504,19 +535,19 @@ class EmbeddedEngine:
         self._vacate(slot)
         self._row[slot], self._home[slot] = first, arena.length
 
-    def _write(self, order: np.ndarray, logits: Tensor) -> bool:
-        """Draws the next token of these slots and ends those that are done."""
-        uniform = draw.uniforms(self._key[order], self._length[order])
-        kinds = self._kind[order]
-        samplings = list(self._samplings)
-        n = len(order)
-        if (kinds == kinds[0]).all():
-            token, logp = draw.draw(logits[:n], uniform, samplings[kinds[0]])
-        else:
-            token, logp = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.float32)
-            for kind in np.unique(kinds).tolist():
-                rows = np.flatnonzero(kinds == kind)
-                token[rows], logp[rows] = draw.draw(logits[torch.from_numpy(rows).to(logits.device)], uniform[rows], samplings[kind])
+    def _write(self, order: np.ndarray, state_MH: Tensor, from_N: np.ndarray | None = None) -> bool:
+        """Draws the next token of these slots, each from its own state or from the one named, and ends those that are done."""
+        from_N = np.arange(len(order)) if from_N is None else from_N
+        uniform, kinds, samplings = draw.uniforms(self._key[order], self._length[order]), self._kind[order], list(self._samplings)
+        n, M = len(order), len(state_MH)
+        token, logp = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.float32)
+        piece = -(-M // -(-M * self.vocab // _LOGITS))
+        for first in range(0, M, piece):
+            logits = self.runner.head(state_MH[first : first + piece])
+            here = (from_N >= first) & (from_N < first + piece)
+            for kind in np.unique(kinds[here]).tolist():
+                rows = np.flatnonzero(here & (kinds == kind))
+                token[rows], logp[rows] = draw.draw(logits, uniform[rows], samplings[kind], from_N[rows] - first)
         if not np.isfinite(logp).all():
             raise FloatingPointError(
                 f"the logits of policy {self.name!r} at version {self.version} are not finite, so nothing can be drawn. "
@@ -563,7 +594,7 @@ class EmbeddedEngine:
     # ---- leaving
 
     def _finish(self, slots: np.ndarray) -> None:
-        """Kept rows run one more step, for their last token's keys and the logits after it; the others leave now."""
+        """Kept rows run one more step, for their last token's keys and the state after it; the others leave now."""
         for slot in slots.tolist():
             request = self._live[slot]
             if self._ends_V[self._last[slot]]:
@@ -575,9 +606,9 @@ class EmbeddedEngine:
             else:
                 self._leave(slot, None)
 
-    def _close(self, slots: np.ndarray, logits: Tensor) -> None:
+    def _close(self, slots: np.ndarray, states: Tensor) -> None:
         for i, slot in enumerate(slots.tolist()):
-            self._leave(slot, logits[i])
+            self._leave(slot, states[i])
 
     def _cut(self, slot: int) -> None:
         """New weights are here: this action's tokens so far are a segment, and the rest is asked for under it."""
@@ -607,13 +638,13 @@ class EmbeddedEngine:
         self.wrote.add(hash(node.tokens))
         return node
 
-    def _leave(self, slot: int, logits: Tensor | None) -> None:
+    def _leave(self, slot: int, state: Tensor | None) -> None:
         request, node = self._live[slot], self._segment(slot)
         error: ValueError | None = None
-        if logits is not None and not request.future.done():
+        if state is not None and not request.future.done():
             kv = self._arenas[int(self._home[slot])].kv[:, :, int(self._row[slot]), :, request.node.length : node.length].clone()
             try:
-                self._store.put(node, kv, logits.clone(), request.account)
+                self._store.put(node, (kv,), state.clone(), request.account)
             except ValueError as full:
                 error = full
         self._vacate(slot)
@@ -631,27 +662,23 @@ class EmbeddedEngine:
     def _score(self) -> None:
         """Right-padded passes over whole lines, the same padding for the same text."""
         groups: dict[int, list[_Scoring]] = {}
+        piece = max(1, _LOGITS // self.vocab)
         for scoring in self._scorings:
             if not scoring.future.done():
                 groups.setdefault(_bucket(scoring.node.length), []).append(scoring)
         for size, group in groups.items():
-            most = max(1, min(_PREFILL_ENTRIES // (size * size), (1 << 25) // (size * self.vocab)))
+            most = self._rows_at_once(size, size)
             for i in range(0, len(group), most):
                 part = group[i : i + most]
-                ids = np.zeros((len(part), size), dtype=np.int64)
-                for row, scoring in enumerate(part):
-                    ids[row, : scoring.node.length] = scoring.node.tokens
-                kv = self._space(len(part), size, True)
-                pos = np.broadcast_to(np.arange(size), ids.shape).copy()
-                logits = self.runner.run(self._to(ids), self._to(pos), [Block(kv, len(part), True)])
+                _, states = self._pass([(scoring.node.tokens, []) for scoring in part], size, size)
                 for row, scoring in enumerate(part):
                     node = scoring.node
                     sampling = node.segment.author.sampling if node.segment.author is not None else Sampling()
-                    start = node.length - len(node.segment.tokens)
-                    token = self._to(ids[row, start : node.length])
-                    logp = draw.logp_of(logits[row, start - 1 : node.length - 1], token, sampling)
+                    start, token = node.length - len(node.segment.tokens), self._to(np.array(node.segment.tokens))
+                    pieces = zip(states[row, start - 1 : node.length - 1].split(piece), token.split(piece), strict=True)
+                    logp = [draw.logp_of(self.runner.head(state), token, sampling) for state, token in pieces]
                     self.counters.scored += node.length
-                    scoring.future.set_result(tuple(logp.cpu().tolist()))
+                    scoring.future.set_result(tuple(torch.cat(logp).cpu().tolist()))
         self._scorings.clear()
 
     # ---- checks
@@ -667,14 +694,13 @@ class EmbeddedEngine:
             n = ids[rows].shape[0]
             kv = self._space(ceil_to(n, FLOOR), 64, False)
             pos = self._to(np.broadcast_to(np.arange(FLOOR), (n, FLOOR)).copy())
-            last = self._to(np.full(n, FLOOR - 1))  # logits of all positions would fill the memory where the vocabulary is large
-            outs = [self.runner.run(ids[rows, :FLOOR], pos, [Block(kv, n, False)], last)]
+            outs = [self.runner.head(self.runner.run(ids[rows, :FLOOR], pos, [Block(kv, n, False)])[:, -1])]
             pad = ceil_to(n, FLOOR) - n
             for t in range(2):
                 step = torch.nn.functional.pad(ids[rows, FLOOR + t : FLOOR + t + 1], (0, 0, 0, pad))
                 at = torch.zeros_like(step)
                 at[:n] = FLOOR + t
-                outs.append(self.runner.run(step, at, [Block(kv, n)])[:n, 0])
+                outs.append(self.runner.head(self.runner.run(step, at, [Block(kv, n)])[:n, 0]))
             return torch.stack(outs)
 
         together = trial(slice(None))
@@ -694,6 +720,11 @@ class EmbeddedEngine:
 def _bucket(length: int) -> int:
     """Padded length of a pass: multiples of 16, coarser for long texts."""
     return ceil_to(length, 16 if length <= 256 else 64)
+
+
+def _edge(start: int) -> int:
+    """Where a prompt is cut after this position, wherever it is cut: what two prompts share is counted in these steps."""
+    return start + (32 if start < 256 else 64 if start < 1024 else 256)
 
 
 def _same(node: Node, rest: tuple[Node, ...], account: Account | None) -> Any:

@@ -170,7 +170,7 @@ class Fast:
         self.ops = operations(self.device, self.dtype)
         self.H, self.Hkv = config.num_attention_heads, config.num_key_value_heads
         self.D = getattr(config, "head_dim", None) or config.hidden_size // self.H
-        self.eps = config.rms_norm_eps
+        self.eps, self.width = config.rms_norm_eps, config.hidden_size
         self.shape = Shape(config.num_hidden_layers, self.Hkv, self.D)
         self._cos = self._sin = torch.empty(0)
         self.refresh()
@@ -212,7 +212,7 @@ class Fast:
         return self._cos[at][:, None], self._sin[at][:, None]
 
     @torch.inference_mode()
-    def run(self, ids_NT: Tensor, pos_NT: Tensor, blocks: list[Block], pick_N: Tensor | None = None) -> Tensor:
+    def run(self, ids_NT: Tensor, pos_NT: Tensor, blocks: list[Block]) -> Tensor:
         N, T = ids_NT.shape
         H, Hkv, D, half = self.H, self.Hkv, self.D, self.D // 2
         ops, eps, scale = self.ops, self.eps, D**-0.5
@@ -240,13 +240,13 @@ class Fast:
                     mixed[rows] = self._chunk(q[rows], k, v, part.pos, block.kv[index], block, layer.window)
             x = ops.added(x, mixed, layer.out)
             x = ops.added(x, ops.gated(ops.norm(x, layer.middle, eps), layer.gate, layer.up), layer.down)
-        if pick_N is not None:
-            x = x.view(N, T, -1)[torch.arange(N, device=x.device), pick_N]
-        rows = x.shape[0]
-        if rows < FLOOR:
-            x = F.pad(x, (0, 0, 0, FLOOR - rows))
-        logits = ops.linear(ops.norm(x, self.norm, eps), self.lm_head)[:rows].float()
-        return logits if pick_N is not None else logits.view(N, T, -1)
+        return x.view(N, T, -1)
+
+    @torch.inference_mode()
+    def head(self, state_NH: Tensor) -> Tensor:
+        n = state_NH.shape[0]
+        padded = F.pad(state_NH, (0, 0, 0, FLOOR - n)) if n < FLOOR else state_NH
+        return self.ops.linear(self.ops.norm(padded, self.norm, self.eps), self.lm_head)[:n].float()
 
     def _chunk(self, q: Tensor, k: Tensor, v: Tensor, pos_NT: Tensor, kv: Tensor, block: Block, window: int | None) -> Tensor:
         """Attention of several new positions per row, after what is cached."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import Cache, PreTrainedModel
 
@@ -66,11 +67,18 @@ class Runner(Protocol):
         """The weights changed."""
         ...
 
-    def run(self, ids_NT: Tensor, pos_NT: Tensor, blocks: list[Block], pick_N: Tensor | None = None) -> Tensor:
-        """Float32 logits at every position [N, T, V], or at one position per row [N, V].
+    width: int
+    """Numbers of a state: the hidden size, or the vocabulary of a model whose head cannot be told from its body."""
 
-        Rows beyond the blocks' are padding: computed, stored nowhere, their logits are garbage.
+    def run(self, ids_NT: Tensor, pos_NT: Tensor, blocks: list[Block]) -> Tensor:
+        """The state after every position [N, T, width], from which `head` makes logits.
+
+        Rows beyond the blocks' are padding: computed, stored nowhere, their states are garbage.
         """
+        ...
+
+    def head(self, state_NH: Tensor) -> Tensor:
+        """Float32 logits [N, V] of these states: of those that somebody draws from, since a large vocabulary costs more than the body."""
         ...
 
 
@@ -113,6 +121,8 @@ class Generic:
         if getattr(self.config, "layer_types", None) is None:
             kinds = ["sliding_attention" if window else "full_attention"]
         self.windows = {kind: window if kind == "sliding_attention" else None for kind in dict.fromkeys(kinds)}
+        self.body, self._head = parted(model) or (model, None)
+        self.width = self.config.hidden_size if self._head is not None else model.get_output_embeddings().weight.shape[0]  # pyright: ignore[reportOptionalMemberAccess]
         self._check()
 
     @torch.no_grad()
@@ -126,24 +136,31 @@ class Generic:
             parts += [self.run(ids[:, t : t + 1], torch.tensor([[t]], device=self.device), [Block(kv, 1)]) for t in range(5, 8)]
         except FAILS as error:
             raise ValueError(unfit(self.model, f"its forward takes no cache of rows ({type(error).__name__}: {error})")) from error
-        gap = (torch.cat(parts, 1) - alone).abs().max().item()
+        gap = (self.head(torch.cat(parts, 1)[0]) - alone[0]).abs().max().item()
         if not gap <= 1e-2 * alone.abs().max().item():
             raise ValueError(unfit(self.model, f"with a cache it computes other logits, {gap:.2g} off"))
 
     def refresh(self) -> None:
         pass
 
-    def run(self, ids_NT: Tensor, pos_NT: Tensor, blocks: list[Block], pick_N: Tensor | None = None) -> Tensor:
+    def run(self, ids_NT: Tensor, pos_NT: Tensor, blocks: list[Block]) -> Tensor:
         done, start = [], 0
         for block in blocks:
             rows = slice(start, start + block.n)
-            done.append(self._block(ids_NT[rows], pos_NT[rows], block, None if pick_N is None else pick_N[rows]))
+            done.append(self._block(ids_NT[rows], pos_NT[rows], block))
             start += block.n
         if start < ids_NT.shape[0]:
             done.append(done[0].new_zeros(ids_NT.shape[0] - start, *done[0].shape[1:]))
         return done[0] if len(done) == 1 else torch.cat(done)
 
-    def _block(self, ids_NT: Tensor, pos_NT: Tensor, block: Block, pick_N: Tensor | None) -> Tensor:
+    @torch.inference_mode()
+    def head(self, state_NH: Tensor) -> Tensor:
+        if self._head is None:
+            return state_NH.float()
+        n = state_NH.shape[0]
+        return self._head(F.pad(state_NH, (0, 0, 0, max(FLOOR - n, 0))))[:n].float()
+
+    def _block(self, ids_NT: Tensor, pos_NT: Tensor, block: Block) -> Tensor:
         n = block.n
         kv, full = block.kv, ceil_to(n, FLOOR)
         if full > n:
@@ -152,29 +169,44 @@ class Generic:
         if kv.shape[2] < full:
             raise AssertionError(f"a cache of {kv.shape[2]} rows for a batch padded to {full}")
         masks = {kind: self._mask(block, pos_NT, window) for kind, window in self.windows.items()}
-        keep = None if pick_N is None else torch.unique(pick_N)
         training = self.model.training
         if training:
             self.model.eval()
         try:
-            logits = self.model(
+            output = self.body(
                 input_ids=ids_NT,
                 position_ids=pos_NT,
                 attention_mask=masks if len(masks) > 1 else next(iter(masks.values())),
                 past_key_values=BlockCache(kv[:, :, :full], pos_NT),
                 use_cache=True,
-                logits_to_keep=0 if keep is None else keep,
-            ).logits.float()
+            )
         finally:
             if training:
                 self.model.train()
-        if pick_N is None or keep is None:
-            return logits[:n]
-        return logits[torch.arange(n, device=self.device), torch.searchsorted(keep, pick_N)]
+        return (output.logits if self._head is None else output.last_hidden_state)[:n]
 
     def _mask(self, block: Block, pos_NT: Tensor, window: int | None) -> Tensor:
         hidden = block.hidden(pos_NT, window)[:, None]
         return torch.zeros(hidden.shape, dtype=self.dtype, device=self.device).masked_fill_(hidden, torch.finfo(self.dtype).min)
+
+
+def parted(model: PreTrainedModel) -> tuple[Any, Any] | None:
+    """Its body and its head, where logits are exactly the head of the body's last state; tried on a few tokens."""
+    body, head = model.base_model, model.get_output_embeddings()
+    if head is None or body is model:
+        return None
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            ids = torch.arange(1, 9, device=model.device)[None]
+            whole = model(input_ids=ids, use_cache=False).logits
+            parts = head(body(input_ids=ids, use_cache=False).last_hidden_state)
+    except FAILS:
+        return None
+    finally:
+        model.train(training)
+    return (body, head) if torch.equal(whole, parts) else None
 
 
 def probe(model: PreTrainedModel) -> Shape:
