@@ -140,9 +140,14 @@ def plan(method: Method, mini: Batch, budget: int, key: Key) -> Plan:
     shares = {name: s.reduce.shares(mini.index.select(masks[name])) for name, s in method.signals.items()}
     grain = max((s.objective.grain for s in method.signals.values()), key=ORDER.index)
     used_T = torch.stack(list(masks.values())).any(0)
-    apart = grain == "token" and not any("index" in s.objective.reads for s in method.signals.values())
-    atom = "row" if grain == "token" and not apart else grain
-    return Plan(masks, shares, mini.micros(budget, grain, used_T), used_T | mini.trained_T, atom)
+    return Plan(masks, shares, mini.micros(budget, grain, used_T), used_T | mini.trained_T, atom(method))
+
+
+def atom(method: Method) -> str:
+    """The smallest unit that its losses can be cut into."""
+    grain = max((s.objective.grain for s in method.signals.values()), key=ORDER.index)
+    apart = not any("index" in s.objective.reads for s in method.signals.values())
+    return grain if apart or grain != "token" else "row"
 
 
 def backward(
@@ -221,7 +226,7 @@ def passed(
 ) -> Iterator[tuple[Batch, Tensor, Mapping[str, Tensor]]]:
     """One forward pass over rows of a minibatch, its decisions some at a time: a batch of them, where they stand, and their tracks.
 
-    The loss of each part is differentiated before the next one is asked for (`Policy.parts`). A policy without parts gives all at once.
+    The loss of each part is differentiated before the next one is asked for (`seams.policy.InParts`). Other policies give all at once.
     """
     micro, at_T = mini.take(rows), mini.index.rows(torch.tensor(rows))[1]
     if not hasattr(policy, "parts"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,7 +36,7 @@ def of(recipe: Recipe, device: str = "") -> CausalPolicy:
         policy.adapter = adapters.adapt(policy.model, recipe.lora, recipe.lora_targets, recipe.seed)
     policy.compute = getattr(torch, recipe.dtype)
     if recipe.checkpointing:
-        recomputing(policy.model)
+        recomputing(policy)
     return policy
 
 
@@ -64,7 +64,7 @@ def blank(recipe: Recipe) -> tuple[CausalPolicy, Any]:
                 module._buffers[name] = None if buffer is None else torch.empty(buffer.shape, dtype=buffer.dtype)
     policy.adapter, policy.compute, policy._split = adapter, getattr(torch, recipe.dtype), True
     if recipe.checkpointing:
-        recomputing(model)
+        recomputing(policy)
     return policy, mode
 
 
@@ -75,10 +75,11 @@ def renderer(recipe: Recipe) -> ChatRenderer:
     return ChatRenderer(transformers.AutoTokenizer.from_pretrained(_locate(recipe.model), trust_remote_code=False), recipe.chat)
 
 
-def recomputing(model: Any) -> None:
-    """Its layers keep their inputs alone and are computed again in the backward pass."""
+def recomputing(policy: CausalPolicy) -> None:
+    """Its layers keep their inputs alone and are computed again in the backward pass, by the same products."""
+    model = policy.model
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable  # before transformers 5.20
-    enable({"use_reentrant": False})
+    enable({"use_reentrant": False, "context_fn": lambda: (nullcontext(), policy.products())})
 
 
 def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32, chat: Chat | None = None) -> CausalPolicy:
@@ -241,8 +242,7 @@ class CausalPolicy:
             yield piece, {name: track.to(piece.device) for name, track in tracks.items()}
         pulled = [(end, cut.grad) for end, cut in zip(ends, cuts, strict=True) if cut.grad is not None]
         if pulled:
-            with self._computing(once=True):  # layers that are computed again are so as before
-                torch.autograd.backward(*zip(*pulled, strict=True))
+            torch.autograd.backward(*zip(*pulled, strict=True))
 
     def _read(self, batch: Batch, want: frozenset[str], *, once: bool = False) -> Read:
         """The body's part of a pass."""
@@ -292,11 +292,14 @@ class CausalPolicy:
         for layer in again:
             layer.training = True
         try:
-            with lower, products(self.device, self.dtype, self.compute, into=once):
+            with lower, self.products(once=once):
                 yield
         finally:
             for layer in again:
                 layer.training = False
+
+    def products(self, *, once: bool = False) -> AbstractContextManager[Any]:
+        return products(self.device, self.dtype, self.compute, into=once)
 
     def splits(self) -> bool:
         """Whether logits are exactly head(hidden): then the head runs on decisions only. Tried once on a few tokens."""

@@ -38,9 +38,10 @@ class Draws:
     @staticmethod
     def of(samplings: Sequence[Sampling], number_C: Tensor) -> Draws:
         device = number_C.device
-        temperature = torch.tensor([s.temperature for s in samplings], dtype=torch.float64, device=device)
+        plain = all(s.temperature == 1 for s in samplings)
+        temperature_C = None if plain else torch.tensor([s.temperature for s in samplings], dtype=torch.float64, device=device)[number_C]
         allowed = {n: torch.tensor(sorted(s.allowed), device=device) for n, s in enumerate(samplings) if s.allowed is not None}
-        return Draws(number_C, None if bool((temperature == 1).all()) else temperature[number_C], allowed)
+        return Draws(number_C, temperature_C, allowed)
 
     def at(self, piece: Tensor | slice) -> Draws:
         return Draws(self.number_C[piece], None if self.temperature_C is None else self.temperature_C[piece], self.allowed)
@@ -111,15 +112,14 @@ class Likelihood(torch.autograd.Function):
     def backward(ctx: Any, *slopes: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         e_CV, target_C, total_C, entropy_C = ctx.saved_tensors
         slope = dict(zip(ctx.names, slopes, strict=True))
-        zero_C = torch.zeros_like(total_C)
-        pull_C, bend_C = (zero_C if (s := slope.get(name)) is None else ctx.draws.cooled(s) for name in ("logp_T", "entropy_T"))
-        bent, free_C = bool(bend_C.any()), ctx.draws.free(target_C)
+        pull_C, bend_C = (None if (s := slope.get(name)) is None else ctx.draws.cooled(s) for name in ("logp_T", "entropy_T"))
+        pull_C, free_C = torch.zeros_like(total_C) if pull_C is None else pull_C, ctx.draws.free(target_C)
         slope_CV = e_CV if ctx.once else torch.empty_like(e_CV)
         for rows in _pieces(e_CV):
-            e, total, pull, bend = e_CV[rows], total_C[rows], pull_C[rows], bend_C[rows]
+            e, total, pull = e_CV[rows], total_C[rows], pull_C[rows]
             bow = None
-            if bent:
-                bow = torch.xlogy(e, e).add_(e * (entropy_C[rows] - total.log())[:, None]).mul_((bend / total)[:, None])
+            if bend_C is not None:
+                bow = torch.xlogy(e, e).add_(e * (entropy_C[rows] - total.log())[:, None]).mul_((bend_C[rows] / total)[:, None])
             out = torch.mul(e, -(pull / total)[:, None], out=slope_CV[rows])
             out.scatter_add_(-1, target_C[rows, None], (pull * free_C[rows])[:, None])
             if bow is not None:

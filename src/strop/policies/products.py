@@ -62,8 +62,9 @@ def _kept(weight: Tensor) -> bool:
 class Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, into: bool) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.kept = weight if into else None  # what is saved for a checkpoint's sake comes back as another tensor
+        for_x, for_weight, _ = ctx.needs_input_grad
+        ctx.save_for_backward(x if for_weight else None, weight if for_x else None)
+        ctx.kept = weight if into else None  # what a checkpoint computes again comes back as another tensor
         return product(x, weight)
 
     @staticmethod
