@@ -1,10 +1,11 @@
-"""A learner's matrix products on a CPU in float32: oneDNN's where torch's own are slower, gradients added where they are kept.
+"""A learner's matrix products on a CPU: slopes of weights are added where they are kept.
 
     with products(device, dtype, compute): ...               every `linear` of a model, whoever wrote it
     with products(device, dtype, compute, into=True): ...    and the slope of a weight is added to its `.grad` as soon as it is known
 
 Elsewhere torch makes the slope beside `.grad` and adds it afterwards: for the head of a real vocabulary, or its table of embeddings, that
 is another gigabyte to be written and read again for every few hundred decisions. `into` is for a pass all of whose slopes go to `.grad`.
+The products themselves are torch's own.
 """
 
 from __future__ import annotations
@@ -19,9 +20,8 @@ from torch.overrides import TorchFunctionMode
 
 
 def products(device: torch.device, dtype: torch.dtype, compute: torch.dtype, *, into: bool = False) -> AbstractContextManager[Any]:
-    """What suits weights of this dtype on this device that are computed with in that one; torch's own products where nothing is better."""
-    suits = device.type == "cpu" and dtype == compute == torch.float32 and torch.backends.mkldnn.is_available()
-    return Products(into) if suits and hasattr(torch.ops.mkldnn, "_linear_pointwise") else nullcontext()
+    """What suits weights of this dtype on this device that are computed with in that one."""
+    return Products(into) if device.type == "cpu" and dtype == compute else nullcontext()
 
 
 OTHERWISE = ("max_norm", "scale_grad_by_freq", "sparse")
@@ -41,16 +41,8 @@ class Products(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def product(x: Tensor, weight: Tensor) -> Tensor:
-    """x @ weight.T, of matrices."""
-    return torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
-
-
 def _linear(into: bool, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    if x.dtype != torch.float32 or weight.dtype != torch.float32 or not x.numel():
-        return F.linear(x, weight, bias)
-    y = Linear.apply(x.reshape(-1, x.shape[-1]), weight, into and _kept(weight))
-    y = y.view(*x.shape[:-1], weight.shape[0])
+    y = Linear.apply(x.reshape(-1, x.shape[-1]), weight, into and _kept(weight)).view(*x.shape[:-1], weight.shape[0])
     return y if bias is None else y + bias
 
 
@@ -65,13 +57,13 @@ class Linear(torch.autograd.Function):
         for_x, for_weight, _ = ctx.needs_input_grad
         ctx.save_for_backward(x if for_weight else None, weight if for_x else None)
         ctx.kept = weight if into else None  # what a checkpoint computes again comes back as another tensor
-        return product(x, weight)
+        return F.linear(x, weight)
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, weight = ctx.saved_tensors
         for_x, for_weight, _ = ctx.needs_input_grad
-        down = product(slope, weight.t()) if for_x else None
+        down = slope @ weight if for_x else None
         if not for_weight:
             return down, None, None
         if ctx.kept is None:
