@@ -316,9 +316,11 @@ def test_a_batch_that_trains_nothing_has_no_gradient_and_the_same_facts(name, ki
         assert {f"loss/{signal}" for signal in one.signals} < set(facts)
 
 
-def test_a_real_model_agrees_with_itself_however_the_batch_is_cut_and_padded():
+@pytest.mark.parametrize("held", [2**25, 3 * 32], ids=["all logits", "three decisions"])
+def test_a_real_model_agrees_with_itself_however_the_batch_is_cut_and_padded(held, monkeypatch):
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
+    from strop.policies import causal
     from strop.policies.causal import CausalPolicy
 
     torch.manual_seed(0)
@@ -336,11 +338,19 @@ def test_a_real_model_agrees_with_itself_however_the_batch_is_cut_and_padded():
 
     policy.gradient = gradient
 
-    @settings(few, max_examples=5)
+    whole = SimpleNamespace(evaluate=policy.evaluate, gradient=gradient)  # all decisions at once, by torch's own graph
+
+    @settings(few, max_examples=5 if held == 2**25 else 2)
     @given(worlds(), worlds(ONE_ROW))
     def check(any_world, one_row):
         for name in ("everything", "method grpo@strop-1", "method gspo", "method ppo", "method flowrl"):
             batch = as_dtype((one_row if shapes_for(CASES[name]) == ONE_ROW else any_world).batch(), torch.float64)
-            agree(CASES[name], settle(CASES[name], batch), policy, 1e-12)
+            batch = settle(CASES[name], batch)
+            monkeypatch.setattr(causal, "LOGITS_AT_ONCE", 2**25)
+            wanted = list(results(CASES[name], batch, whole))
+            monkeypatch.setattr(causal, "LOGITS_AT_ONCE", held)
+            for (_, gradient), (_, slope) in zip(results(CASES[name], batch, policy), wanted, strict=True):
+                assert (gradient - slope).abs().max() <= 1e-12 * slope.abs().max().clamp_min(1e-2), name
+            agree(CASES[name], batch, policy, 1e-12)
 
     check()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -87,6 +88,22 @@ class Batch:
         return replace(
             self,
             rows=tuple(self.rows[i] for i in rows),
+            index=index,
+            kind_T=self.kind_T[at_T],
+            trains_T=self.trains_T[at_T],
+            sampling_T=self.sampling_T[at_T],
+            tracks={name: track[at_T] for name, track in self.tracks.items()},
+            labels={name: mask[at_T] for name, mask in self.labels.items()},
+        )
+
+    def only(self, at_T: Tensor) -> Batch:
+        """Only these decisions, in order; every row stays, though it may hold none."""
+        index = self.index.select(at_T)
+        held = iter(torch.tensor([p for row in self.rows for p in row.at])[at_T].tolist())
+        counts = index.count("token", "row").tolist()
+        return replace(
+            self,
+            rows=tuple(replace(row, at=tuple(islice(held, count))) for row, count in zip(self.rows, counts, strict=True)),
             index=index,
             kind_T=self.kind_T[at_T],
             trains_T=self.trains_T[at_T],

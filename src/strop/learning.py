@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,13 +129,25 @@ class Plan:
     """What each unit of a signal weighs."""
     passes: list[list[int]]
     """The rows of each forward pass."""
+    read_T: Tensor
+    """The decisions that some signal trains or the record speaks of."""
+    atom: str
+    """The unit whose decisions are differentiated together: `token` where each decision's loss is its own."""
 
 
 def plan(method: Method, mini: Batch, budget: int, key: Key) -> Plan:
     masks = {name: mini.selected(s.on, (*key, name)) & mini.tracks["mask_T"] for name, s in method.signals.items()}
     shares = {name: s.reduce.shares(mini.index.select(masks[name])) for name, s in method.signals.items()}
     grain = max((s.objective.grain for s in method.signals.values()), key=ORDER.index)
-    return Plan(masks, shares, mini.micros(budget, grain, torch.stack(list(masks.values())).any(0)))
+    used_T = torch.stack(list(masks.values())).any(0)
+    return Plan(masks, shares, mini.micros(budget, grain, used_T), used_T | mini.trained_T, atom(method))
+
+
+def atom(method: Method) -> str:
+    """The smallest unit that its losses can be cut into."""
+    grain = max((s.objective.grain for s in method.signals.values()), key=ORDER.index)
+    apart = not any("index" in s.objective.reads for s in method.signals.values())
+    return grain if apart or grain != "token" else "row"
 
 
 def backward(
@@ -156,7 +168,7 @@ def backward(
     planned = plan(method, mini, budget, key)
     masks, shares = planned.masks, planned.shares
     heads = tuple(head.track for head in method.heads)
-    want = frozenset(name for name in ("logp_T", "entropy_T", *heads) if method.needs(name))
+    want = frozenset({"logp_T", "entropy_T", *(track for track in heads if method.needs(track))})
     names = ("trained", "positions", "entropy", "off", "gap", "rollouts", "far")
     facts = dict.fromkeys((*names, *(f"loss/{name}" for name in method.signals), *(f"head/{name}" for name in heads)), 0.0)
     moved_R = torch.zeros(mini.index.size("rollout"), dtype=torch.float64)
@@ -169,45 +181,77 @@ def backward(
             moving = policy.evaluate(mini.take(mini.shortest), want)
             peers.backward(moving["logp_T"].new_zeros(()), moving)
             continue
-        micro, at_T = mini.take(rows), mini.index.rows(torch.tensor(rows))[1]
-        moving = policy.evaluate(micro, want)
-        if look is not None:
-            look.see(micro, moving, at_T)
-        loss = moving["logp_T"].new_zeros(())
-        for name, signal in method.signals.items():
-            mask_T = masks[name][at_T]
-            index = micro.index.select(mask_T)
-            have: dict[str, Any] = {
-                track: values[mask_T] if track.endswith("_T") else values for track, values in (micro.tracks | moving).items()
-            }
-            unit_loss = signal.objective.on(have | micro.facts | {"index": index})
-            share = _share_here(shares[name], signal.reduce.grain, masks[name], at_T[mask_T], rows, index)
-            share = share * mini.weight_R[index.up(signal.reduce.grain, "rollout")] if signal.reduce.grain != "group" else share
-            active = share != 0
-            value = (share[active].to(unit_loss.dtype) * unit_loss[active]).sum()
-            facts[f"loss/{name}"] += value.item()
-            loss = loss + signal.weight_at(fraction) * value
-        trained_T = micro.trained_T
-        with torch.no_grad():
-            gap_T = (moving["logp_T"] - micro.tracks["old_logp_T"])[trained_T]
-            facts["trained"] += int(trained_T.sum())
-            facts["positions"] += sum(len(row.tokens) for row in micro.rows)
-            facts["entropy"] += moving["entropy_T"][trained_T].sum().item()
-            facts["off"] += int((gap_T.exp() - 1).abs().gt(0.2).sum())
-            facts["gap"] = max(facts["gap"], gap_T.abs().max().item() if len(gap_T) else 0.0)
-            index = micro.index.select(trained_T)
-            moved_R += index.sum(gap_T.double(), "token", "rollout").cpu()
-            seen_R |= index.active("rollout").long()
-            for track in heads:
-                if track in want:
-                    known = moving[track][trained_T] if track.endswith("_T") else moving[track][index.active("rollout")]
-                    facts[f"head/{track}"] += known.sum().item()
-        peers.backward(loss, moving)
+        facts["positions"] += sum(len(mini.rows[row].tokens) for row in rows)
+        for micro, at_T, moving in passed(policy, mini, rows, want, planned):
+            if look is not None:
+                look.see(micro, moving, at_T)
+            loss = moving["logp_T"].new_zeros(())
+            for name, signal in method.signals.items():
+                mask_T = masks[name][at_T]
+                index = micro.index.select(mask_T)
+                have: dict[str, Any] = {
+                    track: values[mask_T] if track.endswith("_T") else values for track, values in (micro.tracks | moving).items()
+                }
+                unit_loss = signal.objective.on(have | micro.facts | {"index": index})
+                share = _share_here(shares[name], signal.reduce.grain, masks[name], at_T[mask_T], rows, index)
+                share = share * mini.weight_R[index.up(signal.reduce.grain, "rollout")] if signal.reduce.grain != "group" else share
+                active = share != 0
+                value = (share[active].to(unit_loss.dtype) * unit_loss[active]).sum()
+                facts[f"loss/{name}"] += value.item()
+                loss = loss + signal.weight_at(fraction) * value
+            trained_T = micro.trained_T
+            with torch.no_grad():
+                gap_T = (moving["logp_T"] - micro.tracks["old_logp_T"])[trained_T]
+                facts["trained"] += int(trained_T.sum())
+                facts["entropy"] += moving["entropy_T"][trained_T].sum().item()
+                facts["off"] += int((gap_T.exp() - 1).abs().gt(0.2).sum())
+                facts["gap"] = max(facts["gap"], gap_T.abs().max().item() if len(gap_T) else 0.0)
+                index = micro.index.select(trained_T)
+                moved_R += index.sum(gap_T.double(), "token", "rollout").cpu()
+                seen_R |= index.active("rollout").long()
+                for track in heads:
+                    if track in want:
+                        known = moving[track][trained_T] if track.endswith("_T") else moving[track][index.active("rollout")]
+                        facts[f"head/{track}"] += known.sum().item()
+            peers.backward(loss, moving)
     gap, summed = facts["gap"], peers.sum(torch.tensor(list(facts.values()), dtype=torch.float64))
     facts = dict(zip(facts, summed.tolist(), strict=True)) | {"gap": peers.max(torch.tensor(gap, dtype=torch.float64)).item()}
     moved_R, seen_R = peers.sum(moved_R), peers.sum(seen_R)
     facts["rollouts"], facts["far"] = int((seen_R > 0).sum()), int((moved_R.abs() > FAR).sum())
     return facts
+
+
+def passed(
+    policy: Any, mini: Batch, rows: list[int], want: frozenset[str], planned: Plan
+) -> Iterator[tuple[Batch, Tensor, Mapping[str, Tensor]]]:
+    """One forward pass over rows of a minibatch, its decisions some at a time: a batch of them, where they stand, and their tracks.
+
+    The loss of each part is differentiated before the next one is asked for (`seams.policy.InParts`). Other policies give all at once.
+    """
+    micro, at_T = mini.take(rows), mini.index.rows(torch.tensor(rows))[1]
+    if not hasattr(policy, "parts"):
+        yield micro, at_T, policy.evaluate(micro, want)
+        return
+    read_T = planned.read_T[at_T].nonzero()[:, 0]
+    pieces = whole_atoms(micro.index.up("token", planned.atom)[read_T], policy.at_once)
+    for part_T, moving in policy.parts(micro, want, read_T.split(pieces)):
+        yield micro.only(part_T), at_T[part_T], moving
+
+
+def whole_atoms(atom_T: Tensor, most: int) -> list[int]:
+    """Sizes of consecutive pieces, about equal and of at most so many decisions, which cut no atom; one that is larger stands alone.
+
+    >>> whole_atoms(torch.tensor([0, 0, 0, 1, 1, 2, 3, 3, 3, 3, 3]), 4)
+    [3, 3, 5]
+    """
+    even = -(-len(atom_T) // max(-(-len(atom_T) // most), 1))
+    sizes: list[int] = []
+    for count in atom_T.unique_consecutive(return_counts=True)[1].tolist():
+        if sizes and sizes[-1] + count <= even:
+            sizes[-1] += count
+        else:
+            sizes.append(count)
+    return sizes
 
 
 def _share_here(share: Tensor, grain: str, mask: Tensor, at_T: Tensor, rows: list[int], index: Index) -> Tensor:
@@ -216,5 +260,5 @@ def _share_here(share: Tensor, grain: str, mask: Tensor, at_T: Tensor, rows: lis
         place = torch.cumsum(mask.to(torch.long), 0) - 1
         return share[place[at_T]]
     if grain == "row":
-        return share[torch.tensor(rows)]
+        share = share[torch.tensor(rows)]
     return share * index.active(grain)

@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_map_only
 
 from strop.batch import Batch, pack
 from strop.engines.cache import length_class
+from strop.learning import atom, whole_atoms
 from strop.method import Method
 from strop.policies.causal import CausalPolicy, blank
 from strop.policies.forward import FLOOR, ceil_to
@@ -135,15 +136,16 @@ def forecast(recipe: Recipe, lengths: Lengths) -> Forecast:
 
 def passes(policy: CausalPolicy, mode: Any, method: Method, rows: int, lengths: Lengths) -> tuple[int, int]:
     """Bytes at the peak of a first forward and backward pass, and of one that adds to gradients which are there."""
-    want = frozenset(name for name in ("logp_T", "entropy_T", *(h.track for h in method.heads)) if method.needs(name)) | {"logp_T"}
+    moved = {"logp_T", *(name for name in ("entropy_T", *(h.track for h in method.heads)) if method.needs(name))}
     batch = _rows(rows, lengths)
+    sizes = whole_atoms(batch.index.up("token", atom(method)), policy.at_once)
+    pieces = torch.arange(sum(sizes)).split(sizes)[:2]  # the others need as much
     peaks: list[int] = []
     with mode, Meter() as meter:
         for _ in range(2):
             meter.peak = meter.now
-            tracks = policy.evaluate(batch, want)
-            torch.stack([track.sum() for track in tracks.values() if track.requires_grad]).sum().backward()
-            del tracks
+            for _, tracks in policy.parts(batch, frozenset({*moved, "entropy_T"}), pieces):
+                torch.stack([tracks[name].sum() for name in sorted(moved)]).sum().backward()
             peaks.append(meter.peak)
     return peaks[0], peaks[1]
 

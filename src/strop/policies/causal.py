@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ from torch.utils.checkpoint import checkpoint
 from strop.batch import Batch
 from strop.policies import adapters
 from strop.policies.chat import Chat, ChatRenderer, ModelError, eos_ids
+from strop.policies.likelihood import Draws, likelihood
+from strop.policies.products import products
 from strop.seams.head import Head
 
 if TYPE_CHECKING:
@@ -33,7 +36,7 @@ def of(recipe: Recipe, device: str = "") -> CausalPolicy:
         policy.adapter = adapters.adapt(policy.model, recipe.lora, recipe.lora_targets, recipe.seed)
     policy.compute = getattr(torch, recipe.dtype)
     if recipe.checkpointing:
-        recomputing(policy.model)
+        recomputing(policy)
     return policy
 
 
@@ -61,7 +64,7 @@ def blank(recipe: Recipe) -> tuple[CausalPolicy, Any]:
                 module._buffers[name] = None if buffer is None else torch.empty(buffer.shape, dtype=buffer.dtype)
     policy.adapter, policy.compute, policy._split = adapter, getattr(torch, recipe.dtype), True
     if recipe.checkpointing:
-        recomputing(model)
+        recomputing(policy)
     return policy, mode
 
 
@@ -72,10 +75,11 @@ def renderer(recipe: Recipe) -> ChatRenderer:
     return ChatRenderer(transformers.AutoTokenizer.from_pretrained(_locate(recipe.model), trust_remote_code=False), recipe.chat)
 
 
-def recomputing(model: Any) -> None:
-    """Its layers keep their inputs alone and are computed again in the backward pass."""
+def recomputing(policy: CausalPolicy) -> None:
+    """Its layers keep their inputs alone and are computed again in the backward pass, by the same products."""
+    model = policy.model
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable  # before transformers 5.20
-    enable({"use_reentrant": False})
+    enable({"use_reentrant": False, "context_fn": lambda: (nullcontext(), policy.products())})
 
 
 def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32, chat: Chat | None = None) -> CausalPolicy:
@@ -158,6 +162,22 @@ def _is_memory(error: BaseException) -> bool:
     return "memory" in str(error).lower()
 
 
+@dataclass(frozen=True)
+class Read:
+    """A pass after the body: what its decisions are read from."""
+
+    hidden_T: Tensor
+    """The last layer's states before each decision; logits where there is no head apart."""
+    head: Any
+    target_T: Tensor
+    draws: Draws
+    numbers: dict[str, Tensor]
+    """Tracks of the heads that are wanted."""
+    want: frozenset[str]
+    once: bool
+    """Slopes are asked for once, and those of weights go to their `.grad`."""
+
+
 class CausalPolicy:
     """Decisions are tokens. `evaluate` gives, for each decision of a batch, what the parts read of the moving policy."""
 
@@ -199,67 +219,87 @@ class CausalPolicy:
         named = {f"model.{name}": p for name, p in self.model.named_parameters() if self.adapter is None or ".lora_" in name}
         return {**named, **{f"heads.{name}": p for name, p in self.heads.named_parameters()}}
 
+    @property
+    def at_once(self) -> int:
+        """Decisions whose logits are held at one time."""
+        return max(LOGITS_AT_ONCE // self.model.config.get_text_config().vocab_size, 1)
+
     def evaluate(self, batch: Batch, want: frozenset[str] = frozenset({"logp_T"})) -> dict[str, Tensor]:
         """Tracks of this batch's decisions, one forward pass. Rows are right-padded, so no attention mask is needed."""
+        read = self._read(batch, want)
+        tracks = self._tracks(read, torch.arange(len(read.target_T), device=self.device))
+        return {name: track.to(batch.index.row_T.device) for name, track in tracks.items()}
+
+    def parts(self, batch: Batch, want: frozenset[str], pieces: Iterable[Tensor]) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        """Piece after piece of the batch's decisions, with their tracks. The loss of each is differentiated before the next is asked for,
+        so only its logits are held and no head is computed twice; after the last, what they pull at is handed on to the body."""
+        read = self._read(batch, want, once=True)
+        ends = [read.hidden_T, *read.numbers.values()]
+        cuts = [end.detach().requires_grad_(end.requires_grad) for end in ends]
+        read = replace(read, hidden_T=cuts[0], numbers=dict(zip(read.numbers, cuts[1:], strict=True)))
+        for piece in pieces:
+            tracks = self._tracks(read, piece.to(self.device))
+            yield piece, {name: track.to(piece.device) for name, track in tracks.items()}
+        pulled = [(end, cut.grad) for end, cut in zip(ends, cuts, strict=True) if cut.grad is not None]
+        if pulled:
+            torch.autograd.backward(*zip(*pulled, strict=True))
+
+    def _read(self, batch: Batch, want: frozenset[str], *, once: bool = False) -> Read:
+        """The body's part of a pass."""
         width = max(len(row.tokens) for row in batch.rows)
         pad = self.eos[0] if self.eos else 0
         ids = torch.tensor([[*row.tokens, *[pad] * (width - len(row.tokens))] for row in batch.rows], device=self.device)
         row_T = batch.index.row_T.to(self.device)
         at_T = torch.tensor([p for row in batch.rows for p in row.at], dtype=torch.long, device=self.device)
-        target_T = ids[row_T, at_T]
         wanted = [head for track, head in self.declared.items() if track in want]
-        with self._computing():
+        with self._computing(once=once):
             if self.splits():
                 state = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-                hidden, head = state[row_T, at_T - 1], self.model.get_output_embeddings()
+                hidden_T, head = state[row_T, at_T - 1], self.model.get_output_embeddings()
             else:
                 output = self.model(input_ids=ids, use_cache=False, output_hidden_states=bool(wanted))
-                hidden, head = output.logits[row_T, at_T - 1], None
-                state = output.hidden_states[-1] if wanted else hidden
-        drawn = batch.sampling_T.to(self.device)
-        plain = all(s.temperature == 1.0 and s.allowed is None for s in batch.samplings)
-        vocabulary = self.model.config.get_text_config().vocab_size
-        chunk = max(LOGITS_AT_ONCE // vocabulary, 1)
-        looks = {name: look for name, look in LOOKS.items() if name in want}
+                hidden_T, head = output.logits[row_T, at_T - 1], None
+                state = output.hidden_states[-1] if wanted else hidden_T
+            numbers: dict[str, Tensor] = {}
+            for asked in wanted:
+                seen = state[row_T, at_T - 1] if asked.per == "decision" else _before(state, [len(row.prompt) for row in batch.rows])
+                number = self.heads[asked.name](seen)[:, 0]
+                number = number if number.dtype == torch.float64 else number.float()
+                numbers[asked.track] = number if asked.per == "decision" else batch.per_rollout(number)
+        draws = Draws.of(batch.samplings, batch.sampling_T.to(self.device))
+        return Read(hidden_T, head, ids[row_T, at_T], draws, numbers, want, once)
 
-        def score(hidden_C: Tensor, target_C: Tensor, drawn_C: Tensor) -> tuple[Tensor, ...]:
-            with self._computing():
-                logits = hidden_C if head is None else head(hidden_C)
+    def _tracks(self, read: Read, piece: Tensor) -> dict[str, Tensor]:
+        """The head's part, for a piece of its decisions. What is more than may be held at one time is computed again for its slope."""
+
+        def score(some: Tensor) -> dict[str, Tensor]:
+            with self._computing(once=read.once):
+                logits = read.hidden_T[some] if read.head is None else read.head(read.hidden_T[some])
             logits = logits if logits.dtype == torch.float64 else logits.float()
-            if not plain:
-                logits = _as_sampled(logits, batch, drawn_C)
-            logits = logits.log_softmax(-1)
-            logp = logits.gather(-1, target_C[:, None])[:, 0]
-            entropy = _entropy(logits if "entropy_T" in want else logits.detach())
-            return logp, entropy, *(look(logits.detach(), target_C) for look in looks.values())
+            return likelihood(logits, read.target_T[some], read.draws.at(some), read.want, once=read.once)
 
-        pieces = list(zip(hidden.split(chunk), target_T.split(chunk), drawn.split(chunk), strict=True))
-        if len(pieces) > 1 and torch.is_grad_enabled():
-            scored = [checkpoint(score, *piece, use_reentrant=False) for piece in pieces]
-        else:
-            scored = [score(*piece) for piece in pieces]
-        tracks = {name: torch.cat(values) for name, values in zip(("logp_T", "entropy_T", *looks), zip(*scored, strict=True), strict=True)}
-        for asked in wanted:
-            read = state[row_T, at_T - 1] if asked.per == "decision" else _before(state, [len(row.prompt) for row in batch.rows])
-            with self._computing():
-                number = self.heads[asked.name](read)
-            number = number[:, 0].to(tracks["logp_T"].dtype)
-            tracks[asked.track] = number if asked.per == "decision" else batch.per_rollout(number)
-        return {name: track.to(batch.index.row_T.device) for name, track in tracks.items()}
+        again = torch.is_grad_enabled() and len(piece) > self.at_once
+        scored = [checkpoint(score, some, use_reentrant=False) if again else score(some) for some in piece.split(self.at_once)]
+        tracks = {name: torch.cat([one[name] for one in scored]) for name in scored[0]}
+        return tracks | {name: number[piece] if name.endswith("_T") else number for name, number in read.numbers.items()}
 
     @contextmanager
-    def _computing(self) -> Iterator[None]:
-        """In the dtype that is asked for; and where layers are computed again in the backward pass, they are now in training, which
-        is when they do so. Their own parts are not, so nothing is dropped."""
+    def _computing(self, *, once: bool = False) -> Iterator[None]:
+        """In the dtype that is asked for, by the products that suit it. Where layers are computed again in the backward pass, they are now
+        in training, which is when they do so. Their own parts are not, so nothing is dropped."""
         again = [m for m in self.model.modules() if getattr(m, "gradient_checkpointing", False)] if torch.is_grad_enabled() else []
+        lower = torch.autocast(self.device.type, self.compute, enabled=self.compute != torch.float32)
         for layer in again:
             layer.training = True
         try:
-            with torch.autocast(self.device.type, self.compute, enabled=self.compute != torch.float32):
+            with lower, self.products(once=once):
                 yield
         finally:
             for layer in again:
                 layer.training = False
+
+    def products(self, *, once: bool = False) -> AbstractContextManager[Any]:
+        return products(self.device, self.dtype, self.compute, into=once)
 
     def splits(self) -> bool:
         """Whether logits are exactly head(hidden): then the head runs on decisions only. Tried once on a few tokens."""
@@ -313,36 +353,3 @@ def _before(state: Tensor, lengths: list[int]) -> Tensor:
     length_W = torch.tensor(lengths, device=state.device)
     inside = torch.arange(state.shape[1], device=state.device) < length_W[:, None]
     return torch.where(inside[..., None], state, 0.0).sum(1) / length_W[:, None]
-
-
-def _entropy(logp: Tensor) -> Tensor:
-    return -(logp.exp() * logp.clamp_min(torch.finfo(logp.dtype).min)).sum(-1)
-
-
-def _below(logp: Tensor, target: Tensor) -> Tensor:
-    """Probability of the tokens numbered before each target: where its draw begins."""
-    before = torch.arange(logp.shape[-1], device=logp.device) < target[:, None]
-    return torch.where(before, logp.exp(), 0.0).sum(-1)
-
-
-def _certainty(logp: Tensor, target: Tensor) -> Tensor:
-    """KL(uniform || policy) over the ids that could be drawn, log sum exp(z) - mean(z) - log(their number): how far from not knowing."""
-    open_V = logp > torch.finfo(logp.dtype).min / 2
-    count = open_V.sum(-1)
-    return -torch.where(open_V, logp, 0.0).sum(-1) / count - count.log()
-
-
-LOOKS = {"below_T": _below, "certainty_T": _certainty}
-"""Tracks without gradient that are computed only when asked for, each from the log-probabilities of all ids as they were drawn."""
-
-
-def _as_sampled(logits: Tensor, batch: Batch, drawn: Tensor) -> Tensor:
-    """Temperature and allowed ids as they were when each decision was drawn."""
-    temperature = torch.tensor([s.temperature for s in batch.samplings], dtype=logits.dtype, device=logits.device)
-    logits = logits / temperature[drawn][:, None]
-    for number, sampling in enumerate(batch.samplings):
-        if sampling.allowed is not None:
-            barred = torch.ones(logits.shape[-1], dtype=torch.bool, device=logits.device)
-            barred[list(sampling.allowed)] = False
-            logits = logits.masked_fill((drawn == number)[:, None] & barred, torch.finfo(logits.dtype).min)
-    return logits

@@ -58,6 +58,20 @@ class Policy(Protocol):
     def restore(self, directory: Path) -> None: ...
 
 
+class InParts(Protocol):
+    """What a policy may have besides, where what its decisions are chosen from is too large to be held for all of them."""
+
+    @property
+    def at_once(self) -> int:
+        """How many decisions' alternatives it holds at one time."""
+        ...
+
+    def parts(self, batch: Batch, want: frozenset[str], pieces: Iterable[Tensor]) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        """The tracks of `evaluate`, for one piece of the decisions after the other. The loss of each is differentiated before the next is
+        asked for, and what its slope needs is held until then and no longer; all slopes go to the parameters' `.grad`."""
+        ...
+
+
 def equip(policy: Policy, heads: Iterable[Head], seed: int) -> None:
     """The heads that a method declares, alike wherever this is done."""
     torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
