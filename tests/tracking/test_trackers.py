@@ -211,7 +211,7 @@ def test_a_mirror_killed_right_after_a_write_leaves_each_step_once(kind, tmp_pat
         log = run / "track" / f"{kind}.log"
         assert died.returncode == -signal.SIGKILL, log.read_text()
     mirrors = tracking.Mirrors(run, [kind])
-    assert mirrors.end(wait=True) == []
+    assert mirrors.end() == []
     assert mirrors.to_json()[kind]["logged"] == (10 if kind == "wandb" else 5), "what it had was asked of it; wandb's file is written anew"
     found = readers.read(kind, run, store, [*NAMES, "held_out/after/pass@1"])
     assert found == {

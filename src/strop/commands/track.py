@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     earlier = tracking.remembered(directory).get("kinds", [])
     tracking.begun(directory, [*earlier, *(kind for kind in kinds if kind not in earlier)], lambda said: None)
     mirrors = tracking.Mirrors(directory, kinds)
-    mirrors.end(wait=True)
+    mirrors.end()
     done, about = mirrors.to_json(), tracking.remembered(directory)
     lines = [f"{kind}: {one['failed'] or str(one['logged']) + ' steps logged'}" for kind, one in done.items()]
     answer(args, done, "\n".join(f"{line}; {tracking.where(directory, line.partition(':')[0], about)}" for line in lines))

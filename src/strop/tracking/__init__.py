@@ -22,7 +22,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from strop import durable
 
@@ -91,7 +91,7 @@ def where(run: Path, kind: str, about: dict[str, Any]) -> str:
 
 
 class Mirror:
-    """One tracker's process, as the run sees it. Nothing here waits, but for `end`."""
+    """One tracker's process, as the run sees it. Nothing waits here but `wait`."""
 
     def __init__(self, run: Path, kind: str, patience: float = PATIENCE):
         self.run, self.kind, self.patience = run, kind, patience
@@ -105,8 +105,9 @@ class Mirror:
             bufsize=0,
             start_new_session=True,  # Ctrl-C is for the run, which then ends its mirrors
         )
-        for pipe in (self.process.stdin, self.process.stdout):
-            os.set_blocking(pipe.fileno(), False)  # pyright: ignore[reportOptionalMemberAccess]
+        self._pipes = cast(tuple[IO[bytes], IO[bytes]], (self.process.stdin, self.process.stdout))
+        for pipe in self._pipes:
+            os.set_blocking(pipe.fileno(), False)
 
     def step(self) -> str:
         """There is a line more. Says, once, what went wrong since."""
@@ -116,26 +117,30 @@ class Mirror:
         self._look()
         return self._said()
 
-    def end(self, wait: bool) -> str:
-        """There is none any more. With `wait`, until it has logged all of them or stood still for too long; else it does so alone."""
+    def end(self, done: bool) -> None:
+        """There is none any more: the run is done, or it stopped, and the mirror goes on alone to what was committed."""
+        if not self.failure:
+            self._tell(b"end\n" if done else b"")
+            self._pipes[0].close()
+
+    def wait(self) -> str:
+        """Until it has logged everything, or stood still for too long."""
         if self.failure:
             return ""
-        self._tell(b"end\n" if wait else b"")
-        self.process.stdin.close()  # pyright: ignore[reportOptionalMemberAccess]
-        while wait and self.process.poll() is None and not self.failure:
+        while self.process.poll() is None and not self.failure:
             time.sleep(0.02)
             self._look()
-        if wait:
-            self._look()
+        self._look()
+        self._pipes[1].close()
         return self._said()
 
     def _tell(self, text: bytes) -> None:
         self._since = self._since or time.monotonic()
         with contextlib.suppress(BrokenPipeError):  # one that is far behind misses a call and reads all lines at the next
-            self.process.stdin.write(text)  # pyright: ignore[reportOptionalMemberAccess]
+            self._pipes[0].write(text)
 
     def _look(self) -> None:
-        while more := self.process.stdout.read(1 << 16):  # pyright: ignore[reportOptionalMemberAccess]
+        while not self._pipes[1].closed and (more := self._pipes[1].read(1 << 16)):
             self._heard += more
         *words, self._heard = self._heard.split(b"\n")
         for word in words:
@@ -154,6 +159,8 @@ class Mirror:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self.failure = why
+        for pipe in self._pipes:
+            pipe.close()
 
     def _said(self) -> str:
         if not self.failure:
@@ -170,8 +177,11 @@ class Mirrors:
     def step(self) -> list[str]:
         return [said for mirror in self.each if (said := mirror.step())]
 
-    def end(self, wait: bool) -> list[str]:
-        return [said for mirror in self.each if (said := mirror.end(wait))]
+    def end(self, done: bool = True) -> list[str]:
+        """Waits only for those of a run that is done."""
+        for mirror in self.each:
+            mirror.end(done)
+        return [said for mirror in self.each if done and (said := mirror.wait())]
 
     def to_json(self) -> dict[str, Any]:
         return {mirror.kind: {"logged": mirror.logged, "failed": mirror.failure or None} for mirror in self.each}
@@ -186,9 +196,9 @@ def beside(run: Path, kinds: Sequence[str] | None, say: Callable[[str], None], p
     try:
         yield mirrors
     except BaseException:
-        mirrors.end(wait=False)
+        mirrors.end(done=False)
         raise
-    for said in mirrors.end(wait=True):
+    for said in mirrors.end():
         say(said)
 
 
