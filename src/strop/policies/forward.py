@@ -8,6 +8,7 @@ over is a function of its own length only, so its bits do not depend on its neig
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -104,7 +105,7 @@ class Generic:
         self.model = model
         self.config = model.config.get_text_config()
         self.device, self.dtype = model.device, model.dtype
-        self.shape = probe(model)
+        self.shape, self.cache = probe(model), cache_name(model)
         kinds = getattr(self.config, "layer_types", None) or ["full_attention"]
         other = sorted(set(kinds) - {"full_attention", "sliding_attention"})
         if other:
@@ -161,9 +162,9 @@ class Generic:
                 input_ids=ids_NT,
                 position_ids=pos_NT,
                 attention_mask=masks if len(masks) > 1 else next(iter(masks.values())),
-                past_key_values=BlockCache(kv[:, :, :full], pos_NT),
                 use_cache=True,
                 logits_to_keep=0 if keep is None else keep,
+                **{self.cache: BlockCache(kv[:, :, :full], pos_NT)},
             ).logits.float()
         finally:
             if training:
@@ -177,6 +178,11 @@ class Generic:
         return torch.zeros(hidden.shape, dtype=self.dtype, device=self.device).masked_fill_(hidden, torch.finfo(self.dtype).min)
 
 
+def cache_name(model: PreTrainedModel) -> str:
+    """What a forward calls the keys and values of before: transformers 5.24 began to rename it."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+
+
 def probe(model: PreTrainedModel) -> Shape:
     """The cache's shape, found by running one token: configurations name it in many ways."""
     training = model.training
@@ -188,7 +194,7 @@ def probe(model: PreTrainedModel) -> Shape:
         raise ValueError(unfit(model, str(error))) from error
     finally:
         model.train(training)
-    past: Any = getattr(output, "past_key_values", None)
+    past: Any = getattr(output, cache_name(model), None)
     found: set[tuple[tuple[int, ...], tuple[int, ...]] | None] = {
         (tuple(layer.keys.shape[1::2]), tuple(layer.values.shape[1::2])) if getattr(layer, "keys", None) is not None else None
         for layer in getattr(past, "layers", [])
