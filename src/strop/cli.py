@@ -30,6 +30,7 @@ COMMANDS = {
     "runs": ("strop.commands.lists:runs", "list the runs of a directory"),
     "lab": ("strop.commands.lab", "exact bias and variance of a method's gradient"),
     "report": ("strop.commands.report", "write a run as one HTML page"),
+    "track": ("strop.commands.track", "copy a run's metrics to a tracker: what it does not have yet"),
     "replay": ("strop.commands.replay", "train again on a run's recorded rollouts, with its method or another"),
     "microscope": ("strop.commands.microscope", "compare methods' gradients on one recorded batch"),
     "bisect": ("strop.commands.bisect", "say where two runs part, and what did it"),

@@ -170,14 +170,7 @@ def good_checkpoints(directory: Path, say: Callable[[str], None] = lambda said: 
 
 
 def read_metrics(directory: Path) -> list[dict[str, Any]]:
-    path = directory / "metrics.jsonl"
-    lines: list[dict[str, Any]] = []
-    for line in path.read_bytes().splitlines() if path.exists() else []:
-        try:
-            lines.append(json.loads(line))
-        except ValueError:
-            break
-    return lines
+    return durable.lines(directory / "metrics.jsonl")
 
 
 def cut_metrics(path: Path, steps: int) -> None:

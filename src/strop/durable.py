@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 _watch: Callable[[str], None] | None = None
 """Called before and after each write, fsync and rename; tests kill the process here."""
@@ -70,3 +72,14 @@ def append(path: Path, line: str) -> None:
         file.flush()
         point("fsync")
         os.fsync(file.fileno())
+
+
+def lines(path: Path, first: int = 0) -> list[dict[str, Any]]:
+    """A log of JSON objects, read back from its line `first` up to where it is torn."""
+    read: list[dict[str, Any]] = []
+    for line in path.read_bytes().splitlines()[first:] if path.exists() else []:
+        try:
+            read.append(json.loads(line))
+        except ValueError:
+            break
+    return read

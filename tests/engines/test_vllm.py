@@ -19,9 +19,9 @@ from safetensors.torch import load_file, save_file
 from strop import engines
 from strop.cli import main
 from strop.directory import read_metrics
-from strop.lab import parity
 from strop.engines.vllm import VllmEngine
 from strop.engines.wires import Started, VllmError
+from strop.lab import parity
 from strop.policies import adapters
 from strop.policies.causal import load
 from strop.recipe import Recipe

@@ -1,62 +1,14 @@
 """The page holds everything in one file and treats what a model wrote as text."""
 
-import gzip
 import json
 import re
 from html.parser import HTMLParser
 
 import pytest
+from hostile import HOSTILE
 
 from strop.directory import RunError
 from strop.report import curve, page
-
-HOSTILE = "</pre><script>alert(1)</script><img src=x onerror=alert(2)>&amp;"
-
-
-def record(step):
-    rollouts = [
-        {"id": f"t#0/{i}", "stop": "finished", "keys": {}, "provenance": "", "text": f"{HOSTILE} {step}-{i}", "rows": rows(3 + i)}
-        for i in range(2)
-    ]
-    task = {"prompt": f"1+1=? {HOSTILE}", "needs": {}, "source": "chain", "meta": {}, "id": "t"}
-    scores = {"values": {}, "reasons": {"t#0/1": HOSTILE}, "incidents": [["t#0/1", "outcome", HOSTILE]]}
-    return {
-        "groups": [{"id": "t#0", "role": "solve", "task": task, "rollouts": rollouts}],
-        "scores": scores,
-        "rewards": {"t#0/0": 1.0, "t#0/1": 0.0},
-    }
-
-
-def rows(length):
-    return [
-        {
-            "segments": [{"kind": "prompt", "id": "0", "tokens": [1]}, {"kind": "action", "id": f"0.{length}", "tokens": [2] * length}],
-            "trains": [f"0.{length}"],
-        }
-    ]
-
-
-@pytest.fixture
-def run(tmp_path):
-    (tmp_path / "groups").mkdir()
-    parts = {"sampler": {"with": {"max_tokens": 8}}}
-    about = {
-        "recipe": {"task": HOSTILE, "model": "pico", "steps": 5},
-        "resolved": {"method": "grpo", "task": "chain", "steps": 5, "parts": parts},
-    }
-    about |= {"fingerprint": {"method": "abc", "recipe": "def"}, "versions": {"torch": "2"}, "threads": 2, "grade": "exact"}
-    (tmp_path / "recipe.json").write_text(json.dumps(about))
-    lines = []
-    for step in range(5):
-        (tmp_path / "groups" / f"{step:06d}.json.gz").write_bytes(gzip.compress(json.dumps(record(step)).encode()))
-        line = {"step": step, "reward": step / 5, "outcome": step / 5, "length": 9.0, "entropy": 0.5, "incidents": 1}
-        lines.append(json.dumps({**line, "bill": {"decoded": 10 * step}}))
-    (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
-    side = {"pass@1": 0.25, "pass@8": None, "greedy": 0.5, "interval": {"pass@1": [0.2, 0.3]}}
-    (tmp_path / "result.json").write_text(
-        json.dumps({"before": side, "after": {**side, "pass@1": 0.5}, "base_at_temperature": {"0.3": 0.4}})
-    )
-    return tmp_path
 
 
 class Tags(HTMLParser):

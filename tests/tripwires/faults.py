@@ -218,9 +218,9 @@ def _draws(patch: pytest.MonkeyPatch, drawn: Sampling | None, recorded: Sampling
     """The engine draws with one sampling and records the log-probability of another; None is the one asked for."""
     real = drawing.draw
 
-    def crooked(logits: torch.Tensor, uniform: Any, sampling: Sampling) -> tuple[Any, Any]:
-        token, _ = real(logits, uniform, drawn or sampling)
-        logp = drawing.logp_of(logits, torch.from_numpy(token), recorded or sampling)
+    def crooked(logits: torch.Tensor, uniform: Any, sampling: Sampling, row: Any) -> tuple[Any, Any]:
+        token, _ = real(logits, uniform, drawn or sampling, row)
+        logp = drawing.logp_of(logits[torch.from_numpy(row)], torch.from_numpy(token), recorded or sampling)
         return token, logp.numpy()
 
     patch.setattr(drawing, "draw", crooked)
@@ -280,8 +280,8 @@ def _(run: Run, patch: pytest.MonkeyPatch) -> None:
 def _recorded_off(patch: pytest.MonkeyPatch, off: Callable[[Any], Any]) -> None:
     real = drawing.draw
 
-    def crooked(logits: torch.Tensor, uniform: Any, sampling: Sampling) -> tuple[Any, Any]:
-        token, logp = real(logits, uniform, sampling)
+    def crooked(logits: torch.Tensor, uniform: Any, sampling: Sampling, row: Any) -> tuple[Any, Any]:
+        token, logp = real(logits, uniform, sampling, row)
         return token, logp + off(token).astype("float32")
 
     patch.setattr(drawing, "draw", crooked)

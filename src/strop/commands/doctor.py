@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from strop import tracking
 from strop.cli import answer, say
 
 EXTRAS = {
@@ -26,6 +27,7 @@ EXTRAS = {
     "lora": ("peft",),
     "ray": ("ray",),
     "swarm": ("zenoh", "cryptography"),
+    **{name: (name,) for name in tracking.KINDS},
 }
 SECONDS = 2.0
 """How long the engine's speed is measured."""

@@ -6,6 +6,7 @@ Examples:
     strop train recipe.toml --seed 3               a recipe from a .json, .toml or .py file
     strop train --resume runs/chain-grpo-1         go on with a run that was stopped
     strop train --method swarm --swarm home        share graded groups with others who say --swarm home
+    strop train --track tensorboard --track wandb  the metrics there too (wandb: offline, unless WANDB_MODE=online)
     strop train --cluster local --replicas 2       rollouts on Ray actors, here or (auto, ray://HOST:PORT) on many machines
 """
 
@@ -19,12 +20,12 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from strop import swarm
+from strop import swarm, tracking
 from strop.cli import Interrupted, Usage, answer, say, table
 from strop.commands import recipes
 
@@ -50,11 +51,19 @@ def add(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--replicas", type=int, metavar="N", help="engines on the cluster [one for each GPU, or CPU]")
     where.add_argument("--ranks", type=int, metavar="N", help="processes of the cluster that compute gradients [this process]")
     where.add_argument("--workers", type=int, metavar="N", help="processes that answer for the environment [one beside each replica]")
+    around = parser.add_argument_group("what is beside it (no part of the recipe)")
+    around.add_argument(
+        "--track",
+        action="append",
+        metavar="NAME",
+        help=f"show the metrics in {', '.join(tracking.KINDS)}: one or several; a resumed run goes on with its own, `none` ends that",
+    )
     recipes.add_flags(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     started = time.perf_counter()
+    args.track = None if args.track is None else tracking.asked(args.track)
     if follows():
         return _follow(args)
     with ExitStack() as stack:
@@ -92,14 +101,14 @@ def _recipe(args: argparse.Namespace) -> Recipe:
 def _worked(args: argparse.Namespace, run: Run, started: float) -> int:
     directory = run.directory
     try:
-        with stopping() as asked, swarm.joined(run, say):
-            result, shown = work(run, started, asked)
+        with stopping() as asked, swarm.joined(run, say), tracking.beside(directory, args.track, say) as mirrors:
+            result, shown = work(run, started, asked, mirrors.step)
     except KeyboardInterrupt as stop:
         raise Interrupted(go_on(directory)) from stop
     except Exception as error:
         error.add_note(go_on(directory))
         raise
-    answer(args, result, shown)
+    answer(args, {**result, "trackers": mirrors.to_json()}, shown)
     return 0
 
 
@@ -213,7 +222,8 @@ def stopping() -> Iterator[list[bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def work(run: Run, started: float, asked: list[bool]) -> tuple[dict[str, Any], str]:
+def work(run: Run, started: float, asked: list[bool], news: Callable[[], list[str]] = list) -> tuple[dict[str, Any], str]:
+    """`news` is asked after each line for what else there is to say."""
     from strop.commands.live import Live
     from strop.directory import read_metrics
     from strop.report import curve, page
@@ -228,6 +238,8 @@ def work(run: Run, started: float, asked: list[bool]) -> tuple[dict[str, Any], s
     def show(line: dict[str, Any]) -> None:
         live.first(directory)
         live.show(line)
+        for said in news():
+            live.above(said)
         if asked[1]:
             raise KeyboardInterrupt
         if run.finished:

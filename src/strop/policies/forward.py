@@ -8,6 +8,7 @@ over is a function of its own length only, so its bits do not depend on its neig
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -122,6 +123,7 @@ class Generic:
             kinds = ["sliding_attention" if window else "full_attention"]
         self.windows = {kind: window if kind == "sliding_attention" else None for kind in dict.fromkeys(kinds)}
         self.body, self._head = parted(model) or (model, None)
+        self.cache = cache_name(self.body)
         self.width = self.config.hidden_size if self._head is not None else model.get_output_embeddings().weight.shape[0]  # pyright: ignore[reportOptionalMemberAccess]
         self._check()
 
@@ -177,8 +179,8 @@ class Generic:
                 input_ids=ids_NT,
                 position_ids=pos_NT,
                 attention_mask=masks if len(masks) > 1 else next(iter(masks.values())),
-                past_key_values=BlockCache(kv[:, :, :full], pos_NT),
                 use_cache=True,
+                **{self.cache: BlockCache(kv[:, :, :full], pos_NT)},
             )
         finally:
             if training:
@@ -209,6 +211,11 @@ def parted(model: PreTrainedModel) -> tuple[Any, Any] | None:
     return (body, head) if torch.equal(whole, parts) else None
 
 
+def cache_name(model: PreTrainedModel) -> str:
+    """What a forward calls the keys and values of before: transformers 5.24 began to rename it."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+
+
 def probe(model: PreTrainedModel) -> Shape:
     """The cache's shape, found by running one token: configurations name it in many ways."""
     training = model.training
@@ -220,7 +227,7 @@ def probe(model: PreTrainedModel) -> Shape:
         raise ValueError(unfit(model, str(error))) from error
     finally:
         model.train(training)
-    past: Any = getattr(output, "past_key_values", None)
+    past: Any = getattr(output, cache_name(model), None)
     found: set[tuple[tuple[int, ...], tuple[int, ...]] | None] = {
         (tuple(layer.keys.shape[1::2]), tuple(layer.values.shape[1::2])) if getattr(layer, "keys", None) is not None else None
         for layer in getattr(past, "layers", [])

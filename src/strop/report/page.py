@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from strop import swarm
+from strop import durable, swarm
 from strop.report import staleness, tokens, tree
 
 CURVES = (
@@ -70,13 +70,21 @@ def write(directory: Path, target: Path) -> Path:
 
 def render(directory: Path) -> str:
     """The page of a run, finished or not."""
-    from strop.directory import RunError, read_metrics
+    title, body = content(directory)
+    return document(title, body)
+
+
+def document(title: str, body: str, script: str = "") -> str:
+    head = '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    head += f"<title>{escape(title)}</title><style>{STYLE}{tokens.STYLE}{tree.STYLE}</style></head>"
+    return f"{head}<body>\n{body}\n{script}</body></html>\n"
+
+
+def content(directory: Path) -> tuple[str, str]:
+    """What a run's page says: its title, and its sections as HTML."""
     from strop.report.curve import held_out
 
-    path = directory / "recipe.json"
-    if not path.exists():
-        raise RunError(f"{directory} holds no run (no recipe.json). `strop runs` lists the runs there are.")
-    about, lines, result = json.loads(path.read_text()), read_metrics(directory), held_out(directory)
+    about, lines, result = about_run(directory), durable.lines(directory / "metrics.jsonl"), held_out(directory)
     resolved = about.get("resolved", {})
     title = f"{resolved.get('method', '')} on {resolved.get('task', '')}"
     body = [
@@ -85,8 +93,8 @@ def render(directory: Path) -> str:
         f"recipe {escape(str(about.get('fingerprint', {}).get('recipe', '')))} · {len(lines)} of {resolved.get('steps', '?')} steps</p>",
         section("Held out", before_after(result)),
         section("Curves", curves(lines, result)),
+        section("Tripwires", tripwires(about, lines)),
         section("First batch", tokens.html(tokens.read(directory))),
-        section("Warnings", warnings(lines)),
         section("Sampled ahead", ahead(lines)),
         section("Swarm", others(lines)),
         section("Rollouts to read", samples(directory, len(lines))),
@@ -96,13 +104,21 @@ def render(directory: Path) -> str:
         section("Recipe", pairs(about.get("recipe", {})) + "<h3>Parts</h3>" + pre(json.dumps(resolved.get("parts", {}), indent=1))),
         section("Made with", pairs({**about.get("versions", {}), "threads": about.get("threads"), "engine grade": about.get("grade")})),
     ]
-    head = '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-    head += f"<title>{escape(title)}</title><style>{STYLE}{tokens.STYLE}{tree.STYLE}</style></head>"
-    return f"{head}<body>\n" + "\n".join(body) + "\n</body></html>\n"
+    return title, "\n".join(body)
+
+
+def about_run(directory: Path) -> dict[str, Any]:
+    """What recipe.json says; read as data, so that a run whose method is not here can be shown."""
+    from strop.directory import RunError
+
+    path = directory / "recipe.json"
+    if not path.exists():
+        raise RunError(f"{directory} holds no run (no recipe.json). `strop runs` lists the runs there are.")
+    return json.loads(path.read_text())
 
 
 def section(title: str, body: str) -> str:
-    return f"<h2>{escape(title)}</h2>\n{body}" if body else ""
+    return f"<section><h2>{escape(title)}</h2>\n{body}</section>" if body else ""
 
 
 def pre(text: str) -> str:
@@ -261,10 +277,18 @@ def shown(word: str, rollout: dict[str, Any], reward: float, scores: dict[str, A
     return f"<p class=dim>{escape(said)}</p>{pre(rollout['text'])}"
 
 
-def warnings(lines: list[dict[str, Any]]) -> str:
-    """What tripwires said, and when."""
+def tripwires(about: Mapping[str, Any], lines: list[dict[str, Any]]) -> str:
+    """Which watch, and what they said when."""
     rows = [(line["step"] + 1, name, said) for line in lines for name, said in line.get("warnings", {}).items()]
-    return table(rows, ("step", "tripwire", "said")) if rows else ""
+    kinds: list[str] = []
+    for now in about.get("tripwires", [])[-1:]:
+        kinds += [
+            f"{len(now['limits'])} on",
+            *(f"{name} is silent here" for name in now["silent"]),
+            *(f"{name} is off" for name in now["off"]),
+        ]
+    said = f"<p class=dim>{escape('; '.join([*kinds, *(() if rows else ('nothing seen',))]))}</p>" if kinds else ""
+    return said + (table(rows, ("step", "tripwire", "said")) if rows else "")
 
 
 def incidents(directory: Path, lines: list[dict[str, Any]]) -> str:
