@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from strop.claims.trace import Trace
+if TYPE_CHECKING:
+    from strop.claims.trace import Trace
 
 SHIPPED = Path(__file__).parent / "records"
 """Records of full profiles, one file a claim, shipped with the package."""
