@@ -113,6 +113,12 @@ def dispatch(argv: list[str]) -> int:
     if argv[0] in ("-V", "--version"):
         print(f"strop {__version__}")
         return 0
+    command, args = understood(argv)
+    return command.run(args) or 0
+
+
+def understood(argv: Sequence[str]) -> tuple[Any, argparse.Namespace]:
+    """The command a line names and what it would be run with; a line that says neither is refused."""
     name = argv[0]
     if name not in COMMANDS:
         raise Usage(f"no command {name!r}. {_nearest(name, COMMANDS)}")
@@ -123,8 +129,7 @@ def dispatch(argv: list[str]) -> int:
     parser = Parser(prog=f"strop {name}", description=inspect.cleandoc(command.__doc__ or about), allow_abbrev=False, formatter_class=Help)
     parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="one JSON object, to stdout or to FILE")
     command.add(parser)
-    args = parser.parse_args(argv[1:])
-    return command.run(args) or 0
+    return command, parser.parse_args(argv[1:])
 
 
 def overview() -> str:

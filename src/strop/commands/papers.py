@@ -131,6 +131,8 @@ def counted(kept: list[Paper], found: Catalogue, absent: list[str], language: st
 
 
 def _page(args: argparse.Namespace, names: list[str], found: Catalogue, absent: list[str]) -> int:
+    from strop.report.papers import digest_title
+
     out = Path(args.page)
     if out.exists() and out.resolve() == Path(args.file).resolve():
         raise Usage(f"--page would write over {args.file}, the text it reads: name another file")
@@ -139,7 +141,7 @@ def _page(args: argparse.Namespace, names: list[str], found: Catalogue, absent: 
     else:
         from strop.report.papers import digest_page
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(digest_page(Path(args.file).stem, names, found), encoding="utf-8")
+    out.write_text(digest_page(digest_title(names, found, Path(args.file).stem), names, found), encoding="utf-8")
     said = f"{out}\n{len(names) - len(absent)} of {len(names)} papers in both languages"
     value = {"from": args.file, "page": str(out), "papers": [one for one in names if one not in absent], "absent": absent}
     answer(args, value, said + (f"; not in the catalogue: {', '.join(absent)}" if absent else ""))
@@ -164,7 +166,7 @@ def brief(paper: Paper, found: Catalogue) -> dict[str, Any]:
         "topics": list(paper.topics),
         "editions": [{"name": e.name, "rank": rank, "of": len(e.papers)} for e, rank in found.ranks(paper.id)],
         "status": state(paper),
-        "verdicts": here.verdicts if here else {},
+        "verdicts": dict(here.verdicts) if here else {},
         "covered": [covered(paper), len(paper.checklist)] if paper.checklist else None,
     }
 
@@ -192,7 +194,7 @@ def whole(paper: Paper, found: Catalogue) -> dict[str, Any]:
         "places": here.places if here else {},
         "claims": {
             name: {"verdict": NOT_RUN} if made is None else {"verdict": made["verdict"], **{key: made[key] for key in shown}}
-            for name, made in (here.claims if here else {}).items()
+            for name, made in (here.records if here else {}).items()
         },
         "formula": formula(paper) or None,
     }
@@ -220,7 +222,7 @@ def text(paper: Paper, found: Catalogue, language: str) -> str:
     out += [heading("strop"), *lines(standing(paper, language))]
     if here := held().get(paper.id):
         out += [f"  {line}" for line in table([[say(k, language), path] for k, path in here.places.items()], ["", ""]).splitlines()[1:]]
-        if here.claims:
+        if here.verdicts:
             head = [say(key, language) for key in ("claim", "verdict", "effect", "threshold", "seeds")]
             shown = claims(here, language)
             out += [heading("claims"), *(f"  {line}" for line in table([row[:5] for row in shown], head).splitlines())]

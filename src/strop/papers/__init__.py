@@ -19,7 +19,8 @@ HERE = Path(__file__).parent
 LANGUAGES = ("en", "ko")
 KINDS = ("method", "system", "study", "benchmark", "data", "survey", "position")
 CHECKED = ("survey", "position")
-"""Kinds that propose nothing to run: they ask something of a system, so their entries hold a checklist and no name."""
+"""Kinds that ask something of a system instead of proposing one: their entries hold a checklist, and a name where strop tries a point."""
+WORD = re.compile("[a-z0-9]+(?:-[a-z0-9]+)*")
 HANGUL = re.compile("[가-힣]")
 
 
@@ -50,7 +51,7 @@ class Paper:
     topics: tuple[str, ...]
     summary: Said
     name: str = ""
-    """In strop: of its method's file, its experiments and its page."""
+    """In strop: of its method's file, its experiments and its page, now or once they are there."""
     run: str = ""
     corrections: tuple[Said, ...] = ()
     standins: tuple[Said, ...] = ()
@@ -120,10 +121,12 @@ def read(path: Path) -> Paper:
     kind, topics = given["kind"], given["topics"]
     if kind not in KINDS:
         _refuse(path, f"kind is one of {', '.join(KINDS)}, got {kind!r}")
-    if not isinstance(topics, list) or not 1 <= len(topics) <= 4 or not all(isinstance(t, str) and t and t == t.lower() for t in topics):
+    if not isinstance(topics, list) or not 1 <= len(topics) <= 4 or not all(isinstance(t, str) and WORD.fullmatch(t) for t in topics):
         _refuse(path, f"topics are one to four lower-case words, got {topics!r}")
-    if (kind in CHECKED) == ("name" in given):
-        _refuse(path, f"a {kind} {'has no name in strop: leave `name` out' if kind in CHECKED else 'needs `name`, what strop calls it'}")
+    if kind not in CHECKED and "name" not in given:
+        _refuse(path, f"a {kind} needs `name`, what strop calls it")
+    if "name" in given and not (isinstance(given["name"], str) and WORD.fullmatch(given["name"])):
+        _refuse(path, f"a name is lower-case words joined by dashes, got {given['name']!r}")
     if (kind in CHECKED) != ("checklist" in given):
         _refuse(path, f"a {kind} {'needs a `checklist`' if kind in CHECKED else 'has no `checklist`: that is for surveys and positions'}")
     cells = [_only(c, ("en", "ko", "command"), (), path) for c in _list(given, "checklist", path)]
@@ -133,7 +136,7 @@ def read(path: Path) -> Paper:
         kind=kind,
         topics=tuple(topics),
         summary=_said(given["summary"], "summary", path),
-        name=_text(given["name"], "name", path) if "name" in given else "",
+        name=given.get("name", ""),
         run=_text(given["run"], "run", path) if "run" in given else "",
         corrections=_several(given, "corrections", path),
         standins=_several(given, "standins", path),

@@ -9,16 +9,20 @@ from pathlib import Path
 LARGEST = 20_000_000
 """Bytes. A digest of ten papers has 17,000, the bibliography of a thesis some 500,000."""
 
+NUMBER = re.compile(r"(?<!\d)\d{4}\.\d{4,5}(?!\d)|/\d{7}(?!\d)")
+"""What may be one; what it is, the text before it says. (A pattern with every prefix in it would take seconds for a megabyte.)"""
 MONTH = r"(?:0[1-9]|1[0-2])"
-ARCHIVES = (
-    "acc-phys|adap-org|alg-geom|ao-sci|astro-ph|atom-ph|bayes-an|chao-dyn|chem-ph|cmp-lg|comp-gas|cond-mat|cs|dg-ga|funct-an|gr-qc|"
-    "hep-ex|hep-lat|hep-ph|hep-th|math|math-ph|mtrl-th|nlin|nucl-ex|nucl-th|patt-sol|physics|plasm-ph|q-alg|q-bio|q-fin|quant-ph|solv-int|"
-    "stat|supr-con"
-)
-ID = re.compile(
-    rf"(?<![\d.])(?P<now>(?:1[5-9]|[2-9]\d){MONTH}\.\d{{5}})(?:v\d+)?(?!\d)"  # since 2015; unmistakable, so no prefix is asked for
-    rf"|(?:arxiv[:.]\s?|/(?:abs|pdf|html|papers)/)(?P<named>(?:(?:1[5-9]|[2-9]\d){MONTH}\.\d{{5}}|(?:0[7-9]|1[0-4]){MONTH}\.\d{{4}}))(?:v\d+)?(?!\d)"
-    rf"|(?<![\w-])(?P<archive>{ARCHIVES})(?:\.[A-Z]{{2}})?/(?P<number>\d{{2}}{MONTH}\d{{3}})(?:v\d+)?(?!\d)",
+NOW = re.compile(rf"(?:1[5-9]|[2-9]\d){MONTH}\.\d{{5}}")
+"""Since 2015: unmistakable, so it may stand alone."""
+THEN = re.compile(rf"(?:0[7-9]|1[0-4]){MONTH}\.\d{{4}}")
+"""From 2007 to 2014: like many a number, so it needs its prefix."""
+FIRST = re.compile(rf"/\d{{2}}{MONTH}\d{{3}}")
+"""Before 2007: a number within an archive."""
+PREFIX = re.compile(r"(?:arxiv[:.]\s?|/(?:abs|pdf|html|papers)/)$", re.I)
+ARCHIVE = re.compile(
+    r"(?<![\w-])(acc-phys|adap-org|alg-geom|ao-sci|astro-ph|atom-ph|bayes-an|chao-dyn|chem-ph|cmp-lg|comp-gas|cond-mat|cs|dg-ga|funct-an|"
+    r"gr-qc|hep-ex|hep-lat|hep-ph|hep-th|math|math-ph|mtrl-th|nlin|nucl-ex|nucl-th|patt-sol|physics|plasm-ph|q-alg|q-bio|q-fin|quant-ph|"
+    r"solv-int|stat|supr-con)(?:\.[A-Z]{2})?$",
     re.I,
 )
 
@@ -28,8 +32,17 @@ def ids(text: str) -> list[str]:
     >>> ids("https://arxiv.org/pdf/2505.17652v3, arXiv:2508.17445; again 2505.17652. Not 1234.56789 or 3.2505.17652.")
     ['2505.17652', '2508.17445']
     """
-    each = (f["now"] or f["named"] or f"{f['archive'].lower()}/{f['number']}" for f in ID.finditer(text))
-    return list(dict.fromkeys(each))
+    found = (_id(hit[0], text[max(0, hit.start() - 16) : hit.start()]) for hit in NUMBER.finditer(text))
+    return list(dict.fromkeys(one for one in found if one))
+
+
+def _id(number: str, before: str) -> str:
+    if number.startswith("/"):
+        archive = ARCHIVE.search(before) if FIRST.fullmatch(number) else None
+        return f"{archive[1].lower()}{number}" if archive else ""
+    if PREFIX.search(before):
+        return number if NOW.fullmatch(number) or THEN.fullmatch(number) else ""
+    return number if NOW.fullmatch(number) and not before.endswith(".") else ""
 
 
 def read(path: Path) -> str:

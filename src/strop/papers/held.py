@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from strop.claims import OWN as CLAIMS
-from strop.claims.record import shipped
+from strop.claims.record import shipped, verdicts
 from strop.methods import METHODS
 from strop.papers import CHECKED, Paper
 
@@ -34,16 +34,18 @@ class Held:
     about: str
     methods: tuple[str, ...]
     """Names for `--method`."""
-    claims: Mapping[str, Mapping[str, Any] | None]
-    """By name, each with its record; None where it was not run."""
+    verdicts: Mapping[str, str]
+    """Of its claims, by name."""
 
     @property
     def name(self) -> str:
         return self.stem.replace("_", "-")
 
     @property
-    def verdicts(self) -> dict[str, str]:
-        return {name: NOT_RUN if made is None else str(made["verdict"]) for name, made in self.claims.items()}
+    def records(self) -> dict[str, Mapping[str, Any] | None]:
+        """Of its claims, by name; None where one was not run."""
+        made = shipped()
+        return {name: made.get(name) for name in self.verdicts}
 
     @property
     def counted(self) -> dict[str, int]:
@@ -53,7 +55,7 @@ class Held:
     @property
     def places(self) -> dict[str, str]:
         """Its files, from the project's root."""
-        experiments = {"experiments": f"src/strop/experiments/{self.stem}.py"} if self.claims else {}
+        experiments = {"experiments": f"src/strop/experiments/{self.stem}.py"} if self.verdicts else {}
         return {"method": f"src/strop/methods/{self.stem}.py", **experiments, "page": f"docs/methods/{self.stem}.md"}
 
 
@@ -71,22 +73,22 @@ def first_lines(place: Path = PACKAGE / "methods") -> dict[str, tuple[str, str, 
 @cache
 def held() -> dict[str, Held]:
     """What strop has, by arXiv id."""
-    records = shipped()
+    ended = verdicts()
     return {
         paper: Held(
             stem,
             called,
             about,
             tuple(name for name, where in METHODS.items() if where.partition(":")[0] == f"strop.methods.{stem}"),
-            {name: records.get(name) for name, where in CLAIMS.items() if where.partition(":")[0].rpartition(".")[2] == stem},
+            {name: ended.get(name, NOT_RUN) for name, where in CLAIMS.items() if where.partition(":")[0].rpartition(".")[2] == stem},
         )
         for paper, (stem, called, about) in first_lines().items()
     }
 
 
 def state(paper: Paper) -> str:
-    """here: a method of strop; not-yet: none so far; checklist: nothing to run, but something to ask of a system."""
-    return "checklist" if paper.kind in CHECKED else "here" if paper.id in held() else "not-yet"
+    """here: strop has a method of it; checklist: it asks something of a system, and has no more; not-yet: none so far."""
+    return "here" if paper.id in held() else "checklist" if paper.kind in CHECKED else "not-yet"
 
 
 def covered(paper: Paper) -> int:

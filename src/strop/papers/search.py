@@ -53,12 +53,10 @@ def fields(paper: Paper) -> dict[str, str]:
 def earned(word: str, text: str) -> float:
     """What one word earns in one text."""
     if HANGUL.search(word):
-        hits, best = text.count(word), WHOLE
+        tiers = [WHOLE] * text.count(word)
     else:
-        starts = [found.start() for found in re.finditer(re.escape(word), text)]
-        best = max((_tier(word, text, at) for at in starts), default=0.0)
-        hits = len(starts)
-    return best * (1 + OFTEN * min(hits - 1, 5)) if hits and best else 0.0
+        tiers = [tier for found in re.finditer(re.escape(word), text) if (tier := _tier(word, text, found.start()))]
+    return max(tiers) * (1 + OFTEN * min(len(tiers) - 1, 5)) if tiers else 0.0
 
 
 def _tier(word: str, text: str, at: int) -> float:

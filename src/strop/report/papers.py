@@ -19,7 +19,8 @@ WORDS = {
     "formula": Said("What it computes", "계산식"),
     "standins": Said("What stands in for what", "대신 쓴 것"),
     "missing": Said("What strop does not offer of it", "strop이 제공하지 않는 것"),
-    "checklist": Said("What it asks of a system", "시스템에 묻는 것"),
+    "checklist": Said("Checklist", "점검표"),
+    "asks": Said("what it asks of a system", "시스템에 묻는 것"),
     "papers": Said("Papers", "논문"),
     "paper": Said("paper", "논문"),
     "name": Said("name", "이름"),
@@ -94,7 +95,7 @@ def ranked(paper: Paper, found: Catalogue, language: str) -> list[str]:
 
 def claims(found: Held, language: str) -> list[tuple[str, str, str, str, str, str]]:
     """(claim, verdict, effect with its interval, threshold, seeds, what it says) of every claim."""
-    return [_claim(name, made, language) for name, made in found.claims.items()]
+    return [_claim(name, made, language) for name, made in found.records.items()]
 
 
 def _claim(name: str, made: Mapping[str, Any] | None, language: str) -> tuple[str, str, str, str, str, str]:
@@ -120,11 +121,17 @@ def grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
 
 
+def checklist(paper: Paper, language: str) -> str:
+    ours = [f"`{cell.command}`".replace("|", r"\|") if cell.command else word("open", language) for cell in paper.checklist]
+    asked = [escaped(cell.asks[language]) for cell in paper.checklist]
+    return grid((word("asks", language), word("covered", language)), zip(asked, ours, strict=True))
+
+
 def paper_page(paper: Paper, found: Catalogue) -> str:
     """`docs/papers/ID.md`."""
     parts = [
         f"# {escaped(paper.title)}",
-        f"[arXiv:{paper.id}]({paper.url}) · {paper.kind} · {', '.join(paper.topics)}"
+        f"[arXiv:{paper.id}]({paper.url}) · {paper.kind} · {escaped(', '.join(paper.topics))}"
         + "".join(f" · [{escaped(e.title.en)}]({e.name}.md), no. {rank} of {len(e.papers)}" for e, rank in found.ranks(paper.id)),
         *(section for language in LANGUAGES for section in _half(paper, language)),
     ]
@@ -146,14 +153,13 @@ def body(paper: Paper, language: str, level: str) -> list[str]:
     if here := held().get(paper.id):
         where = [f"{word(key, language)} `{path}`" for key, path in here.places.items()]
         parts[-1] += " " + "; ".join(where) + "."
-        if here.claims:
+        if here.verdicts:
             head = [word(key, language) for key in ("claim", "verdict", "effect", "threshold", "seeds")]
             parts.append(grid(head, [(f"[{row[0]}](../methods/{here.stem}.md)", *row[1:5]) for row in claims(here, language)]))
     if paper.run:
         parts.append(f"```\n{paper.run}\n```")
     if paper.checklist:
-        cells = [(escaped(c.asks[language]), f"`{c.command}`" if c.command else word("open", language)) for c in paper.checklist]
-        parts.append(grid((word("checklist", language), word("covered", language)), cells))
+        parts.append(checklist(paper, language))
     for key in ("standins", "missing"):
         if said := getattr(paper, key):
             parts.append(f"{level} {word(key, language)}\n\n{bullets(said, language)}")
@@ -170,6 +176,12 @@ def edition_page(edition: Edition, found: Catalogue) -> str:
     return f"# {escaped(edition.title.en)}\n\n{escaped(edition.title.ko)} · [{edition.source}]({edition.source})\n\n{table}\n"
 
 
+def digest_title(names: Sequence[str], found: Catalogue, otherwise: str) -> str:
+    """An edition's own title where these are its papers."""
+    same = [e for e in found.editions.values() if e.papers == tuple(names)]
+    return f"{same[0].title.en} · {same[0].title.ko}" if same else otherwise
+
+
 def digest_page(title: str, names: Sequence[str], found: Catalogue) -> str:
     """A finished digest: every paper that a text names, in its order, in both languages."""
     here = [one for one in names if one in found.papers]
@@ -183,13 +195,12 @@ def digest_page(title: str, names: Sequence[str], found: Catalogue) -> str:
             absent = f"{WORDS['absent'].en} · {WORDS['absent'].ko}"
             parts.append(f"## {rank}. arXiv:{one}\n\n[https://arxiv.org/abs/{one}](https://arxiv.org/abs/{one}) · {absent}")
             continue
-        parts.append(f"## {rank}. {escaped(paper.title)}\n\n[arXiv:{one}]({paper.url}) · {paper.kind} · {', '.join(paper.topics)}")
+        parts.append(f"## {rank}. {escaped(paper.title)}\n\n[arXiv:{one}]({paper.url}) · {paper.kind} · {escaped(', '.join(paper.topics))}")
         for language in LANGUAGES:
             parts += [f"### {word('language', language)}", escaped(paper.summary[language])]
             if paper.corrections:
                 parts.append(f"**{word('corrections', language)}**\n\n{bullets(paper.corrections, language)}")
             parts.append(f"**{word('strop', language)}** {escaped(standing(paper, language))}" + (f" `{paper.run}`" if paper.run else ""))
             if paper.checklist:
-                cells = [(escaped(c.asks[language]), f"`{c.command}`" if c.command else word("open", language)) for c in paper.checklist]
-                parts.append(grid((word("checklist", language), word("covered", language)), cells))
+                parts.append(checklist(paper, language))
     return "\n\n".join(parts) + "\n"

@@ -10,12 +10,11 @@ const words = (query) => [...new Set(query.split(/\s+/).map(plain).filter(Boolea
 const joins = (letter) => /^[a-z0-9]$/.test(letter);
 
 function earned(word, text) {
-  const starts = [];
-  for (let at = text.indexOf(word); at >= 0; at = text.indexOf(word, at + word.length)) starts.push(at);
-  if (!starts.length) return 0;
   const tier = (at) => joins(text.charAt(at - 1)) ? (word.length >= 3 ? INSIDE : 0) : joins(text.charAt(at + word.length)) ? BEGINS : WHOLE;
-  const best = /[가-힣]/.test(word) ? WHOLE : Math.max(...starts.map(tier));
-  return best * (1 + OFTEN * Math.min(starts.length - 1, 5));
+  const tiers = [], hangul = /[가-힣]/.test(word);
+  for (let at = text.indexOf(word); at >= 0; at = text.indexOf(word, at + word.length)) tiers.push(hangul ? WHOLE : tier(at));
+  const hits = tiers.filter((value) => value > 0);
+  return hits.length ? Math.max(...hits) * (1 + OFTEN * Math.min(hits.length - 1, 5)) : 0;
 }
 
 function score(query, fields) {

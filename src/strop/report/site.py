@@ -36,12 +36,12 @@ TEXT = {
     ),
     "search": Said("Search titles, topics, summaries", "제목, 주제, 요약에서 찾기"),
     "any": Said("any", "전체"),
-    "status": Said("in strop", "strop"),
+    "status": Said("state", "상태"),
+    "card": Said("{} papers, {} in strop", "논문 {}편, strop에 {}편"),
     "some": Said("{} of {} papers", "논문 {}/{}편"),
     "none": Said("No paper fits. Fewer words, or another filter?", "맞는 논문이 없다. 낱말을 줄이거나 필터를 바꿔 보자."),
     "before": Said("Before", "이전"),
     "after": Said("Next", "다음"),
-    "about strop": Said("about strop", "strop에서"),
     "foot": Said(
         "Written by `strop papers site`. Summaries are strop's own; whether it has a paper, its verdicts and formulas come from the code.",
         "`strop papers site`로 만든 페이지. 요약은 strop이 쓴 것이고, 있음·판정·계산식은 코드에서 온다.",
@@ -105,7 +105,8 @@ def top(title: str, language: str) -> str:
     return (
         f'<!doctype html>\n<html lang="{language}"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">{MADE}<meta name="color-scheme" content="light dark"><title>{escape(title)}</title>'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">{MADE}'
+        f'<meta name="color-scheme" content="light dark"><title>{escape(title)}</title>'
         f"<style>{(HERE / 'site.css').read_text(encoding='utf-8')}</style>"
     )
 
@@ -186,10 +187,12 @@ def _row(paper: Paper, found: Catalogue, language: str) -> str:
 
 
 def _card(edition: Edition, found: Catalogue, language: str) -> str:
+    here = sum(state(found.papers[one]) == "here" for one in edition.papers)
     squares = "".join(f'<i class="{state(found.papers[one])}"></i>' for one in edition.papers)
     return (
         f'<li><a href="{edition.name}.html"><strong>{escape(edition.title[language])}</strong>'
-        f'<span class="squares" aria-hidden="true">{squares}</span></a></li>'
+        f'<span class="squares" aria-hidden="true">{squares}</span>'
+        f'<span class="dim">{text_of("card", language).format(len(edition.papers), here)}</span></a></li>'
     )
 
 
@@ -224,7 +227,7 @@ def paper_page(paper: Paper, found: Catalogue, language: str, computed: str) -> 
         f'<div class="lead">{paragraphs(paper.summary[language])}</div>',
         section(word("corrections", language), said(paper.corrections, language, "wrong") if paper.corrections else ""),
         section(word("strop", language), ours),
-        section(word("claims", language), claim_table(here.claims, claims(here, language), language) if here and here.claims else ""),
+        section(word("claims", language), claim_table(here.records, claims(here, language), language) if here and here.verdicts else ""),
         section(word("checklist", language), checklist(paper, language) if paper.checklist else ""),
         section(word("standins", language), said(paper.standins, language) if paper.standins else ""),
         section(word("missing", language), said(paper.missing, language) if paper.missing else ""),
@@ -244,7 +247,7 @@ def facts(paper: Paper, found: Catalogue, language: str) -> str:
     digests = "<br>".join(f'<a href="{e.name}.html">{e.name}</a> #{rank}' for e, rank in found.ranks(paper.id))
     rows = [
         ("arXiv", f'<a href="{escape(paper.url)}">{paper.id}</a>'),
-        (text_of("about strop", language), f"{tag(paper, language)}"),
+        (text_of("status", language), tag(paper, language)),
         (word("name", language), escape(paper.name)),
         (word("kind", language), word(f"kind {paper.kind}", language)),
         (text_of("topics", language), escape(", ".join(paper.topics))),
@@ -275,7 +278,7 @@ def claim_table(made: Mapping[str, Mapping[str, Any] | None], rows: Sequence[Seq
         record = made[name]
         ended = verdict(str(record["verdict"]) if record else "not run", language)
         drawn = plot(record, language) if record else ""
-        told = f'<span class="n small">{escape(effect)}</span>' if effect else "–"
+        told = f'<span class="n small">{escape(effect.replace("-", "−"))}</span>' if effect else "–"
         body += f'<tr class="first"><td><code>{escape(name)}</code></td><td>{ended}</td><td class="number">{drawn}{told}</td>'
         body += f'<td class="number">{escape(threshold) or "–"}</td><td class="number">{escape(seeds) or "–"}</td></tr>'
         told = escape(says) if says else f"<code>strop claim run {escape(name)} --profile full</code>"
@@ -317,7 +320,7 @@ def checklist(paper: Paper, language: str) -> str:
         ours = f"<code>{escape(cell.command)}</code>" if cell.command else f'<span class="dim">{word("open", language)}</span>'
         mark = '<span class="supported" aria-hidden="true">✓</span>' if cell.command else '<span class="dim" aria-hidden="true">–</span>'
         rows += f"<tr><td>{mark}</td><td>{prose(cell.asks[language])}</td><td>{ours}</td></tr>"
-    head = f"<tr><th></th><th>{word('checklist', language)}</th><th>{word('covered', language)}</th></tr>"
+    head = f"<tr><th></th><th>{word('asks', language)}</th><th>{word('covered', language)}</th></tr>"
     return f'<div class="scroll"><table><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
 
 
@@ -349,7 +352,7 @@ def _whole(paper: Paper, language: str) -> str:
     return (
         f'<h2 lang="en"><a href="{paper.id}.html">{escape(paper.title)}</a></h2>'
         f'<p class="dim small">{paper.id} · {word(f"kind {paper.kind}", language)} · {tag(paper, language)} {ended(paper, language)}</p>'
-        f'<div class="lead">{paragraphs(paper.summary[language])}</div>{wrong}'
+        f'<div class="told"><div class="lead">{paragraphs(paper.summary[language])}</div><div>{wrong}</div></div>'
     )
 
 
