@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from strop import papers
-from strop.papers import CHECKED, LANGUAGES, catalogue, read
+from strop.papers import CHECKED, LANGUAGES, TOPICS, catalogue, read
 from strop.papers.held import PACKAGE, first_lines, held, state
 
 ENTRY = """
@@ -79,6 +79,25 @@ def test_what_an_entry_says_of_strop_fits_the_code(paper):
     assert here or not paper.missing, "what is missing is said where strop has the paper, and nowhere else"
     if here:
         assert paper.name == held()[paper.id].name
+
+
+WRONG_SAYINGS = {
+    "2505.20259": ("RR", "LAT"),  # defended models, not data sets
+    "2505.19949": ("Infra",),  # and not Intra
+    "2505.18545": ("train",),  # B-score trains nothing
+    "2505.19147": ("experiment",),  # it holds some
+    "2505.18536": ("experiment",),  # it holds none
+}
+
+
+@pytest.mark.parametrize(("one", "words"), WRONG_SAYINGS.items())
+def test_what_digests_got_wrong_for_certain_is_corrected(one, words):
+    said = " ".join(correction.en for correction in catalogue().papers[one].corrections)
+    assert all(word in said for word in words)
+
+
+def test_every_topic_is_in_use():
+    assert {topic for paper in entries() for topic in paper.topics} == set(TOPICS)
 
 
 def test_names_belong_to_one_paper_each():
@@ -160,7 +179,7 @@ def test_an_english_text_twice_is_no_korean_one(refusal):
         (ENTRY.replace('"A title"', '" "'), "title is a text"),
         (ENTRY.replace("topics", "topic"), "does not know 'topic'"),
         (ENTRY.replace('"method"', '"idea"'), "kind is one of method"),
-        (ENTRY.replace('["reasoning"]', '["Reasoning"]'), "lower-case"),
+        (ENTRY.replace('["reasoning"]', '["Reasoning"]'), "no topic 'Reasoning'"),
         (ENTRY.replace('["reasoning"]', "[]"), "one to four"),
         (ENTRY.replace('name = "some-name"', ""), "a method needs `name`"),
         (ENTRY.replace('"method"', '"survey"'), "a survey needs a `checklist`"),

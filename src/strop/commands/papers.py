@@ -203,7 +203,7 @@ def whole(paper: Paper, found: Catalogue) -> dict[str, Any]:
 def text(paper: Paper, found: Catalogue, language: str) -> str:
     """A paper for a terminal."""
     from strop.papers.held import formula
-    from strop.report.papers import claims, ranked, standing
+    from strop.report.papers import claims, ranked, standing, topics
 
     across = max(60, min(100, shutil.get_terminal_size((100, 24)).columns))
 
@@ -213,7 +213,7 @@ def text(paper: Paper, found: Catalogue, language: str) -> str:
     def lines(said: str, indent: str = "  ", first: str = "") -> list[str]:
         return wrapped(said.replace("`", ""), across, indent, first or indent)
 
-    about = [*([paper.name] if paper.name else []), say(f"kind {paper.kind}", language), ", ".join(paper.topics)]
+    about = [*([paper.name] if paper.name else []), say(f"kind {paper.kind}", language), topics(paper, language)]
     out = [*wrapped(paper.title, across, " " * 12, f"{paper.id}  "), " · ".join(about), paper.url, *ranked(paper, found, language), ""]
     for part in paper.summary[language].split("\n\n"):
         out += lines(part)

@@ -20,6 +20,37 @@ LANGUAGES = ("en", "ko")
 KINDS = ("method", "system", "study", "benchmark", "data", "survey", "position")
 CHECKED = ("survey", "position")
 """Kinds that ask something of a system instead of proposing one: their entries hold a checklist, and a name where strop tries a point."""
+TOPICS = {
+    "agents": "에이전트",
+    "audio": "오디오",
+    "code": "코드",
+    "compression": "압축",
+    "credit": "기여 배분",
+    "curriculum": "커리큘럼",
+    "data": "데이터",
+    "efficiency": "효율",
+    "evaluation": "평가",
+    "gui": "화면 조작",
+    "image-generation": "이미지 생성",
+    "interpretability": "해석 가능성",
+    "mathematics": "수학",
+    "medicine": "의료",
+    "multimodal": "멀티모달",
+    "preference": "선호",
+    "quantisation": "양자화",
+    "reasoning": "추론",
+    "rewards": "보상",
+    "safety": "안전",
+    "science": "과학",
+    "search": "탐색",
+    "speech": "음성",
+    "survey-of-field": "분야 정리",
+    "theory": "이론",
+    "tools": "도구",
+    "video": "비디오",
+    "vision": "시각",
+}
+"""What papers are about, in one short vocabulary: {English: Korean}."""
 WORD = re.compile("[a-z0-9]+(?:-[a-z0-9]+)*")
 HANGUL = re.compile("[가-힣]")
 
@@ -121,8 +152,10 @@ def read(path: Path) -> Paper:
     kind, topics = given["kind"], given["topics"]
     if kind not in KINDS:
         _refuse(path, f"kind is one of {', '.join(KINDS)}, got {kind!r}")
-    if not isinstance(topics, list) or not 1 <= len(topics) <= 4 or not all(isinstance(t, str) and WORD.fullmatch(t) for t in topics):
-        _refuse(path, f"topics are one to four lower-case words, got {topics!r}")
+    if not isinstance(topics, list) or not 1 <= len(topics) <= 4 or not all(isinstance(t, str) for t in topics):
+        _refuse(path, f"topics are one to four words, got {topics!r}")
+    if unknown := [topic for topic in topics if topic not in TOPICS]:
+        _refuse(path, f"there is no topic {unknown[0]!r}. Known: {', '.join(TOPICS)}")
     if kind not in CHECKED and "name" not in given:
         _refuse(path, f"a {kind} needs `name`, what strop calls it")
     if "name" in given and not (isinstance(given["name"], str) and WORD.fullmatch(given["name"])):

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from strop.papers import HANGUL, Paper
+from strop.papers import HANGUL, TOPICS, Paper
 
 WEIGHTS = {"title": 8.0, "name": 6.0, "topics": 4.0, "summary": 2.0, "rest": 1.0}
 WHOLE, BEGINS, INSIDE = 1.0, 0.7, 0.3
@@ -44,7 +44,7 @@ def fields(paper: Paper) -> dict[str, str]:
     return {
         "title": plain(f"{paper.title} {paper.id}"),
         "name": plain(f"{paper.name} {paper.kind}"),
-        "topics": plain(" ".join(paper.topics)),
+        "topics": plain(" ".join(f"{topic} {TOPICS.get(topic, '')}" for topic in paper.topics)),
         "summary": plain(f"{paper.summary.en} {paper.summary.ko}"),
         "rest": plain(" ".join(f"{said.en} {said.ko}" for said in rest)),
     }

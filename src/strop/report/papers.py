@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from strop.papers import LANGUAGES, Catalogue, Edition, Paper, Said
+from strop.papers import LANGUAGES, TOPICS, Catalogue, Edition, Paper, Said
 from strop.papers.held import Held, covered, formula, held, state
 
 WORDS = {
@@ -62,6 +62,10 @@ WORDS = {
 
 def word(name: str, language: str) -> str:
     return WORDS[name][language]
+
+
+def topics(paper: Paper, language: str) -> str:
+    return ", ".join(TOPICS.get(topic, topic) if language == "ko" else topic for topic in paper.topics)
 
 
 def standing(paper: Paper, language: str) -> str:
@@ -131,7 +135,7 @@ def paper_page(paper: Paper, found: Catalogue) -> str:
     """`docs/papers/ID.md`."""
     parts = [
         f"# {escaped(paper.title)}",
-        f"[arXiv:{paper.id}]({paper.url}) · {paper.kind} · {escaped(', '.join(paper.topics))}"
+        f"[arXiv:{paper.id}]({paper.url}) · {paper.kind} · {escaped(topics(paper, 'en'))}"
         + "".join(f" · [{escaped(e.title.en)}]({e.name}.md), no. {rank} of {len(e.papers)}" for e, rank in found.ranks(paper.id)),
         *(section for language in LANGUAGES for section in _half(paper, language)),
     ]
@@ -195,7 +199,7 @@ def digest_page(title: str, names: Sequence[str], found: Catalogue) -> str:
             absent = f"{WORDS['absent'].en} · {WORDS['absent'].ko}"
             parts.append(f"## {rank}. arXiv:{one}\n\n[https://arxiv.org/abs/{one}](https://arxiv.org/abs/{one}) · {absent}")
             continue
-        parts.append(f"## {rank}. {escaped(paper.title)}\n\n[arXiv:{one}]({paper.url}) · {paper.kind} · {escaped(', '.join(paper.topics))}")
+        parts.append(f"## {rank}. {escaped(paper.title)}\n\n[arXiv:{one}]({paper.url}) · {paper.kind} · {escaped(topics(paper, 'en'))}")
         for language in LANGUAGES:
             parts += [f"### {word('language', language)}", escaped(paper.summary[language])]
             if paper.corrections:

@@ -16,7 +16,7 @@ from typing import Any
 from strop.papers import KINDS, LANGUAGES, Catalogue, Edition, Paper, Said
 from strop.papers import search as searching
 from strop.papers.held import STATES, formula, held, state
-from strop.report.papers import WORDS, claims, standing, word
+from strop.report.papers import WORDS, claims, standing, topics, word
 
 HERE = Path(__file__).parent
 MADE = '<meta name="generator" content="strop papers site">'
@@ -170,7 +170,7 @@ def index_page(found: Catalogue, language: str) -> str:
 
 def _row(paper: Paper, found: Catalogue, language: str) -> str:
     ranks = found.ranks(paper.id)
-    meta = [paper.id, paper.name, word(f"kind {paper.kind}", language), ", ".join(paper.topics)]
+    meta = [paper.id, paper.name, word(f"kind {paper.kind}", language), topics(paper, language)]
     places = "".join(f' · <a href="{e.name}.html">{e.name}</a> #{rank}' for e, rank in ranks)
     data = {
         "kind": paper.kind,
@@ -250,7 +250,7 @@ def facts(paper: Paper, found: Catalogue, language: str) -> str:
         (text_of("status", language), tag(paper, language)),
         (word("name", language), escape(paper.name)),
         (word("kind", language), word(f"kind {paper.kind}", language)),
-        (text_of("topics", language), escape(", ".join(paper.topics))),
+        (text_of("topics", language), escape(topics(paper, language))),
         (word("digest", language), digests),
         (text_of("files", language), "<br>".join(f"<code>{escape(path)}</code>" for path in here.places.values()) if here else ""),
     ]
@@ -384,5 +384,5 @@ def _beside(name: str, found: Catalogue) -> str:
         halves += f"{section(word('strop', language), ours, 'h3')}{asked}</div>"
     return (
         f'<h2><a href="{escape(paper.url)}">{escape(paper.title)}</a></h2><p class="dim small">{escape(paper.id)} · {paper.kind} · '
-        f'{escape(", ".join(paper.topics))}</p><div class="both">{halves}</div>'
+        f'{escape(topics(paper, "en"))}</p><div class="both">{halves}</div>'
     )
