@@ -41,3 +41,13 @@ def test_every_method_with_a_claim_has_a_page_that_shows_its_records():
         page = (ROOT / "docs" / "methods" / f"{method}.md").read_text()
         for name in claims_of(method):
             assert f"<!-- record {name} -->" in page, f"docs/methods/{method}.md does not show {name}"
+
+
+def test_the_pages_of_papers_hold_what_the_catalogue_and_the_code_say():
+    import paper_pages
+
+    files = paper_pages.files()
+    there = set(paper_pages.PAGES.glob("*.md"))
+    assert there == {path for path in files if path.parent == paper_pages.PAGES}, "a page too many or too few: python tests/paper_pages.py"
+    for path, text in files.items():
+        assert path.read_text() == text, f"{path.name} is out of date: python tests/paper_pages.py"

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
+from unicodedata import east_asian_width
 
 from strop import __version__
 
@@ -25,6 +26,7 @@ COMMANDS = {
     "explain": ("strop.commands.identity:explain", "print what a method computes, with every constant"),
     "diff": ("strop.commands.identity:diff", "print how two methods differ"),
     "claim": ("strop.commands.claim", "list, show or run claims: experiments that could refute a method"),
+    "papers": ("strop.commands.papers", "the catalogue of papers in English and Korean, and what strop has of each"),
     "tasks": ("strop.commands.lists:tasks", "list the task sources, or show examples of one"),
     "tripwires": ("strop.commands.lists:tripwires", "list what training watches for"),
     "runs": ("strop.commands.lists:runs", "list the runs of a directory"),
@@ -112,6 +114,12 @@ def dispatch(argv: list[str]) -> int:
     if argv[0] in ("-V", "--version"):
         print(f"strop {__version__}")
         return 0
+    command, args = understood(argv)
+    return command.run(args) or 0
+
+
+def understood(argv: Sequence[str]) -> tuple[Any, argparse.Namespace]:
+    """The command a line names and what it would be run with; a line that says neither is refused."""
     name = argv[0]
     if name not in COMMANDS:
         raise Usage(f"no command {name!r}. {_nearest(name, COMMANDS)}")
@@ -122,8 +130,7 @@ def dispatch(argv: list[str]) -> int:
     parser = Parser(prog=f"strop {name}", description=inspect.cleandoc(command.__doc__ or about), allow_abbrev=False, formatter_class=Help)
     parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="one JSON object, to stdout or to FILE")
     command.add(parser)
-    args = parser.parse_args(argv[1:])
-    return command.run(args) or 0
+    return command, parser.parse_args(argv[1:])
 
 
 def overview() -> str:
@@ -182,10 +189,20 @@ def answer(args: argparse.Namespace, value: dict[str, Any] | list[Any], text: st
 def table(rows: Sequence[Sequence[Any]], head: Sequence[str]) -> str:
     """Columns in plain text; numbers to the right."""
     cells = [[_cell(c) for c in row] for row in rows]
-    width = [max(len(row[i]) for row in [list(head), *cells]) for i in range(len(head))]
+    widest = [max(width(row[i]) for row in [list(head), *cells]) for i in range(len(head))]
     numeric = [all(isinstance(row[i], int | float | None) for row in rows) and bool(rows) for i in range(len(head))]
-    put = [[c.rjust(w) if n else c.ljust(w) for c, w, n in zip(row, width, numeric, strict=True)] for row in [list(head), *cells]]
+    put = [[_put(c, w, n) for c, w, n in zip(row, widest, numeric, strict=True)] for row in [list(head), *cells]]
     return "\n".join("  ".join(row).rstrip() for row in put)
+
+
+def width(text: str) -> int:
+    """Columns on a terminal: a Hangul syllable takes two."""
+    return len(text) if text.isascii() else sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def _put(cell: str, wide: int, right: bool) -> str:
+    space = " " * (wide - width(cell))
+    return space + cell if right else cell + space
 
 
 def _cell(value: Any) -> str:

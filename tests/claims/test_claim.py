@@ -109,3 +109,9 @@ def test_a_registered_claim_says_mechanism_consequence_and_regime_and_never_bett
 def test_an_unknown_claim_offers_the_nearest():
     with pytest.raises(ValueError, match=r"no claim 'cdas-spred'. Did you mean 'cdas-spread'"):
         named("cdas-spred")
+
+
+def test_verdicts_are_those_of_the_records_though_nothing_else_is_read():
+    from strop.claims.record import shipped, verdicts
+
+    assert verdicts() == {name: made["verdict"] for name, made in shipped().items()}

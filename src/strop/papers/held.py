@@ -1,0 +1,106 @@
+"""What strop has of a paper, as the code says it: the file that names it in its first line, the claims of that name, their records.
+
+Nothing here imports a method: the list of all papers answers at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from strop.claims import OWN as CLAIMS
+from strop.claims.record import shipped, verdicts
+from strop.methods import METHODS
+from strop.papers import CHECKED, Paper
+
+PACKAGE = Path(__file__).parent.parent
+FIRST = re.compile(r'"""(?P<called>[^("]+) \((?:[^()]*, )?arXiv:(?P<id>\d{4}\.\d{4,5})\): (?P<about>.+)')
+"""A method's file begins with `NAME (arXiv:ID): …`."""
+STATES = ("here", "not-yet", "checklist")
+NOT_RUN = "not run"
+
+
+@dataclass(frozen=True)
+class Held:
+    """One paper's places in strop."""
+
+    stem: str
+    called: str
+    about: str
+    methods: tuple[str, ...]
+    """Names for `--method`."""
+    verdicts: Mapping[str, str]
+    """Of its claims, by name."""
+
+    @property
+    def name(self) -> str:
+        return self.stem.replace("_", "-")
+
+    @property
+    def records(self) -> dict[str, Mapping[str, Any] | None]:
+        """Of its claims, by name; None where one was not run."""
+        made = shipped()
+        return {name: made.get(name) for name in self.verdicts}
+
+    @property
+    def counted(self) -> dict[str, int]:
+        """Verdicts and how many claims ended in each, the commonest first."""
+        return dict(Counter(self.verdicts.values()).most_common())
+
+    @property
+    def places(self) -> dict[str, str]:
+        """Its files, from the project's root."""
+        experiments = {"experiments": f"src/strop/experiments/{self.stem}.py"} if self.verdicts else {}
+        return {"method": f"src/strop/methods/{self.stem}.py", **experiments, "page": f"docs/methods/{self.stem}.md"}
+
+
+@cache
+def first_lines(place: Path = PACKAGE / "methods") -> dict[str, tuple[str, str, str]]:
+    """{arXiv id: (file's stem, what the paper is called, what its file says of it)}."""
+    found = {}
+    for file in sorted(place.glob("*.py")):
+        with file.open(encoding="utf-8") as lines:
+            if said := FIRST.match(lines.readline()):
+                found[said["id"]] = (file.stem, said["called"], said["about"].strip().removesuffix('"""'))
+    return found
+
+
+@cache
+def held() -> dict[str, Held]:
+    """What strop has, by arXiv id."""
+    ended = verdicts()
+    return {
+        paper: Held(
+            stem,
+            called,
+            about,
+            tuple(name for name, where in METHODS.items() if where.partition(":")[0] == f"strop.methods.{stem}"),
+            {name: ended.get(name, NOT_RUN) for name, where in CLAIMS.items() if where.partition(":")[0].rpartition(".")[2] == stem},
+        )
+        for paper, (stem, called, about) in first_lines().items()
+    }
+
+
+def state(paper: Paper) -> str:
+    """here: strop has a method of it; checklist: it asks something of a system, and has no more; not-yet: none so far."""
+    return "here" if paper.id in held() else "checklist" if paper.kind in CHECKED else "not-yet"
+
+
+def covered(paper: Paper) -> int:
+    """Cells of its checklist that strop covers."""
+    return sum(bool(cell.command) for cell in paper.checklist)
+
+
+def formula(paper: Paper) -> str:
+    """What its methods compute, as `strop explain` prints it; empty where strop has none."""
+    from strop.identity import explain
+    from strop.methods import method
+
+    found = held().get(paper.id)
+    each = [(name, explain(method(name))) for name in (found.methods if found else ())]
+    return "\n\n".join(text if len(each) == 1 else f"{name}\n\n{text}" for name, text in each)
