@@ -190,7 +190,7 @@ def backward(
                 mask_T = masks[name][at_T]
                 index = micro.index.select(mask_T)
                 have: dict[str, Any] = {
-                    track: values[mask_T] if track.endswith("_T") else values for track, values in (micro.tracks | moving).items()
+                    track: values[mask_T] if track.endswith("_T") else values for track, values in {**micro.tracks, **moving}.items()
                 }
                 unit_loss = signal.objective.on(have | micro.facts | {"index": index})
                 share = _share_here(shares[name], signal.reduce.grain, masks[name], at_T[mask_T], rows, index)

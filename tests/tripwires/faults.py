@@ -29,7 +29,7 @@ from strop.engines import draw as drawing
 from strop.engines import embedded
 from strop.loop import Run
 from strop.methods.grpo import GRPO
-from strop.policies import causal, families
+from strop.policies import causal, families, likelihood
 from strop.recipe import Recipe
 from strop.records import Row, Sampling
 from strop.run import create, resume
@@ -255,7 +255,7 @@ def _(run: Run, patch: pytest.MonkeyPatch, value: float) -> None:
     (0.9, "temperature 0.9 in the recipe, missing from the learner's log-probability", "mild", "sampling", _at(0.9)),
 )
 def _(run: Run, patch: pytest.MonkeyPatch, value: float) -> None:
-    patch.setattr(causal, "_as_sampled", lambda logits, batch, drawn: logits)
+    patch.setattr(likelihood.Draws, "apply_", lambda self, logits: logits)
 
 
 @variants(

@@ -242,7 +242,7 @@ class CausalPolicy:
             yield piece, {name: track.to(piece.device) for name, track in tracks.items()}
         pulled = [(end, cut.grad) for end, cut in zip(ends, cuts, strict=True) if cut.grad is not None]
         if pulled:
-            torch.autograd.backward(*zip(*pulled, strict=True))
+            torch.autograd.backward([end for end, _ in pulled], [slope for _, slope in pulled])
 
     def _read(self, batch: Batch, want: frozenset[str], *, once: bool = False) -> Read:
         """The body's part of a pass."""
