@@ -362,13 +362,13 @@ def _(run: Run, patch: pytest.MonkeyPatch) -> None:
 
 @fault("the learner scores each decision one position too late", "gross", "mismatch-ratio")
 def _(run: Run, patch: pytest.MonkeyPatch) -> None:
-    real = causal.CausalPolicy.evaluate
+    real = causal.CausalPolicy._read
 
-    def late(self: Any, batch: Batch, *a: Any) -> dict[str, torch.Tensor]:
+    def late(self: Any, batch: Batch, *a: Any, **how: Any) -> Any:
         moved = tuple(replace(row, at=tuple(min(p + 1, len(row.tokens) - 1) for p in row.at)) for row in batch.rows)
-        return real(self, replace(batch, rows=moved), *a)
+        return real(self, replace(batch, rows=moved), *a, **how)
 
-    patch.setattr(causal.CausalPolicy, "evaluate", late)
+    patch.setattr(causal.CausalPolicy, "_read", late)
 
 
 def _resampled(patch: pytest.MonkeyPatch, change: Callable[[Any, int, int, Run], Any], run: Run) -> None:

@@ -30,11 +30,13 @@ TOPICS = {
     "data": "데이터",
     "efficiency": "효율",
     "evaluation": "평가",
+    "exploration": "탐험",
     "gui": "화면 조작",
     "image-generation": "이미지 생성",
     "interpretability": "해석 가능성",
     "mathematics": "수학",
     "medicine": "의료",
+    "memory": "기억",
     "multimodal": "멀티모달",
     "preference": "선호",
     "quantisation": "양자화",
@@ -49,6 +51,7 @@ TOPICS = {
     "tools": "도구",
     "video": "비디오",
     "vision": "시각",
+    "web": "웹",
 }
 """What papers are about, in one short vocabulary: {English: Korean}."""
 WORD = re.compile("[a-z0-9]+(?:-[a-z0-9]+)*")
@@ -111,6 +114,11 @@ class Catalogue:
     """In the order of the editions, the newest first."""
     editions: Mapping[str, Edition]
 
+    @property
+    def unwritten(self) -> list[str]:
+        """Papers of the digests that have no entry yet."""
+        return [one for edition in self.editions.values() for one in edition.papers if one not in self.papers]
+
     def ranks(self, paper: str) -> list[tuple[Edition, int]]:
         """Where digests have it, counted from 1."""
         return [(edition, edition.papers.index(paper) + 1) for edition in self.editions.values() if paper in edition.papers]
@@ -134,12 +142,8 @@ def catalogue(place: Path = HERE) -> Catalogue:
     """Every entry and every edition, read and checked."""
     papers = {path.stem: read(path) for path in sorted(place.glob("*.toml"))}
     editions = sorted((read_edition(path) for path in (place / "editions").glob("*.toml")), key=lambda e: (e.date, e.name), reverse=True)
-    for edition in editions:
-        unknown = [one for one in edition.papers if one not in papers]
-        if unknown:
-            raise ValueError(f"editions/{edition.name}.toml names {unknown[0]}, and there is no {unknown[0]}.toml beside it")
     order = dict.fromkeys([one for edition in editions for one in edition.papers] + list(papers))
-    return Catalogue({one: papers[one] for one in order}, {edition.name: edition for edition in editions})
+    return Catalogue({one: papers[one] for one in order if one in papers}, {edition.name: edition for edition in editions})
 
 
 def read(path: Path) -> Paper:
