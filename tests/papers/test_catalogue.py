@@ -55,7 +55,7 @@ def test_all_five_digests_are_there_and_every_paper_stands_in_one():
         "2025-05-27": 26,
         "2025-05-06": 8,
     }
-    assert len(found.papers) + len(found.unwritten) == 64
+    assert len(found.papers) == 64
     assert all(found.ranks(one) for one in found.papers)
     assert [edition.date for edition in found.editions.values()] == sorted((e.date for e in found.editions.values()), reverse=True)
 
@@ -197,15 +197,14 @@ def test_an_entry_that_is_not_named_by_its_id_is_refused(refusal):
     assert "named by its arXiv id" in refusal(ENTRY, file="cdas.toml")
 
 
-def test_an_edition_says_which_of_its_papers_have_no_entry_yet_and_names_each_once(tmp_path):
+def test_an_edition_of_papers_that_are_not_there_is_refused(tmp_path):
     (tmp_path / "editions").mkdir()
     (tmp_path / "2501.00001.toml").write_text(ENTRY)
     edition = tmp_path / "editions" / "2025-W01.toml"
     wrong = 'date = 2025-01-01\nsource = "x"\npapers = [{}]\n[title]\nen = "A week"\nko = "한 주"\n'
     edition.write_text(wrong.format('"2501.00001", "2501.00002"'))
-    assert catalogue(tmp_path).unwritten == ["2501.00002"]
-    assert catalogue(tmp_path).ranks("2501.00001")[0][1] == 1
-    catalogue.cache_clear()
+    with pytest.raises(ValueError, match=r"2025-W01\.toml names 2501\.00002"):
+        catalogue(tmp_path)
     edition.write_text(wrong.format('"2501.00001", "2501.00001"'))
     with pytest.raises(ValueError, match="each once"):
         catalogue(tmp_path)

@@ -104,7 +104,7 @@ def _list(args: argparse.Namespace) -> int:
         rows = {one: rows.get(one) or [one, None, None, None, say("absent", language), None, None] for one in names}
     head = [say(key, language) for key in ("paper", "name", "kind", "digest")] + ["strop"]
     head += [say(key, language) for key in ("verdicts", "title")]
-    value: dict[str, Any] = {"papers": [brief(paper, found) for paper in kept], "of": len(found.papers), "unwritten": found.unwritten}
+    value: dict[str, Any] = {"papers": [brief(paper, found) for paper in kept], "of": len(found.papers)}
     if args.file:
         value |= {"from": args.file, "absent": absent}
     answer(args, value, "\n".join([table(list(rows.values()), head), "", counted(kept, found, absent, language)]))
@@ -125,10 +125,8 @@ def counted(kept: list[Paper], found: Catalogue, absent: list[str], language: st
     here, lists = (sum(state(paper) == which for paper in kept) for which in ("here", "checklist"))
     if language == "ko":
         said = f"{len(found.papers)}편 중 {len(kept)}편: strop에 있는 것 {here}편, 점검표 {lists}편"
-        said += f"; 다이제스트의 논문 중 항목이 아직 없는 것 {len(found.unwritten)}편" if found.unwritten else ""
         return said + (f"; 목록에 없는 것 {len(absent)}편" if absent else "")
     said = f"{len(kept)} of {len(found.papers)} papers: {here} in strop, {lists} with a checklist, {len(kept) - here - lists} not yet"
-    said += f"; {len(found.unwritten)} papers of the digests have no entry yet" if found.unwritten else ""
     return said + (f"; {len(absent)} named there and not in the catalogue" if absent else "")
 
 

@@ -42,6 +42,7 @@ TOPICS = {
     "quantisation": "양자화",
     "reasoning": "추론",
     "rewards": "보상",
+    "robotics": "로봇",
     "safety": "안전",
     "science": "과학",
     "search": "탐색",
@@ -114,11 +115,6 @@ class Catalogue:
     """In the order of the editions, the newest first."""
     editions: Mapping[str, Edition]
 
-    @property
-    def unwritten(self) -> list[str]:
-        """Papers of the digests that have no entry yet."""
-        return [one for edition in self.editions.values() for one in edition.papers if one not in self.papers]
-
     def ranks(self, paper: str) -> list[tuple[Edition, int]]:
         """Where digests have it, counted from 1."""
         return [(edition, edition.papers.index(paper) + 1) for edition in self.editions.values() if paper in edition.papers]
@@ -142,8 +138,12 @@ def catalogue(place: Path = HERE) -> Catalogue:
     """Every entry and every edition, read and checked."""
     papers = {path.stem: read(path) for path in sorted(place.glob("*.toml"))}
     editions = sorted((read_edition(path) for path in (place / "editions").glob("*.toml")), key=lambda e: (e.date, e.name), reverse=True)
+    for edition in editions:
+        unknown = [one for one in edition.papers if one not in papers]
+        if unknown:
+            raise ValueError(f"editions/{edition.name}.toml names {unknown[0]}, and there is no {unknown[0]}.toml beside it")
     order = dict.fromkeys([one for edition in editions for one in edition.papers] + list(papers))
-    return Catalogue({one: papers[one] for one in order if one in papers}, {edition.name: edition for edition in editions})
+    return Catalogue({one: papers[one] for one in order}, {edition.name: edition for edition in editions})
 
 
 def read(path: Path) -> Paper:

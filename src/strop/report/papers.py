@@ -174,9 +174,7 @@ def edition_page(edition: Edition, found: Catalogue) -> str:
     """`docs/papers/NAME.md`: the papers of a digest in its order, a row each."""
     rows = [
         (str(rank), f"[{escaped(paper.title)}]({paper.id}.md)", paper.kind, escaped(standing(paper, "en")))
-        if (paper := found.papers.get(one))
-        else (str(rank), f"[arXiv:{one}](https://arxiv.org/abs/{one})", "", WORDS["absent"].en)
-        for rank, one in enumerate(edition.papers, 1)
+        for rank, paper in enumerate((found.papers[one] for one in edition.papers), 1)
     ]
     table = grid(("", "paper", "kind", "in strop"), rows)
     return f"# {escaped(edition.title.en)}\n\n{escaped(edition.title.ko)} · [{edition.source}]({edition.source})\n\n{table}\n"

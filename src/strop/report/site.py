@@ -187,8 +187,8 @@ def _row(paper: Paper, found: Catalogue, language: str) -> str:
 
 
 def _card(edition: Edition, found: Catalogue, language: str) -> str:
-    states = [state(found.papers[one]) if one in found.papers else "unwritten" for one in edition.papers]
-    here, squares = states.count("here"), "".join(f'<i class="{one}"></i>' for one in states)
+    here = sum(state(found.papers[one]) == "here" for one in edition.papers)
+    squares = "".join(f'<i class="{state(found.papers[one])}"></i>' for one in edition.papers)
     return (
         f'<li><a href="{edition.name}.html"><strong>{escape(edition.title[language])}</strong>'
         f'<span class="squares" aria-hidden="true">{squares}</span>'
@@ -335,7 +335,7 @@ def coloured(text: str) -> str:
 
 def edition_page(edition: Edition, found: Catalogue, language: str) -> str:
     rows = "".join(
-        f'<li><div class="rank">{rank}</div><div>{_whole(found.papers[one], language) if one in found.papers else _absent(one)}</div></li>'
+        f'<li><div class="rank">{rank}</div><div>{_whole(found.papers[one], language)}</div></li>'
         for rank, one in enumerate(edition.papers, 1)
     )
     body = (
@@ -370,7 +370,9 @@ def digest_page(title: str, names: Sequence[str], found: Catalogue) -> str:
 def _beside(name: str, found: Catalogue) -> str:
     paper = found.papers.get(name)
     if paper is None:
-        return _absent(name)
+        url = f"https://arxiv.org/abs/{name}"
+        absent = f'{WORDS["absent"].en} · <span lang="ko">{WORDS["absent"].ko}</span>'
+        return f'<h2><a href="{escape(url)}">arXiv:{escape(name)}</a></h2><p class="dim">{absent}</p>'
     halves = ""
     for language in LANGUAGES:
         wrong = section(word("corrections", language), said(paper.corrections, language, "wrong"), "h3") if paper.corrections else ""
@@ -384,8 +386,3 @@ def _beside(name: str, found: Catalogue) -> str:
         f'<h2><a href="{escape(paper.url)}">{escape(paper.title)}</a></h2><p class="dim small">{escape(paper.id)} · {paper.kind} · '
         f'{escape(topics(paper, "en"))}</p><div class="both">{halves}</div>'
     )
-
-
-def _absent(name: str) -> str:
-    absent = f'{WORDS["absent"].en} · <span lang="ko">{WORDS["absent"].ko}</span>'
-    return f'<h2><a href="https://arxiv.org/abs/{escape(name)}">arXiv:{escape(name)}</a></h2><p class="dim">{absent}</p>'
