@@ -138,14 +138,19 @@ class Plan:
 def plan(method: Method, mini: Batch, budget: int, key: Key) -> Plan:
     masks = {name: mini.selected(s.on, (*key, name)) & mini.tracks["mask_T"] for name, s in method.signals.items()}
     shares = {name: s.reduce.shares(mini.index.select(masks[name])) for name, s in method.signals.items()}
-    grain = max((s.objective.grain for s in method.signals.values()), key=ORDER.index)
+    grain = coarsest(method)
     used_T = torch.stack(list(masks.values())).any(0)
     return Plan(masks, shares, mini.micros(budget, grain, used_T), used_T | mini.trained_T, atom(method))
 
 
+def coarsest(method: Method) -> str:
+    """The largest grain of its losses: a forward pass holds such units whole."""
+    return max((s.objective.grain for s in method.signals.values()), key=ORDER.index)
+
+
 def atom(method: Method) -> str:
     """The smallest unit that its losses can be cut into."""
-    grain = max((s.objective.grain for s in method.signals.values()), key=ORDER.index)
+    grain = coarsest(method)
     apart = not any("index" in s.objective.reads for s in method.signals.values())
     return grain if apart or grain != "token" else "row"
 

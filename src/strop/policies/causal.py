@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from strop.batch import Batch
 from strop.policies import adapters
 from strop.policies.chat import Chat, ChatRenderer, ModelError, eos_ids
+from strop.policies.forward import parted
 from strop.policies.likelihood import Draws, likelihood
 from strop.policies.products import products
 from strop.seams.head import Head
@@ -304,14 +305,7 @@ class CausalPolicy:
     def splits(self) -> bool:
         """Whether logits are exactly head(hidden): then the head runs on decisions only. Tried once on a few tokens."""
         if self._split is None:
-            self._split = False
-            head = self.model.get_output_embeddings()
-            if head is not None and self.model.base_model is not self.model:
-                with torch.no_grad():
-                    ids = torch.arange(1, 9, device=self.device)[None]
-                    whole = self.model(input_ids=ids, use_cache=False).logits
-                    parts = head(self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state)
-                    self._split = bool(torch.equal(whole, parts))
+            self._split = parted(self.model) is not None
         return self._split
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from strop import grading
+from strop import grading, learning
 from strop.batch import Batch
 from strop.method import Method
 from strop.records import KEEP, Fate, Group, Rollout, Row, Sampling, Scores
@@ -166,8 +166,6 @@ def selected(method: Method, batch: Batch, key: tuple[Any, ...]) -> Tensor:
 
 def cut(method: Method, batch: Batch, policy: Any, fraction: float, key: tuple[Any, ...]) -> float | None:
     """How much the loss of four rows changes, relatively, when they are computed in smaller passes. Credits are made up: none is zero."""
-    from strop import learning
-
     lengths = [len(row.tokens) for row in batch.rows]
     counts = batch.index.sum(batch.trains_T.long(), "token", "row").tolist()
     group_W = batch.index.up("row", "group").tolist()
@@ -183,7 +181,7 @@ def cut(method: Method, batch: Batch, policy: Any, fraction: float, key: tuple[A
     if "credit_T" in few.tracks:
         few = few.with_(credit_T=1 + torch.arange(len(few.kind_T), dtype=few.tracks["credit_T"].dtype) % 7 / 7)
     longest = max(lengths[r] for r in rows)
-    atom = max((s.objective.grain for s in method.signals.values()), key=learning.ORDER.index)
+    atom = learning.coarsest(method)
     per_atom = Counter(few.index.up("row", atom if atom != "token" else "row").tolist())
     with torch.no_grad():
         whole = learning.backward(method, few, policy, longest * len(rows), fraction, key)
