@@ -11,6 +11,7 @@ from strop.memory import Lengths, Meter, forecast
 from strop.recipe import Recipe
 
 
+@pytest.mark.slow  # a process of its own measures itself
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.full] * (n != "0.8M, short")) for n in planner.CASES])
 def test_the_forecast_is_within_a_quarter_of_what_the_kernel_saw_and_never_a_tenth_below(name, tmp_path, measured):
     row = planner.compare(name, tmp_path)
@@ -27,6 +28,7 @@ def test_a_meter_counts_what_is_alive_and_the_most_there_was():
     assert meter.peak == 4000 + 20000
 
 
+@pytest.mark.slow  # a process of its own measures itself
 def test_each_way_to_need_less_needs_less():
     base, lengths = Recipe(method="ppo", tasks=4, group=16, max_tokens=64, token_budget=4096), Lengths(24, 64)
     most = forecast(base, lengths)

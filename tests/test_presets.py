@@ -35,6 +35,7 @@ def test_an_alias_is_the_method_whose_name_it_begins():
         assert name.startswith(alias)
 
 
+@pytest.mark.slow  # every comparison of the page
 @pytest.mark.filterwarnings("ignore")  # the library's own
 def test_the_page_of_presets_is_what_the_comparisons_give():
     """Its figures are the machine's rounding: they may differ in size, not in being nothing else."""

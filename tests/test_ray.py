@@ -59,6 +59,7 @@ def front(cluster):
         one.close()
 
 
+@pytest.mark.slow  # a Ray cluster of several processes
 def test_ray_two_replicas_at_ahead_0_write_the_very_metrics_of_one_process(tmp_path, front):
     recipe = small(method=asking(seconds=0.01))
     create(recipe, tmp_path / "here").train()
@@ -72,6 +73,7 @@ def test_ray_two_replicas_at_ahead_0_write_the_very_metrics_of_one_process(tmp_p
         assert there.commit_path(step).read_bytes() == (tmp_path / "here" / "groups" / f"{step:06d}.json.gz").read_bytes()
 
 
+@pytest.mark.slow  # a Ray cluster of several processes
 def test_ray_an_action_that_the_environment_never_answers_is_an_incident_and_no_score(tmp_path, front):
     run = create(small(method=asking(hang=True), steps=1, tasks=1, group=2, tripwire="grader=off"), tmp_path / "run", engine=front)
     run.train()
@@ -86,6 +88,7 @@ def test_ray_an_action_that_the_environment_never_answers_is_an_incident_and_no_
     assert lines(tmp_path / "run")[0]["incidents"] == 2
 
 
+@pytest.mark.slow  # a Ray cluster of several processes
 def test_ray_staleness_is_on_every_decision_and_the_run_equals_its_own_log(tmp_path, front):
     run = create(small(method=asking(seconds=0.3), ahead=2, steps=5), tmp_path / "run", engine=front)
     run.train()
@@ -107,6 +110,7 @@ def test_ray_staleness_is_on_every_decision_and_the_run_equals_its_own_log(tmp_p
     assert lines(tmp_path / "run") == seen
 
 
+@pytest.mark.slow  # a Ray cluster of several processes
 def test_ray_staleness_beyond_its_limit_is_discarded_and_every_task_that_was_asked_for_is_accounted_for(tmp_path, front):
     run = create(small(method=asking(seconds=0.2), ahead=2, max_age=0, steps=4), tmp_path / "run", engine=front)
     run.train()
@@ -128,6 +132,7 @@ def test_ray_staleness_beyond_its_limit_is_discarded_and_every_task_that_was_ask
     assert seen[-1]["bill"]["decoded"] >= learned + len(stale) * 4, "what was discarded is on the bill: a token a reply at least"
 
 
+@pytest.mark.slow  # a Ray cluster of several processes
 def test_ray_a_replica_with_other_weights_is_named_before_anything_is_sampled(tmp_path, front):
     from strop.cluster import ClusterError
 
@@ -140,6 +145,7 @@ def test_ray_a_replica_with_other_weights_is_named_before_anything_is_sampled(tm
     assert not run.commit_path(0).exists()
 
 
+@pytest.mark.slow  # a Ray cluster of several processes
 def test_ray_learner_ranks_as_actors_move_the_weights_as_one_process_does(tmp_path):
     """FSDP adds in another order: the same gradients within 1e-5, the same rollouts as long as the weights draw alike."""
     from strop.cluster import Cluster

@@ -71,6 +71,7 @@ def test_a_message_of_one_swarm_is_none_of_another_and_a_changed_byte_is_seen(tm
         opened("home", b"strop/2\n" + data[8:])
 
 
+@pytest.mark.slow  # several processes
 def test_a_swarm_of_two_processes_and_a_liar_for_three_rounds(tmp_path):
     made = play.play(tmp_path, seed=0, rounds=3, trainers=2, deaths=0, liars=1, seconds=250)
     first, second = made["trainers"]
