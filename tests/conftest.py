@@ -27,6 +27,17 @@ def refused(capsys):
     return run
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_claim_of_another_modules_files():
+    """A file's claims are registered for the process; here many test modules share one."""
+    from strop.claims import CLAIMS
+
+    before = dict(CLAIMS)
+    yield
+    CLAIMS.clear()
+    CLAIMS.update(before)
+
+
 @pytest.fixture
 def measured(record_property):
     """Takes text for the end of the session: tables that a page of docs/ shows."""
