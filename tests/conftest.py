@@ -1,5 +1,6 @@
 """What tests of commands share, what long tests measured, and what each paper takes of a newcomer's patience."""
 
+import gc
 from collections import Counter
 from pathlib import Path
 
@@ -36,6 +37,12 @@ def no_claim_of_another_modules_files():
     yield
     CLAIMS.clear()
     CLAIMS.update(before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def a_small_heap():
+    """What a module finds in memory is not searched for cycles while it runs: with torch and transformers there, each search takes long."""
+    gc.freeze()
 
 
 @pytest.fixture

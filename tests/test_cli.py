@@ -427,6 +427,7 @@ def test_every_command_has_help_and_takes_json(name, capsys):
     assert COMMANDS[name]
 
 
+@pytest.mark.slow  # a process that is waited for
 def test_ctrl_c_ends_after_the_write_and_says_how_to_go_on(small, tmp_path):
     argv = [
         *small[: small.index("--steps")],

@@ -183,7 +183,12 @@ def agree(one: Method, batch: Batch, policy, tolerance: float, splits=SPLITS) ->
                 assert abs(loss - expected) <= tolerance * max(abs(expected), 1.0), (one.name, name, signal)
 
 
-@pytest.mark.parametrize("name", CASES)
+def parts_later(names):
+    """Whole methods for everybody, part by part in CI."""
+    return [pytest.param(name, marks=[] if name.startswith("method ") or name == "everything" else [pytest.mark.slow]) for name in names]
+
+
+@pytest.mark.parametrize("name", parts_later(CASES))
 @few
 @given(st.data())
 def test_loss_and_gradient_do_not_depend_on_micro_batching(name, data):
@@ -317,7 +322,7 @@ def test_a_batch_that_trains_nothing_has_no_gradient_and_the_same_facts(name, ki
         assert {f"loss/{signal}" for signal in one.signals} < set(facts)
 
 
-@pytest.mark.parametrize("held", [2**25, 3 * 32], ids=["all logits", "three decisions"])
+@pytest.mark.parametrize("held", [pytest.param(2**25, id="all logits", marks=pytest.mark.slow), pytest.param(3 * 32, id="three decisions")])
 def test_a_real_model_agrees_with_itself_however_the_batch_is_cut_and_padded(held, monkeypatch):
     from transformers import Qwen3Config, Qwen3ForCausalLM
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from strop.cli import main
+from strop.commands import plan
 from strop.memory import Lengths, Meter, forecast
 from strop.recipe import Recipe
 
@@ -36,9 +37,10 @@ def test_each_way_to_need_less_needs_less():
         assert forecast(base.but(**change), lengths).peak < most.peak, change
 
 
-def test_what_does_not_fit_is_said_with_the_setting_to_change(capsys):
+def test_what_does_not_fit_is_said_with_the_setting_to_change(capsys, monkeypatch):
+    monkeypatch.setattr(plan, "available", lambda on_gpu: 2**30)
     with pytest.raises(SystemExit):
-        main(["plan", "--token-budget", "30000000", "--tasks", "4000", "--group", "640", "--max-tokens", "300", "--json"])
+        main(["plan", "--token-budget", "100000", "--tasks", "20", "--group", "64", "--max-tokens", "300", "--json"])
     said = json.loads(capsys.readouterr().out)
     assert not said["fits"]
     assert "--token-budget" in said["advice"]

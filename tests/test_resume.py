@@ -27,6 +27,7 @@ def check(results: list[dict]) -> None:
     assert all(r["equal"] for r in results), results
 
 
+@pytest.mark.slow  # thirty processes, killed and resumed
 @pytest.mark.parametrize("phase", ["write", "sample", "update"])
 def test_ten_kills_leave_weights_optimiser_states_and_metrics_equal(phase):
     results = kills(phase, 0, 10)

@@ -56,11 +56,13 @@ def test_a_finished_run_is_not_run_again_and_a_killed_one_goes_on(tmp_path, monk
     assert runner.run(small(), tmp_path / "cut", "quick")["differences"] == whole["differences"]
 
 
+@pytest.mark.slow  # four trainings
 def test_arms_that_are_one_method_give_identical_curves(tmp_path):
     record = runner.run(small(), tmp_path, "quick")
     assert record["differences"] == [0.0, 0.0], "GRPO against GRPO under another name: the same tasks, seeds and weights"
 
 
+@pytest.mark.slow  # the full profile
 def test_a_mechanism_that_is_off_makes_the_claim_void(tmp_path):
     record = runner.run(small(checks=(replace(PLAIN["checks"][0], least=1000),)), tmp_path, "full")
     assert record["verdict"] == "void"

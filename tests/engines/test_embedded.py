@@ -181,7 +181,7 @@ async def asks(engine: EmbeddedEngine, which: range, leased: bool = False) -> li
     return [tokens for found in await asyncio.gather(*map(ask, which)) for tokens in found]
 
 
-@pytest.mark.parametrize("path", ["fast", "generic"])
+@pytest.mark.parametrize("path", ["fast", pytest.param("generic", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("leased", [True, False])
 def test_what_prompts_begin_with_is_computed_once_for_all_tasks_of_a_step(qwen3: PreTrainedModel, path: Any, leased: bool):
     engine = EmbeddedEngine(qwen3, seed=3, path=path)

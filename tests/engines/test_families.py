@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -38,7 +40,14 @@ def _full(model: PreTrainedModel, node: Node) -> torch.Tensor:
     return logits.log_softmax(-1).gather(-1, tokens[0, -count:, None])[:, 0]
 
 
-@pytest.mark.parametrize(("family", "path"), [(f, "generic") for f in FAMILIES] + [(f, "fast") for f in FAST])
+def first_of(pairs: Iterable[tuple[str, str]]) -> list[Any]:
+    """One family of each path for everybody; the others in CI."""
+    paths = [path for _, path in (pairs := list(pairs))]
+    slow = [path in paths[:i] for i, path in enumerate(paths)]
+    return [pytest.param(*pair, marks=[pytest.mark.slow] if late else []) for pair, late in zip(pairs, slow, strict=True)]
+
+
+@pytest.mark.parametrize(("family", "path"), first_of([*((f, "generic") for f in FAMILIES), *((f, "fast") for f in FAST)]))
 def test_sampled_and_scored_logp_are_those_of_a_full_forward(family: str, path: str, folder: Path):
     model = make(family, folder)
     engine = EmbeddedEngine(model, path=path)
@@ -64,6 +73,7 @@ def test_declared_families_take_the_fast_path_and_write_what_the_generic_one_wri
         torch.testing.assert_close(torch.tensor(a.segment.logp), torch.tensor(b.segment.logp), atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow  # where oneDNN is not, the other tests take this path
 @pytest.mark.parametrize("family", FAST)
 def test_torchs_own_operations_write_what_onednns_write(family: str, folder: Path, monkeypatch: pytest.MonkeyPatch):
     model = make(family, folder)
@@ -76,6 +86,7 @@ def test_torchs_own_operations_write_what_onednns_write(family: str, folder: Pat
         torch.testing.assert_close(torch.tensor(a.segment.logp), torch.tensor(b.segment.logp), atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow  # the products are torch's own
 @pytest.mark.parametrize("family", FAST)
 def test_half_precision_decodes_as_the_full_forward_of_the_same_weights(family: str, folder: Path):
     model = make(family, folder).to(torch.bfloat16)
@@ -86,7 +97,7 @@ def test_half_precision_decodes_as_the_full_forward_of_the_same_weights(family: 
         assert gap.abs().mean() < 0.1
 
 
-@pytest.mark.parametrize(("family", "path"), [(f, "auto") for f in FAMILIES] + [("Qwen3", "generic")])
+@pytest.mark.parametrize(("family", "path"), first_of([*((f, "auto") for f in FAMILIES), ("Qwen3", "generic")]))
 def test_greedy_is_transformers_generate_until_a_near_tie(family: str, path: str, folder: Path, record_property: pytest.FixtureRequest):
     model = make(family, folder)
     engine = EmbeddedEngine(model, path=path, eos_ids=())

@@ -248,7 +248,7 @@ def test_the_spread_is_that_of_the_drawn_gradients_and_a_baseline_lowers_it():
     assert expect(find("loo-sum"), world, group=8).trace < expect(find("raw-sum"), world, group=8).trace
 
 
-@pytest.mark.parametrize("name", ["whitened-sum", "grpo"])
+@pytest.mark.parametrize("name", [pytest.param("whitened-sum", marks=pytest.mark.slow), "grpo"])
 def test_a_sample_says_so_and_its_interval_covers_what_counting_gives(name, monkeypatch):
     world = WORLDS["2x4"]
     counted = examine(find(name), world, group=2)

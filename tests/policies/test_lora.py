@@ -102,7 +102,7 @@ def test_the_fast_path_draws_with_merged_weights(run):
     torch.testing.assert_close(*logits, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("method", ["grpo", "ppo"])
+@pytest.mark.parametrize("method", ["grpo", pytest.param("ppo", marks=pytest.mark.slow)])
 def test_a_resumed_run_ends_as_one_that_was_not_stopped(tmp_path, method):
     whole = create(recipe(method=method), tmp_path / "whole")
     whole.train()

@@ -95,6 +95,7 @@ def test_what_others_earn_in_a_swarm_enters_no_curve_ledger_or_curriculum_of_our
     assert "swarm" not in without
 
 
+@pytest.mark.slow  # two runs of a swarm, and the replay
 def test_a_swarm_run_is_computed_again_from_its_commits_without_any_swarm(tmp_path):
     room = Room()
     me, other = (trainer(tmp_path, room, name, seed=seed) for name, seed in (("me", 1), ("other", 2)))
@@ -135,6 +136,7 @@ def test_a_swarm_run_says_at_its_end_what_became_of_others_groups():
     assert said({}) == []
 
 
+@pytest.mark.slow  # two runs of a swarm
 def test_trainers_of_one_room_are_deterministic(tmp_path):
     def play(where):
         room = Room()
