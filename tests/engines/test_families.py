@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +40,10 @@ def _full(model: PreTrainedModel, node: Node) -> torch.Tensor:
     return logits.log_softmax(-1).gather(-1, tokens[0, -count:, None])[:, 0]
 
 
-def first_of(pairs: Iterable[tuple[str, str]]) -> list[Any]:
+def first_of(pairs: Sequence[tuple[str, str]]) -> list[Any]:
     """One family of each path for everybody; the others in CI."""
-    paths = [path for _, path in (pairs := list(pairs))]
-    slow = [path in paths[:i] for i, path in enumerate(paths)]
-    return [pytest.param(*pair, marks=[pytest.mark.slow] if late else []) for pair, late in zip(pairs, slow, strict=True)]
+    paths = [path for _, path in pairs]
+    return [pytest.param(*pair, marks=[pytest.mark.slow] if pair[1] in paths[:i] else []) for i, pair in enumerate(pairs)]
 
 
 @pytest.mark.parametrize(("family", "path"), first_of([*((f, "generic") for f in FAMILIES), *((f, "fast") for f in FAST)]))

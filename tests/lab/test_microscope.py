@@ -90,6 +90,7 @@ def test_the_gradient_is_the_one_that_training_would_take(run, methods):
         law(sight)
 
 
+@pytest.mark.slow  # the gradients of every method
 def test_the_shares_of_every_bucketing_sum_to_one(sight):
     for r in sight.readings:
         for kind in KINDS:

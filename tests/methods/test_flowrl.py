@@ -206,6 +206,7 @@ def small(**changes):
     return Recipe(**{**base, "eval_tasks": 0, "checkpoint_every": 2, "slots": 16, **changes})
 
 
+@pytest.mark.slow  # three runs
 def test_the_head_is_in_checkpoints_resumes_bit_for_bit_and_stays_out_of_what_is_exported(tmp_path):
     from safetensors.torch import load_file
 

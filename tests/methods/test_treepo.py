@@ -244,6 +244,7 @@ def test_a_tree_is_the_same_alone_and_among_others_and_with_few_slots(policy):
         assert alone[prompt].to_json() == together[prompt].to_json() == backwards[prompt].to_json()
 
 
+@pytest.mark.slow  # three runs
 def test_a_run_that_stopped_goes_on_with_its_trees_as_if_it_had_not(tmp_path):
     tree = SegmentTree(width=4, depth=4, segment=6)
     one = TREEPO.but(sampler=tree, tasks=3, update=GRPO.update)

@@ -14,10 +14,11 @@ def shown(line: str) -> list[str]:
 
 
 def once_each(faults):
-    """The first fault of each tripwire for everybody, the others in CI: each is a run of its own."""
+    """The first fault of each tripwire for everybody, the others and the long ones in CI: each is a run of its own."""
     seen = set()
     for fault in faults:
-        yield pytest.param(fault, id=fault.name, marks=[pytest.mark.slow] if fault.fires in seen else [])
+        late = fault.fires in seen or fault.name.startswith("from the seventh step on")
+        yield pytest.param(fault, id=fault.name, marks=[pytest.mark.slow] if late else [])
         seen.add(fault.fires)
 
 

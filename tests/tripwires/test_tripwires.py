@@ -44,6 +44,7 @@ def test_a_tripwire_sees_nothing_where_nothing_was_measured(tripwire):
     assert tripwire.sees([{"step": n, "watch": {"holding": []}} for n in range(20)], tripwire.limit) is None
 
 
+@pytest.mark.slow  # three runs
 def test_a_killed_and_resumed_run_warns_as_one_that_never_stopped(tmp_path, monkeypatch):
     fault = planted("nobody solves a task")
     recipe = SMALL.but(steps=10)
