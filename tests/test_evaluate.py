@@ -71,6 +71,8 @@ def test_a_text_votes_for_its_parsed_answer():
 
 
 class Words:
+    stop = ()
+
     def prompt(self, text):
         return tuple(text.encode())
 

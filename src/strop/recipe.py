@@ -41,6 +41,10 @@ class Recipe:
     """A system message, written through the model's chat template."""
     template: str = added("")
     """Values for variables of the chat template: enable_thinking=false."""
+    chat: str = added("")
+    """How prompts are written for a model without a chat template: `qa`, `plain`, or a template of one's own, FILE.jinja."""
+    shots: int = added(0)
+    """Worked examples of the training split before each question, the same ones for all."""
     model: str = "pico"
     """The bundled model, a directory in Hugging Face format, or a hub id."""
     steps: int = 40
@@ -99,7 +103,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         least = {"steps": 0, "token_budget": 1, "slots": 1, "cache": 1, "eval_tasks": 0, "eval_samples": 1, "checkpoint_every": 1}
-        least |= {"lora": 0}
+        least |= {"lora": 0, "shots": 0}
         for name, low in least.items():
             value = getattr(self, name)
             if not _whole(value) or value < low:
@@ -125,7 +129,7 @@ class Recipe:
         known(self.engine)
         limits(self.tripwire)
         self._check_data()
-        _ = self.chat
+        _ = self.prompts
         if not (_number(self.grader_limit) and 0 <= self.grader_limit <= 1):
             raise ValueError(f"grader_limit={self.grader_limit!r}: a share is a number in [0, 1]")
 
@@ -142,9 +146,9 @@ class Recipe:
             raise ValueError(f"longest_prompt={self.longest_prompt!r}: needs a whole number of at least 1")
 
     @property
-    def chat(self) -> Chat:
+    def prompts(self) -> Chat:
         """What prompts hold beside the task's words."""
-        return Chat.of(self.system, self.template)
+        return Chat.of(self.system, self.template, self.chat)
 
     @property
     def budget_in_positions(self) -> tuple[int, str]:

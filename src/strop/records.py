@@ -17,6 +17,9 @@ Kind = Literal["prompt", "action", "forced", "observation", "teacher"]
 Stop = Literal["finished", "stop", "length", "repetition", "turns", "budget", "format", "tool", "error"]
 SegmentId = str
 
+ENDED: frozenset[Stop] = frozenset({"finished", "stop"})
+"""The policy itself ended what it wrote: with an end token, or with a text that ends a reply."""
+
 
 def canonical(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text."""

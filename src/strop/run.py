@@ -34,6 +34,7 @@ from strop.directory import (
 from strop.loop import Run
 from strop.method import Method
 from strop.recipe import Recipe
+from strop.tasks.shots import shown
 
 
 def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:
@@ -50,6 +51,8 @@ def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:
     about["own"] = run.own
     if (told := getattr(run.source, "contents", None)) is not None:
         about["data"] = told()
+    if recipe.shots:
+        about["shots"] = list(shown(run.policy))
     if run.recording is not None:
         about["replay"] = {"of": str(run.recording.directory.resolve()), "steps": run.recording.steps, "foreign": run.foreign}
     about["tripwires"] = [{"from_step": 0, **run.watch.describe()}]

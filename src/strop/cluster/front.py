@@ -264,7 +264,7 @@ class Front:
         options["runtime_env"] = {"env_vars": {"OMP_NUM_THREADS": str(self._threads)}}
         member = Member(number, ray.remote(self.replica).options(**options).remote())
         try:
-            member.facts = await asyncio.wait_for(member.actor.start.remote(self._plain, self._threads), seconds)
+            member.facts = await asyncio.wait_for(member.actor.start.remote(self._plain, self._threads, self._sources), seconds)
             while self._delivered is not None and member.facts.get("version") != self._delivered[1]:
                 held, version = self._delivered
                 member.facts["version"] = await asyncio.wait_for(member.actor.deliver.remote(held, version), self.wait.deliver)

@@ -22,6 +22,7 @@ from strop.seams.engine import Node
 from strop.seams.sampler import Environment, Sampler, grown
 from strop.seams.source import Source
 from strop.tasks import source as named_source
+from strop.tasks.shots import show
 
 
 @dataclass(frozen=True)
@@ -61,16 +62,17 @@ class Harvest:
 class Replica:
     """Runs inside an actor whose event loop is shared by all of its tasks."""
 
-    async def start(self, recipe: Recipe, threads: int) -> dict[str, Any]:
+    async def start(self, recipe: Recipe, threads: int, source: str | Source) -> dict[str, Any]:
         """Not the constructor: Ray tells what a method raised, and of a constructor only that it failed."""
         torch.set_num_threads(threads)
         self.policy = of(recipe)
+        self.sources: dict[str, Source] = {}
+        show(self.policy, self._source(source), recipe.shots)
         self.engine = engines.build(self.policy, recipe)
         self.handle = Handle(self.engine, self.policy.renderer)
         self.step: int | None = None
         self.sent: set[int] = set()
         self.kits: dict[int, Kit] = {}
-        self.sources: dict[str, Source] = {}
         self.cuts: bool = getattr(self.engine, "cuts", False)
         self.busy = 0
         """What was asked for and has begun."""

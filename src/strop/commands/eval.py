@@ -112,7 +112,7 @@ def asked(args: argparse.Namespace, about: dict[str, Any] | None) -> Recipe:
     flags = recipes.given(args) | ({"task": args.task} if args.task else {})
     made = Recipe(**about["recipe"]) if about else Recipe()
     if args.task or "data" in flags:
-        made = Recipe(system=made.system, template=made.template)
+        made = Recipe(system=made.system, template=made.template, chat=made.chat, shots=made.shots)
     return recipes.settled(made, flags)
 
 
@@ -135,13 +135,18 @@ def measure(args: argparse.Namespace, model: str, recipe: Recipe, most: int, par
     from strop.policies.causal import load
     from strop.records import Sampling
     from strop.seams.context import Handle
+    from strop.tasks.shots import shots, show
 
     device = args.device if args.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
     policy = None
     if args.engine.partition(":")[0] == "remote":
-        handle = remote.handle(args.engine, model, args.seed, recipe.system)
+        if recipe.chat:
+            raise Usage("a remote endpoint writes the chat itself, so --chat would change nothing there. Evaluate the model's directory.")
+        examples = shots(source, recipe.shots)("") if recipe.shots else ()
+        handle = remote.handle(args.engine, model, args.seed, recipe.system, examples)
     else:
-        policy = load(model, device=device, chat=recipe.chat)
+        policy = load(model, device=device, chat=recipe.prompts)
+        show(policy, source, recipe.shots)
         source = roomy(source, policy, most, recipe.longest_prompt)
         with_flags = recipe.but(engine=args.engine, seed=args.seed, slots=args.slots, cache=args.cache)
         handle = Handle(engines.build(policy, with_flags), policy.renderer)
@@ -155,7 +160,8 @@ def measure(args: argparse.Namespace, model: str, recipe: Recipe, most: int, par
     if policy is not None and hasattr(source, "answers"):
         lines = calibration.at_targets(made.values)
         tasks = {t.id: t for t in (source.task("test", HELD_OUT_SEED, i) for i in range(made.tasks))}
-        first = policy if origin == model else load(origin, device=device)
+        first = policy if origin == model else load(origin, device=device, chat=recipe.prompts)
+        show(first, source, recipe.shots)
         believed = calibration.beliefs(first, source, [*tasks.values()])
         said["targets"] = [asdict(line) for line in lines]
         said["oracle"] = [asdict(line) for line in calibration.oracle(believed, (line.target for line in lines))]

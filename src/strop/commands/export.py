@@ -51,11 +51,11 @@ def run(args: argparse.Namespace) -> int:
     beside = out.with_name(out.name + ".part")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
-    prompt = _written(good[step], beside, recipe, args.dtype)
+    prompt, stop = _written(good[step], beside, recipe, args.dtype, about.get("shots", ()))
     from strop.report.card import card, record
 
-    (beside / "README.md").write_text(card(origin, about, recipe, step, args.dtype, prompt, read_metrics(origin)))
-    (beside / "strop.json").write_text(json.dumps(record(about), indent=2, sort_keys=True) + "\n")
+    (beside / "README.md").write_text(card(origin, about, recipe, step, args.dtype, prompt, stop, read_metrics(origin)))
+    (beside / "strop.json").write_text(json.dumps(record(about, stop), indent=2, sort_keys=True) + "\n")
     durable.publish(beside, out)
     files = sorted(p.name for p in out.iterdir())
     size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
@@ -66,13 +66,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _written(checkpoint: Path, out: Path, recipe: Recipe, dtype: str) -> str:
-    """The model's files; gives a prompt as the run wrote it, for the card."""
+def _written(checkpoint: Path, out: Path, recipe: Recipe, dtype: str, shots: Any) -> tuple[str, tuple[str, ...]]:
+    """The model's files; gives a prompt as the run wrote it, and what ends a reply beside an end token, for the card."""
     import torch
 
     from strop.policies.causal import load
 
-    policy: Any = load(str(checkpoint), dtype=getattr(torch, dtype), chat=recipe.chat)
+    policy: Any = load(str(checkpoint), dtype=getattr(torch, dtype), chat=recipe.prompts)
     policy.export(out)
     if (checkpoint / "adapter").is_dir():  # merged above; here for those who serve adapters
         (out / "adapter").mkdir()
@@ -80,4 +80,6 @@ def _written(checkpoint: Path, out: Path, recipe: Recipe, dtype: str) -> str:
         about = json.loads((checkpoint / "adapter" / "adapter_config.json").read_text())
         about["base_model_name_or_path"] = Path(recipe.model).name if Path(recipe.model).is_absolute() else recipe.model
         (out / "adapter" / "adapter_config.json").write_text(json.dumps(about, indent=2) + "\n")
-    return policy.tokenizer.decode(policy.renderer.prompt("{question}"), skip_special_tokens=False)
+    if shots:
+        policy.renderer.show(lambda question: shots)
+    return policy.tokenizer.decode(policy.renderer.prompt("{question}"), skip_special_tokens=False), policy.renderer.stop

@@ -88,7 +88,7 @@ LISTS = ("tripwire", "template", "peer", "listen")
 
 FILES = ("data", "eval_data")
 
-QUESTIONS = (*FILES, "grader", "prompt_field", "answer_field", "instruct", "longest_prompt", "system", "template")
+QUESTIONS = (*FILES, "grader", "prompt_field", "answer_field", "instruct", "longest_prompt", "system", "template", "chat", "shots")
 """What is asked, and how it is written: what an evaluation may have to be told too."""
 
 
@@ -115,6 +115,10 @@ def build(args: argparse.Namespace) -> tuple[Recipe, Path | None, dict[str, Any]
 
 def settled(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """With the changes, model directory and files by their full paths (a run is resumed from anywhere), and every name looked up."""
+    from strop.policies.chat import opened
+
+    if "chat" in changes:
+        changes = {**changes, "chat": opened(changes["chat"])}
     recipe = recipe.but(**changes)
     if recipe.model != "pico" and Path(recipe.model).is_dir():
         recipe = replace(recipe, model=str(Path(recipe.model).resolve()))

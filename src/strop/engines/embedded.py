@@ -121,9 +121,8 @@ class EmbeddedEngine:
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._leased = 0
         self._task: asyncio.Task[None] | None = None
-        self._closers: dict[tuple[str, ...], np.ndarray] = {}
         self._samplings: dict[Sampling, int] = {}
-        self._pieces: list[str] | None = None
+        self._pieces: dict[int, str] = {}
         self._reset_rows()
         self.grade: Literal["exact", "statistical"] = "exact" if self._rows_stand_alone() else "statistical"
 
@@ -570,7 +569,7 @@ class EmbeddedEngine:
         hit = np.zeros(len(order), dtype=bool)
         for i in np.flatnonzero(self._watch[order]).tolist():
             request = self._live[int(order[i])]
-            if not self._closer(request.stop)[token[i]] or self._ends_V[token[i]]:
+            if self._ends_V[token[i]] or not self._closes(int(token[i]), request.stop):
                 continue
             count = int(self._count[order[i]])
             # Every token but a partial character's is at least one character or special, so this tail holds the longest stop.
@@ -580,16 +579,12 @@ class EmbeddedEngine:
                 hit[i], request.ended = True, "stop"
         return hit
 
-    def _closer(self, stop: tuple[str, ...]) -> np.ndarray:
-        """[V] tokens that could complete one of the stop strings."""
-        if stop not in self._closers:
-            if self._pieces is None:
-                count = min(self.vocab, len(self.tokenizer))
-                self._pieces = [self.tokenizer.decode([i], clean_up_tokenization_spaces=False) for i in range(count)]
-                self._pieces += [""] * (self.vocab - count)
-            ends = {s[-1] for s in stop}
-            self._closers[stop] = np.array([not p or "\ufffd" in p or any(c in ends for c in p) for p in self._pieces])
-        return self._closers[stop]
+    def _closes(self, token: int, stop: tuple[str, ...]) -> bool:
+        """Whether this token could complete one of the stop strings."""
+        piece = self._pieces.get(token)
+        if piece is None:
+            piece = self._pieces[token] = self.tokenizer.decode([token], clean_up_tokenization_spaces=False)
+        return not piece or "\ufffd" in piece or any(text[-1] in piece for text in stop)
 
     # ---- leaving
 

@@ -160,6 +160,8 @@ def _close(loop: Loop, client: Any) -> None:
 class Utf8:
     """A renderer for models whose tokens are not known: text is kept as its bytes, so lengths are bytes. The endpoint writes the chat."""
 
+    stop = ()
+
     def prompt(self, text: str) -> tuple[int, ...]:
         return tuple(text.encode())
 
@@ -179,8 +181,10 @@ class RemoteEngine:
     grade = "statistical"
     limits: Mapping[str, float] = MappingProxyType({})
 
-    def __init__(self, endpoint: Endpoint, seed: int = 0, system: str = ""):
-        self.said_first = ({"role": "system", "content": system},) if system else ()
+    def __init__(self, endpoint: Endpoint, seed: int = 0, system: str = "", shots: Sequence[tuple[str, str]] = ()):
+        self.said_first = [{"role": "system", "content": system}] if system else []
+        for question, reply in shots:
+            self.said_first += [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
         self.endpoint, self.seed, self.step, self.version, self.counters = endpoint, seed, 0, 0, Counters()
 
     async def open(self, tokens: Sequence[int], *, root: str) -> Node:
@@ -230,9 +234,9 @@ class RemoteEngine:
         raise ValueError("a remote endpoint keeps its own weights: nothing can be delivered to it.")
 
 
-def handle(engine: str, model: str, seed: int = 0, system: str = "") -> Handle:
+def handle(engine: str, model: str, seed: int = 0, system: str = "", shots: Sequence[tuple[str, str]] = ()) -> Handle:
     """`remote:URL,…` and the model's name there, as samplers, graders and evaluations use a policy."""
-    return Handle(RemoteEngine(Endpoint(model, options.read(engine)), seed, system), Utf8())
+    return Handle(RemoteEngine(Endpoint(model, options.read(engine)), seed, system, shots), Utf8())
 
 
 def _text(node: Node) -> str:

@@ -165,7 +165,7 @@ def look(run: Run, methods: Sequence[Method]) -> Sight:
         run.check_drew(whole, now["logp_T"])
     learner = cast(Local, run.learner)
     if learner.reference is None and any(method.reference for method in methods):
-        learner.reference = load(run.recipe.model, device=str(run.policy.device))
+        learner.reference = load(run.recipe.model, device=str(run.policy.device), chat=run.recipe.prompts)
     seen = [_weigh(run, method, groups, scored(run, method, groups, scores), whole, now) for method in methods]
     buckets, label_KT = _buckets(whole, rollouts, scores)
     total_M, part_MB = _gradients(run, whole, [slopes for slopes, _, _ in seen], want, label_KT, len(buckets))

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 import torch
@@ -205,6 +205,7 @@ class Letters:
 
     language: Language
     tasks: int
+    stop: ClassVar[tuple[str, ...]] = ()
 
     def prompt(self, text: str) -> tuple[int, ...]:
         if not text.isdecimal() or int(text) >= self.tasks:

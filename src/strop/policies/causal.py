@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from strop.batch import Batch
 from strop.policies import adapters
-from strop.policies.chat import Chat, ChatRenderer, ModelError, eos_ids
+from strop.policies.chat import Chat, ChatRenderer, ModelError, eos_ids, templated
 from strop.policies.forward import parted
 from strop.policies.likelihood import Draws, likelihood
 from strop.policies.products import products
@@ -32,7 +32,7 @@ LOGITS_AT_ONCE = 2**25
 def of(recipe: Recipe, device: str = "") -> CausalPolicy:
     """The policy that a recipe trains, as it begins; where the recipe leaves the device open, a GPU if there is one."""
     chosen = recipe.device if recipe.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-    policy = load(recipe.model, device=device or chosen, chat=recipe.chat)
+    policy = load(recipe.model, device=device or chosen, chat=recipe.prompts)
     if recipe.lora:
         policy.adapter = adapters.adapt(policy.model, recipe.lora, recipe.lora_targets, recipe.seed)
     policy.compute = getattr(torch, recipe.dtype)
@@ -73,7 +73,10 @@ def renderer(recipe: Recipe) -> ChatRenderer:
     """What writes the recipe's prompts, without the model."""
     import transformers
 
-    return ChatRenderer(transformers.AutoTokenizer.from_pretrained(_locate(recipe.model), trust_remote_code=False), recipe.chat)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(_locate(recipe.model), trust_remote_code=False)
+    written = templated(tokenizer, recipe.model, recipe.prompts)
+    written.check()
+    return written
 
 
 def recomputing(policy: CausalPolicy) -> None:
@@ -121,13 +124,11 @@ def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32, 
         if isinstance(error, RuntimeError) and _is_memory(error):
             raise
         raise ModelError(f"model {name!r} cannot be loaded: {_first_line(error)}") from error
-    if not getattr(tokenizer, "chat_template", None):
+    written = templated(tokenizer, name, chat)
+    if not eos_ids(tokenizer, model) and not written.stop:
         raise ModelError(
-            f"model {name!r} has no chat template, so strop cannot write its prompts. Set tokenizer.chat_template and save the tokenizer."
-        )
-    if not eos_ids(tokenizer, model):
-        raise ModelError(
-            f"model {name!r} names no token that ends a reply, so no reply would end. Set tokenizer.eos_token and save the tokenizer."
+            f"model {name!r} names no token that ends a reply, so no reply would end. Set tokenizer.eos_token and save the "
+            "tokenizer, or write prompts in a format that has a text which ends a reply: --chat qa."
         )
     model.to(torch.device(device))  # pyright: ignore[reportArgumentType, reportCallIssue]
     policy = CausalPolicy(model.eval(), tokenizer, name, chat=chat)
@@ -337,8 +338,8 @@ class CausalPolicy:
         """What it is now and will not be later, without heads: a copy, or the model without its adapters."""
         if self.adapter is not None:
             return adapters.Before(self, name)
-        made = CausalPolicy(copy.deepcopy(self.model).requires_grad_(False), self.tokenizer, name, chat=self.renderer.chat)
-        made.compute = self.compute
+        made = CausalPolicy(copy.deepcopy(self.model).requires_grad_(False), self.tokenizer, name)
+        made.renderer, made.compute = self.renderer, self.compute
         return made
 
 

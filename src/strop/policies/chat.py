@@ -1,16 +1,27 @@
-"""Text to tokens and back for one model: its own chat template, a system message, and values for the template's variables."""
+"""Text to tokens and back for one model: a chat template, a system message, worked examples, values for the template's variables.
+
+The template is the model's own. A base model has none: then it is one of `formats/` or a file of the user's, and it says with
+`{% set stop_strings = ["…"] %}` what ends a reply, since no token does.
+"""
 
 from __future__ import annotations
 
 import inspect
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
+from pathlib import Path
 from typing import Any
 
+from strop.policies import rendering
 from strop.seams.part import nearest
+
+FORMATS = ("qa", "plain")
+"""Chat templates for models that have none: `formats/NAME.jinja`."""
+LONGEST = 1 << 18
+"""Bytes of a template file."""
 
 
 class ModelError(ValueError):
@@ -28,10 +39,16 @@ class Chat:
     system: str = ""
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Values for variables of the chat template; plain data."""
+    form: str = ""
+    """What stands in the place of the model's own template: a name among `FORMATS`, or a template."""
 
     @staticmethod
-    def of(system: str, template: str) -> Chat:
+    def of(system: str, template: str, form: str = "") -> Chat:
         """`NAME=VALUE,…`; a value is read as JSON where it is JSON, else as text."""
+        if form and form not in FORMATS:
+            if "{{" not in form and "{%" not in form:
+                raise ValueError(f"no chat format {form!r}. {nearest(form, FORMATS)} Or name a file with a template: FILE.jinja")
+            parsed(form)
         options: dict[str, Any] = {}
         for part in re.split(r",(?=\s*[A-Za-z_]\w*\s*=)", template) if template.strip() else []:
             name, equals, value = (piece.strip() for piece in part.partition("="))
@@ -43,20 +60,66 @@ class Chat:
                 options[name] = json.loads(value)
             except ValueError:
                 options[name] = value
-        return Chat(system, options)
+        return Chat(system, options, form)
+
+
+def opened(chat: str) -> str:
+    """A recipe's chat format as it is kept: a file's name becomes its content, so that a run needs no file that may change."""
+    if not chat.endswith((".jinja", ".jinja2", ".j2")):
+        return chat
+    file = Path(chat).expanduser()
+    if not file.is_file():
+        raise FileNotFoundError(2, "there is no such template file", str(file))
+    if file.stat().st_size > LONGEST:
+        raise ValueError(f"{file} has {file.stat().st_size} bytes, and a chat template at most {LONGEST}.")
+    try:
+        text = file.read_text()
+    except UnicodeDecodeError:
+        raise ValueError(f"{file} is no text in UTF-8, so it holds no chat template.") from None
+    if "{{" not in text and "{%" not in text:
+        raise ValueError(f"{file} writes nothing of a conversation: a chat template is jinja2, as in src/strop/policies/formats/qa.jinja.")
+    return text
 
 
 class ChatRenderer:
-    """Writes prompts through the model's chat template; a later turn adds only its own tokens."""
+    """Writes prompts through a chat template; a later turn adds only its own tokens."""
 
     def __init__(self, tokenizer: Any, chat: Chat | None = None):
         self.tokenizer, self.chat = tokenizer, chat or Chat()
+        if self.chat.form:
+            tokenizer.chat_template = self._form()  # saved with the tokenizer, so whatever is exported carries it
         self.eos = eos_ids(tokenizer)
+        self.shots: Callable[[str], Sequence[tuple[str, str]]] = lambda question: ()
+        """Worked examples, (question, reply), that stand before a question."""
         self._cache: dict[str, tuple[int, ...]] = {}
-        self._between: tuple[str, str] | None = None
+        self._between: tuple[str, str, str] | None = None
+
+    def _form(self) -> str:
+        """The format's template; one of strop's own begins as this tokenizer begins every text."""
+        if self.chat.form not in FORMATS:
+            return self.chat.form
+        return ("{{- bos_token -}}\n" if self._begins else "") + _format(self.chat.form)
+
+    @property
+    def _begins(self) -> bool:
+        bos = getattr(self.tokenizer, "bos_token_id", None)
+        return bos is not None and self.tokenizer("x")["input_ids"][:1] == [bos]
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """Texts that end a reply, where the template names some."""
+        return stop_strings(self.tokenizer.get_chat_template())
+
+    def show(self, shots: Callable[[str], Sequence[tuple[str, str]]]) -> None:
+        """Worked examples before each question, from here on."""
+        self.shots = shots
+        self._cache.clear()
 
     def check(self) -> None:
-        """Refuse what the template would pass over in silence: a variable it never reads, a system message it never writes."""
+        """Refuse what the template would pass over in silence: a variable it never reads, a system message or a question it never writes;
+        and of a format, what would leave a prompt without a beginning or a reply without an end."""
+        if self.chat.form:
+            self._check_form()
         if self.chat.options:
             read = variables(self.tokenizer.get_chat_template())
             taken = {*inspect.signature(self.tokenizer.apply_chat_template).parameters, "messages"}
@@ -71,18 +134,50 @@ class ChatRenderer:
                 "this model's chat template leaves the system message out. Say the same in the questions, or leave --system out."
             )
 
-    def _opened(self, text: str) -> list[dict[str, str]]:
-        system = [{"role": "system", "content": self.chat.system}] if self.chat.system else []
-        return [*system, {"role": "user", "content": text}]
+    def _check_form(self) -> None:
+        template = self.tokenizer.get_chat_template()
+        if lacking := needed(template) - {*self._values(True), "messages"}:
+            name = min(lacking)
+            raise ModelError(
+                f"the chat format reads {name!r}, which nobody gives. It has messages (each with a role and a content) and "
+                f"add_generation_prompt; give one of your own with --template {name}=VALUE."
+            )
+        text = "What is 2 + 3?"
+        shown = self._template(self._opened(text), True)
+        if text not in shown:
+            raise ModelError("the chat format leaves the question out: write {{ message.content }} for each message of role 'user'.")
+        if self._begins and not shown.startswith(self.tokenizer.bos_token):
+            raise ModelError(
+                f"this tokenizer begins every text with {self.tokenizer.bos_token}, and the chat format does not: let it begin with "
+                "{{ bos_token }}."
+            )
+        if not self.stop and not any(mark in self._behind() for mark in self._ends()):
+            raise ModelError(
+                "no reply would end: the chat format writes no end token behind one and names no text that ends it. Add to it, as in "
+                '{% set stop_strings = ["\\nQuestion:"] %}, what stands where the next question begins.'
+            )
+
+    def _opened(self, text: str, shots: Sequence[tuple[str, str]] = ()) -> list[dict[str, str]]:
+        said = [{"role": "system", "content": self.chat.system}] if self.chat.system else []
+        for question, reply in shots:
+            said += [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
+        return [*said, {"role": "user", "content": text}]
+
+    def _values(self, opening: bool) -> dict[str, Any]:
+        """What transformers gives a template beside the messages."""
+        plain = {"tools": None, "documents": None, "add_generation_prompt": opening}
+        return {**self.tokenizer.special_tokens_map, **plain, **self.chat.options}
 
     def _template(self, messages: list[dict[str, str]], opening: bool) -> str:
-        from jinja2 import TemplateError
-
+        template = self.tokenizer.get_chat_template()
         try:
-            return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opening, **self.chat.options)
-        except TemplateError as error:
-            roles = "system, user" if self.chat.system else "user"
-            raise ModelError(f"this model's chat template refuses a conversation of {roles}: {error}") from error
+            if template.removeprefix("{{- bos_token -}}\n") in _ours():
+                return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opening, **self.chat.options)
+            return _render(template, messages, self._values(opening))
+        except rendering.Unrendered as error:
+            roles = ", ".join(dict.fromkeys(message["role"] for message in messages))
+            whose = "the chat format" if self.chat.form else "this model's chat template"
+            raise ModelError(f"{whose} gives nothing for a conversation of {roles}: {error}") from error
 
     def _encode(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -92,42 +187,68 @@ class ChatRenderer:
         if known is None:
             if len(self._cache) > 4096:
                 self._cache.clear()
-            known = self._cache[text] = self._encode(self._template(self._opened(text), True))
+            known = self._cache[text] = self._encode(self._shown(text))
         return known
 
+    def _shown(self, text: str) -> str:
+        shots = self.shots(text)
+        written = self._template(self._opened(text, shots), True)
+        for _, reply in shots:
+            if reply not in written:
+                raise ModelError(
+                    "this model's chat template rewrites earlier replies, so worked examples would lose their work. Write prompts in "
+                    "another format: --chat qa. Or leave --shots out."
+                )
+        return written
+
     def turn(self, text: str) -> tuple[int, ...]:
-        before, after = self._turn_parts()
+        _, before, after = self._turn_parts()
         return self._encode(before + text + after)
 
-    def _turn_parts(self) -> tuple[str, str]:
-        """What the template puts between a reply and the next one, proven once to leave the past as it was."""
+    def _turn_parts(self) -> tuple[str, str, str]:
+        """What the template puts before a reply, and between it and the next one, proven once to leave the past as it was."""
         if self._between is None:
             said = [*self._opened("one"), {"role": "assistant", "content": "TWO"}, {"role": "user", "content": "THREE"}]
             first, whole = self._template(said[:-2], True), self._template(said, True)
-            if not whole.startswith(first + "TWO") or "THREE" not in whole[len(first) :]:
+            lead = whole[len(first) :].partition("TWO")[0]
+            if not whole.startswith(first + lead + "TWO") or lead.strip() or "THREE" not in whole[len(first) :]:
                 raise ModelError(
                     "this chat template rewrites earlier turns, so a multi-turn row cannot be grown by appending. "
                     "Use a template that keeps the past, or restart the row at each turn."
                 )
-            before, after = whole[len(first) + 3 :].split("THREE", 1)
-            closing = self.tokenizer.decode([self.end])
-            self._between = (before.removeprefix(closing), after)
+            before, after = whole[len(first + lead) + 3 :].split("THREE", 1)
+            if self.stop:  # the reply ended with one, so it is there already
+                closing = next((before[: before.index(text) + len(text)] for text in self.stop if text in before), "")
+            else:
+                closing = self.tokenizer.decode([self.end])
+            self._between = (lead, before.removeprefix(closing), after)
         return self._between
 
     def reply(self, text: str) -> tuple[int, ...]:
-        return (*self._encode(text), self.end)
+        if not self.stop:
+            return (*self._encode(text), self.end)
+        lead, *_ = self._turn_parts()
+        return self._encode((text if text.startswith(lead) else lead + text) + self.stop[0])
 
     @cached_property
     def end(self) -> int:
         """Of the tokens that the model stops at, the one that its template writes behind a reply; Gemma's tokenizer names another."""
-        behind = self._template([*self._opened("one"), {"role": "assistant", "content": "TWO"}], False).rpartition("TWO")[2].lstrip()
+        behind = self._behind().lstrip()
         return next((number for number in self.eos if behind.startswith(self.tokenizer.decode([number]))), self.eos[0])
+
+    def _behind(self) -> str:
+        """What the template writes behind a reply."""
+        return self._template([*self._opened("one"), {"role": "assistant", "content": "TWO"}], False).rpartition("TWO")[2]
+
+    def _ends(self) -> list[str]:
+        return [self.tokenizer.decode([number]) for number in self.eos]
 
     def text(self, tokens: Sequence[int]) -> str:
         ids = list(tokens)
         while ids and ids[-1] in self.eos:
             ids.pop()
-        return self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        written = self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return written[: min((at for text in self.stop if (at := written.find(text)) >= 0), default=len(written))]
 
     def plain(self, text: str) -> tuple[int, ...] | None:
         tokens = self._encode(text)
@@ -137,24 +258,75 @@ class ChatRenderer:
         return tokens if back == text and special.isdisjoint(tokens) else None
 
 
+def templated(tokenizer: Any, name: str, chat: Chat | None) -> ChatRenderer:
+    """What writes prompts for a model, or what to do where it has no template."""
+    if not getattr(tokenizer, "chat_template", None) and not (chat and chat.form):
+        raise ModelError(
+            f"model {name!r} has no chat template, as base models have none, so nothing says how its prompts are written. Name a format: "
+            "--chat qa --shots 4 writes questions and answers, four worked ones first; --chat plain the bare texts; or --chat FILE.jinja."
+        )
+    return ChatRenderer(tokenizer, chat)
+
+
+_render = rendering.Rendering()
+
+
+@cache
+def _format(name: str) -> str:
+    return (Path(__file__).parent / "formats" / f"{name}.jinja").read_text()
+
+
+@cache
+def _ours() -> frozenset[str]:
+    """Templates that strop brings: they are rendered here, those of others where they can be stopped."""
+    from strop import pico
+
+    return frozenset((*map(_format, FORMATS), (pico.path() / "chat_template.jinja").read_text()))
+
+
+def parsed(template: str) -> Any:
+    """The template's syntax tree; nothing of it is computed, as compiling would."""
+    from jinja2 import TemplateError
+
+    try:
+        return rendering.language().parse(template)
+    except (TemplateError, RecursionError) as error:
+        raise ModelError(f"a chat template that jinja2 cannot read: {(str(error).splitlines() or [type(error).__name__])[0]}") from None
+
+
 def variables(template: str) -> set[str]:
     """Every name that the template reads and that somebody else has to give."""
-    from jinja2 import meta, nodes
-    from jinja2.ext import Extension
-    from jinja2.parser import Parser
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+    try:
+        return _render.variables(template)
+    except rendering.Unrendered as error:
+        raise ModelError(f"a chat template that cannot be compiled: {error}") from error
 
-    class Generation(Extension):
-        """The tag that transformers adds: what stands in it is a reply."""
 
-        tags = {"generation"}  # noqa: RUF012 - jinja2's own way
+def needed(template: str) -> set[str]:
+    """Those without which it writes nothing sensible: it neither asks whether they are there nor says what to take instead."""
+    from jinja2 import nodes
 
-        def parse(self, parser: Parser) -> list[nodes.Node]:
-            next(parser.stream)
-            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+    tree = parsed(template)
+    asked = [test.node for test in tree.find_all(nodes.Test) if test.name in ("defined", "undefined", "none")]
+    asked += [filtered.node for filtered in tree.find_all(nodes.Filter) if filtered.name in ("default", "d")]
+    return variables(template) - {name.name for name in asked if isinstance(name, nodes.Name)}
 
-    language = ImmutableSandboxedEnvironment(extensions=[Generation, "jinja2.ext.loopcontrols"])
-    return meta.find_undeclared_variables(language.parse(template)) - language.globals.keys()
+
+@cache
+def stop_strings(template: str) -> tuple[str, ...]:
+    """What ends a reply, where the template says so: `{% set stop_strings = ["…"] %}`, outside of everything else."""
+    from jinja2 import nodes
+
+    if "stop_strings" not in template:
+        return ()
+    for node in parsed(template).body:
+        if isinstance(node, nodes.Assign) and isinstance(node.target, nodes.Name) and node.target.name == "stop_strings":
+            items = node.node.items if isinstance(node.node, nodes.List | nodes.Tuple) else [node.node]
+            texts = [item.value for item in items if isinstance(item, nodes.Const) and isinstance(item.value, str) and item.value]
+            if not texts or len(texts) < len(items):
+                raise ModelError('stop_strings of a chat format is a list of texts that are not empty, as in ["\\nQuestion:"].')
+            return tuple(texts)
+    return ()
 
 
 def eos_ids(tokenizer: Any, model: Any = None) -> tuple[int, ...]:

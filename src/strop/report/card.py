@@ -15,14 +15,28 @@ SHOWN = ("pass@1", "pass@8", "greedy", "majority", "lenient", "length", "cut")
 
 
 def card(
-    run: Path, about: Mapping[str, Any], recipe: Recipe, step: int, dtype: str, prompt: str, metrics: Sequence[Mapping[str, Any]]
+    run: Path,
+    about: Mapping[str, Any],
+    recipe: Recipe,
+    step: int,
+    dtype: str,
+    prompt: str,
+    stop: Sequence[str],
+    metrics: Sequence[Mapping[str, Any]],
 ) -> str:
     """Markdown, with the little header that the hub reads."""
-    return "\n".join(_lines(run, about, recipe, step, dtype, prompt, metrics)).rstrip() + "\n"
+    return "\n".join(_lines(run, about, recipe, step, dtype, prompt, stop, metrics)).rstrip() + "\n"
 
 
 def _lines(
-    run: Path, about: Mapping[str, Any], recipe: Recipe, step: int, dtype: str, prompt: str, metrics: Sequence[Mapping[str, Any]]
+    run: Path,
+    about: Mapping[str, Any],
+    recipe: Recipe,
+    step: int,
+    dtype: str,
+    prompt: str,
+    stop: Sequence[str],
+    metrics: Sequence[Mapping[str, Any]],
 ) -> Iterator[str]:
     name, marks = about["resolved"]["method"], about["fingerprint"]
     yield from ("---", "library_name: transformers", "pipeline_tag: text-generation", "tags: [strop, reinforcement-learning]", "---", "")
@@ -38,6 +52,15 @@ def _lines(
         prompt,
         "```",
     )
+    if stop:
+        texts = " or ".join(f"`{json.dumps(text, ensure_ascii=False)}`" for text in stop)
+        yield from (
+            "",
+            f"A reply ends at an end token or with {texts}, which is no part of the answer: give it as `stop` to a server,",
+        )
+        yield f"or as `stop_strings={json.dumps(list(stop), ensure_ascii=False)}, tokenizer=tokenizer` to `generate`."
+    if recipe.shots:
+        yield from ("", f"{recipe.shots} worked examples stand before each question, always these.")
     if recipe.template:
         yield from ("", f"with the template's variables `{recipe.template}`; pass the same when you ask it.")
     if recipe.data and recipe.instruct == "yes":
@@ -49,11 +72,12 @@ def _lines(
     yield f"{', '.join(made)}. Every constant of the method stands in `strop.json`; `strop explain` prints its formula."
 
 
-def record(about: Mapping[str, Any]) -> dict[str, Any]:
+def record(about: Mapping[str, Any], stop: Sequence[str] = ()) -> dict[str, Any]:
     """What another program needs to know exactly what was done, without the places of files on the machine that did it."""
     data = about.get("data")
     return {
         **{name: about[name] for name in ("method", "fingerprint", "versions")},
+        **({"stop_strings": list(stop)} if stop else {}),
         **({"data": {**data, "files": {Path(name).name: digest for name, digest in data["files"].items()}}} if data else {}),
     }
 

@@ -39,6 +39,11 @@ class Progress:
 class Renderer(Protocol):
     """Text to tokens and back for one policy."""
 
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """Texts that end a reply, where no token does."""
+        ...
+
     def prompt(self, text: str) -> tuple[int, ...]:
         """A user's message and the opening of the reply."""
         ...
@@ -48,11 +53,11 @@ class Renderer(Protocol):
         ...
 
     def reply(self, text: str) -> tuple[int, ...]:
-        """A whole reply somebody else wrote, with the token that ends it."""
+        """A whole reply somebody else wrote, with what ends it."""
         ...
 
     def text(self, tokens: Sequence[int]) -> str:
-        """What was written, without the end-of-turn token."""
+        """What was written, without what ends it."""
         ...
 
     def plain(self, text: str) -> tuple[int, ...] | None:
@@ -73,7 +78,7 @@ class Handle:
     async def generate(
         self, node: Node, *, max: int, stop: tuple[str, ...] = (), sampling: Sampling = Sampling(), keep: bool = True
     ) -> Node:
-        return await self.engine.generate(node, max=max, stop=stop, sampling=sampling, keep=keep)
+        return await self.engine.generate(node, max=max, stop=(*self.renderer.stop, *stop), sampling=sampling, keep=keep)
 
     async def extend(self, node: Node, text: str, *, kind: Literal["observation", "forced"] = "observation") -> Node:
         return await self.engine.extend(node, self.renderer.turn(text), kind=kind)

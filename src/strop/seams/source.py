@@ -38,7 +38,7 @@ class Source(Protocol):
         ...
 
     def gold(self, task: Task) -> str | None:
-        """A text that scores 1, where one can be written."""
+        """A text that scores 1, where one can be written. A source that has worked solutions beside it gives them as `example`."""
         ...
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import ClassVar
 
-from strop.records import Group, Rollout, Sampling, Stop, Task
+from strop.records import ENDED, Group, Rollout, Sampling, Stop, Task
 from strop.seams.context import Ctx, Footprint, Handle
 from strop.seams.engine import Node
 from strop.seams.sampler import Environment, Independent
@@ -98,7 +98,7 @@ class SegmentTree:
 
     def ends(self, node: Node, said: str) -> Stop | None:
         """Why a path ends with this segment, judged by the segment alone; None where it goes on."""
-        stop: Stop | None = "finished" if node.stop == "finished" else "length" if node.calls >= self.depth else None
+        stop: Stop | None = "finished" if node.stop in ENDED else "length" if node.calls >= self.depth else None
         if (stop is None or self.repetition_first) and repeats(said, self.window, self.times):
             return "repetition"
         return stop

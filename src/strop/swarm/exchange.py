@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from strop import grading
-from strop.records import Author, Group, Rollout, Row, Sampling, Scores, Segment
+from strop.records import ENDED, Author, Group, Rollout, Row, Sampling, Scores, Segment
 from strop.seams.context import Ctx, Renderer
 from strop.seams.exchange import FOREIGN, Offer
 from strop.seams.sampler import Sampler
@@ -368,7 +368,7 @@ def shareable(group: Group, scores: Scores, step: int, source: Source, renderer:
     where = address(group.task, source)
     verdicts = [scores.get(rollout, "outcome") for rollout in group.rollouts]
     plain = all(
-        len(r.rows) == 1 and [s.kind for s in r.rows[0].segments] == ["prompt", "action"] and (r.text or r.stop == "finished")
+        len(r.rows) == 1 and [s.kind for s in r.rows[0].segments] == ["prompt", "action"] and (r.text or r.stop in ENDED)
         for r in group.rollouts
     )
     if where is None or not plain or len(group.rollouts) < 2 or any(verdict is None for verdict in verdicts):
@@ -376,4 +376,4 @@ def shareable(group: Group, scores: Scores, step: int, source: Source, renderer:
     if not all(readable(r.text) and renderer.plain(r.text) is not None for r in group.rollouts):
         return None
     pairs = zip(group.rollouts, verdicts, strict=True)
-    return Shared(where, tuple(Completion(r.text, r.stop == "finished", verdict or 0.0) for r, verdict in pairs), step)
+    return Shared(where, tuple(Completion(r.text, r.stop in ENDED, verdict or 0.0) for r, verdict in pairs), step)

@@ -234,6 +234,10 @@ class Columns:
                 raise ValueError(f"{where}: field {self.answer!r} has nothing behind its mark {self.after!r}")
         return prompt + (INSTRUCTION if self.instruct == "yes" else ""), text.strip()
 
+    def work(self, row: Mapping[str, Any]) -> str:
+        """What a row that was read has before the mark: the worked solution."""
+        return str(row[self.answer]).rpartition(self.after)[0].strip() if self.after else ""
+
     def _field(self, row: Mapping[str, Any], role: str, where: str) -> Any:
         name = getattr(self, role)
         if name not in row:
@@ -280,6 +284,8 @@ class Table:
         self.name, self.how, self.label = name, how, label
         self.files = {str(file): hash_of(file) for file in files}
         self.left_out: dict[str, int] = {}
+        self.work: dict[str, str] = {}
+        """Worked solutions, by task."""
         self.rows, tasks = self._tasks(rows, label)
         if held_out is None:
             self.splits: dict[Split, list[Task]] = {s: [t for t in tasks if split_of(t.id) == s] for s in ("train", "test")}
@@ -299,6 +305,8 @@ class Table:
             how = how.marked(content) if count == 1 else how
             task = self._task(*how.read(content, f"row {number} of {label}"), number, label)
             found.setdefault(task.id, task)
+            if work := how.work(content):
+                self.work.setdefault(task.id, work)
         if not count:
             raise ValueError(f"{label} has no rows")
         if how.grader == "math":
@@ -364,6 +372,10 @@ class Table:
 
     def gold(self, task: Task) -> str | None:
         return f"<answer>{task.needs['answer']}</answer>"
+
+    def example(self, task: Task) -> str:
+        """The right answer behind the worked solution, where the file has one."""
+        return "\n".join(filter(None, (self.work.get(task.id), f"<answer>{task.needs['answer']}</answer>")))
 
     def grade(self, task: Task, text: str) -> Graded:
         return self.grade_many([(task, text)])[0]

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from strop.records import Task
 from strop.seams.source import Graded, Source, Split
+from strop.tasks.shots import worked
 
 MOST = 20
 """Draws per task of the pool before its sources count as exhausted."""
@@ -48,6 +49,9 @@ class Pool:
 
     def gold(self, task: Task) -> str | None:
         return self.owner(task).gold(task)
+
+    def example(self, task: Task) -> str | None:
+        return worked(self.owner(task), task)
 
 
 @lru_cache(maxsize=8)
