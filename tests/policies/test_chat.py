@@ -61,22 +61,20 @@ def test_the_engine_stops_at_a_string_of_several_tokens_and_all_of_them_are_trai
     engine = EmbeddedEngine(policy.model, policy.tokenizer, eos_ids=())
     handle = Handle(engine, policy.renderer)
     script = [*policy.renderer.reply("<answer>2</answer>"), 5, 6]
-    prompt = policy.renderer.prompt("1+1=?")
     assert len(policy.renderer._encode("\nQuestion:")) > 1
 
     async def reply():
         root = await handle.open("1+1=?", root="0")
-        return await handle.generate(root, max=60)
+        return await handle.generate(root, max=60, keep=False)
 
-    plain = engine.runner.run
+    plain, asked = engine.runner.head, iter(script)
 
-    def scripted(ids, pos, blocks, last=None):  # the model's own pass, with the wanted token made certain
-        logits = plain(ids, pos, blocks, last)
-        at = int(pos.max()) + 1 - len(prompt) if last is None else 0
-        logits[..., script[min(at, len(script) - 1)]] = 1e4
+    def scripted(state):  # the model's own logits, with the wanted token made certain
+        logits = plain(state)
+        logits[..., next(asked)] = 1e4
         return logits
 
-    engine.runner.run = scripted
+    engine.runner.head = scripted
     node = asyncio.run(reply())
     assert node.stop == "stop"
     assert policy.tokenizer.decode(node.segment.tokens) == " <answer>2</answer>\nQuestion:"

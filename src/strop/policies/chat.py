@@ -177,7 +177,7 @@ class ChatRenderer:
         except rendering.Unrendered as error:
             roles = ", ".join(dict.fromkeys(message["role"] for message in messages))
             whose = "the chat format" if self.chat.form else "this model's chat template"
-            raise ModelError(f"{whose} gives nothing for a conversation of {roles}: {error}") from error
+            raise ModelError(f"{whose} refuses a conversation of {roles}: {error}") from error
 
     def _encode(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
