@@ -25,6 +25,7 @@ from torch import Tensor
 from strop import __version__, durable
 from strop.method import Method
 from strop.methods import known
+from strop.policies import gguf
 from strop.recipe import Recipe
 from strop.records import canonical
 from strop.seams.policy import Policy
@@ -91,13 +92,17 @@ def check_method(directory: Path, about: Mapping[str, Any], method: Method) -> N
 
 
 def check_data(directory: Path, about: Mapping[str, Any]) -> None:
-    """The files a run draws from are the ones it began with, byte for byte."""
-    for name, was in about.get("data", {}).get("files", {}).items():
+    """The files a run draws and starts from are the ones it began with, byte for byte."""
+    files: dict[str, str] = {**about.get("data", {}).get("files", {})}
+    if "gguf" in about:
+        model = about["recipe"]["model"]
+        files[str(gguf.file_of(Path(model)) or model)] = about["gguf"]["sha256"]
+    for name, was in files.items():
         if not Path(name).is_file():
-            raise RunError(f"{directory} draws from {name}, which is gone. Put the file back.")
+            raise RunError(f"{directory} reads {name}, which is gone. Put the file back.")
         if (now := hash_of(Path(name))) != was:
             raise RunError(
-                f"{directory} draws from {name}, which has changed since the run began: its sha256 was {was[:12]}… and is {now[:12]}…. "
+                f"{directory} reads {name}, which has changed since the run began: its sha256 was {was[:12]}… and is {now[:12]}…. "
                 "Put the old file back, or start a new run."
             )
 

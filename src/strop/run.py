@@ -33,6 +33,7 @@ from strop.directory import (
 )
 from strop.loop import Run
 from strop.method import Method
+from strop.policies import gguf
 from strop.recipe import Recipe
 from strop.tasks.shots import shown
 
@@ -51,6 +52,8 @@ def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:
     about["own"] = run.own
     if (told := getattr(run.source, "contents", None)) is not None:
         about["data"] = told()
+    if read := gguf.origin(recipe.model):
+        about["gguf"] = read
     if recipe.shots:
         about["shots"] = list(shown(run.policy))
     if run.recording is not None:

@@ -120,7 +120,7 @@ def settled(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     if "chat" in changes:
         changes = {**changes, "chat": opened(changes["chat"])}
     recipe = recipe.but(**changes)
-    if recipe.model != "pico" and Path(recipe.model).is_dir():
+    if recipe.model != "pico" and Path(recipe.model).exists():
         recipe = replace(recipe, model=str(Path(recipe.model).resolve()))
     recipe = replace(recipe, **{name: str(Path(file).expanduser().resolve()) for name in FILES if (file := getattr(recipe, name))})
     check_device(recipe.device)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from strop.batch import Batch
-from strop.policies import adapters
+from strop.policies import adapters, gguf
 from strop.policies.chat import Chat, ChatRenderer, ModelError, eos_ids, templated
 from strop.policies.forward import parted
 from strop.policies.likelihood import Draws, likelihood
@@ -147,10 +147,15 @@ def _locate(name: str) -> str:
 
         return str(pico.path())
     path = Path(name)
+    try:
+        if file := gguf.file_of(path):
+            return str(gguf.opened(file))
+    except gguf.GgufError as error:
+        raise ModelError(f"model {name!r}: {error}") from error
     if path.is_dir():
         return str(path)
     if path.exists():
-        raise ModelError(f"model {name!r} is a file; give the directory that holds config.json and the weights.")
+        raise ModelError(f"model {name!r} is a file; give a GGUF file, or the directory that holds config.json and the weights.")
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise ModelError(f"model {name!r} does not exist. Give a directory in Hugging Face format, a hub id such as org/name, or 'pico'.")
     return name

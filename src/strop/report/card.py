@@ -41,7 +41,9 @@ def _lines(
     name, marks = about["resolved"]["method"], about["fingerprint"]
     yield from ("---", "library_name: transformers", "pipeline_tag: text-generation", "tags: [strop, reinforcement-learning]", "---", "")
     yield from (f"# {run.name}", "")
-    yield f"`{Path(recipe.model).name}` after {step} steps of {name} on {_task(about, recipe)}, seed {recipe.seed}. Weights in {dtype}."
+    read = about.get("gguf")
+    model = f"`{Path(recipe.model).name}`" if read is None else f"`{read['file']}` ({read['family']}, {read['quantisation']}, licence {read['licence']}), read into float32,"
+    yield f"{model} after {step} steps of {name} on {_task(about, recipe)}, seed {recipe.seed}. Weights in {dtype}."
     yield from ("", "## Figures", "", *_figures(run, step, recipe, metrics), "")
     yield from (
         "## Prompts",
@@ -77,6 +79,7 @@ def record(about: Mapping[str, Any], stop: Sequence[str] = ()) -> dict[str, Any]
     data = about.get("data")
     return {
         **{name: about[name] for name in ("method", "fingerprint", "versions")},
+        **({"gguf": about["gguf"]} if "gguf" in about else {}),
         **({"stop_strings": list(stop)} if stop else {}),
         **({"data": {**data, "files": {Path(name).name: digest for name, digest in data["files"].items()}}} if data else {}),
     }
