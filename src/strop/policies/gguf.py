@@ -116,7 +116,9 @@ def _read(file: Path, out: Path, family: str) -> None:
         try:
             config = transformers.AutoConfig.from_pretrained(**where)
         except Exception as error:  # its reader raises what it meets
-            raise GgufError(f"{file}: transformers cannot read a GGUF of the family {family!r}: {_first_line(error)}") from error
+            raise GgufError(
+                f"{file} cannot be read: it is damaged, or transformers reads no GGUF of the family {family!r}. {_first_line(error)}"
+            ) from error
         if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
             raise GgufError(f"{file} holds {config.model_type}, not a causal language model; strop trains those.")
         try:
