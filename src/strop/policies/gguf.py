@@ -83,7 +83,7 @@ def kept() -> Path:
 
 def described(file: Path) -> dict[str, str]:
     """Family, quantisation and licence, from the file's head alone."""
-    from transformers.integrations.gguf import read_gguf_metadata
+    from transformers.integrations.gguf.reader import read_gguf_metadata
 
     try:
         head, _ = read_gguf_metadata(str(file))

@@ -42,7 +42,11 @@ def _lines(
     yield from ("---", "library_name: transformers", "pipeline_tag: text-generation", "tags: [strop, reinforcement-learning]", "---", "")
     yield from (f"# {run.name}", "")
     read = about.get("gguf")
-    model = f"`{Path(recipe.model).name}`" if read is None else f"`{read['file']}` ({read['family']}, {read['quantisation']}, licence {read['licence']}), read into float32,"
+    model = (
+        f"`{Path(recipe.model).name}`"
+        if read is None
+        else f"`{read['file']}` ({read['family']}, {read['quantisation']}, licence {read['licence']}), read into float32,"
+    )
     yield f"{model} after {step} steps of {name} on {_task(about, recipe)}, seed {recipe.seed}. Weights in {dtype}."
     yield from ("", "## Figures", "", *_figures(run, step, recipe, metrics), "")
     yield from (
