@@ -1,5 +1,7 @@
 """Check this machine and installation: versions, cores, memory, disk, extras, and how fast the engine decodes.
 
+With --model, that model in its place: how its prompts are written, what ends a reply, memory, speed, and the flags that suit it.
+
 Each line says ok or what to do; the exit code is 1 when something must be done.
 """
 
@@ -36,10 +38,13 @@ Finding = tuple[bool, str]
 
 
 def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", metavar="PATH", help="try this model instead: a directory, a GGUF file or a hub id; about a minute")
     parser.add_argument("--quick", action="store_true", help="leave out the engine's speed")
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.model:
+        return try_model(args)
     checks: dict[str, Callable[[], Finding]] = {
         "python": python,
         "torch": lambda: package("torch"),
@@ -59,6 +64,25 @@ def run(args: argparse.Namespace) -> int:
         except Exception as error:
             fine, said = False, f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         found[name] = {"ok": fine, "says": said}
+    return told(args, found)
+
+
+def try_model(args: argparse.Namespace) -> int:
+    import transformers
+
+    from strop.commands.plan import PROCESS, available
+    from strop.lab.fitness import findings
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    free, found = available(on_gpu=False), dict[str, dict[str, Any]]()
+    for finding in findings(args.model, None if free is None else free - PROCESS):
+        found[finding.about] = {"ok": finding.fine, "says": finding.says, "flags": finding.flags}
+        say(f"tried: {finding.about}")
+    return told(args, found)
+
+
+def told(args: argparse.Namespace, found: dict[str, dict[str, Any]]) -> int:
     wide = max(map(len, found))
     text = "\n".join(f"{'ok  ' if f['ok'] else 'TODO'} {name:{wide}}  {f['says']}" for name, f in found.items())
     answer(args, {"ok": all(f["ok"] for f in found.values()), "checks": found}, text)
