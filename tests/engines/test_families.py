@@ -19,8 +19,8 @@ from strop.seams.engine import Node
 from .models import FAMILIES, FAST, VOCAB, make
 
 
-async def _grow(engine: EmbeddedEngine) -> list[Node]:
-    """Two prompts; under each, actions that cross a length class, one with an observation and a second turn."""
+async def _grow(engine: EmbeddedEngine, prompts: Sequence[int] = (0, 1)) -> list[Node]:
+    """Two prompts, or some; under each, actions that cross a length class, one with an observation and a second turn."""
 
     async def task(i: int) -> list[Node]:
         prompt = await engine.open([(5 * i + 3 * j) % VOCAB for j in range(21 + 9 * i)], root=str(i))
@@ -28,7 +28,7 @@ async def _grow(engine: EmbeddedEngine) -> list[Node]:
         seen = await engine.extend(actions[1], [1, 2, 3, 4, 5], kind="observation")
         return [*actions, await engine.generate(seen, max=9), await engine.generate(seen, max=9, sampling=Sampling(temperature=0.6))]
 
-    return [node for nodes in await asyncio.gather(task(0), task(1)) for node in nodes]
+    return [node for nodes in await asyncio.gather(*map(task, prompts)) for node in nodes]
 
 
 def _full(model: PreTrainedModel, node: Node) -> torch.Tensor:
@@ -40,13 +40,16 @@ def _full(model: PreTrainedModel, node: Node) -> torch.Tensor:
     return logits.log_softmax(-1).gather(-1, tokens[0, -count:, None])[:, 0]
 
 
-def first_of(pairs: Sequence[tuple[str, str]]) -> list[Any]:
-    """One family of each path for everybody; the others in CI."""
-    paths = [path for _, path in pairs]
-    return [pytest.param(*pair, marks=[pytest.mark.slow] if pair[1] in paths[:i] else []) for i, pair in enumerate(pairs)]
+def tiered(*cases: tuple[str, ...]) -> list[Any]:
+    """The plainest family and the one that differs from it most for everybody; the others in CI."""
+    everybodys = {("Qwen3", "generic"), ("Qwen3", "fast"), ("Gemma3", "fast"), ("Qwen3",), ("Gemma3",)}
+    return [pytest.param(*case, marks=[] if case in everybodys else [pytest.mark.slow]) for case in cases]
 
 
-@pytest.mark.parametrize(("family", "path"), first_of([*((f, "generic") for f in FAMILIES), *((f, "fast") for f in FAST)]))
+_FAST, _GENERIC = [(f, "fast") for f in FAST], [(f, "generic") for f in FAMILIES]
+
+
+@pytest.mark.parametrize(("family", "path"), tiered(*_FAST, *_GENERIC))
 def test_sampled_and_scored_logp_are_those_of_a_full_forward(family: str, path: str, folder: Path):
     model = make(family, folder)
     engine = EmbeddedEngine(model, path=path)
@@ -62,7 +65,7 @@ def test_sampled_and_scored_logp_are_those_of_a_full_forward(family: str, path: 
         torch.testing.assert_close(torch.tensor(node.segment.logp), torch.tensor(scored), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("family", FAST)
+@pytest.mark.parametrize("family", tiered(*zip(FAST)))
 def test_declared_families_take_the_fast_path_and_write_what_the_generic_one_writes(family: str, folder: Path):
     model = make(family, folder)
     fast, generic = EmbeddedEngine(model), EmbeddedEngine(model, path="generic")
@@ -70,6 +73,16 @@ def test_declared_families_take_the_fast_path_and_write_what_the_generic_one_wri
     for a, b in zip(asyncio.run(_grow(fast)), asyncio.run(_grow(generic)), strict=True):
         assert a.segment.tokens == b.segment.tokens
         torch.testing.assert_close(torch.tensor(a.segment.logp), torch.tensor(b.segment.logp), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("family", tiered(*zip(FAST)))
+def test_a_prompt_alone_is_answered_bit_for_bit_as_in_company(family: str, folder: Path):
+    model = make(family, folder)
+    engine = EmbeddedEngine(model)
+    assert engine.grade == "exact"
+    company = asyncio.run(_grow(engine, range(3)))
+    alone = asyncio.run(_grow(EmbeddedEngine(model), [1]))
+    assert [node.segment for node in alone] == [node.segment for node in company][len(alone) : 2 * len(alone)]
 
 
 @pytest.mark.slow  # where oneDNN is not, the other tests take this path
@@ -93,10 +106,10 @@ def test_half_precision_decodes_as_the_full_forward_of_the_same_weights(family: 
     assert engine.path.startswith("fast")
     for node in asyncio.run(_grow(engine)):
         gap = torch.tensor(node.segment.logp) - _full(model, node)
-        assert gap.abs().mean() < 0.1
+        assert gap.abs().median() < 0.1  # not the mean: a router near a tie takes another expert in half precision
 
 
-@pytest.mark.parametrize(("family", "path"), first_of([*((f, "auto") for f in FAMILIES), ("Qwen3", "generic")]))
+@pytest.mark.parametrize(("family", "path"), tiered(*_FAST, ("Cohere", "generic")))
 def test_greedy_is_transformers_generate_until_a_near_tie(family: str, path: str, folder: Path, record_property: pytest.FixtureRequest):
     model = make(family, folder)
     engine = EmbeddedEngine(model, path=path, eos_ids=())
