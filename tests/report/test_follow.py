@@ -104,8 +104,8 @@ def test_a_port_in_use_is_refused_in_one_line(run, served, refused):
 
 @pytest.mark.full
 def test_a_browser_follows_a_run_that_is_killed_and_resumed(tmp_path):
-    run, steps = tmp_path / "run", 8
-    sizes = ["--steps", str(steps), "--tasks", "4", "--group", "4", "--max-tokens", "12", "--eval-tasks", "0", "--checkpoint-every", "3"]
+    run, steps = tmp_path / "run", 60  # long enough for a browser to come
+    sizes = ["--steps", str(steps), "--tasks", "4", "--group", "4", "--max-tokens", "12", "--eval-tasks", "0", "--checkpoint-every", "20"]
     points = "document.querySelector('polyline.curve')?.getAttribute('points').split(' ').length"
     training = subprocess.Popen([*STROP, "train", *sizes, "--out", str(run)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     watching = None
@@ -147,4 +147,4 @@ def test_a_browser_follows_a_run_that_is_killed_and_resumed(tmp_path):
     finally:
         for process in filter(None, (training, watching)):
             process.kill()
-            process.wait()
+            process.communicate()

@@ -253,6 +253,7 @@ def test_a_run_killed_with_its_mirrors_and_resumed_has_each_step_once_in_all_fou
         finally:
             process.kill()
             process.wait()
+            process.stderr.close()
         assert process.returncode == -signal.SIGKILL
     done = subprocess.run([*STROP, "train", "--resume", str(run), "--json"], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
