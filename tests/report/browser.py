@@ -74,3 +74,5 @@ def tab(profile: Path) -> Iterator[Tab]:
     finally:
         process.kill()
         process.wait()
+        if process.stderr is not None:
+            process.stderr.close()
