@@ -55,14 +55,18 @@ FAMILIES = tuple(_MORE)
 FAST = FAMILIES[:-1]
 
 
+def small(family: str, **changes: Any) -> PreTrainedModel:
+    name = family + ("Text" if family == "Gemma3" else "")
+    config = getattr(transformers, name + "Config")(**_SMALL | _MORE[family] | changes)
+    return getattr(transformers, family + "ForCausalLM")(config)
+
+
 def make(family: str, folder: Path) -> PreTrainedModel:
     """Weights larger than an initialisation's, so that predictions are peaked and errors would show."""
     path = folder / family
     if not path.exists():
         torch.manual_seed(len(family))
-        name = family + ("Text" if family == "Gemma3" else "")
-        config = getattr(transformers, name + "Config")(**_SMALL | _MORE[family])
-        model = getattr(transformers, family + "ForCausalLM")(config)
+        model = small(family)
         with torch.no_grad():
             for weight in model.parameters():
                 if weight.ndim > 1:

@@ -16,7 +16,7 @@ from strop.policies import families
 from strop.records import Sampling
 from strop.seams.engine import Node
 
-from .models import FAMILIES, FAST, VOCAB, make
+from .models import FAMILIES, FAST, VOCAB, make, small
 
 
 async def _grow(engine: EmbeddedEngine, prompts: Sequence[int] = (0, 1)) -> list[Node]:
@@ -73,6 +73,23 @@ def test_declared_families_take_the_fast_path_and_write_what_the_generic_one_wri
     for a, b in zip(asyncio.run(_grow(fast)), asyncio.run(_grow(generic)), strict=True):
         assert a.segment.tokens == b.segment.tokens
         torch.testing.assert_close(torch.tensor(a.segment.logp), torch.tensor(b.segment.logp), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "why"),
+    [
+        ("Cohere", {}, "'cohere' is none of llama, mistral"),
+        ("Llama", {"mlp_bias": True}, "a bias follows its attention or stands in its feed-forward part"),
+        ("Qwen3", {"hidden_act": "relu"}, "its activation is 'relu'"),
+        ("Mistral", {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}}, "more than the position"),
+        ("Granite", {"attention_bias": True}, "a bias follows its attention"),
+    ],
+)
+def test_what_no_line_declares_keeps_its_own_forward_and_says_why(family: str, changes: dict[str, Any], why: str):
+    model = small(family, **changes)
+    assert EmbeddedEngine(model).path == "generic"
+    with pytest.raises(ValueError, match=why):
+        EmbeddedEngine(model, path="fast")
 
 
 @pytest.mark.parametrize("family", tiered(*zip(FAST)))

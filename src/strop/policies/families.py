@@ -192,8 +192,9 @@ class OneDNN:
 
     @staticmethod
     def weight(weight: Tensor) -> Tensor:
-        """Input-major, else every product would turn it round first."""
-        return weight.t().contiguous().t()
+        """A small one input-major, else every product would turn it round first; a large one as it lies, which is faster there
+        (twice for a large vocabulary) and no second copy. The bits are the same."""
+        return weight.t().contiguous().t() if weight.numel() < 1 << 18 else weight
 
     @staticmethod
     def linear(h: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -362,7 +363,7 @@ class Fast:
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Join and lay out the projections again; all other weights are the model's own tensors."""
+        """Join and lay out again what is joined and laid out; all other weights are the model's own tensors."""
         self.layers = [self._layer(layer, i) for i, layer in enumerate(self.model.model.layers)]
         self.embed, self.norm = self.model.model.embed_tokens.weight, self._norm(self.model.model, "norm")
         self.lm_head = self.ops.weight(merged(self.model.lm_head))
