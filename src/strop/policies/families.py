@@ -160,6 +160,10 @@ def _experts(model: PreTrainedModel) -> Iterator[Any]:
     return (layer.mlp.experts for layer in model.model.layers if hasattr(layer.mlp, "experts"))
 
 
+LARGE = 1 << 18
+"""Numbers from which a weight is multiplied as it lies."""
+
+
 class Plain:
     """A layer's products and norm in torch's own operations: any device and dtype."""
 
@@ -194,7 +198,7 @@ class OneDNN:
     def weight(weight: Tensor) -> Tensor:
         """A small one input-major, else every product would turn it round first; a large one as it lies, which is faster there
         (twice for a large vocabulary) and no second copy. The bits are the same."""
-        return weight.t().contiguous().t() if weight.numel() < 1 << 18 else weight
+        return weight.t().contiguous().t() if weight.numel() < LARGE else weight
 
     @staticmethod
     def linear(h: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
