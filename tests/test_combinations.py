@@ -61,7 +61,8 @@ def visits(place) -> list[int]:
     return last["state"]["curriculum"]["visits"]
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.full if i else pytest.mark.slow) for i, n in enumerate(PAIRS)])
+@pytest.mark.full  # whole trainings
+@pytest.mark.parametrize("name", PAIRS)
 def test_two_pilots_in_one_line_learn_more_than_standing_still_and_both_are_active(name, tmp_path):
     torch.set_num_threads(1)
     run, start, lines = trained(name, PAIRS[name], 1e-4, tmp_path / "run")

@@ -88,7 +88,7 @@ def test_ray_an_action_that_the_environment_never_answers_is_an_incident_and_no_
     assert lines(tmp_path / "run")[0]["incidents"] == 2
 
 
-@pytest.mark.slow  # a Ray cluster of several processes
+@pytest.mark.full  # a Ray cluster of several processes
 def test_ray_staleness_is_on_every_decision_and_the_run_equals_its_own_log(tmp_path, front):
     run = create(small(method=asking(seconds=0.3), ahead=2, steps=5), tmp_path / "run", engine=front)
     run.train()
@@ -110,7 +110,7 @@ def test_ray_staleness_is_on_every_decision_and_the_run_equals_its_own_log(tmp_p
     assert lines(tmp_path / "run") == seen
 
 
-@pytest.mark.slow  # a Ray cluster of several processes
+@pytest.mark.full  # a Ray cluster of several processes
 def test_ray_staleness_beyond_its_limit_is_discarded_and_every_task_that_was_asked_for_is_accounted_for(tmp_path, front):
     run = create(small(method=asking(seconds=0.2), ahead=2, max_age=0, steps=4), tmp_path / "run", engine=front)
     run.train()
@@ -145,7 +145,7 @@ def test_ray_a_replica_with_other_weights_is_named_before_anything_is_sampled(tm
     assert not run.commit_path(0).exists()
 
 
-@pytest.mark.slow  # a Ray cluster of several processes
+@pytest.mark.full  # a Ray cluster of several processes
 def test_ray_learner_ranks_as_actors_move_the_weights_as_one_process_does(tmp_path):
     """FSDP adds in another order: the same gradients within 1e-5, the same rollouts as long as the weights draw alike."""
     from strop.cluster import Cluster

@@ -20,6 +20,10 @@ def kills(phase: str, first: int, last: int, *method: str) -> list[dict]:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+LATER = ("write", "sample")
+"""Phases whose kills are long: ten processes each, killed and resumed."""
+
+
 def check(results: list[dict]) -> None:
     assert all(r["killed"] for r in results), results
     assert all(r["resumed"] for r in results), results
@@ -27,15 +31,16 @@ def check(results: list[dict]) -> None:
     assert all(r["equal"] for r in results), results
 
 
-@pytest.mark.slow  # thirty processes, killed and resumed
-@pytest.mark.parametrize("phase", ["write", "sample", "update"])
+@pytest.mark.parametrize(
+    "phase", [pytest.param("update", marks=pytest.mark.slow), *(pytest.param(p, marks=pytest.mark.full) for p in LATER)]
+)
 def test_ten_kills_leave_weights_optimiser_states_and_metrics_equal(phase):
     results = kills(phase, 0, 10)
     assert len(results) == 10
     check(results)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("phase", ["write", "update"])
 def test_a_method_with_a_head_of_its_own_is_killed_and_goes_on_alike(phase):
     results = kills(phase, 0, 4, "flowrl")

@@ -89,7 +89,7 @@ def test_planted_effects_are_found_as_often_as_declared_and_planted_nulls_are_no
     assert all(v != "void" for v in verdicts["null"])
 
 
-@pytest.mark.slow  # a minute of runs
+@pytest.mark.full  # a minute of runs
 def test_in_short_planted_effects_are_found_and_planted_nulls_are_not(tmp_path):
     """Twelve repeats: far from the full exam's numbers, near enough to catch a runner that always or never finds."""
     verdicts = exam(12, 40, tmp_path)

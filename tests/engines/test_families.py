@@ -40,16 +40,16 @@ def _full(model: PreTrainedModel, node: Node) -> torch.Tensor:
     return logits.log_softmax(-1).gather(-1, tokens[0, -count:, None])[:, 0]
 
 
-def tiered(*cases: tuple[str, ...]) -> list[Any]:
-    """The plainest family and the one that differs from it most for everybody; the others in CI."""
+def tiered(*cases: tuple[str, ...], late: Any = pytest.mark.slow) -> list[Any]:
+    """The plainest family and the one that differs from it most for everybody; the others in CI, or later."""
     everybodys = {("Qwen3", "generic"), ("Qwen3", "fast"), ("Gemma3", "fast"), ("Qwen3",), ("Gemma3",)}
-    return [pytest.param(*case, marks=[] if case in everybodys else [pytest.mark.slow]) for case in cases]
+    return [pytest.param(*case, marks=[] if case in everybodys else [late]) for case in cases]
 
 
 _FAST, _GENERIC = [(f, "fast") for f in FAST], [(f, "generic") for f in FAMILIES]
 
 
-@pytest.mark.parametrize(("family", "path"), tiered(*_FAST, *_GENERIC))
+@pytest.mark.parametrize(("family", "path"), tiered(*_FAST, *_GENERIC, late=pytest.mark.full))
 def test_sampled_and_scored_logp_are_those_of_a_full_forward(family: str, path: str, folder: Path):
     model = make(family, folder)
     engine = EmbeddedEngine(model, path=path)
@@ -102,7 +102,7 @@ def test_a_prompt_alone_is_answered_bit_for_bit_as_in_company(family: str, folde
     assert [node.segment for node in alone] == [node.segment for node in company][len(alone) : 2 * len(alone)]
 
 
-@pytest.mark.slow  # where oneDNN is not, the other tests take this path
+@pytest.mark.full  # where oneDNN is not, the other tests take this path
 @pytest.mark.parametrize("family", FAST)
 def test_torchs_own_operations_write_what_onednns_write(family: str, folder: Path, monkeypatch: pytest.MonkeyPatch):
     model = make(family, folder)
@@ -115,7 +115,7 @@ def test_torchs_own_operations_write_what_onednns_write(family: str, folder: Pat
         torch.testing.assert_close(torch.tensor(a.segment.logp), torch.tensor(b.segment.logp), atol=1e-4, rtol=0)
 
 
-@pytest.mark.slow  # the products are torch's own
+@pytest.mark.full  # the products are torch's own
 @pytest.mark.parametrize("family", FAST)
 def test_half_precision_decodes_as_the_full_forward_of_the_same_weights(family: str, folder: Path):
     model = make(family, folder).to(torch.bfloat16)
@@ -126,7 +126,7 @@ def test_half_precision_decodes_as_the_full_forward_of_the_same_weights(family: 
         assert gap.abs().median() < 0.1  # not the mean: a router near a tie takes another expert in half precision
 
 
-@pytest.mark.parametrize(("family", "path"), tiered(*_FAST, ("Cohere", "generic")))
+@pytest.mark.parametrize(("family", "path"), tiered(*_FAST, ("Cohere", "generic"), late=pytest.mark.full))
 def test_greedy_is_transformers_generate_until_a_near_tie(family: str, path: str, folder: Path, record_property: pytest.FixtureRequest):
     model = make(family, folder)
     engine = EmbeddedEngine(model, path=path, eos_ids=())

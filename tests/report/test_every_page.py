@@ -15,7 +15,7 @@ from strop.cli import main
 OUTSIDE = re.compile(
     r"""(?:src|href|srcset|data|action)\s*=\s*["']?(?!#|data:)[^"'\s>]+|@import|url\((?!["']?data:)|fetch\(|XMLHttpRequest"""
 )
-KINDS = ("run", "tree", pytest.param("claim", marks=pytest.mark.slow), "microscope")  # a claim is eight trainings
+KINDS = ("run", "tree", pytest.param("claim", marks=pytest.mark.full), "microscope")  # a claim is eight trainings
 BROWSER = os.environ.get("STROP_BROWSER", "chromium")
 
 
