@@ -149,7 +149,7 @@ def test_a_run_on_a_file_is_killed_and_resumed_to_equal_metrics_and_its_export_i
     assert str(standin) not in card + (out / "strop.json").read_text(), "places on this machine are nobody's business"
 
 
-@pytest.mark.slow  # four processes
+@pytest.mark.full  # five processes
 def test_no_librarys_warning_or_bar_reaches_who_runs_a_plain_command(standin, tmp_path):
     run = tmp_path / "run"
     task = ["--task", "chain:steps=1", "--tasks", "2", "--samples", "1", "--max-tokens", "4"]

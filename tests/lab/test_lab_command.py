@@ -23,8 +23,12 @@ def told(capsys, *argv: str) -> tuple[int, str, str]:
     return code, said.out, said.err
 
 
-@pytest.mark.slow  # every table of the page, exact
-@pytest.mark.parametrize(("command", "table"), SHOWN, ids=[command for command, _ in SHOWN])
+LONGEST = "lab bias loo-sum raw-sum"
+LATER = [pytest.param(*shown, id=shown[0], marks=pytest.mark.full if shown[0].startswith(LONGEST) else pytest.mark.slow) for shown in SHOWN]
+"""Every table of the page, exact: in CI, and one of a minute in .ci/full."""
+
+
+@pytest.mark.parametrize(("command", "table"), LATER)
 def test_the_tables_of_the_page_are_what_the_command_prints(command, table, capsys):
     code, out, _ = told(capsys, *shlex.split(command.replace("\\\n", " ")))
     assert code == 0
