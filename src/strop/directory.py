@@ -29,7 +29,6 @@ from strop.policies import gguf
 from strop.recipe import Recipe
 from strop.records import canonical
 from strop.seams.policy import Policy
-from strop.tasks.adapters import hash_of
 
 KEEP_CHECKPOINTS = 2
 
@@ -100,7 +99,7 @@ def check_data(directory: Path, about: Mapping[str, Any]) -> None:
     for name, was in files.items():
         if not Path(name).is_file():
             raise RunError(f"{directory} reads {name}, which is gone. Put the file back.")
-        if (now := hash_of(Path(name))) != was:
+        if (now := durable.hash_of(Path(name))) != was:
             raise RunError(
                 f"{directory} reads {name}, which has changed since the run began: its sha256 was {was[:12]}… and is {now[:12]}…. "
                 "Put the old file back, or start a new run."

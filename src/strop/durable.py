@@ -1,11 +1,13 @@
-"""Writing so that a kill at any instant leaves either the old file or the new one, never half of one."""
+"""Writing so that a kill at any instant leaves the old file or the new one, never half of one; and the hash a file is known by."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,18 @@ def publish(beside: Path, path: Path) -> None:
     os.replace(beside, path)
     point("renamed")
     sync_directory(path.parent)
+
+
+def hash_of(file: Path) -> str:
+    """sha256 of a file's bytes, as `sha256sum` prints it; read once while its size and time of change stay as they are."""
+    known = file.stat()
+    return _hash(file.resolve(), known.st_size, known.st_mtime_ns)
+
+
+@cache
+def _hash(file: Path, size: int, changed: int) -> str:
+    with file.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()
 
 
 def append(path: Path, line: str) -> None:

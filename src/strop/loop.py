@@ -67,7 +67,7 @@ class Run:
         self.method = recipe.resolved()
         drawn = source if source is not None else named_source(recipe.task_name())
         self.policy: Policy = policy if policy is not None else of(recipe)
-        show(self.policy, drawn, recipe.shots)
+        show(self.policy.renderer, drawn, recipe.shots)
         self.source = roomy(drawn, self.policy, getattr(self.method.sampler, "max_tokens", 1), recipe.longest_prompt)
         equip(self.policy, self.method.heads, recipe.seed)
         self.feed = self.method.feed

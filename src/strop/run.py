@@ -55,7 +55,7 @@ def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:
     if read := gguf.origin(recipe.model):
         about["gguf"] = read
     if recipe.shots:
-        about["shots"] = list(shown(run.policy))
+        about["shots"] = list(shown(run.policy.renderer))
     if run.recording is not None:
         about["replay"] = {"of": str(run.recording.directory.resolve()), "steps": run.recording.steps, "foreign": run.foreign}
     about["tripwires"] = [{"from_step": 0, **run.watch.describe()}]

@@ -67,7 +67,7 @@ class Replica:
         torch.set_num_threads(threads)
         self.policy = of(recipe)
         self.sources: dict[str, Source] = {}
-        show(self.policy, self._source(source), recipe.shots)
+        show(self.policy.renderer, self._source(source), recipe.shots)
         self.engine = engines.build(self.policy, recipe)
         self.handle = Handle(self.engine, self.policy.renderer)
         self.step: int | None = None

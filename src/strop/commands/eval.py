@@ -146,7 +146,7 @@ def measure(args: argparse.Namespace, model: str, recipe: Recipe, most: int, par
         handle = remote.handle(args.engine, model, args.seed, recipe.system, examples)
     else:
         policy = load(model, device=device, chat=recipe.prompts)
-        show(policy, source, recipe.shots)
+        show(policy.renderer, source, recipe.shots)
         source = roomy(source, policy, most, recipe.longest_prompt)
         with_flags = recipe.but(engine=args.engine, seed=args.seed, slots=args.slots, cache=args.cache)
         handle = Handle(engines.build(policy, with_flags), policy.renderer)
@@ -161,7 +161,7 @@ def measure(args: argparse.Namespace, model: str, recipe: Recipe, most: int, par
         lines = calibration.at_targets(made.values)
         tasks = {t.id: t for t in (source.task("test", HELD_OUT_SEED, i) for i in range(made.tasks))}
         first = policy if origin == model else load(origin, device=device, chat=recipe.prompts)
-        show(first, source, recipe.shots)
+        show(first.renderer, source, recipe.shots)
         believed = calibration.beliefs(first, source, [*tasks.values()])
         said["targets"] = [asdict(line) for line in lines]
         said["oracle"] = [asdict(line) for line in calibration.oracle(believed, (line.target for line in lines))]

@@ -54,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
     prompt, stop = _written(good[step], beside, recipe, args.dtype, about.get("shots", ()))
     from strop.report.card import card, record
 
-    (beside / "README.md").write_text(card(origin, about, recipe, step, args.dtype, prompt, stop, read_metrics(origin)))
+    lines = card(origin, about, recipe, step, args.dtype, prompt, stop, read_metrics(origin))
+    (beside / "README.md").write_text("\n".join(lines).rstrip() + "\n")
     (beside / "strop.json").write_text(json.dumps(record(about, stop), indent=2, sort_keys=True) + "\n")
     durable.publish(beside, out)
     files = sorted(p.name for p in out.iterdir())

@@ -64,14 +64,13 @@ def longest(recipe: Recipe, parts: dict[str, Any], prompt: int | None) -> Length
     from strop.memory import Lengths
     from strop.policies.causal import renderer
     from strop.tasks import source
-    from strop.tasks.shots import shots
+    from strop.tasks.shots import show
 
     sampler = recipe.resolved().sampler
     reply = getattr(sampler, "max_tokens", 0) * getattr(sampler, "turns", 1) or sampler.footprint(0).positions // sampler.group_size
     if prompt is None:
         drawn, reads = parts.get("source") or source(recipe.task_name()), renderer(recipe)
-        if recipe.shots:
-            reads.show(shots(drawn, recipe.shots))
+        show(reads, drawn, recipe.shots)
         count = min(drawn.size or LOOKED_AT, LOOKED_AT)
         prompt = max(len(reads.prompt(drawn.task("train", recipe.seed, i).prompt)) for i in range(count))
     return Lengths(prompt, reply)

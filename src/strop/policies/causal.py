@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from strop.batch import Batch
 from strop.policies import adapters, gguf
-from strop.policies.chat import Chat, ChatRenderer, ModelError, eos_ids, templated
+from strop.policies.chat import Chat, ChatRenderer, ModelError, eos_ids, first_line, templated
 from strop.policies.forward import parted
 from strop.policies.likelihood import Draws, likelihood
 from strop.policies.products import products
@@ -102,7 +102,7 @@ def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32, 
         config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
         raise ModelError(
-            f"model {name!r}: cannot read its config ({_first_line(error)}). It needs a config.json of a causal language model."
+            f"model {name!r}: cannot read its config ({first_line(error)}). It needs a config.json of a causal language model."
         ) from error
     known = transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     made_for = config.architectures or []
@@ -119,11 +119,11 @@ def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32, 
         model = transformers.AutoModelForCausalLM.from_pretrained(path, trust_remote_code=False, use_safetensors=True, dtype=dtype)
         tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     except SafetensorError as error:
-        raise ModelError(f"model {name!r}: its weights file is damaged ({_first_line(error)}). Copy or export it again.") from error
+        raise ModelError(f"model {name!r}: its weights file is damaged ({first_line(error)}). Copy or export it again.") from error
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and _is_memory(error):
             raise
-        raise ModelError(f"model {name!r} cannot be loaded: {_first_line(error)}") from error
+        raise ModelError(f"model {name!r} cannot be loaded: {first_line(error)}") from error
     written = templated(tokenizer, name, chat)
     if not eos_ids(tokenizer, model) and not written.stop:
         raise ModelError(
@@ -147,11 +147,8 @@ def _locate(name: str) -> str:
 
         return str(pico.path())
     path = Path(name)
-    try:
-        if file := gguf.file_of(path):
-            return str(gguf.opened(file))
-    except gguf.GgufError as error:
-        raise ModelError(f"model {name!r}: {error}") from error
+    if file := gguf.file_of(path):
+        return str(gguf.opened(file))
     if path.is_dir():
         return str(path)
     if path.exists():
@@ -159,10 +156,6 @@ def _locate(name: str) -> str:
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise ModelError(f"model {name!r} does not exist. Give a directory in Hugging Face format, a hub id such as org/name, or 'pico'.")
     return name
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _is_memory(error: BaseException) -> bool:

@@ -28,6 +28,15 @@ class ModelError(ValueError):
     """A model that cannot be used, and what to do about it."""
 
 
+class NoTemplate(ModelError):
+    """It has no chat template, and nothing was named in its place."""
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says, short enough for a line of ours."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
 @dataclass(frozen=True)
 class Chat:
     """What a prompt holds beside the task's words.
@@ -261,7 +270,7 @@ class ChatRenderer:
 def templated(tokenizer: Any, name: str, chat: Chat | None) -> ChatRenderer:
     """What writes prompts for a model, or what to do where it has no template."""
     if not getattr(tokenizer, "chat_template", None) and not (chat and chat.form):
-        raise ModelError(
+        raise NoTemplate(
             f"model {name!r} has no chat template, as base models have none, so nothing says how its prompts are written. Name a format: "
             "--chat qa --shots 4 writes questions and answers, four worked ones first; --chat plain the bare texts; or --chat FILE.jinja."
         )
@@ -291,7 +300,7 @@ def parsed(template: str) -> Any:
     try:
         return rendering.language().parse(template)
     except (TemplateError, RecursionError) as error:
-        raise ModelError(f"a chat template that jinja2 cannot read: {(str(error).splitlines() or [type(error).__name__])[0]}") from None
+        raise ModelError(f"a chat template that jinja2 cannot read: {first_line(error)}") from None
 
 
 def variables(template: str) -> set[str]:

@@ -6,7 +6,6 @@ a directory in Hugging Face format anyway. What a quantised file lost stays lost
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import io
 import json
@@ -22,14 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from strop import durable
+from strop.policies.chat import ModelError, first_line
 
 NEEDS = ("gguf", "accelerate")
 ORIGIN = "gguf.json"
 """Beside the model that was read: what it was read from."""
-
-
-class GgufError(ValueError):
-    """A GGUF file that cannot be used, and what to do about it."""
 
 
 def file_of(path: Path) -> Path | None:
@@ -40,7 +36,7 @@ def file_of(path: Path) -> Path | None:
         return None
     files = sorted(path.glob("*.gguf"))
     if len(files) > 1:
-        raise GgufError(f"{path} holds {len(files)} GGUF files; name one of them: {', '.join(file.name for file in files)}")
+        raise ModelError(f"{path} holds {len(files)} GGUF files; name one of them: {', '.join(file.name for file in files)}")
     return files[0] if files else None
 
 
@@ -52,13 +48,12 @@ def origin(model: str) -> dict[str, Any] | None:
 
 def opened(file: Path) -> Path:
     """The directory with what was read from this file; read now where it has not been."""
-    with file.open("rb") as data:
-        digest = hashlib.file_digest(data, "sha256").hexdigest()
+    digest = durable.hash_of(file)
     place = kept() / f"{file.stem}-{digest[:16]}"
     if (place / ORIGIN).is_file():
         return place
     if missing := [name for name in NEEDS if importlib.util.find_spec(name) is None]:
-        raise GgufError(f"{file} is a GGUF file, and {' and '.join(missing)} to read it is not installed: pip install 'strop[gguf]'")
+        raise ModelError(f"{file} is a GGUF file, and {' and '.join(missing)} to read it is not installed: pip install 'strop[gguf]'")
     about = {"file": file.name, "sha256": digest, **described(file)}
     print(
         f"{file.name}: {about['family']}, {about['quantisation']}. It is read into float32, once, in a minute or two, and kept in {place}",
@@ -66,6 +61,7 @@ def opened(file: Path) -> Path:
         flush=True,
     )
     beside = place.with_name(f"{place.name}.{os.getpid()}")
+    shutil.rmtree(beside, ignore_errors=True)
     try:
         beside.mkdir(parents=True)
         _read(file, beside, about["family"])
@@ -88,7 +84,7 @@ def described(file: Path) -> dict[str, str]:
     try:
         head, _ = read_gguf_metadata(str(file))
     except (ValueError, IndexError, OverflowError, UnicodeDecodeError, struct.error) as error:
-        raise GgufError(f"{file} is no GGUF file that can be read: {_first_line(error)}") from error
+        raise ModelError(f"{file} is no GGUF file that can be read: {first_line(error)}") from error
     kind = head.get("general.file_type")
     return {
         "family": str(head["general.architecture"]),
@@ -116,18 +112,18 @@ def _read(file: Path, out: Path, family: str) -> None:
         try:
             config = transformers.AutoConfig.from_pretrained(**where)
         except Exception as error:  # its reader raises what it meets
-            raise GgufError(
-                f"{file} cannot be read: it is damaged, or transformers reads no GGUF of the family {family!r}. {_first_line(error)}"
+            raise ModelError(
+                f"{file} cannot be read: it is damaged, or transformers reads no GGUF of the family {family!r}. {first_line(error)}"
             ) from error
         if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-            raise GgufError(f"{file} holds {config.model_type}, not a causal language model; strop trains those.")
+            raise ModelError(f"{file} holds {config.model_type}, not a causal language model; strop trains those.")
         try:
             tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
             model: Any = transformers.AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
         except Exception as error:
-            raise GgufError(f"{file} is damaged, or not whole: {_first_line(error)}") from error
+            raise ModelError(f"{file} is damaged, or not whole: {first_line(error)}") from error
     if model.config.vocab_size < len(tokenizer):
-        raise GgufError(f"{file} has {model.config.vocab_size} embeddings and {len(tokenizer)} tokens: it is damaged.")
+        raise ModelError(f"{file} has {model.config.vocab_size} embeddings and {len(tokenizer)} tokens: it is damaged.")
     model.hf_quantizer = None  # it is no longer quantised
     for mark in ("quantization_config", "_pre_quantization_dtype"):
         if hasattr(model.config, mark):
@@ -156,7 +152,3 @@ def _parsed_once() -> Iterator[None]:
         yield
     finally:
         gguf.GGUFReader = each
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -23,30 +23,14 @@ def card(
     prompt: str,
     stop: Sequence[str],
     metrics: Sequence[Mapping[str, Any]],
-) -> str:
-    """Markdown, with the little header that the hub reads."""
-    return "\n".join(_lines(run, about, recipe, step, dtype, prompt, stop, metrics)).rstrip() + "\n"
-
-
-def _lines(
-    run: Path,
-    about: Mapping[str, Any],
-    recipe: Recipe,
-    step: int,
-    dtype: str,
-    prompt: str,
-    stop: Sequence[str],
-    metrics: Sequence[Mapping[str, Any]],
 ) -> Iterator[str]:
+    """Lines of Markdown, with the little header that the hub reads."""
     name, marks = about["resolved"]["method"], about["fingerprint"]
     yield from ("---", "library_name: transformers", "pipeline_tag: text-generation", "tags: [strop, reinforcement-learning]", "---", "")
     yield from (f"# {run.name}", "")
-    read = about.get("gguf")
-    model = (
-        f"`{Path(recipe.model).name}`"
-        if read is None
-        else f"`{read['file']}` ({read['family']}, {read['quantisation']}, licence {read['licence']}), read into float32,"
-    )
+    model = f"`{Path(recipe.model).name}`"
+    if read := about.get("gguf"):
+        model = f"`{read['file']}` ({read['family']}, {read['quantisation']}, licence {read['licence']}), read into float32,"
     yield f"{model} after {step} steps of {name} on {_task(about, recipe)}, seed {recipe.seed}. Weights in {dtype}."
     yield from ("", "## Figures", "", *_figures(run, step, recipe, metrics), "")
     yield from (

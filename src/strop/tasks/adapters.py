@@ -21,7 +21,6 @@ but without network, since its generators are trusted: strop's process stays fre
 from __future__ import annotations
 
 import copy
-import hashlib
 import importlib.util
 import json
 import math
@@ -33,6 +32,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from strop.durable import hash_of
 from strop.records import Incident, Task, digest
 from strop.seams.part import nearest
 from strop.seams.source import Graded, Source, Split, split_of
@@ -411,12 +411,6 @@ def check_answers(tasks: Sequence[Task], field: str, at_once: int = 64) -> None:
             f"row {task.meta['row']} of {task.meta['file']}: math-verify {why} the answer {task.needs['answer'][:60]!r} of field "
             f"{field!r}. Mend the row, name another field, or compare texts: --grader exact."
         )
-
-
-def hash_of(file: Path) -> str:
-    """sha256 of a file's bytes, as `sha256sum` prints it."""
-    with file.open("rb") as data:
-        return hashlib.file_digest(data, "sha256").hexdigest()
 
 
 def file_at(path: str, kind: str) -> Path:

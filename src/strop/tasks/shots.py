@@ -53,15 +53,15 @@ def shots(source: Source, count: int) -> Shots:
     )
 
 
-def show(policy: Any, source: Source, count: int) -> None:
-    """From here on the policy's prompts hold these examples."""
+def show(renderer: Any, source: Source, count: int) -> None:
+    """From here on the prompts that it writes hold these examples."""
     if not count:
         return
-    if not hasattr(policy.renderer, "show"):
-        raise ValueError(f"shots={count}: the prompts of policy {policy.name!r} are no conversations, so nothing can be shown in them.")
-    policy.renderer.show(shots(source, count))
+    if not hasattr(renderer, "show"):
+        raise ValueError(f"shots={count}: this policy's prompts are no conversations, so nothing can be shown in them.")
+    renderer.show(shots(source, count))
 
 
-def shown(policy: Any) -> tuple[tuple[str, str], ...]:
+def shown(renderer: Any) -> tuple[tuple[str, str], ...]:
     """What stands before a question that is none of them."""
-    return policy.renderer.shots("")
+    return renderer.shots("")
