@@ -116,14 +116,15 @@ def test_torchs_own_operations_write_what_onednns_write(family: str, folder: Pat
 
 
 @pytest.mark.full  # the products are torch's own
-@pytest.mark.parametrize("family", FAST)
-def test_half_precision_decodes_as_the_full_forward_of_the_same_weights(family: str, folder: Path):
+@pytest.mark.parametrize(("family", "path"), [*_FAST, *_GENERIC])
+def test_half_precision_decodes_as_the_full_forward_of_the_same_weights(family: str, path: str, folder: Path):
     model = make(family, folder).to(torch.bfloat16)
-    engine = EmbeddedEngine(model)
-    assert engine.path.startswith("fast")
+    engine = EmbeddedEngine(model, path=path)
+    assert engine.path.startswith(path)
     for node in asyncio.run(_grow(engine)):
         gap = torch.tensor(node.segment.logp) - _full(model, node)
-        assert gap.abs().median() < 0.1  # not the mean: a router near a tie takes another expert in half precision
+        typical = gap.abs().median() if family.endswith("Moe") else gap.abs().mean()  # a router near a tie takes another expert
+        assert typical < 0.1
 
 
 @pytest.mark.parametrize(("family", "path"), tiered(*_FAST, ("Cohere", "generic"), late=pytest.mark.full))
