@@ -110,12 +110,12 @@ def test_lm_eval_gets_the_answers_that_strop_gets(prompts, tmp_path):
     agree(tmp_path / "run", tmp_path, rows[::12])
 
 
-@pytest.mark.full  # a model of 1 GB in float32
-@pytest.mark.skipif("STROP_WEIGHTS" not in os.environ, reason="STROP_WEIGHTS names no directory that scripts/weights.py wrote")
+@pytest.mark.full  # a model of 1 GB in float32, in a stage of its own
 def test_real_weights_are_trained_killed_resumed_exported_and_read_by_lm_eval(tmp_path):
     import signal
     import time
 
+    assert "STROP_WEIGHTS" in os.environ, "name the directory that scripts/weights.py wrote in STROP_WEIGHTS"
     for name, part in zip(("train", "test"), PROBLEMS["problems"](), strict=True):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
     flags = ["--model", os.environ["STROP_WEIGHTS"], "--chat", "qa", "--shots", "4", "--instruct", "no", "--grader", "math"]
