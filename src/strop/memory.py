@@ -24,7 +24,7 @@ from strop.engines.cache import length_class
 from strop.learning import atom, whole_atoms
 from strop.method import Method
 from strop.policies.causal import CausalPolicy, blank
-from strop.policies.families import LARGE
+from strop.policies.families import copied
 from strop.policies.forward import FLOOR, ceil_to
 from strop.recipe import Recipe
 from strop.records import Author, Group, Rollout, Row, Sampling, Segment, Task
@@ -39,9 +39,6 @@ ADVICE = {
     "engine's weights": "choose a smaller model, or an engine elsewhere (--engine vllm)",
 }
 """What to change when this is the largest thing that can be changed."""
-
-JOINED = ("q_proj", "k_proj", "v_proj", "qkv_proj")
-"""Products that the engine makes one of, in tensors of its own."""
 
 
 class Meter(TorchDispatchMode):
@@ -118,9 +115,7 @@ def forecast(recipe: Recipe, lengths: Lengths) -> Forecast:
     several = per_minibatch > rows
     here = recipe.engine == "embedded"
     kv = keys_and_values(policy.model.config, min(recipe.slots, rollouts), lengths) if here else 0
-    products = ((name, m) for name, m in policy.model.named_modules() if isinstance(m, torch.nn.Linear) and ".lora_" not in name)
-    again = (m.weight.numel() for name, m in products if m.weight.numel() < LARGE or name.rpartition(".")[2] in JOINED)
-    laid_out = 4 * sum(again) if here else 0
+    laid_out = 4 * copied(policy.model) if here else 0
     held = {
         "weights": weights,
         "reference": weights if method.reference and not recipe.lora else 0,

@@ -105,6 +105,8 @@ ACTIVATIONS = {
     "gelu": Activation(F.gelu, ("gelu", "none")),
     "gelu_pytorch_tanh": Activation(partial(F.gelu, approximate="tanh"), ("gelu", "tanh")),
 }
+LARGE = 1 << 18
+"""Numbers from which a weight is multiplied as it lies."""
 STATIC = ("default", "linear", "llama3", "yarn")
 """Rotary angles that depend on the position alone; longrope's and dynamic ones also on who is in the batch."""
 
@@ -139,11 +141,22 @@ def declared(model: PreTrainedModel) -> bool:
     return undeclared(model) is None
 
 
+def copied(model: PreTrainedModel) -> int:
+    """Numbers in weights that `Fast` holds beside the model's own: joined, laid out anew, or with an adapter merged in."""
+    if not declared(model):
+        return 0
+    family = FAMILIES[model.config.model_type]
+    found = sum(m.weight.numel() for name, m in _projections(model, family) if name in family.qkv or m.weight.numel() < LARGE or adapted(m))
+    for e in _experts(model):
+        found += sum(t.numel() for t, apart in ((e.gate_up_proj, 2), (e.down_proj, 1)) if t[0].numel() // apart < LARGE)
+    return found
+
+
 def _head_size(config: Any) -> int:
     return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
 
 
-def _projections(model: PreTrainedModel, family: Family) -> Iterator[tuple[str, nn.Module]]:
+def _projections(model: PreTrainedModel, family: Family) -> Iterator[tuple[str, Any]]:
     """Quantised layers replace these; then a weight is not the function. What an adapter adds is merged (`refresh`)."""
     yield "lm_head", model.lm_head
     for layer in model.model.layers:
@@ -158,10 +171,6 @@ def _projections(model: PreTrainedModel, family: Family) -> Iterator[tuple[str, 
 
 def _experts(model: PreTrainedModel) -> Iterator[Any]:
     return (layer.mlp.experts for layer in model.model.layers if hasattr(layer.mlp, "experts"))
-
-
-LARGE = 1 << 18
-"""Numbers from which a weight is multiplied as it lies."""
 
 
 class Plain:
