@@ -45,6 +45,17 @@ def test_what_is_free_decides_how_to_train(monkeypatch):
     assert memory(2**20).says.startswith("even adapters alone need")
 
 
+def test_quickly_nothing_is_written_or_learned_from(capsys):
+    main(["doctor", "--model", "pico", "--quick", "--json"])
+    assert list(json.loads(capsys.readouterr().out)["checks"]) == ["prompts", "memory", "model", "ends", "to try"]
+
+
+def test_a_model_without_a_fast_path_is_told_why(tmp_path):
+    STANDIN["write"](tmp_path, family="gpt_neox")
+    (writing,) = (found for found in fitness.findings(str(tmp_path / "model"), 2**40) if found.about == "writing")
+    assert "generic path, since 'gpt_neox' is none of llama" in writing.says
+
+
 def test_a_model_that_cannot_be_used_is_a_finding(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["doctor", "--model", str(tmp_path / "none")])

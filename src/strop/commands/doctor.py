@@ -39,7 +39,7 @@ Finding = tuple[bool, str]
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="PATH", help="try this model instead: a directory, a GGUF file or a hub id; about a minute")
-    parser.add_argument("--quick", action="store_true", help="leave out the engine's speed")
+    parser.add_argument("--quick", action="store_true", help="leave out how fast it writes, and with --model, learns")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -76,7 +76,7 @@ def try_model(args: argparse.Namespace) -> int:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     free, found = available(on_gpu=False), dict[str, dict[str, Any]]()
-    for finding in findings(args.model, None if free is None else free - PROCESS):
+    for finding in findings(args.model, None if free is None else free - PROCESS, speed=not args.quick):
         found[finding.about] = {"ok": finding.fine, "says": finding.says, "flags": finding.flags}
         say(f"tried: {finding.about}")
     return told(args, found)

@@ -16,7 +16,8 @@ from strop.batch import pack
 from strop.memory import Lengths, forecast
 from strop.policies import gguf
 from strop.policies.causal import load, renderer
-from strop.policies.chat import ModelError
+from strop.policies.chat import NoTemplate
+from strop.policies.families import undeclared
 from strop.recipe import Recipe
 from strop.records import Author, Group, Rollout, Row, Sampling, Segment, Task
 from strop.seams.context import Handle
@@ -44,23 +45,23 @@ class Finding:
     """What suits it, as a recipe names it."""
 
 
-def findings(model: str, free: int | None) -> Iterator[Finding]:
+def findings(model: str, free: int | None, *, speed: bool = True) -> Iterator[Finding]:
     """One after another, up to one that something must be done about; the last is the line to try."""
     flags: dict[str, Any] = {"model": model}
     try:
-        for finding in _findings(Recipe(model=model), free):
+        for finding in _findings(Recipe(model=model), free, speed):
             flags |= finding.flags
             yield finding
             if not finding.fine:
                 return
-    except ModelError as error:
+    except ValueError as error:  # a model that cannot be used says why
         yield Finding("model", str(error), fine=False)
         return
     words = (f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}") for name, value in flags.items())
     yield Finding("to try", f"strop train {' '.join(words)}")
 
 
-def _findings(recipe: Recipe, free: int | None) -> Iterator[Finding]:
+def _findings(recipe: Recipe, free: int | None, speed: bool) -> Iterator[Finding]:
     yield (prompts := _prompts(recipe))
     recipe = recipe.but(**prompts.flags)
     yield (memory := _memory(recipe, free))
@@ -73,16 +74,15 @@ def _findings(recipe: Recipe, free: int | None) -> Iterator[Finding]:
     yield Finding("model", f"{config.model_type}, {count:,} parameters, {config.vocab_size:,} ids{source}")
     ends = [f"{policy.tokenizer.decode([number])!r} ({number})" for number in policy.eos] + [f"{text!r}" for text in policy.renderer.stop]
     yield Finding("ends", f"a reply ends at {' or '.join(ends)}")
-    yield _writing(policy, recipe)
-    yield _learning(policy)
+    if speed:
+        yield _writing(policy, recipe)
+        yield _learning(policy)
 
 
 def _prompts(recipe: Recipe) -> Finding:
     try:
         reads, flags, says = renderer(recipe), {}, "its own chat template writes"
-    except ModelError as error:
-        if "no chat template" not in str(error):
-            raise
+    except NoTemplate:
         flags: dict[str, Any] = {"chat": "qa", "shots": 4}
         reads, says = renderer(recipe.but(**flags)), "it has no chat template, as base models have none; the format qa writes"
     return Finding("prompts", f"{says} {reads.tokenizer.decode(reads.prompt(QUESTION))!r}", flags=flags)
@@ -115,7 +115,8 @@ def _writing(policy: Any, recipe: Recipe) -> Finding:
         before, started = engine.counters.decoded, time.perf_counter()
         asyncio.run(write(name, rows, tokens))
         took, wrote = time.perf_counter() - started, engine.counters.decoded - before
-    return Finding("writing", f"{wrote / took:.0f} tokens a second in {ROWS} rows ({engine.path} path, {engine.grade})")
+    why = "" if (reason := undeclared(policy.model)) is None else f", since {reason}"
+    return Finding("writing", f"{wrote / took:.0f} tokens a second in {ROWS} rows ({engine.path} path{why}; {engine.grade})")
 
 
 def _learning(policy: Any) -> Finding:
