@@ -59,7 +59,7 @@ class WandB:
     the earlier one: there is one to send, with each step once. Online the server says how far it is."""
 
     def __init__(self, run: Path, settled: Mapping[str, Any], about: Mapping[str, Any]):
-        import wandb
+        import wandb  # pyright: ignore[reportMissingImports]
 
         mode: Any = os.environ.get("WANDB_MODE", "offline")
         for earlier in (run / "wandb").glob(f"offline-run-*-{settled['id']}"):
@@ -89,14 +89,14 @@ class Trackio:
     """A local file of trackio's own, or the Space or server that TRACKIO_SPACE_ID or TRACKIO_SERVER_URL names."""
 
     def __init__(self, run: Path, settled: Mapping[str, Any], about: Mapping[str, Any]):
-        import trackio
+        import trackio  # pyright: ignore[reportMissingImports]
 
         name = f"{run.resolve().name}-{settled['id'][:6]}"  # it finds a run again by its name
         self.run = trackio.init(PROJECT, name, config=dict(about), resume="allow", embed=False, auto_log_gpu=False, auto_log_cpu=False)
         self.logged = set[int]()
 
     def has(self) -> set[int]:
-        from trackio.sqlite_storage import SQLiteStorage
+        from trackio.sqlite_storage import SQLiteStorage  # pyright: ignore[reportMissingImports]
 
         if not self.run._is_local:
             return set(range(self.run._next_step))
@@ -116,9 +116,9 @@ class MLflow:
     """The server that MLFLOW_TRACKING_URI names, else a file beside where the run began. A step is one batch."""
 
     def __init__(self, run: Path, settled: Mapping[str, Any], about: Mapping[str, Any]):
-        from mlflow import MlflowClient
-        from mlflow.entities import Param
-        from mlflow.exceptions import MlflowException
+        from mlflow import MlflowClient  # pyright: ignore[reportMissingImports]
+        from mlflow.entities import Param  # pyright: ignore[reportMissingImports]
+        from mlflow.exceptions import MlflowException  # pyright: ignore[reportMissingImports]
 
         self.client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or settled["mlflow"])
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
@@ -140,7 +140,7 @@ class MLflow:
         return {point.step for point in self.client.get_metric_history(self.id, "step")}
 
     def log(self, entry: Entry) -> None:
-        from mlflow.entities import Metric
+        from mlflow.entities import Metric  # pyright: ignore[reportMissingImports]
 
         values, at = {**entry.values, "step": float(entry.step)}, round(entry.at * 1000)
         self.client.log_batch(self.id, metrics=[Metric(named(name), value, at, entry.step) for name, value in values.items()])
