@@ -137,7 +137,7 @@ def forecast(recipe: Recipe, lengths: Lengths) -> Forecast:
 def passes(policy: CausalPolicy, mode: Any, method: Method, rows: int, lengths: Lengths) -> tuple[int, int]:
     """Bytes at the peak of a first forward and backward pass, and of one that adds to gradients which are there."""
     moved = {"logp_T", *(name for name in ("entropy_T", *(h.track for h in method.heads)) if method.needs(name))}
-    batch = _rows(rows, lengths)
+    batch = _rows(rows, lengths, getattr(method.sampler, "group_size", getattr(method.sampler, "n", 1)))
     sizes = whole_atoms(batch.index.up("token", atom(method)), policy.at_once)
     pieces = torch.arange(sum(sizes)).split(sizes)[:2]  # the others need as much
     peaks: list[int] = []
@@ -159,8 +159,9 @@ def keys_and_values(config: Any, rows: int, lengths: Lengths) -> int:
     return 2 * text.num_hidden_layers * heads * dim * 4 * ceil_to(rows, FLOOR) * sum(classes)
 
 
-def _rows(count: int, lengths: Lengths) -> Batch:
-    prompt = Segment("prompt", (1,) * lengths.prompt, "0")
+def _rows(count: int, lengths: Lengths, size: int) -> Batch:
+    """Groups of so many replies to a prompt of their own, and what is left over."""
     action = Segment("action", (1,) * lengths.reply, "0.0", Author("actor", 0, Sampling()), (0.0,) * lengths.reply)
-    group = Group(Task("", {}, ""), tuple(Rollout((Row.of(prompt, action),), str(i)) for i in range(count)))
+    prompts = [Segment("prompt", (1 + i // size, *(1,) * (lengths.prompt - 1)), "0") for i in range(count)]
+    group = Group(Task("", {}, ""), tuple(Rollout((Row.of(prompt, action),), str(i)) for i, prompt in enumerate(prompts)))
     return pack([group], {}, dict.fromkeys((r.id for r in group.rollouts), 0.0), 0)

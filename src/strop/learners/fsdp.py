@@ -83,6 +83,7 @@ class Sharded:
     def __init__(self, policy: Any, peers: Together):
         self.name, self.device, self.whole, self.peers = policy.name, policy.device, policy, peers
         policy.splits()  # tries a few tokens, which is done while its weights are whole
+        policy.shares = False  # all ranks make as many calls, whatever their rows have in common
         precision = MixedPrecisionPolicy()
         if policy.compute != policy.dtype:  # weights travel in what is computed in; gradients are added in what the weights are
             precision = MixedPrecisionPolicy(param_dtype=policy.compute, reduce_dtype=policy.dtype)

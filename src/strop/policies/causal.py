@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from strop.batch import Batch
-from strop.policies import adapters, gguf
+from strop.policies import adapters, gguf, shared
 from strop.policies.chat import Chat, ChatRenderer, ModelError, eos_ids, first_line, templated
 from strop.policies.forward import parted
 from strop.policies.likelihood import Draws, likelihood
@@ -193,6 +193,8 @@ class CausalPolicy:
         """peft's wrapper of the model, where only adapters are trained."""
         self.compute = torch.float32
         """What products are computed in; weights, gradients and moments are what they were loaded as."""
+        self.shares = True
+        """Whether what rows have in common may be computed once, in calls of its own."""
         for head in heads:
             self.add_head(head)
 
@@ -246,28 +248,43 @@ class CausalPolicy:
 
     def _read(self, batch: Batch, want: frozenset[str], *, once: bool = False) -> Read:
         """The body's part of a pass."""
-        width = max(len(row.tokens) for row in batch.rows)
         pad = self.eos[0] if self.eos else 0
-        ids = torch.tensor([[*row.tokens, *[pad] * (width - len(row.tokens))] for row in batch.rows], device=self.device)
         row_T = batch.index.row_T.to(self.device)
         at_T = torch.tensor([p for row in batch.rows for p in row.at], dtype=torch.long, device=self.device)
+        starts = torch.tensor([len(row.prompt) for row in batch.rows], device=self.device)
+        target_T = torch.tensor([row.tokens[p] for row in batch.rows for p in row.at], dtype=torch.long, device=self.device)
         wanted = [head for track, head in self.declared.items() if track in want]
         with self._computing(once=once):
-            if self.splits():
-                state = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-                hidden_T, head = state[row_T, at_T - 1], self.model.get_output_embeddings()
+            head = self.model.get_output_embeddings() if self.splits() else None
+            if head is not None and (levels := self._levels(batch)):
+                state, before = shared.run(self.model, levels, pad)
+                hidden_T = state[row_T, at_T - starts[row_T]]
             else:
-                output = self.model(input_ids=ids, use_cache=False, output_hidden_states=bool(wanted))
-                hidden_T, head = output.logits[row_T, at_T - 1], None
-                state = output.hidden_states[-1] if wanted else hidden_T
+                width = max(len(row.tokens) for row in batch.rows)
+                ids = torch.tensor([[*row.tokens, *[pad] * (width - len(row.tokens))] for row in batch.rows], device=self.device)
+                if head is not None:
+                    state = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+                    hidden_T = state[row_T, at_T - 1]
+                else:
+                    output = self.model(input_ids=ids, use_cache=False, output_hidden_states=bool(wanted))
+                    hidden_T = output.logits[row_T, at_T - 1]
+                    state = output.hidden_states[-1] if wanted else hidden_T
+                before = _before(state, starts) if wanted else state
             numbers: dict[str, Tensor] = {}
             for asked in wanted:
-                seen = state[row_T, at_T - 1] if asked.per == "decision" else _before(state, [len(row.prompt) for row in batch.rows])
+                seen = before
+                if asked.per == "decision":
+                    seen = hidden_T if head is not None else state[row_T, at_T - 1]
                 number = self.heads[asked.name](seen)[:, 0]
                 number = number if number.dtype == torch.float64 else number.float()
                 numbers[asked.track] = number if asked.per == "decision" else batch.per_rollout(number)
         draws = Draws.of(batch.samplings, batch.sampling_T.to(self.device))
-        return Read(hidden_T, head, ids[row_T, at_T], draws, numbers, want, once)
+        return Read(hidden_T, head, target_T, draws, numbers, want, once)
+
+    def _levels(self, batch: Batch) -> list[shared.Level] | None:
+        """How to compute what the rows have in common once, where that is worth it and possible."""
+        again = any(getattr(module, "gradient_checkpointing", False) for module in self.model.modules())  # such layers keep no cache
+        return None if again or not self.shares or not shared.fits(self.model, batch.rows) else shared.levels(batch.rows)
 
     def _tracks(self, read: Read, piece: Tensor) -> dict[str, Tensor]:
         """The head's part, for a piece of its decisions. What is more than may be held at one time is computed again for its slope."""
@@ -337,12 +354,11 @@ class CausalPolicy:
         if self.adapter is not None:
             return adapters.Before(self, name)
         made = CausalPolicy(copy.deepcopy(self.model).requires_grad_(False), self.tokenizer, name)
-        made.renderer, made.compute = self.renderer, self.compute
+        made.renderer, made.compute, made.shares = self.renderer, self.compute, self.shares
         return made
 
 
-def _before(state: Tensor, lengths: list[int]) -> Tensor:
+def _before(state: Tensor, length_W: Tensor) -> Tensor:
     """The mean over the first so many positions of each row."""
-    length_W = torch.tensor(lengths, device=state.device)
     inside = torch.arange(state.shape[1], device=state.device) < length_W[:, None]
     return torch.where(inside[..., None], state, 0.0).sum(1) / length_W[:, None]
