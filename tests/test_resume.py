@@ -132,3 +132,26 @@ def test_a_full_disk_is_named_and_loses_nothing(tmp_path, monkeypatch):
     again = resume(tmp_path / "run", say=lambda _: None)
     again.train()
     assert again.step == 3
+
+
+def test_a_run_recorded_with_the_earlier_hash_is_held_to_that_one(tmp_path):
+    from strop.directory import read_metrics
+    from strop.run import create, resume
+    from strop.tripwires import Tripped
+
+    run = create(small(tmp_path), tmp_path / "run")
+    run.train()
+    earlier = {"weights": run.digest_weights(like="0" * 16), "optimiser": run.digest_optimiser(like="0" * 16)}
+    assert all(len(digest) == 16 for digest in earlier.values())
+
+    def recorded(**digests: str) -> None:
+        lines = read_metrics(tmp_path / "run")
+        lines[-1]["digest"] |= digests
+        (tmp_path / "run" / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    recorded(**earlier)
+    again = resume(tmp_path / "run", say=lambda _: None)
+    assert again.digest_weights() == run.digest_weights() != earlier["weights"]
+    recorded(optimiser=earlier["optimiser"][::-1])
+    with pytest.raises(Tripped, match="lost-state"):
+        resume(tmp_path / "run", say=lambda _: None)

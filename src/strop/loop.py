@@ -305,11 +305,11 @@ class Run:
         record = self.record(done - 1) if done else None
         return None if record is None else record.get("swarm")
 
-    def digest_weights(self, *, heads: bool = True) -> str:
-        return digest({name: p for name, p in self.policy.parameters().items() if heads or not name.startswith("heads.")})
+    def digest_weights(self, *, heads: bool = True, like: str = "") -> str:
+        return digest({name: p for name, p in self.policy.parameters().items() if heads or not name.startswith("heads.")}, like)
 
-    def digest_optimiser(self) -> str:
-        return digest(self.learner.state())
+    def digest_optimiser(self, *, like: str = "") -> str:
+        return digest(self.learner.state(), like)
 
     def checkpoint(self) -> None:
         """What it takes to go on from here."""

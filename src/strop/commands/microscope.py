@@ -72,12 +72,13 @@ def _weights(work: Run, directory: Path) -> str:
     """Whose weights these are, and whether they are the bits that the run had."""
     from strop.directory import read_metrics
 
-    mine, lines = work.digest_weights(), {line["step"]: line for line in read_metrics(directory)}
+    lines = {line["step"]: line for line in read_metrics(directory)}
+    theirs = lines.get(work.step - 1, {}).get("digest", {}).get("weights", "")
+    mine = work.digest_weights(like=theirs)
     if work.foreign and work.recording is None:
         return f"weights {mine}: of the nearest checkpoint, not those that drew the batch"
     if work.step == 0:
         return f"weights {mine}: the starting ones"
-    theirs = lines.get(work.step - 1, {}).get("digest", {}).get("weights")
     verdict = "bit for bit those of the run" if theirs == mine else f"rebuilt on another machine or version: the run had {theirs}"
     return f"weights {mine}, after {work.step} updates: {verdict}"
 

@@ -103,8 +103,8 @@ def bisect(first: Path, second: Path) -> Finding:
     both = min(len(mine) for mine in lines)
     for step, (a, b) in enumerate(zip(lines[0][:both], lines[1][:both], strict=True)):
         for stage in STAGES:
-            digests = [line["digest"].get(stage) for line in (a, b)]
-            if None in digests or digests[0] == digests[1]:
+            mine, theirs = (line["digest"].get(stage, "") for line in (a, b))
+            if not mine or not theirs or mine == theirs or len(mine) != len(theirs):  # missing, equal, or made by two hashes
                 continue
             what, where = in_groups(first, second, step) if stage == "groups" else (stage, "")
             return Finding(both, step, stage, what, where, causes(what, *abouts))

@@ -190,8 +190,9 @@ class Watch:
         """After a restore: is everything as the last metrics line and the last commit say?"""
         if not self.lines:
             return
-        run, digest = self.run, self.lines[-1]["digest"]
-        lost = [name for name, now in (("weights", run.digest_weights()), ("optimiser", run.digest_optimiser())) if digest[name] != now]
+        run, was = self.run, self.lines[-1]["digest"]
+        again = {"weights": run.digest_weights(like=was["weights"]), "optimiser": run.digest_optimiser(like=was["optimiser"])}
+        lost = [name for name, now in again.items() if was[name] != now]
         if record is not None:
             lost += [f"state of the {name}" for name, state in record["state"].items() if run.state.get(name) != state]
             lost += ["ledger"] if record["ledger"] != {"trials": run.ledger.trials, "successes": run.ledger.successes} else []
