@@ -5,7 +5,7 @@
 
 Elsewhere torch makes the slope beside `.grad` and adds it afterwards: for the head of a real vocabulary, or its table of embeddings, that
 is another gigabyte to be written and read again for every few hundred decisions. `into` is for a pass all of whose slopes go to `.grad`.
-The products themselves are torch's own.
+The products themselves are torch's own. Backward, rows without slope are left out of them.
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ def products(device: torch.device, dtype: torch.dtype, compute: torch.dtype, *, 
 
 OTHERWISE = ("max_norm", "scale_grad_by_freq", "sparse")
 """What a table of embeddings may be asked for besides, and hardly ever is."""
+
+
+MOST = 0.9
+"""Of a product's rows, the share beyond which all are multiplied, whatever their slope."""
+WIDE = 512
+"""Numbers that go into one of a product's sums, from which looking for rows without slope costs next to nothing beside it."""
 
 
 class Products(TorchFunctionMode):
@@ -56,6 +62,7 @@ class Linear(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, into: bool) -> Tensor:
         for_x, for_weight, _ = ctx.needs_input_grad
         ctx.save_for_backward(x if for_weight else None, weight if for_x else None)
+        ctx.width = weight.shape[1]
         ctx.kept = weight if into else None  # what a checkpoint computes again comes back as another tensor
         return F.linear(x, weight)
 
@@ -63,7 +70,12 @@ class Linear(torch.autograd.Function):
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, weight = ctx.saved_tensors
         for_x, for_weight, _ = ctx.needs_input_grad
+        count, pulled = len(slope), _pulled(slope) if ctx.width >= WIDE else None
+        if pulled is not None:
+            slope, x = slope[pulled], x[pulled] if for_weight else x
         down = slope @ weight if for_x else None
+        if down is not None and pulled is not None:
+            down = down.new_zeros(count, down.shape[1]).index_copy_(0, pulled, down)
         if not for_weight:
             return down, None, None
         if ctx.kept is None:
@@ -73,6 +85,13 @@ class Linear(torch.autograd.Function):
         else:
             ctx.kept.grad.addmm_(slope.t(), x)
         return down, None, None
+
+
+def _pulled(slope: Tensor) -> Tensor | None:
+    """The rows that anything pulls at, where these are few enough to be worth a copy. Replies of a group that agrees have no slope, nor
+    has padding, and their products are zero."""
+    pulled = torch.linalg.vector_norm(slope, 1, -1).nonzero()[:, 0]
+    return pulled if len(pulled) <= MOST * len(slope) else None
 
 
 class Embedding(torch.autograd.Function):
