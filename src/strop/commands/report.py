@@ -1,8 +1,10 @@
-"""Write a run as one self-contained HTML page: curves, tripwires, held-out results, rollouts to read, recipe, bill.
+"""Write a run as one self-contained HTML page: curves, tripwires, held-out results, rollouts to read, recipe, bill. Several runs of one
+recipe that differ in their seed: a table over seeds, and their curves in one picture.
 
 Examples:
     strop report runs/chain-grpo-1
     strop report runs/chain-grpo-1 --watch         the page of a run that goes on, in a browser on this machine
+    strop report runs/a-1 runs/a-2 runs/a-3        over seeds; the picture is seeds.png
 """
 
 from __future__ import annotations
@@ -17,14 +19,16 @@ PORT = 8642
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="a run's directory")
-    parser.add_argument("--out", metavar="FILE", help="the page [RUN/report.html]")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's directory, or several")
+    parser.add_argument("--out", metavar="FILE", help="the page [RUN/report.html]; of several runs the picture [seeds.png]")
     parser.add_argument("--watch", action="store_true", help="serve the page on 127.0.0.1 and follow the run, until Ctrl-C")
     parser.add_argument("--port", type=int, metavar="N", help=f"where --watch serves it; 0 takes a free one [{PORT}]")
 
 
 def run(args: argparse.Namespace) -> int:
-    directory = Path(args.run)
+    directory = Path(args.runs[0])
+    if len(args.runs) > 1:
+        return _seeds(args)
     if args.watch:
         return _watch(args, directory)
     if args.port is not None:
@@ -35,6 +39,17 @@ def run(args: argparse.Namespace) -> int:
     picture = curve.write(directory, directory / "curve.png")
     value = {"run": str(directory), "report": str(target), "curve": str(picture), "bytes": target.stat().st_size}
     answer(args, value, f"{target}\n{picture}")
+    return 0
+
+
+def _seeds(args: argparse.Namespace) -> int:
+    from strop.report import seeds
+
+    if args.watch:
+        raise Usage("--watch follows one run: name one")
+    found = seeds.facts([Path(run) for run in args.runs])
+    picture = seeds.picture(found, Path(args.out or "seeds.png"))
+    answer(args, found, f"{seeds.text(found)}\n\n{picture}")
     return 0
 
 

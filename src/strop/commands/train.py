@@ -19,6 +19,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -369,13 +370,21 @@ def assemble(run: Run, before: dict[str, Evaluation], after: dict[str, Evaluatio
         result["base_at_temperature"] = {**cooler, "1.0": before["sampled"].mean("pass@1")}
     if before and after and (gap := rise(before["sampled"], after["sampled"])):
         result["rise"] = {"pass@1": gap[0], "interval": list(gap[1])}
-    result["bill"] = run.bill.total
+    result["bill"], result["memory"] = run.bill.total, peak_memory()
     if run.flight is not None:
         from strop.directory import read_metrics
         from strop.report import staleness
 
         result["ahead"] = staleness.tables(staleness.seen(read_metrics(run.directory)))
     return result
+
+
+def peak_memory() -> int:
+    """Bytes that this process had in memory at the most."""
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
 
 
 def summary(made: dict[str, Evaluation]) -> dict[str, Any] | None:
@@ -392,7 +401,7 @@ def summary(made: dict[str, Evaluation]) -> dict[str, Any] | None:
 def text(result: dict[str, Any], run: Run, before: dict[str, Evaluation], after: dict[str, Evaluation]) -> str:
     first, last = result["before"], result["after"]
     what = f"{result['method']} ({result['fingerprint']}) on {result['task']}, {result['model']}"
-    lines = [f"{what}: {result['steps']} steps, {result['seconds']:.0f} s"]
+    lines = [f"{what}: {result['steps']} steps, {result['seconds']:.0f} s, {result['memory'] / 1e9:.1f} GB of memory at the most"]
     if last:
         names = ["pass@1", "pass@8", "greedy", "majority", "lenient", "length", "cut"]
         rows = [[n, _with_interval(first, n), _with_interval(last, n)] for n in names if last.get(n) is not None]
