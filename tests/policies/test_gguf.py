@@ -1,6 +1,8 @@
 """A GGUF file is read once into float32, said so, and trained, resumed and exported like any other model."""
 
+import errno
 import json
+import os
 import runpy
 import zipfile
 from pathlib import Path
@@ -142,6 +144,18 @@ def test_without_the_readers_packages_what_to_install_is_said(file, tmp_path, mo
     monkeypatch.setattr(ours, "NEEDS", ("gguf", "no_such_package"))
     with pytest.raises(ModelError, match=r"no_such_package to read it is not installed: pip install 'strop\[gguf\]'"):
         load(str(path), chat=QA)
+
+
+def test_a_full_disk_is_said_with_the_place_and_leaves_nothing(file, tmp_path, monkeypatch):
+    def full(file: Path, out: Path, family: str) -> None:  # in the place of a disk that is full
+        (out / "model.safetensors").write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("strop.policies.gguf._read", full)
+    with pytest.raises(ModelError, match=r"no room for small\.gguf in .*XDG_CACHE_HOME"):
+        load(str(file), chat=QA)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_weights_of_another_hash_are_not_kept(file, tmp_path):

@@ -67,6 +67,10 @@ def opened(file: Path) -> Path:
         _read(file, beside, about["family"])
         (beside / ORIGIN).write_text(json.dumps(about, indent=2) + "\n")
         durable.publish(beside, place)
+    except Exception as error:  # whoever writes: safetensors has an error of its own
+        if "No space left on device" not in str(error):
+            raise
+        raise ModelError(f"no room for {file.name} in {place.parent}. Make room there, or name another place in XDG_CACHE_HOME.") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return place
