@@ -147,14 +147,15 @@ def test_without_the_readers_packages_what_to_install_is_said(file, tmp_path, mo
 
 
 def test_a_full_disk_is_said_with_the_place_and_leaves_nothing(file, tmp_path, monkeypatch):
-    def full(file: Path, out: Path, family: str) -> None:  # in the place of a disk that is full
+    def full(path: Path, out: Path, family: str) -> None:  # in the place of a disk that is full
         (out / "model.safetensors").write_bytes(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    path, _ = file
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("strop.policies.gguf._read", full)
     with pytest.raises(ModelError, match=r"no room for small\.gguf in .*XDG_CACHE_HOME"):
-        load(str(file), chat=QA)
+        load(str(path), chat=QA)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
