@@ -40,3 +40,12 @@ def test_only_rows_with_a_slope_are_multiplied():
     assert products._pulled(torch.ones(6, 3)) is None, "nothing is copied where all rows pull"
     tiny = torch.tensor([[1e-38], [0.0]])
     assert products._pulled(tiny).tolist() == [0], "a slope is no zero for being small"
+
+
+def test_tensors_without_values_keep_all_rows():
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode(), products.Products(True):
+        layer, x = nn.Linear(products.WIDE, 3), torch.randn(4, products.WIDE, requires_grad=True)
+        layer(x).sum().backward()
+        assert layer.weight.grad.shape == (3, products.WIDE)

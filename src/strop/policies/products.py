@@ -89,7 +89,9 @@ class Linear(torch.autograd.Function):
 
 def _pulled(slope: Tensor) -> Tensor | None:
     """The rows that anything pulls at, where these are few enough to be worth a copy. Replies of a group that agrees have no slope, nor
-    has padding, and their products are zero."""
+    has padding, and their products are zero. Tensors without values, as `strop plan` has, keep all."""
+    if type(slope) is not Tensor:
+        return None
     pulled = torch.linalg.vector_norm(slope, 1, -1).nonzero()[:, 0]
     return pulled if len(pulled) <= MOST * len(slope) else None
 
