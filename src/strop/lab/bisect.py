@@ -104,7 +104,7 @@ def bisect(first: Path, second: Path) -> Finding:
     for step, (a, b) in enumerate(zip(lines[0][:both], lines[1][:both], strict=True)):
         for stage in STAGES:
             mine, theirs = (line["digest"].get(stage, "") for line in (a, b))
-            if not mine or not theirs or mine == theirs or len(mine) != len(theirs):  # missing, equal, or made by two hashes
+            if not mine or not theirs or mine == theirs or {len(mine), len(theirs)} == {16, 32}:  # missing, equal, or of two hashes
                 continue
             what, where = in_groups(first, second, step) if stage == "groups" else (stage, "")
             return Finding(both, step, stage, what, where, causes(what, *abouts))
