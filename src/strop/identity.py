@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from strop.method import SAID, Method
+from strop.seams.compute import Quantized
 from strop.seams.formula import UNITS, number
 from strop.seams.part import Part, written
 from strop.seams.reduction import Reduction
@@ -31,6 +32,8 @@ def _lines(method: Method, own: bool) -> Iterator[str]:
     yield "what is sampled"
     yield f"    {method.tasks} tasks a step, from {written(method.curriculum)} through {written(method.feed)}"
     yield f"    {written(method.sampler)}"
+    if isinstance(method.compute, Quantized):
+        yield f"    drawn with {written(method.compute)}: the learner's log-probabilities are measured, and a correction bridges the two"
     if method.environment is not None:
         yield f"    {written(method.environment)}"
     yield ""
@@ -114,7 +117,7 @@ def log_probabilities(method: Method, own: bool = True) -> Iterator[str]:
     updates, read = method.update.updates(method.tasks), _said_to_read(method)
     if "old_logp_T" not in read:
         yield "old_logp_T is read by nothing here"
-    elif not own:
+    elif not own or isinstance(method.compute, Quantized):
         yield "old_logp_T is measured: one pass of the learner before the update, since other weights or arithmetic drew the rollouts"
     elif any(head.old_track for head in method.heads):
         yield "old_logp_T is measured: one pass of the learner before the update, the one that also gives the old values"

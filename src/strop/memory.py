@@ -28,6 +28,7 @@ from strop.policies.families import copied
 from strop.policies.forward import FLOOR, ceil_to
 from strop.recipe import Recipe
 from strop.records import Author, Group, Rollout, Row, Sampling, Segment, Task
+from strop.seams.compute import Quantized
 
 ADVICE = {
     "activations": "lower --token-budget (tokens in one training pass) or turn on --checkpointing",
@@ -114,8 +115,9 @@ def forecast(recipe: Recipe, lengths: Lengths) -> Forecast:
     first, later = passes(policy, mode, method, rows, lengths)
     several = per_minibatch > rows
     here = recipe.engine == "embedded"
-    kv = keys_and_values(policy.model.config, min(recipe.slots, rollouts), lengths) if here else 0
-    laid_out = 4 * copied(policy.model) if here else 0
+    rounded = isinstance(method.compute, Quantized)  # then the engine has a copy of the weights, of half their size
+    kv = keys_and_values(policy.model.config, min(recipe.slots, rollouts), lengths) // (2 if rounded else 1) if here else 0
+    laid_out = (4 * copied(policy.model) + rounded * weights) // (2 if rounded else 1) if here else 0
     held = {
         "weights": weights,
         "reference": weights if method.reference and not recipe.lora else 0,

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, cast
 
+from strop.seams.compute import EXACT, Compute, Quantized
 from strop.seams.correction import none, truncated
 from strop.seams.curriculum import Curriculum, Epochs
 from strop.seams.feed import Feed, Rollouts
@@ -30,7 +31,7 @@ from strop.sense import refuse
 
 SAID = ("name", "paper", "idea", "parent", "notes")
 """What a method says of itself; it changes no number."""
-SETTING = ("sampler", "environment", "feed", "curriculum", "update", "tasks", "heads", "reference")
+SETTING = ("sampler", "environment", "feed", "curriculum", "update", "tasks", "heads", "reference", "compute")
 """Seams that are a method's set-up unless its `idea` names them."""
 
 
@@ -55,6 +56,8 @@ class Method:
     """Numbers the actor gives beside its decisions."""
     reference: bool = False
     """Keep the initial weights frozen beside the actor, for parts that read `reference_logp_T`."""
+    compute: Compute = added(EXACT)  # noqa: RUF009
+    """What the engine draws with, where the learner computes otherwise."""
     paper: str = ""
     idea: tuple[str, ...] = field(default=())
     """The seams that are the paper: `credit`, `gate`, `signals.policy`, `signals.policy.reduce`. What else differs from the parent is
@@ -172,10 +175,13 @@ class Method:
     def off_policy(self) -> Method:
         """This method on rollouts that another learner drew: where nothing corrects for that, truncated importance weights do.
 
-        Its name says so. An objective that takes its ratio to `sampled_logp` bridges by itself.
+        Its name says so. An objective that takes its ratio to `sampled_logp` bridges by itself. A sampler that only rounds is so near that
+        a rollout's whole ratio is seldom cut; weights per token would leave half of its skew (docs/lab.md).
         """
         if self.correction != none or any("sampled_logp_T" in s.objective.reads for s in self.signals.values()):
             return self
+        if isinstance(self.compute, Quantized):
+            return self.but(f"{self.name}-bridged", correction=truncated(cap=2.0, level="sequence"))
         return self.but(f"{self.name}-truncated", correction=truncated(cap=2.0))
 
     def describe(self) -> dict[str, Any]:

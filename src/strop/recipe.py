@@ -10,6 +10,7 @@ from typing import Any, cast
 from strop.engines import known
 from strop.method import Method
 from strop.policies.chat import Chat
+from strop.seams.compute import Quantized
 from strop.seams.feed import Rollouts
 from strop.seams.part import added, describe, fingerprint, nearest, unused
 from strop.tripwires import limits
@@ -77,6 +78,9 @@ class Recipe:
     """Linear layers that get an adapter: all but the last, or names as q_proj,v_proj."""
     dtype: str = added("float32")
     """What training computes in, float32 or bfloat16; weights, gradients and moments stay float32."""
+    compute: str = added("")
+    """What the engine draws with: bfloat16 where the processor is fast at it; the difference is measured and bridged. Empty: the
+    method's, by default as training computes."""
     checkpointing: bool = added(False)
     """Compute each layer again in the backward pass instead of keeping what it computed: less memory, about a third more work."""
     eval_tasks: int = 200
@@ -124,6 +128,8 @@ class Recipe:
             raise ValueError(f"lr={self.lr!r}: a learning rate is a number of at least 0")
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype={self.dtype!r}: training computes in {' or '.join(DTYPES)}. {nearest(self.dtype, DTYPES)}")
+        if self.compute:
+            Quantized(self.compute)
         if not self.lora and self.lora_targets != "all-linear":
             raise ValueError(f"lora_targets={self.lora_targets!r} says where adapters stand: train them with --lora RANK")
         known(self.engine)
@@ -199,6 +205,8 @@ class Recipe:
             changes["update"] = replace(made.update, lr=lr)
         if self.tasks is not None:
             changes["tasks"] = self.tasks
+        if self.compute:
+            changes["compute"] = Quantized(self.compute)
         if self.ahead or self.max_age is not None:
             if not isinstance(made.feed, Rollouts):
                 raise ValueError(f"method {made.name!r} learns from {made.feed!r}; only plain rollouts are sampled ahead of the learner.")

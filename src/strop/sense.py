@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from strop.seams.compute import Exact, Quantized
 from strop.seams.formula import RESERVED, UNITS, check
 from strop.seams.grader import SCORERS, judges_frozen
 from strop.seams.head import KNOWN, Head
@@ -26,6 +27,7 @@ MOVING = frozenset({"logp_T", "entropy_T"})
 
 def refuse(method: Method) -> None:
     _parts(method)
+    _compute(method)
     _known(method)
     _graders(method)
     _formulas(method)
@@ -64,6 +66,13 @@ def _parts(method: Method) -> None:
         seam, _, rest = path.partition(".")
         if seam not in known or (seam == "signals" and rest and rest.partition(".")[0] not in method.signals):
             raise ValueError(f"method {method.name!r}: its idea names {path!r}, which it does not have. {nearest(seam, known)}")
+
+
+def _compute(method: Method) -> None:
+    if not isinstance(method.compute, Exact | Quantized):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError(
+            f"method {method.name!r}: compute says what the engine draws with, Exact() or Quantized(…), got {method.compute!r}"
+        )
 
 
 def _formulas(method: Method) -> None:

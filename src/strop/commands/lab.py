@@ -5,6 +5,7 @@ Examples:
     strop lab bias --all                      every combination of the lab and every registered method
     strop lab bias grpo rloo --point second   after a step, where the ratio has moved and a clip is felt
     strop lab bias grpo --vocab 3 --length 3 --group 8
+    strop lab bias bridge-none bridge-token bridge-rollout --quantized 0.5     an engine that rounds, and what bridges it
 """
 
 from __future__ import annotations
@@ -43,6 +44,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--target", metavar="NAME", help="reward, reward-kl or tilted [reward-kl where the method pays for KL, else reward]"
     )
     parser.add_argument("--beta", type=float, metavar="X", help="weight of the KL in the target [what the method pays]")
+    parser.add_argument(
+        "--quantized",
+        type=float,
+        metavar="X",
+        help="the engine rounds logits to multiples of X (bfloat16: 0.125 between 16 and 32) [it draws as the learner]",
+    )
     parser.add_argument("--binary", action="store_true", help="rewards 0 and 1 only, instead of 0, 1/2 and 1")
     parser.add_argument(
         "--calls", type=int, metavar="N", help="batches to enumerate where groups act on each other; above it, a sample [4000]"
@@ -58,10 +65,14 @@ def run(args: argparse.Namespace) -> int:
 
     if bool(args.names) == args.all:
         raise Usage("name one or more methods, or give --all: strop lab bias grpo")
+    if args.quantized is not None and not args.quantized > 0:
+        raise Usage(f"--quantized {args.quantized:g}: the step between two logits of the engine is above 0")
     methods = [find(name) for name in ([*COMBINATIONS, *METHODS] if args.all else args.names)]
     world = World.random(args.vocab, args.length, args.seed, (0.0, 1.0) if args.binary else (0.0, 0.5, 1.0))
     if args.point == "second":
         world = world.moved(args.step)
+    if args.quantized:
+        world = world.quantized(args.quantized)
     found: list[Finding] = []
     refused: dict[str, list[str]] = {}
     for method in methods:
@@ -94,6 +105,7 @@ def _where(world: World, args: argparse.Namespace) -> str:
     language = world.language
     said = f"{language.count} sequences: at most {language.length} of {language.vocab} tokens; "
     said += f"rewards {'0, 1' if args.binary else '0, 1/2, 1'}; seed {args.seed}; "
+    said += f"drawn from logits rounded to multiples of {args.quantized:g}; " if args.quantized else ""
     if args.point == "first":
         return said + "first update of a batch"
     return said + f"second update, {args.step:g} up the expected reward: {world.off:.0%} of decisions have a ratio outside [0.8, 1.2]"

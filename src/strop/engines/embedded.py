@@ -18,7 +18,6 @@ from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -30,8 +29,10 @@ from strop.engines import draw
 from strop.engines.cache import Account, Arena, Store, length_class
 from strop.policies.families import Fast, declared
 from strop.policies.forward import FLOOR, Block, Generic, Runner, ceil_to
+from strop.policies.twin import fast, follow, twin
 from strop.records import Author, Sampling, Segment, Stop
-from strop.seams.engine import Counters, Footprint, Node, called, inside, refuse, unchosen
+from strop.seams.compute import Quantized
+from strop.seams.engine import ROUNDED, Counters, Footprint, Node, called, inside, refuse, unchosen
 
 if TYPE_CHECKING:
     from strop.recipe import Recipe
@@ -69,8 +70,18 @@ class _Scoring:
 
 
 def beside(policy: Any, recipe: Recipe) -> EmbeddedEngine:
-    """In this process, with the trainer's own weights."""
-    return EmbeddedEngine(policy.model, policy.tokenizer, seed=recipe.seed, slots=recipe.slots, cache=recipe.cache, eos_ids=policy.eos)
+    """In this process, with the trainer's own weights, or a copy of them in what the method draws with."""
+    compute, dtype = recipe.resolved().compute, None
+    if isinstance(compute, Quantized):
+        dtype = getattr(torch, compute.dtype)
+        if not fast(dtype, policy.device):
+            raise ValueError(
+                f"drawing in {compute.dtype} is faster on processors with AVX512-BF16 or AMX and on GPUs, and this "
+                f"{policy.device.type} has no such instructions: it would be slower than float32. Leave out --compute {compute.dtype}."
+            )
+    return EmbeddedEngine(
+        policy.model, policy.tokenizer, seed=recipe.seed, slots=recipe.slots, cache=recipe.cache, eos_ids=policy.eos, dtype=dtype
+    )
 
 
 class EmbeddedEngine:
@@ -80,11 +91,10 @@ class EmbeddedEngine:
     evict   False: whole tasks are admitted and nothing is evicted, so runs repeat bit for bit;
             True: the least recently used chunk goes and is computed again when needed (counted `recomputed`)
     path    "fast" for declared families, "generic" for the model's own forward, "auto" picks
+    dtype   what to draw with, in a copy of the weights; None draws with the model itself
     """
 
-    own = True
     cuts = True
-    limits: Mapping[str, float] = MappingProxyType({})
 
     def __init__(
         self,
@@ -98,13 +108,17 @@ class EmbeddedEngine:
         evict: bool = False,
         path: Literal["auto", "fast", "generic"] = "auto",
         eos_ids: tuple[int, ...] | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         if slots < 1 or cache < 1:
             raise ValueError(f"slots and cache must be at least 1, got slots={slots}, cache={cache}.")
         if path not in ("auto", "fast", "generic"):
             raise ValueError(f"path must be 'auto', 'fast' or 'generic', got {path!r}.")
         self.model, self.tokenizer, self.name, self.seed, self.slots = model, tokenizer, name, seed, slots
-        self.runner: Runner = Fast(model) if path == "fast" or (path == "auto" and declared(model)) else Generic(model)
+        self.own = dtype is None or dtype == model.dtype
+        self.limits: Mapping[str, float] = {} if self.own else ROUNDED
+        self._drawing = model if dtype is None or self.own else twin(model, dtype)
+        self.runner: Runner = Fast(self._drawing) if path == "fast" or (path == "auto" and declared(model)) else Generic(self._drawing)
         self.path = self.runner.name
         self.version, self.step, self.counters = 0, 0, Counters()
         self.wrote: set[int] = set()
@@ -194,6 +208,8 @@ class EmbeddedEngine:
                 self._cut(slot)
         self.version = version
         self._store.clear()
+        if self._drawing is not self.model:
+            follow(self.model, self._drawing)
         self.runner.refresh()
 
     # ---- coroutines

@@ -34,7 +34,8 @@ from strop.engines.vllm_side.strop_sums import checksum, digest
 from strop.engines.wires import NoAdapters, Served, Started, VllmError, Wire, Within, report
 from strop.policies import adapters
 from strop.records import Author, Sampling, Segment, Stop
-from strop.seams.engine import Counters, Footprint, Node, called, inside, refuse, unchosen
+from strop.seams.compute import Quantized
+from strop.seams.engine import ROUNDED, Counters, Footprint, Node, called, inside, refuse, unchosen
 
 if TYPE_CHECKING:
     from strop.recipe import Recipe
@@ -48,15 +49,15 @@ RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The largest ranks of adapters that a vLLM can be set to."""
 
 EXACT = {"undelivered-weights": 1e-4, "stale-weights": 1e-4, "mismatch-ratio": 1.05, "mismatch-kl": 1e-3, "mismatch-ess": 0.999}
-ROUNDED = {"undelivered-weights": 0.05, "stale-weights": 0.05, "mismatch-ratio": 10.0, "mismatch-kl": 0.01, "mismatch-ess": 0.95}
-"""Limits of tripwires with vLLM in float32, and in 16 bits."""
+"""Limits of tripwires with vLLM in float32; in 16 bits they are `ROUNDED`."""
 
 
 def asked(policy: Any, recipe: Recipe) -> VllmEngine:
     """The vLLM that `recipe.engine` names: a server's address, the Python to start one with, or neither, in this process."""
     chosen: options.Vllm = options.read(recipe.engine)
     loop = Loop("strop-vllm")
-    dtype = chosen.dtype or str(policy.dtype).removeprefix("torch.")
+    compute = recipe.resolved().compute
+    dtype = chosen.dtype or (compute.dtype if isinstance(compute, Quantized) else str(policy.dtype).removeprefix("torch."))
     if chosen.url:
         wire: Wire = Served(chosen.url, chosen.deadline)
         return VllmEngine(policy, wire, loop, chosen, seed=recipe.seed, slots=recipe.slots, dtype=dtype)

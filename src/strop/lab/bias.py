@@ -259,7 +259,7 @@ class Estimator:
         start_R = torch.cumsum(length_R, 0) - length_R
         edge_T = language.edge_K[language.start_N[sequence_R][row_T] + place_T - start_R[row_T]]
         old_T = self._old_D[edge_T]
-        tracks = {"sampled_logp_T": old_T, "old_logp_T": old_T, "age_T": torch.zeros_like(old_T), "place_T": place_T}
+        tracks = {"sampled_logp_T": self._sampled_D[edge_T], "old_logp_T": old_T, "age_T": torch.zeros_like(old_T), "place_T": place_T}
         if self.method.reference:
             tracks["reference_logp_T"] = self._reference_D[edge_T]
         present_H = member_HG.any(1)
@@ -290,6 +290,10 @@ class Estimator:
     @cached_property
     def _old_D(self) -> Tensor:
         return self.world.old_PV.log_softmax(-1).reshape(-1)
+
+    @cached_property
+    def _sampled_D(self) -> Tensor:
+        return self.world.sampler_PV.log_softmax(-1).reshape(-1)
 
     @cached_property
     def _reference_D(self) -> Tensor:
@@ -347,7 +351,7 @@ def multisets(world: World, size: int) -> tuple[Tensor, Tensor]:
         (n for ids in combinations_with_replacement(range(count), size) for n in ids), np.int64, comb(count + size - 1, size) * size
     )
     ids_MG = torch.tensor(flat).view(-1, size)
-    log_M = world.language.logp_N(world.old_PV)[ids_MG].sum(1)
+    log_M = world.language.logp_N(world.sampler_PV)[ids_MG].sum(1)
     run_M = torch.ones(len(ids_MG), dtype=torch.float64)
     for place in range(size):  # the product over runs of equal ids of 1, 2, …, count is the product of counts!
         again_M = (ids_MG[:, place] == ids_MG[:, place - 1]) if place else torch.zeros(len(ids_MG), dtype=torch.bool)

@@ -10,6 +10,7 @@ from typing import Any
 
 from strop.method import Method
 from strop.methods.rloo import RLOO
+from strop.seams.correction import masked, none, truncated
 from strop.seams.credit import batch_whiten, group_centered, group_standardized, kl_in_reward, returns_to_go, reward_itself
 from strop.seams.objective import clipped_surrogate, importance_sampling, kl_to, policy_gradient
 from strop.seams.part import Part, nearest
@@ -54,6 +55,11 @@ COMBINATIONS: dict[str, Method] = {
         _with("k3-loss", returns_to_go(), signals=_kl("k3"), reference=True),
         _with("loo-importance", signals=_policy(importance_sampling()), update=TWICE),
         _with("loo-clipped", signals=_policy(clipped_surrogate()), update=TWICE),
+        _with("bridge-none", correction=none()),
+        _with("bridge-token", correction=truncated(level="token")),
+        _with("bridge-rollout", correction=truncated(level="sequence")),
+        _with("bridge-token-masked", correction=masked(level="token")),
+        _with("bridge-rollout-masked", correction=masked(level="sequence")),
     )
 }
 

@@ -114,8 +114,8 @@ class Language:
 class World:
     """One task: its sequences, what each earns, and three tables of logits.
 
-    Rollouts were drawn from `old`; `now` is the policy whose gradient is asked for; `reference` is a frozen one. At the first
-    update of a batch `now` is `old`.
+    Rollouts were drawn from `drawn`, which is `old` where the engine computes as the learner does; `now` is the policy whose gradient is
+    asked for; `reference` is a frozen one. At the first update of a batch `now` is `old`.
     """
 
     language: Language
@@ -123,6 +123,7 @@ class World:
     old_PV: Tensor
     now_PV: Tensor
     reference_PV: Tensor
+    drawn_PV: Tensor | None = None
 
     @staticmethod
     def of(language: Language, reward: Sequence[float], logits_PV: Tensor, reference_PV: Tensor | None = None) -> World:
@@ -152,7 +153,15 @@ class World:
     @property
     def chance_N(self) -> Tensor:
         """How likely each sequence is to be drawn."""
-        return self.language.logp_N(self.old_PV).exp()
+        return self.language.logp_N(self.sampler_PV).exp()
+
+    @property
+    def sampler_PV(self) -> Tensor:
+        return self.old_PV if self.drawn_PV is None else self.drawn_PV
+
+    def quantized(self, quantum: float) -> World:
+        """The same learner, and an engine whose logits are multiples of `quantum`: in bfloat16 that is 1/8 for logits between 16 and 32."""
+        return replace(self, drawn_PV=(self.old_PV / quantum).round() * quantum)
 
     def moved(self, step: float) -> World:
         """The same rollouts, seen from a policy that has gone `step` (in logits, Euclidean) up the expected reward."""

@@ -9,9 +9,15 @@ from __future__ import annotations
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
 from strop.records import Row, Sampling, Segment, Stop
+
+ROUNDED: Mapping[str, float] = MappingProxyType(
+    {"undelivered-weights": 0.05, "stale-weights": 0.05, "mismatch-ratio": 10.0, "mismatch-kl": 0.01, "mismatch-ess": 0.95}
+)
+"""Limits of tripwires for an engine that draws in 16 bits what is learned in 32."""
 
 
 class EngineLost(ValueError):
