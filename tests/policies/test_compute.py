@@ -5,9 +5,9 @@ import asyncio
 import pytest
 import torch
 
-from strop.cli import main
 from strop.directory import read_metrics
 from strop.engines.embedded import EmbeddedEngine
+from strop.identity import explain
 from strop.methods import METHODS, method
 from strop.policies import causal, twin
 from strop.recipe import Recipe
@@ -88,7 +88,7 @@ def test_an_unknown_format_is_refused(make):
         method("grpo").but(compute="bfloat16")
 
 
-def test_what_the_engine_draws_with_is_part_of_the_method_and_its_default_is_not_described(capsys):
+def test_what_the_engine_draws_with_is_part_of_the_method_and_its_default_is_not_described():
     grpo = method("grpo")
     rounded = grpo.but(compute=Quantized())
     assert rounded.fingerprint != grpo.fingerprint
@@ -96,5 +96,4 @@ def test_what_the_engine_draws_with_is_part_of_the_method_and_its_default_is_not
     assert load(grpo.to_json()).compute == Exact()
     assert all("compute" not in one.describe() for one in map(method, METHODS))
     assert rounded.off_policy().name == "grpo@strop-1-bridged"
-    main(["explain", "grpo", "--compute", "bfloat16"])
-    assert "drawn with Quantized(dtype='bfloat16')" in capsys.readouterr().out
+    assert "drawn with Quantized(dtype='bfloat16')" in explain(rounded)
