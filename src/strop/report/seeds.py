@@ -67,8 +67,9 @@ def text(found: Mapping[str, Any]) -> str:
         [str(s["seed"]), _held(s["before"]), _held(s["after"]), _risen(s), *(_both(s, name) for name in ("greedy", *many))] for s in seeds
     ]
     tests, samples = seeds[0]["after"]["tasks"], seeds[0]["after"]["samples"]
-    what = f"{found['method']} ({found['fingerprint']}) on {found['task']}, {found['model']}: {found['steps']} steps, {len(seeds)} seeds"
-    lines = [f"{what}; held out: {tests} tasks, {samples} samples", "", table(rows, head), "", _over([s["rise"]["pass@1"] for s in seeds])]
+    what = f"{found['method']} ({found['fingerprint']}) on {found['task']}, {found['model']}: {found['steps']} steps"
+    lines = [f"{what}; held out: {tests} tasks of {samples} samples", "", table(rows, head)]
+    lines += ["", _over([s["rise"]["pass@1"] for s in seeds])]
     for s in seeds:
         tried = {name: value for name, value in s["at_temperature"].items() if value is not None}
         best = max(tried, key=lambda name: tried[name])
@@ -112,7 +113,7 @@ def _over(rises: Sequence[float]) -> str:
     """The mean over seeds, and where there are several its t interval."""
     from strop.claims.statistics import interval
 
-    said = f"rise of pass@1 over {len(rises)} seeds: {fmean(rises):+.3f}"
+    said = f"rise of pass@1, mean of the seeds: {fmean(rises):+.3f}"
     try:
         low, high = interval(rises)
     except ModuleNotFoundError as error:
