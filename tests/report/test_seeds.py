@@ -50,15 +50,19 @@ def test_it_holds_every_seeds_figures_and_no_path(runs, tmp_path, capsys):
 
 
 def test_what_cannot_be_put_together_is_refused_in_a_line(runs, tmp_path, capsys):
-    for name in ("lr", "unfinished"):
+    for name in ("lr", "unfinished", "unmeasured"):
         shutil.copytree(runs / "1", tmp_path / name)
     about = json.loads((tmp_path / "lr" / "recipe.json").read_text())
     about["recipe"]["lr"] = 0.5
     (tmp_path / "lr" / "recipe.json").write_text(json.dumps(about))
     (tmp_path / "unfinished" / "result.json").unlink()
+    result = json.loads((tmp_path / "unmeasured" / "result.json").read_text())
+    del result["rise"]
+    (tmp_path / "unmeasured" / "result.json").write_text(json.dumps(result))
     for other, why in (
         (tmp_path / "lr", "differ in more than the seed: lr"),
         (tmp_path / "unfinished", "is not finished"),
+        (tmp_path / "unmeasured", "has no figures held out"),
         (runs / "0", "have one seed"),
         (tmp_path / "none", "holds no run"),
     ):
@@ -68,3 +72,15 @@ def test_what_cannot_be_put_together_is_refused_in_a_line(runs, tmp_path, capsys
     with pytest.raises(SystemExit, match="2"):
         main(["report", str(runs / "0"), str(runs / "1"), "--watch"])
     assert "name one" in capsys.readouterr().err
+
+
+def test_a_run_of_an_earlier_version_has_the_defaults_of_what_it_does_not_name(runs, tmp_path):
+    from strop.report import seeds
+
+    shutil.copytree(runs / "1", tmp_path / "earlier")
+    about = json.loads((tmp_path / "earlier" / "recipe.json").read_text())
+    del about["recipe"]["compute"]
+    (tmp_path / "earlier" / "recipe.json").write_text(json.dumps(about))
+    found = seeds.facts([runs / "0", tmp_path / "earlier"])
+    assert [seed["seed"] for seed in found["seeds"]] == [0, 1]
+    assert list(found["seeds"][0]["after"])[:2] == ["pass@1", "greedy"], "in one order, whatever the process"

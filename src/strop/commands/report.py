@@ -45,8 +45,8 @@ def run(args: argparse.Namespace) -> int:
 def _seeds(args: argparse.Namespace) -> int:
     from strop.report import seeds
 
-    if args.watch:
-        raise Usage("--watch follows one run: name one")
+    if args.watch or args.port is not None:
+        raise Usage("--watch and --port follow one run: name one")
     found = seeds.facts([Path(run) for run in args.runs])
     picture = seeds.picture(found, Path(args.out or "seeds.png"))
     answer(args, found, f"{seeds.text(found)}\n\n{picture}")

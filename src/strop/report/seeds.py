@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from strop.cli import table
 from strop.directory import RunError, read_metrics
+from strop.recipe import Recipe
 from strop.report.curve import HELD_OUT
 from strop.report.page import about_run
 
-OF_A_RUN = ("seed", "track", "threads")
-"""What may differ between them."""
 CURVES = ("reward", "entropy", "length")
 PHASES = ("sample", "grade", "learn")
 KEPT = ("pass@1", "greedy", "lenient", "mean", "interval", "tasks", "samples")
@@ -22,10 +22,11 @@ KEPT = ("pass@1", "greedy", "lenient", "mean", "interval", "tasks", "samples")
 
 def facts(runs: Sequence[Path]) -> dict[str, Any]:
     """All that is shown, without a path of this machine."""
+    unsaid = {field.name: field.default for field in fields(Recipe)}  # an earlier version had fewer fields
     first: dict[str, Any] | None = None
     seeds: list[dict[str, Any]] = []
     for run in runs:
-        asked = {name: value for name, value in about_run(run)["recipe"].items() if name not in OF_A_RUN}
+        asked = {name: value for name, value in {**unsaid, **about_run(run)["recipe"]}.items() if name != "seed"}
         first = asked if first is None else first
         if odd := sorted(name for name in first.keys() | asked.keys() if first.get(name) != asked.get(name)):
             raise RunError(f"{run} and {runs[0]} differ in more than the seed: {', '.join(odd)}. `strop diff` compares methods.")
@@ -41,15 +42,17 @@ def of_seed(run: Path) -> dict[str, Any]:
     if not path.exists():
         raise RunError(f"{run} is not finished (no result.json): `strop train --resume {run}` goes on")
     said, lines = json.loads(path.read_text()), read_metrics(run)
-    if not said.get("before") or not said.get("after"):
-        raise RunError(f"{run} was trained without an evaluation (--eval-tasks 0)")
-    passes = [name for name in said["after"] if name.startswith("pass@")]
+    if "rise" not in said:
+        raise RunError(
+            f"{run} has no figures held out, before and after, to compare: it was trained with --eval-tasks 0, or nothing was graded"
+        )
+    names = [*KEPT, *(name for name in said["after"] if name.startswith("pass@") and name not in KEPT)]
     clock = {name: fmean(line["t"].get(name, 0.0) for line in lines) for name in PHASES}
     clock["rest"] = fmean(line["t"]["seconds"] for line in lines) - sum(clock.values())
     return {
         **{name: said[name] for name in ("seed", "method", "fingerprint", "task", "steps", "seconds", "rise")},
         "model": Path(said["model"]).name,
-        **{side: {name: said[side][name] for name in {*KEPT, *passes} & said[side].keys()} for side in ("before", "after")},
+        **{side: {name: said[side][name] for name in names if name in said[side]} for side in ("before", "after")},
         "at_temperature": said["base_at_temperature"],
         "step": {name: round(seconds, 2) for name, seconds in clock.items()},
         "memory": said.get("memory"),
