@@ -206,7 +206,7 @@ class OneDNN:
     @staticmethod
     def weight(weight: Tensor) -> Tensor:
         """A small one input-major, else every product would turn it round first; a large one as it lies, which is faster there
-        (twice for a large vocabulary) and no second copy. The bits are the same."""
+        and no second copy. The bits are the same."""
         return weight.t().contiguous().t() if weight.numel() < LARGE else weight
 
     @staticmethod
