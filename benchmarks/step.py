@@ -122,9 +122,9 @@ def side_strop(load: Load, model: str) -> list[dict[str, float]]:
     run.engine.eos_ids = ()
     steps: list[dict[str, float]] = []
     for _ in range(load.steps):
-        start, before = time.perf_counter(), run.learned["trained"]
+        start, before = time.perf_counter(), run.bill.learned["trained"]
         line = run.advance()
-        steps.append({"seconds": time.perf_counter() - start, **run.clock, "positions": run.learned["trained"] - before})
+        steps.append({"seconds": time.perf_counter() - start, **run.clock, "positions": run.bill.learned["trained"] - before})
         steps[-1]["decisions"] = round(line["length"] * line["rollouts"])
     return steps
 

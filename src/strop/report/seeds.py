@@ -72,7 +72,7 @@ def text(found: Mapping[str, Any]) -> str:
     tests, samples = seeds[0]["after"]["tasks"], seeds[0]["after"]["samples"]
     what = f"{found['method']} ({found['fingerprint']}) on {found['task']}, {found['model']}: {found['steps']} steps"
     lines = [f"{what}; held out: {tests} tasks of {samples} samples", "", table(rows, head)]
-    lines += ["", _over([s["rise"]["pass@1"] for s in seeds])]
+    lines += ["", *(_over(name, [s["after"][name] - s["before"][name] for s in seeds]) for name in ("pass@1", "greedy", *many))]
     for s in seeds:
         tried = {name: value for name, value in s["at_temperature"].items() if value is not None}
         best = max(tried, key=lambda name: tried[name])
@@ -112,11 +112,11 @@ def _gigabytes(size: int | None) -> float | None:
     return None if size is None else round(size / 1e9, 2)
 
 
-def _over(rises: Sequence[float]) -> str:
+def _over(name: str, rises: Sequence[float]) -> str:
     """The mean over seeds, and where there are several its t interval."""
     from strop.claims.statistics import interval
 
-    said = f"rise of pass@1, mean of the seeds: {fmean(rises):+.3f}"
+    said = f"rise of {name}, mean of the seeds: {fmean(rises):+.3f}"
     try:
         low, high = interval(rises)
     except ModuleNotFoundError as error:
