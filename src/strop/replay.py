@@ -29,9 +29,12 @@ class Plan:
     notes: tuple[str, ...] = ()
 
 
-def plan(origin: Path, method: str | Method | None = None) -> Plan:
-    """A run's recipe on its own record, with its own method or another; refused where the record is not what the method learns from."""
-    about, recipe = read_recipe(origin)
+def plan(origin: Path, method: str | Method | None = None, own: Method | None = None) -> Plan:
+    """A run's recipe on its own record, with its own method or another; refused where the record is not what the method learns from.
+
+    `own`: the run's method, where no name of strop's gives it (`saved.brought`).
+    """
+    about, recipe = read_recipe(origin, own)
     check_data(origin, about)
     steps = recorded_steps(origin)
     if not steps:

@@ -14,17 +14,21 @@ from typing import Any
 
 import torch
 
+from strop import own
 from strop.directory import (
     Recording,
     RunError,
     as_threaded,
+    changed_since,
     check_data,
     check_method,
     commit_path,
     cut_metrics,
     good_checkpoints,
+    keep,
     make,
     plain,
+    read_about,
     read_metrics,
     read_recipe,
     recorded_steps,
@@ -50,6 +54,9 @@ def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:
     }
     about |= {"versions": versions(), "threads": torch.get_num_threads(), "grade": run.grade_of_bits}
     about["own"] = run.own
+    about["files"] = keep(directory, own.files_of(recipe.method, run.source))
+    if isinstance(recipe.method, Method):
+        about["asked"] = recipe.method.to_json()
     if (told := getattr(run.source, "contents", None)) is not None:
         about["data"] = told()
     if read := gguf.origin(recipe.model):
@@ -66,7 +73,7 @@ def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:
 def resume(directory: Path, say: Callable[[str], None] = print, method: Method | None = None, tripwire: str = "", **parts: Any) -> Run:
     """The run as it was when it stopped: the last good checkpoint, then the groups committed since.
 
-    A method that is not among strop's own has to be given again: a run directory holds data, no code. `tripwire` sets
+    A method or source of the user's own has to be given again, as `saved.brought` rebuilds it from what the run kept. `tripwire` sets
     limits anew, on top of the recipe's.
     """
     run = reopen(directory, say, method, tripwire, **parts)
@@ -78,7 +85,7 @@ def resume(directory: Path, say: Callable[[str], None] = print, method: Method |
     cut_metrics(directory / "metrics.jsonl", run.step)
     run.watch.lines = [*read_metrics(directory)]
     run.watch.resumed(run.record(run.step - 1) if run.step else None)
-    about, _ = read_recipe(directory, method)
+    about = read_about(directory)
     if {**about["tripwires"][-1], "from_step": 0} != {"from_step": 0, **run.watch.describe()}:
         about["tripwires"].append({"from_step": run.step, **run.watch.describe()})
         about["recipe"]["tripwire"] = run.recipe.tripwire
@@ -126,6 +133,8 @@ def reopen(directory: Path, say: Callable[[str], None] = print, method: Method |
         parts["recording"] = Recording(Path(about["replay"]["of"]), about["replay"]["steps"], about["replay"]["foreign"])
     run = Run(recipe, directory, **parts)
     check_method(directory, about, run.method)
+    for file in changed_since(directory, about):
+        say(f"note: {file} has changed since this run began; the run goes on with the copy it kept.")
     if about["threads"] != torch.get_num_threads():
         say(f"note: this run began with {about['threads']} threads and goes on with {torch.get_num_threads()}: bits may differ.")
     return run

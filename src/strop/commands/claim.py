@@ -3,7 +3,7 @@
     strop claim list                                    every claim with its verdict
     strop claim show NAME                               what it says, its arms, budget, threshold and checks
     strop claim run NAME [NAME …] [--profile quick]     run it; killed, the same line goes on where it stopped
-    strop claim run FILE.py                             the claims of a Python file of your own
+    strop claim run FILE.py                             the claims of a Python file of your own, or one: FILE.py:NAME
 
 A quick profile shows activity and direction in minutes and never ends in a verdict; a full one does.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from strop.claims import CLAIMS, named, of_file
+from strop.claims import CLAIMS, asked, named
 from strop.cli import Usage, answer, say, table
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ BILLED = ("prefilled", "decoded", "recomputed", "scored", "measured", "reference
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("verb", metavar="list|show|run")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="claims by name, or a Python file that holds some; judged together")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="claims by name, or of a Python file: FILE.py, FILE.py:NAME; judged together")
     parser.add_argument("--profile", default="quick", metavar="P", help="quick, pilot, full or extended [quick]")
     parser.add_argument("--seeds", type=int, metavar="N", help="only the first N of the profile's seeds")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at once, one thread each [1, with all threads]")
@@ -46,8 +46,8 @@ def run(args: argparse.Namespace) -> int:
         return _list(args)
     if not args.names:
         raise Usage(f"strop claim {args.verb} needs a claim's name. Known: {', '.join(sorted(CLAIMS))}.")
-    names = [name for said in args.names for name in (of_file(Path(said)) if said.endswith(".py") else [said])]
-    found = [named(name) for name in names]
+    names = [name for said in args.names for name in asked(said)]
+    found = [named(name) for name in dict.fromkeys(names)]
     return _show(args, found) if args.verb == "show" else _run(args, found)
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL_OR_RUN", help="pico, a directory in Hugging Face format, a hub id, or a run's directory")
-    parser.add_argument("--task", metavar="NAME", help="a source from `strop tasks`: chain:steps=5 [the run's, or the default task]")
+    parser.add_argument("--task", metavar="NAME", help="a source from `strop tasks`: chain:steps=5, or FILE.py, FILE.py:NAME [the run's, or the default task]")
     parser.add_argument("--tasks", type=int, default=200, metavar="N", help="held-out tasks [200]")
     parser.add_argument("--samples", type=int, default=16, metavar="N", help="replies per task [16; 1 when greedy]")
     parser.add_argument("--temperature", type=float, default=1.0, metavar="X", help="0 is greedy [1]")
@@ -97,10 +97,11 @@ def find(name: str) -> tuple[str, dict[str, Any] | None, dict[str, Any]]:
     directory = Path(name)
     if not (directory / "recipe.json").exists():
         return name, None, {}
-    from strop.commands.recipes import load_python
+    from strop.directory import read_about, task_of
+    from strop.saved import brought
 
-    parts = load_python(directory / "recipe.py")[1] if (directory / "recipe.py").exists() else {}
-    about = json.loads((directory / "recipe.json").read_text())
+    about, parts = read_about(directory), brought(directory)
+    about["recipe"] |= {"task": task_of(directory, about)}
     saved = sorted(p for p in (directory / "checkpoints").glob("*") if p.name.isdigit() and (p / "hash").exists())
     return str(saved[-1]) if saved else about["recipe"]["model"], about, parts
 
@@ -110,7 +111,7 @@ def asked(args: argparse.Namespace, about: dict[str, Any] | None) -> Recipe:
     from strop.recipe import Recipe
 
     flags = recipes.given(args) | ({"task": args.task} if args.task else {})
-    made = Recipe(**about["recipe"]) if about else Recipe()
+    made = Recipe(**{**about["recipe"], "method": "grpo"}) if about else Recipe()
     if args.task or "data" in flags:
         made = Recipe(system=made.system, template=made.template, chat=made.chat, shots=made.shots)
     return recipes.settled(made, flags)
@@ -118,6 +119,7 @@ def asked(args: argparse.Namespace, about: dict[str, Any] | None) -> Recipe:
 
 def measure(args: argparse.Namespace, model: str, recipe: Recipe, most: int, parts: dict[str, Any], origin: str) -> dict[str, Any]:
     """`origin` is the model that a run started from: its beliefs are the oracle's, where the task states confidence targets."""
+    from strop.tasks import place_of
     from strop.tasks import source as named
 
     other = bool(args.task or args.recipe_data)
@@ -155,7 +157,7 @@ def measure(args: argparse.Namespace, model: str, recipe: Recipe, most: int, par
     samples = 1 if args.temperature == 0 else args.samples
     with Progress("evaluate") as tell:
         made = asyncio.run(evaluate(handle, source, args.tasks, samples=samples, sampling=sampling, max_tokens=most, tell=tell))
-    task = recipe.task or source.name
+    task = source.name if place_of(recipe.task) is not None else recipe.task or source.name
     said = {"task": task, "max_tokens": most, "seed": args.seed, **made.summary()}
     if policy is not None and hasattr(source, "answers"):
         lines = calibration.at_targets(made.values)

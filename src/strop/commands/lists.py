@@ -17,49 +17,61 @@ class methods:
 
     strop methods
     strop methods grpo
+    strop methods my.py                     those that a file defines; one of them is my.py:NAME
     strop methods --baseline learned
     strop methods --page > docs/methods.md
     """
 
     @staticmethod
     def add(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("name", nargs="?", metavar="NAME", help="show this method")
+        parser.add_argument("name", nargs="?", metavar="NAME", help="show this method; of FILE.py, those that it defines")
         parser.add_argument("--baseline", choices=("group", "learned", "none"), help="only methods that compare a rollout with this")
         parser.add_argument("--page", action="store_true", help="everything, as a page of Markdown")
 
     @staticmethod
     def run(args: argparse.Namespace) -> int:
-        from strop.methods import ALIASES, METHODS, method
+        from strop import own
+        from strop.commands import recipes
+        from strop.methods import ALIASES, METHODS, all_of_file
 
-        if args.name:
-            one = method(args.name)
+        named, where = [*METHODS], own.place(args.name or "")
+        if where is not None and not where.name:
+            named = [*all_of_file(where.near(None).file)]
+            if not named:
+                raise Usage(f"{where.file} defines no method: a value `GRPO.but(…)` at its top level (docs/add-a-method.md)")
+        elif args.name:
+            one = recipes.method(args.name)
             said = about(args.name)
             value = {"name": one.name, "fingerprint": one.fingerprint, "paper": one.paper, "about": said, "parts": one.describe()}
             known_as = f"{args.name} is {one.name}" if args.name in ALIASES else one.name
             answer(args, value, f"{known_as} ({one.fingerprint})\n\n{said}\n\n{json.dumps(one.describe(), indent=2)}")
             return 0
-        rows = [_method_row(name) for name in METHODS]
+        rows = [_method_row(name) for name in named]
         rows = [row for row in rows if args.baseline in (None, row["baseline"])]
-        answer(args, {"methods": rows, "aliases": ALIASES}, page() if args.page else _method_table(rows))
+        answer(args, {"methods": rows, "aliases": {} if args.name else ALIASES}, page() if args.page else _method_table(rows, not args.name))
         return 0
 
 
 def about(name: str) -> str:
     """What the file of a method says; a sum has none."""
-    from strop.methods import METHODS, method, target
+    from strop import own
+    from strop.commands import recipes
+    from strop.methods import METHODS, target
 
-    method(name)
+    recipes.method(name)
+    if (where := own.place(name)) is not None and " + " not in name:
+        return (own.loaded(where.file).__doc__ or "").strip()
     return (sys.modules[METHODS[target(name)].partition(":")[0]].__doc__ or "").strip() if target(name) in METHODS else ""
 
 
 def _method_row(name: str) -> dict[str, Any]:
     from strop.claims import claims_of
     from strop.claims.record import verdict_of
+    from strop.commands import recipes
     from strop.identity import seams_that_differ
-    from strop.methods import method
 
     claims = claims_of(name)
-    one, first = method(name), about(name).partition("\n")[0]
+    one, first = recipes.method(name), about(name).partition("\n")[0]
     grouped = any("group" in link.needs for link in one.credit)
     return {
         "name": name,
@@ -76,7 +88,7 @@ def _method_row(name: str) -> dict[str, Any]:
     }
 
 
-def _method_table(rows: list[dict[str, Any]]) -> str:
+def _method_table(rows: list[dict[str, Any]], aliases: bool = True) -> str:
     from strop.methods import ALIASES
 
     cells = [
@@ -92,6 +104,8 @@ def _method_table(rows: list[dict[str, Any]]) -> str:
         for r in rows
     ]
     text = table(cells, ["method", "parent", "differs in", "baseline", "paper", "claim", "verdict"])
+    if not aliases:
+        return text
     return text + "\n\nother names:\n" + "\n".join(f"  {alias} is {name}" for alias, name in ALIASES.items())
 
 
@@ -134,6 +148,7 @@ class tasks:
 
     strop tasks
     strop tasks chain:steps=5 --count 2
+    strop tasks riddles.py                   the source that a file defines; FILE.py:NAME where it defines several
     """
 
     @staticmethod

@@ -4,6 +4,7 @@ Examples:
     strop train                                    the bundled model, the default task, GRPO
     strop train --method rloo --task countdown --steps 100
     strop train recipe.toml --seed 3               a recipe from a .json, .toml or .py file
+    strop train --method "my.py + treepo" --task riddles.py:Riddles     a method and a task of your own files
     strop train --resume runs/chain-grpo-1         go on with a run that was stopped
     strop train --method swarm --swarm home        share graded groups with others who say --swarm home
     strop train --track tensorboard --track wandb  the metrics there too (wandb: offline, unless WANDB_MODE=online)
@@ -17,7 +18,6 @@ import asyncio
 import json
 import os
 import re
-import shutil
 import signal
 import sys
 import time
@@ -95,8 +95,9 @@ def _recipe(args: argparse.Namespace) -> Recipe:
     if not args.resume:
         return recipes.build(args)[0]
     from strop.directory import read_recipe
+    from strop.saved import brought
 
-    return read_recipe(Path(args.resume), recipes.brought_by(Path(args.resume)).get("method"))[1]
+    return read_recipe(Path(args.resume), brought(Path(args.resume)).get("method"))[1]
 
 
 def _worked(args: argparse.Namespace, run: Run, started: float) -> int:
@@ -118,7 +119,7 @@ def go_on(directory: Path) -> str:
 
 
 def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run:
-    recipe, file, parts = recipes.build(args)
+    recipe, parts = recipes.build(args)
     directory = Path(args.out) if args.out else default_directory(recipe, parts)
     placed = _placed(args, stack, recipe, parts)
     if "source" not in parts:
@@ -132,8 +133,6 @@ def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run:
     run = create(recipe, directory, **parts, **placed)
     if (told := getattr(run.source, "contents", None)) is not None:
         say(about_data(told()))
-    if file is not None and file.suffix == ".py":
-        shutil.copyfile(file, directory / "recipe.py")
     return run
 
 
@@ -152,9 +151,10 @@ def _resumed(args: argparse.Namespace, stack: ExitStack) -> Run:
 
     directory = Path(args.resume)
     from strop.directory import read_recipe
+    from strop.saved import brought
 
-    parts = recipes.brought_by(directory)
-    placed = _placed(args, stack, read_recipe(directory)[1], parts)
+    parts = brought(directory)
+    placed = _placed(args, stack, read_recipe(directory, parts.get("method"))[1], parts)
     run = resume(directory, say=say, tripwire=again, **parts, **placed)
     run.recipe = run.recipe.but(**reached)
     swarm.check(run.recipe)
@@ -263,8 +263,12 @@ def work(run: Run, started: float, asked: list[bool], news: Callable[[], list[st
 
 
 def _source_text(run: Run) -> str:
+    from strop.tasks import place_of
+
     if run.recipe.data:
         return Path(run.recipe.data).name
+    if place_of(run.recipe.task) is not None:
+        return run.source.name
     return run.recipe.task_name() if run.recipe.task or run.source.name == run.recipe.task_name() else run.source.name
 
 

@@ -70,6 +70,6 @@ def find(name: str) -> Method:
 
     if name in COMBINATIONS:
         return COMBINATIONS[name]
-    if not known(name):
+    if not known(name) and own.place(name) is None:
         raise ValueError(f"unknown method or combination {name!r}. {nearest(name, [*METHODS, *ALIASES, *COMBINATIONS])}")
     return method(name)

@@ -24,6 +24,9 @@ from strop.records import canonical, digest
 from strop.seams.body import hashed
 from strop.seams.formula import UNITS, Formula, fill, number, placeholders
 
+OWN = "strop_recipe"
+"""Before the id of a part that is not strop's."""
+
 Grain = str
 """token (one decision), row, rollout, group."""
 
@@ -159,9 +162,10 @@ def unused(one: dataclasses.Field[Any], record: Any) -> bool:
 
 
 def part_id(thing: Part | type) -> str:
-    """strop's own have short ids; anybody else's carry their module."""
+    """strop's own have short ids. Anybody else's say that they are, and not how their file was loaded: what tells two of one name apart is
+    their body."""
     fn = thing.fn if isinstance(thing, Part) else thing
-    return fn.__name__ if fn.__module__.startswith("strop.") else f"{fn.__module__}.{fn.__qualname__}"
+    return fn.__name__ if fn.__module__.startswith("strop.") else f"{OWN}.{fn.__qualname__}"
 
 
 def version_of(thing: Part | type) -> int:
