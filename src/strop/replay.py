@@ -17,6 +17,7 @@ from strop.directory import Recording, RunError, check_data, check_method, drew_
 from strop.method import Method
 from strop.recipe import Recipe
 from strop.records import Group
+from strop.run import past
 from strop.seams.part import describe
 
 
@@ -27,6 +28,7 @@ class Plan:
     recipe: Recipe
     recording: Recording
     notes: tuple[str, ...] = ()
+    past: tuple[tuple[int, Recipe], ...] = ()
 
 
 def plan(origin: Path, method: str | Method | None = None, own: Method | None = None) -> Plan:
@@ -43,7 +45,7 @@ def plan(origin: Path, method: str | Method | None = None, own: Method | None = 
     notes = [] if steps >= recipe.steps else [f"the recording ends after {steps} of {recipe.steps} steps; so does its replay"]
     if method is None:
         check_method(origin, about, recipe.resolved() if drew_itself(about) else recipe.resolved().off_policy())
-        return Plan(recipe, Recording(origin, steps, foreign), tuple(notes))
+        return Plan(recipe, Recording(origin, steps, foreign), tuple(notes), past(about, recipe))
     other = recipe.but(method=method)
     recording = Recording(origin, steps, foreign=True)
     return Plan(other, recording, (*notes, *fit(recipe.resolved(), other.resolved(), origin)))

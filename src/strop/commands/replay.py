@@ -57,7 +57,7 @@ def _made(origin: Path, method: str | None, out: str | None) -> Run:
     if method is None:
         as_threaded(origin)
     directory = Path(out) if out else _free(origin, re.sub(r"[^\w@.+-]+", "-", wanted.name.replace(" + ", "+")) if wanted else "replay")
-    work = create(made.recipe, directory, recording=made.recording, **parts)
+    work = create(made.recipe, directory, recording=made.recording, past=made.past, **parts)
     say(f"{directory}: {work.method.name} ({work.method.fingerprint}) on the {made.recording.steps} recorded steps of {origin}")
     for note in made.notes:
         say(f"note: {note}")

@@ -6,6 +6,7 @@ Examples:
     strop train recipe.toml --seed 3               a recipe from a .json, .toml or .py file
     strop train --method "my.py + treepo" --task riddles.py:Riddles     a method and a task of your own files
     strop train --resume runs/chain-grpo-1         go on with a run that was stopped
+    strop train --resume runs/chain-grpo-1 --steps 80    with one that was finished
     strop train --method swarm --swarm home        share graded groups with others who say --swarm home
     strop train --track tensorboard --track wandb  the metrics there too (wandb: offline, unless WANDB_MODE=online)
     strop train --cluster local --replicas 2       rollouts on Ray actors, here or (auto, ray://HOST:PORT) on many machines
@@ -46,7 +47,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     about = "a .json, .toml or .py file (RECIPE = …, and SOURCE = … if it brings its own task)"
     parser.add_argument("recipe", nargs="?", metavar="RECIPE", help=about)
     parser.add_argument("--out", metavar="DIR", help="the run's directory [runs/TASK-METHOD-N]")
-    parser.add_argument("--resume", metavar="RUN", help="go on with this run, as its recipe says")
+    parser.add_argument("--resume", metavar="RUN", help="go on with this run, as its recipe says; --steps or --budget makes it longer")
     where = parser.add_argument_group("where it runs (no part of the recipe: a run may go on elsewhere)")
     where.add_argument("--cluster", metavar="ADDRESS", help="sample on Ray: local, auto, HOST:PORT or ray://HOST:PORT [in this process]")
     where.add_argument("--replicas", type=int, metavar="N", help="engines on the cluster [one for each GPU, or CPU]")
@@ -140,11 +141,12 @@ def _resumed(args: argparse.Namespace, stack: ExitStack) -> Run:
     given = recipes.given(args)
     again = given.pop("tripwire", "")
     reached = {name: given.pop(name) for name in ("peer", "listen") if name in given}
+    longer = {name: given.pop(name) for name in ("steps", "budget") if name in given}
     changed = [recipes.knobs()[name].flag for name in given]
     if changed or args.recipe or args.out:
         refused = changed[0] if changed else "RECIPE or --out"
         raise Usage(
-            f"--resume goes on with the run's own recipe, so it takes no {refused}, only --tripwire, --peer and --listen. "
+            f"--resume goes on with the run's own recipe, so it takes no {refused}, only --steps, --budget, --tripwire, --peer and --listen. "
             "Start a new run to change it."
         )
     from strop.run import resume
@@ -155,7 +157,7 @@ def _resumed(args: argparse.Namespace, stack: ExitStack) -> Run:
 
     parts = brought(directory)
     placed = _placed(args, stack, read_recipe(directory, parts.get("method"))[1], parts)
-    run = resume(directory, say=say, tripwire=again, **parts, **placed)
+    run = resume(directory, say=say, tripwire=again, longer=longer, **parts, **placed)
     run.recipe = run.recipe.but(**reached)
     swarm.check(run.recipe)
     return run
