@@ -167,7 +167,7 @@ def test_every_part_has_a_formula_in_the_language_that_reads_what_the_part_reads
 
 
 def test_every_function_of_the_language_stands_in_the_glossary_and_is_read_by_the_reader():
-    import reader
+    from strop.check import reader
 
     shown = formula.glossary()
     assert all(re.search(rf"\b{word}\b", shown) for word in formula.FUNCTIONS)
