@@ -12,6 +12,7 @@ import hashlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import inspect
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -200,6 +201,25 @@ def neighbour(module: str, origin: str, name: str) -> str | None:
         if full in sys.modules and is_own(full):
             return full
     return None
+
+
+def stands(thing: Any) -> tuple[Path | None, int]:
+    """The file and line of a function or class of the user's own; (None, 0) for others."""
+    if not is_own(getattr(thing, "__module__", "builtins")):
+        return None, 0
+    try:
+        return Path(inspect.getsourcefile(thing) or "").resolve(), inspect.getsourcelines(thing)[1]
+    except (OSError, TypeError):
+        return None, 0
+
+
+def line_of(error: BaseException, file: Path) -> int:
+    """The last line of a file that an error went through; 0 where it went through none."""
+    line, step = 0, error.__traceback__
+    while step is not None:
+        line = step.tb_lineno if Path(step.tb_frame.f_code.co_filename) == file else line
+        step = step.tb_next
+    return line
 
 
 def _file(module: str) -> Path | None:
