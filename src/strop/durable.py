@@ -66,6 +66,11 @@ def publish(beside: Path, path: Path) -> None:
     sync_directory(path.parent)
 
 
+def cache(name: str) -> Path:
+    """Where work is kept that can be done again; nothing but time is lost when it is emptied."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "strop" / name
+
+
 def hash_of(file: Path) -> str:
     """sha256 of a file's bytes, as `sha256sum` prints it; read once while its size and time of change stay as they are."""
     known = file.stat()

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from strop.claims import CLAIMS, asked, named
 from strop.cli import Usage, answer, say, table
+from strop.commands import check
 
 if TYPE_CHECKING:
     from strop.claims.claim import Claim
@@ -34,6 +35,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", default="quick", metavar="P", help="quick, pilot, full or extended [quick]")
     parser.add_argument("--seeds", type=int, metavar="N", help="only the first N of the profile's seeds")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at once, one thread each [1, with all threads]")
+    parser.add_argument("--unchecked", action="store_true", help="do not look at claims and parts of your own first (`strop check`)")
     parser.add_argument("--out", default="runs/claims", metavar="DIR", help="where its runs are kept [runs/claims]")
 
 
@@ -175,6 +177,7 @@ def _run(args: argparse.Namespace, claims: list[Claim]) -> int:
         raise Usage("--jobs and --seeds are at least 1")
     for claim in claims:
         claim.profile(args.profile)
+        check.before(claim.recipe, None, [claim], unchecked=args.unchecked)
     made: list[dict[str, Any]] = []
     for claim in claims:
         runs = len(claim.runs(args.profile)) * len(claim.profile(args.profile).seeds[: args.seeds])

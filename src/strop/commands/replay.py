@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from strop.cli import Interrupted, answer, say
-from strop.commands import recipes, train
+from strop.commands import check, recipes, train
 
 if TYPE_CHECKING:
     from strop.loop import Run
@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="the directory of the run whose rollouts are learned from")
     parser.add_argument("--method", metavar="NAME", help="another method: a name, FILE.py, FILE.py:NAME, a run, a sum; without it the run's own")
+    parser.add_argument("--unchecked", action="store_true", help="do not look at parts of your own first (`strop check`)")
     parser.add_argument("--out", metavar="DIR", help="the replay's directory [RUN-replay-N or RUN-METHOD-N]")
 
 
 def run(args: argparse.Namespace) -> int:
     started = time.perf_counter()
     origin = Path(args.run)
-    work = _made(origin, args.method, args.out)
+    work = _made(origin, args.method, args.out, args.unchecked)
     try:
         if args.method is None:
             answer(args, *_same(work, origin))
@@ -45,7 +46,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _made(origin: Path, method: str | None, out: str | None) -> Run:
+def _made(origin: Path, method: str | None, out: str | None, unchecked: bool) -> Run:
+    from strop.recipe import Recipe
     from strop.directory import as_threaded
     from strop.replay import plan
     from strop.run import create
@@ -53,6 +55,8 @@ def _made(origin: Path, method: str | None, out: str | None) -> Run:
 
     parts = brought(origin)
     wanted = None if method is None else recipes.method(method)
+    if wanted is not None:
+        check.before(Recipe(method=wanted), unchecked=unchecked)
     made = plan(origin, wanted, parts.pop("method", None))
     if method is None:
         as_threaded(origin)

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from strop import swarm, tracking
 from strop.cli import Interrupted, Usage, answer, say, table
-from strop.commands import recipes
+from strop.commands import check, recipes
 
 if TYPE_CHECKING:
     from strop.evaluate import Evaluation
@@ -48,6 +48,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", nargs="?", metavar="RECIPE", help=about)
     parser.add_argument("--out", metavar="DIR", help="the run's directory [runs/TASK-METHOD-N]")
     parser.add_argument("--resume", metavar="RUN", help="go on with this run, as its recipe says; --steps or --budget makes it longer")
+    parser.add_argument("--unchecked", action="store_true", help="train parts of your own without looking at them (`strop check`)")
     where = parser.add_argument_group("where it runs (no part of the recipe: a run may go on elsewhere)")
     where.add_argument("--cluster", metavar="ADDRESS", help="sample on Ray: local, auto, HOST:PORT or ray://HOST:PORT [in this process]")
     where.add_argument("--replicas", type=int, metavar="N", help="engines on the cluster [one for each GPU, or CPU]")
@@ -121,6 +122,7 @@ def go_on(directory: Path) -> str:
 
 def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run:
     recipe, parts = recipes.build(args)
+    check.before(recipe, parts.get("source"), unchecked=args.unchecked)
     directory = Path(args.out) if args.out else default_directory(recipe, parts)
     placed = _placed(args, stack, recipe, parts)
     if "source" not in parts:
