@@ -78,6 +78,7 @@ def collected(exams: Iterable[Callable[[], Iterator[Finding]]]) -> Iterator[Find
 def of_file(file: Path) -> Iterator[Finding]:
     """Everything that a file of the user's own defines."""
     from strop.check.claims import of_claim
+    from strop.check.growing import of_behaviour
     from strop.check.parts import of_method
     from strop.check.sources import of_source
     from strop.claims.claim import Claim
@@ -89,6 +90,7 @@ def of_file(file: Path) -> Iterator[Finding]:
     methods += [value.method for value in values if isinstance(value, Recipe) and isinstance(value.method, Method)]
     for method in dict.fromkeys(methods):
         yield from of_method(method)
+        yield from of_behaviour(method)
     for value in values:
         if callable(getattr(value, "task", None)) and callable(getattr(value, "grade", None)):
             yield from of_source(value() if isinstance(value, type) else value)

@@ -12,7 +12,7 @@ Examples:
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -74,17 +74,19 @@ def of(name: str, everything: bool = False) -> Iterator[Finding]:
     yield from of_behaviour(method, everything)
 
 
-def before(recipe: Recipe, source: Any = None, claims: Iterable[Claim] = (), unchecked: bool = False) -> None:
+def before(recipe: Recipe, source: Any = None, claims: Sequence[Claim] = (), unchecked: bool = False) -> None:
     """What of this is the user's own, before it is trained: what is wrong stops the command. Once for each content of its files."""
     from strop.check.claims import of_claim
     from strop.check.growing import of_behaviour
     from strop.check.parts import of_method
     from strop.check.sources import of_source
 
-    method = recipe.method
-    exams: list[tuple[str, Any, Callable[[], Iterator[Finding]]]] = []
-    if not isinstance(method, str):
-        exams.append((f"method {method.name} {method.fingerprint}", method, lambda: chain(of_method(method), of_behaviour(method))))
+    methods = [] if isinstance(recipe.method, str) else [recipe.method]
+    methods += [arm.method for claim in claims for arm in claim.arms]
+    exams: list[tuple[str, Any, Callable[[], Iterator[Finding]]]] = [
+        (f"method {method.name} {method.fingerprint}", method, lambda method=method: chain(of_method(method), of_behaviour(method)))
+        for method in methods
+    ]
     if source is not None:
         exams.append((f"source {recipe.task_name()}", source, lambda: of_source(source)))
     exams += [(f"claim {claim.name} {claim.fingerprint}", claim, lambda claim=claim: of_claim(claim)) for claim in claims]
