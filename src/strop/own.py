@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import difflib
 import hashlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
 import inspect
+import re
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -88,7 +90,23 @@ def _told(error: Exception, file: Path) -> str:
         step = step.tb_next
     if isinstance(error, SyntaxError) and error.filename:
         where, line = Path(error.filename), error.lineno or 0
+    if (said := _unexpected(error)) is not None:
+        return f"{where}, line {line}: {said}"
     return f"{where}, line {line}: {type(error).__name__}: {error.msg if isinstance(error, SyntaxError) else error}"
+
+
+def _unexpected(error: Exception) -> str | None:
+    """`Recipe(step=3)` in words: what the class has instead."""
+    found = re.fullmatch(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
+    step, kind = error.__traceback__, None
+    while found and step is not None:
+        kind, step = step.tb_frame.f_globals.get(found[1], kind), step.tb_next
+    if found is None or kind is None or not dataclasses.is_dataclass(kind):
+        return None
+    names = [f.name for f in dataclasses.fields(kind)]
+    close = difflib.get_close_matches(found[2], names, n=3, cutoff=0.5)
+    offered = f"Did you mean {' or '.join(map(repr, close))}?" if close else f"It has {', '.join(names)}."
+    return f"{found[1]} has no field {found[2]!r}. {offered}"
 
 
 def defined(module: ModuleType) -> dict[str, Any]:

@@ -124,6 +124,7 @@ def measure(args: argparse.Namespace, model: str, recipe: Recipe, most: int, par
 
     other = bool(args.task or args.recipe_data)
     source = named(recipe.task_name()) if other or "source" not in parts else parts["source"]
+    source.task("test", 0, 0)  # before the model: what is wrong with a file is said at once
     if args.picture is not None and not hasattr(source, "answers"):
         raise Usage(f"--picture draws confidence targets, and {source.name} states none. One that does: --task facts")
 

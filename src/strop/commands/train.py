@@ -129,6 +129,8 @@ def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run:
         from strop.tasks import source
 
         parts["source"] = source(recipe.task_name())  # before the model: what is wrong with a file is said at once
+    for split in ("train", "test")[: 1 + bool(recipe.eval_tasks)]:
+        parts["source"].task(split, 0, 0)
     swarm.check(recipe)
     from strop.run import create
 

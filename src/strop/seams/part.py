@@ -115,6 +115,9 @@ def part(
                 f"{fn.__qualname__} is a {kind}: it cannot be named, hashed or loaded again. A part is a function at module level whose "
                 "constants are keyword-only parameters."
             )
+        if gives.startswith("loss_"):
+            level = next((level for level, letter in UNITS.items() if letter and gives == f"loss_{letter}"), "token")
+            raise ValueError(f"{fn.__qualname__} gives {gives!r}: a loss says its grain alone, @part(grain={level!r}), and nothing that it gives")
         made = Part(fn, (), version, gives, grain, needs, formula)
         if isinstance(formula, str) and formula and placeholders(formula) != set(made.constants):
             raise ValueError(
