@@ -15,7 +15,7 @@ import hashlib
 import json
 import platform
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import ModuleType
@@ -50,7 +50,15 @@ class Recording:
     """Another method moved the weights that drew them, so the learner's own log-probabilities are measured."""
 
 
-def make(directory: Path) -> None:
+def locked(directory: Path) -> durable.Lock:
+    """Held while a run writes there: a killed process leaves nothing behind."""
+    try:
+        return durable.locked(directory)
+    except OSError as error:
+        raise RunError(f"another process is training in {directory}. Wait for it, stop it, or name another place: --out DIR.") from error
+
+
+def make(directory: Path) -> durable.Lock:
     """A new one, or refused where something stands already."""
     if directory.is_file() or any(not p.is_dir() for p in directory.rglob("*")):  # empty folders: a run that never began
         raise RunError(f"{directory} exists already. Go on with it: strop train --resume {directory}. Or name another: --out DIR.")
@@ -60,6 +68,7 @@ def make(directory: Path) -> None:
         durable.sync_directory(directory)
     except OSError as error:
         raise RunError(f"cannot write to {directory}: {error.strerror}. Choose another place with --out DIR.") from error
+    return locked(directory)
 
 
 def read_about(directory: Path) -> dict[str, Any]:
@@ -191,6 +200,25 @@ def check_data(directory: Path, about: Mapping[str, Any]) -> None:
             )
 
 
+def check_recipe(directory: Path, about: Mapping[str, Any], recipe: Recipe) -> None:
+    """What recipe.json asks for is what it asked for when the run began."""
+    if "files" not in about or recipe.fingerprint == about["fingerprint"]["recipe"]:  # earlier versions told own tasks apart by no content
+        return
+    now, was = recipe.describe(), about["resolved"]
+    odd = [f"{name} is {now[name]!r} and was {was[name]!r}" for name in now if name not in ("method", "parts") and now[name] != was.get(name)]
+    raise RunError(
+        f"{directory / 'recipe.json'} was changed since the run began: {'; '.join(odd) or 'its fingerprint is another'}. Put the old "
+        "value back, or start a new run."
+    )
+
+
+def check_lines(directory: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """The lines that are kept are those of steps 0, 1, …, once each."""
+    for number, line in enumerate(lines):
+        if line.get("step") != number:
+            raise RunError(f"{directory / 'metrics.jsonl'}: line {number + 1} is of step {line.get('step')}, and step {number} is due there. Cut it off after line {number}: what follows is computed again.")
+
+
 def drew_itself(about: Mapping[str, Any]) -> bool:
     """Of what recipe.json says: did the run learn from rollouts that its own weights and arithmetic drew?"""
     return about.get("own", not about.get("replay", {}).get("foreign"))
@@ -219,9 +247,14 @@ def read_commit(directory: Path, step: int) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        return json.loads(gzip.decompress(path.read_bytes()))
-    except (OSError, EOFError, ValueError) as error:
+        record = json.loads(gzip.decompress(path.read_bytes()))
+        if record["step"] != step:
+            raise RunError(f"{path} holds step {record['step']}: it was moved. Put it back under its own name.")
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, RunError):
+            raise
         raise RunError(f"{path} is damaged ({error}). Delete it and what follows it to sample these steps again.") from error
+    return record
 
 
 def checkpoint(directory: Path, policy: Policy, optimiser: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:

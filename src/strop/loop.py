@@ -64,6 +64,8 @@ class Run:
         past: tuple[tuple[int, Recipe], ...] = (),
     ):
         self.recipe, self.directory, self.recording = recipe, directory, recording
+        self.lock: durable.Lock | None = None
+        """Held by a run that writes to its directory."""
         self.past = past
         """(until which step, what it then was) of a recipe that was made longer on the way, the oldest first."""
         self.foreign = recording is not None and recording.foreign
@@ -338,6 +340,8 @@ class Run:
     def restore(self, path: Path) -> None:
         state = json.loads((path / "state.json").read_text())
         self.learner.restore(path)
+        if (found := self.digest_weights(like=(was := state["digest"]["weights"]))) != was:
+            raise RunError(f"{path}: the weights read from it have the digest {found}, and it was written with {was}.")
         self.step, self.version, self.state, self.ledger = state["step"], state["version"], state["state"], Ledger(**state["ledger"])
         self.bill.restore(state["bill"], state["learned"])
         self.engine.deliver(self.version)

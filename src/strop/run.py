@@ -22,11 +22,14 @@ from strop.directory import (
     as_threaded,
     changed_since,
     check_data,
+    check_lines,
     check_method,
+    check_recipe,
     commit_path,
     cut_metrics,
     good_checkpoints,
     keep,
+    locked,
     make,
     plain,
     read_about,
@@ -45,8 +48,9 @@ from strop.tasks.shots import shown
 
 def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:
     """A new run in a directory that is not there yet."""
-    make(directory)
+    lock = make(directory)
     run = Run(recipe, directory, **parts)
+    run.lock = lock
     about = {
         "recipe": plain(recipe),
         "resolved": {**recipe.describe(), "method": run.method.name, "parts": run.method.describe()},
@@ -88,7 +92,10 @@ def resume(
     """
     if longer:
         lengthen(directory, longer, say)
+    read_about(directory)  # a place that holds no run says so before anything else
+    lock = locked(directory)
     run = reopen(directory, say, method, tripwire, **parts)
+    run.lock = lock
     lines = len(read_metrics(directory))
     for path in (path for path in good_checkpoints(directory, say) if int(path.name) > lines):
         say(f"note: metrics.jsonl is torn after {lines} steps, so checkpoint {path.name} is not used and its steps are computed again.")
@@ -96,6 +103,7 @@ def resume(
         run.restore(good[-1])
     cut_metrics(directory / "metrics.jsonl", run.step)
     run.watch.lines = [*read_metrics(directory)]
+    check_lines(directory, run.watch.lines)
     run.watch.resumed(run.record(run.step - 1) if run.step else None)
     about = read_about(directory)
     if longer:
@@ -174,6 +182,7 @@ def reopen(directory: Path, say: Callable[[str], None] = print, method: Method |
         parts["recording"] = Recording(Path(about["replay"]["of"]), about["replay"]["steps"], about["replay"]["foreign"])
     run = Run(recipe, directory, **parts)
     check_method(directory, about, run.method)
+    check_recipe(directory, about, recipe)
     for file in changed_since(directory, about):
         say(f"note: {file} has changed since this run began; the run goes on with the copy it kept.")
     if about["threads"] != torch.get_num_threads():

@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from strop.cli import Usage, answer, table
+from strop.cli import Usage, answer, say, table
 from strop.commands import recipes
 
 if TYPE_CHECKING:
@@ -97,13 +97,17 @@ def find(name: str) -> tuple[str, dict[str, Any] | None, dict[str, Any]]:
     directory = Path(name)
     if not (directory / "recipe.json").exists():
         return name, None, {}
-    from strop.directory import read_about, task_of
+    from strop.directory import good_checkpoints, read_about, task_of
     from strop.saved import brought
 
     about, parts = read_about(directory), brought(directory)
     about["recipe"] |= {"task": task_of(directory, about)}
-    saved = sorted(p for p in (directory / "checkpoints").glob("*") if p.name.isdigit() and (p / "hash").exists())
-    return str(saved[-1]) if saved else about["recipe"]["model"], about, parts
+    if not (good := good_checkpoints(directory, say)):
+        raise Usage(
+            f"{name} has no checkpoint that is whole, so there is nothing of it to evaluate. Go on with it: strop train --resume {name}. The "
+            f"model it began with: strop eval {about['recipe']['model']}"
+        )
+    return str(good[-1]), about, parts
 
 
 def asked(args: argparse.Namespace, about: dict[str, Any] | None) -> Recipe:
