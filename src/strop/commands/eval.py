@@ -3,6 +3,7 @@
 Examples:
     strop eval pico --task chain --samples 16
     strop eval runs/chain-grpo-1 --temperature 0.6
+    strop eval pico --task riddles.py --show 2                what it says: best, worst, cut and unparsed replies
     strop eval my-model --data test.jsonl --prompt-field question --answer-field answer
     strop eval MODEL --engine remote:http://HOST:8000/v1 --task chain     any endpoint that speaks chat completions
     strop eval runs/facts-abstain-1 --picture coverage.png     also by confidence target, where the task states one
@@ -38,12 +39,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", type=int, default=262144, metavar="N", help="positions kept for prompts [262144]")
     parser.add_argument("--engine", default="embedded", metavar="NAME", help="embedded, vllm (as in a recipe), or remote:URL [embedded]")
     parser.add_argument("--device", default="auto", metavar="NAME", help="cpu, cuda, or auto [auto]")
+    parser.add_argument("--show", type=int, default=0, metavar="N", help="print so many replies of each kind: best, worst, cut, unparsed [0]")
+    parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="a text that ends a reply, beside the format's; several times")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw coverage and score by confidence target as PNG, SVG or PDF")
     recipes.add_flags(parser, "questions and prompts [the run's]", only=recipes.QUESTIONS)
 
 
 def run(args: argparse.Namespace) -> int:
-    for name, low in {"tasks": 1, "samples": 1, "temperature": 0, "top_k": 0, "slots": 1, "cache": 1}.items():
+    for name, low in {"tasks": 1, "samples": 1, "temperature": 0, "top_k": 0, "slots": 1, "cache": 1, "show": 0}.items():
         if not getattr(args, name) >= low or getattr(args, name) == float("inf"):
             raise Usage(f"--{name.replace('_', '-')} is at least {low}, got {getattr(args, name)}")
     if not 0 < args.top_p <= 1:
@@ -67,6 +70,10 @@ def run(args: argparse.Namespace) -> int:
     rows = [[n, found[n], *(found["interval"].get(n) or (None, None))] for n in names]
     title = f"{model} on {found['task']}: {found['tasks']} held-out tasks x {found['samples']} samples, temperature {args.temperature:g}"
     text = f"{title}\n\n{table(rows, ['', 'mean', 'low', 'high'])}"
+    if args.show:
+        text += "\n" + replies(found)
+    if found["advice"]:
+        text += f"\n\nnote: {found['advice']}"
     if "targets" in found:
         text += "\n\n" + by_target(found)
         if args.picture is not None:
@@ -90,6 +97,37 @@ def by_target(found: dict[str, Any]) -> str:
     said += f"\n\n{table(rows, head)}\n\ncoverage rises by at most {found['rises']:.3f} from one target to the next; heeding them means 0"
     said += f"\n\nhow sure that model ({found['oracle_model']}) is of its likeliest answer, and how often it is right\n\n"
     return said + table(bins, ["sure", "share", "mean", "right"])
+
+
+NEARLY_ALL = 0.8
+
+
+def advice(shares: dict[str, float], most: int) -> str | None:
+    """One line, where what was measured is hardly the model's ability."""
+    if shares["cut"] > NEARLY_ALL:
+        return (
+            f"{shares['cut']:.0%} of the replies were cut at {most} tokens: raise --max-tokens, or name what ends a reply, --stop TEXT "
+            "(a base model: --chat qa)"
+        )
+    if shares["unparsed"] > NEARLY_ALL:
+        return (
+            f"in {shares['unparsed']:.0%} of the replies no answer could be read: look at some, --show 3; worked examples teach the form, "
+            "--shots 4"
+        )
+    return None
+
+
+def replies(found: dict[str, Any]) -> str:
+    """Some of each kind, as the model wrote them."""
+    lines: list[str] = []
+    for kind, members in found["shown"].items():
+        lines += ["", f"{kind}: {'none' if not members else ''}".rstrip()]
+        for one in members:
+            why = f" ({one['reason']})" if one["reason"] else ""
+            read = "nothing read" if one["answer"] is None else f"read as {one['answer'][:60]!r}"
+            score = "ungraded" if one["score"] is None else f"score {one['score']:g}"
+            lines += [f"-- {score}{why}, {read}{', cut' if one['cut'] else ''}", f"   {one['prompt'][-200:]!r}", f"   {one['reply'][:400]!r}"]
+    return "\n".join(lines)
 
 
 def find(name: str) -> tuple[str, dict[str, Any] | None, dict[str, Any]]:
@@ -137,7 +175,7 @@ def measure(args: argparse.Namespace, model: str, recipe: Recipe, most: int, par
     from strop import calibration, engines
     from strop.commands.live import Progress
     from strop.engines import remote
-    from strop.evaluate import HELD_OUT_SEED, evaluate
+    from strop.evaluate import HELD_OUT_SEED, evaluate, shown
     from strop.loop import roomy
     from strop.policies.causal import load
     from strop.records import Sampling
@@ -161,9 +199,25 @@ def measure(args: argparse.Namespace, model: str, recipe: Recipe, most: int, par
     sampling = Sampling(args.temperature, args.top_p, args.top_k)
     samples = 1 if args.temperature == 0 else args.samples
     with Progress("evaluate") as tell:
-        made = asyncio.run(evaluate(handle, source, args.tasks, samples=samples, sampling=sampling, max_tokens=most, tell=tell))
+        seen: list[Any] = []
+        asked = evaluate(
+            handle,
+            source,
+            args.tasks,
+            samples=samples,
+            sampling=sampling,
+            max_tokens=most,
+            stop=tuple(args.stop),
+            tell=tell,
+            look=lambda groups, scores: seen.extend((groups, scores)),
+        )
+        made = asyncio.run(asked)
     task = source.name if place_of(recipe.task) is not None else recipe.task or source.name
     said = {"task": task, "max_tokens": most, "seed": args.seed, **made.summary()}
+    kinds, shares = shown(source, *seen, args.show)
+    said["advice"] = advice(shares, most)
+    if args.show:
+        said["shown"] = {kind: [asdict(one) for one in members] for kind, members in kinds.items()}
     if policy is not None and hasattr(source, "answers"):
         lines = calibration.at_targets(made.values)
         tasks = {t.id: t for t in (source.task("test", HELD_OUT_SEED, i) for i in range(made.tasks))}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from strop.cli import Usage, answer, table
+from strop.commands import recipes
 from strop.tripwires.siblings import twins
 
 
@@ -148,6 +149,7 @@ class tasks:
 
     strop tasks
     strop tasks chain:steps=5 --count 2
+    strop tasks chain --show 2               as pico sees it (--model, --chat, --shots), with grades of a right and a wrong reply
     strop tasks riddles.py                   the source that a file defines; FILE.py:NAME where it defines several
     """
 
@@ -157,6 +159,8 @@ class tasks:
         parser.add_argument("--count", type=int, default=3, metavar="N", help="examples [3]")
         parser.add_argument("--seed", type=int, default=0, metavar="N")
         parser.add_argument("--split", choices=("train", "test"), default="train")
+        parser.add_argument("--show", type=int, metavar="N", help="so many, each as the model sees it, with the grades of the gold and of a wrong reply")
+        recipes.add_flags(parser, "how --show writes prompts", only=("model", "system", "template", "chat", "shots"))
 
     @staticmethod
     def run(args: argparse.Namespace) -> int:
@@ -168,14 +172,48 @@ class tasks:
             text += "\n\nover other people's data:\n" + "\n".join(f"  {how}" for how in ADAPTERS.values())
             answer(args, {"tasks": rows, "adapters": dict(ADAPTERS), "default": DEFAULT_TASK}, text)
             return 0
-        if args.count < 1:
-            raise Usage(f"--count is at least 1, got {args.count}")
+        if args.count < 1 or (args.show is not None and args.show < 1):
+            raise Usage("--count and --show are at least 1")
         made = source(args.name)
+        if args.show is not None:
+            shown = _seen(made, args)
+            said = [f"{e['seen']!r}\n-- gold: {_told(e['gold'], e['scores'])}\n-- wrong: {_told(e['wrong'], e['wrong_scores'])}" for e in shown]
+            answer(args, {"name": args.name, "split": args.split, "size": made.size, "examples": shown}, "\n\n".join(said))
+            return 0
         count = args.count if made.size is None else min(args.count, made.size)
         shown = [_example(made, args.split, args.seed, i) for i in range(count)]
         text = "\n\n".join(f"{e['prompt']}\n-- gold (scores {e['scores']})\n{e['gold']}" for e in shown)
         answer(args, {"name": args.name, "split": args.split, "size": made.size, "examples": shown}, text)
         return 0
+
+
+def _seen(source: Any, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Examples as the model sees them, and what a right and a wrong reply score."""
+    from strop.commands.recipes import given, settled
+    from strop.policies.causal import renderer
+    from strop.recipe import Recipe
+    from strop.tasks.shots import show
+
+    recipe = settled(Recipe(), given(args))
+    reads = renderer(recipe)
+    show(reads, source, recipe.shots)
+    count = args.show if source.size is None else min(args.show, source.size)
+    tasks = [source.task(args.split, args.seed, i) for i in range(count + 1)]
+    examples: list[dict[str, Any]] = []
+    for task, other in zip(tasks, tasks[1:], strict=False):
+        gold, theirs = source.gold(task), source.gold(other)
+        wrong = theirs if theirs is not None and theirs != gold else "I do not know."
+        graded, bad = None if gold is None else source.grade(task, gold), source.grade(task, wrong)
+        said = {"prompt": task.prompt, "seen": reads.tokenizer.decode(reads.prompt(task.prompt)), "gold": gold, "id": task.id}
+        said |= {"scores": None if graded is None else dict(graded), "wrong": wrong, "wrong_scores": dict(bad)}
+        examples.append({**said, "wrong_reason": getattr(bad, "reason", "")})
+    return examples
+
+
+def _told(reply: str | None, scores: dict[str, Any] | None) -> str:
+    if reply is None:
+        return "none is written"
+    return f"{reply!r} scores {', '.join(f'{name} {value:g}' for name, value in (scores or {}).items() if value is not None)}"
 
 
 def _source_row(name: str, default: bool) -> dict[str, Any]:
