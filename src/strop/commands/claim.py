@@ -166,7 +166,7 @@ def summary(record: dict[str, Any]) -> str:
     if record["profile"] == "pilot" and record["detectable"]["smallest"] is not None:
         said += f"\n  differences {[round(d, 4) for d in record['differences']]}: {record['detectable']['seeds']} seeds find a margin of "
         said += f"{record['detectable']['smallest']:.3g} over the threshold four times in five"
-    return "\n".join([said, *(f"  void: {why}" for why in record["why_void"])])
+    return "\n".join([said, *(f"  void: {why}" for why in record["why_void"]), *(f"  note: {why}" for why in record.get("apart", ()))])
 
 
 def _run(args: argparse.Namespace, claims: list[Claim]) -> int:

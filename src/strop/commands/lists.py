@@ -32,7 +32,6 @@ class methods:
     @staticmethod
     def run(args: argparse.Namespace) -> int:
         from strop import own
-        from strop.commands import recipes
         from strop.methods import ALIASES, METHODS, all_of_file
 
         named, where = [*METHODS], own.place(args.name or "")
@@ -56,7 +55,6 @@ class methods:
 def about(name: str) -> str:
     """What the file of a method says; a sum has none."""
     from strop import own
-    from strop.commands import recipes
     from strop.methods import METHODS, target
 
     recipes.method(name)
@@ -68,7 +66,6 @@ def about(name: str) -> str:
 def _method_row(name: str) -> dict[str, Any]:
     from strop.claims import claims_of
     from strop.claims.record import verdict_of
-    from strop.commands import recipes
     from strop.identity import seams_that_differ
 
     claims = claims_of(name)
