@@ -20,12 +20,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
 
+from strop import own
 from strop.records import canonical, digest
 from strop.seams.body import hashed
 from strop.seams.formula import UNITS, Formula, fill, number, placeholders
 
 OWN = "strop_recipe"
 """Before the id of a part that is not strop's."""
+
+class PartError(ValueError):
+    """What a part of the user's own raised."""
+
 
 Grain = str
 """token (one decision), row, rollout, group."""
@@ -79,10 +84,15 @@ class Part:
         return dataclasses.replace(self, bound=tuple(sorted((k, v) for k, v in given.items() if default[k] != v)))
 
     def on(self, have: Mapping[str, Any]) -> Any:
-        """Call it on what it reads, by name."""
-        if not self.reads:
-            return self.fn(**dict(self.bound))
-        return self.fn(*(have[name] for name in self.reads), **dict(self.bound))
+        """Call it on what it reads, by name. What a part of the user's own raises says which part it is, and where."""
+        try:
+            return self.fn(*(have[name] for name in self.reads), **dict(self.bound))
+        except Exception as error:
+            if isinstance(error, PartError) or not own.is_own(self.fn.__module__):
+                raise
+            file, _ = own.stands(self.fn)
+            where = f" ({file.name}, line {own.line_of(error, file)})" if file else ""
+            raise PartError(f"part {self.name}{where}: {type(error).__name__}: {error}") from error
 
     def says(self) -> str:
         """What it computes, with its constants in; a bare call where its author gave no formula."""
