@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (files of a user's, each in one line)
 """`strop check` on planted faults: each is named, with the part, its file and line; what is right passes, and so do strop's own parts."""
 
 import json
@@ -79,7 +80,7 @@ FAULTS = {
     "a constant of another precision": (credit("return torch.where(reward_R > 0.5, 0.1, -1.0)"), "gives credit_R as float32 where it was given float64"),
     "whole numbers": (credit("return (reward_R > 0.5).long()"), "gives credit_R as int64"),
     "a list": (credit("return reward_R.tolist()"), "gives a list as credit_R: a part gives a tensor"),
-    "no spread": (credit("return (reward_R - index.mean(index.mean(reward_R, 'rollout', 'group'), 'group', 'batch')[0]) / 0 * 0" if False else "return reward_R / (reward_R - reward_R)"), "is no number for finite ones"),
+    "no spread": (credit("return reward_R / (reward_R - reward_R)"), "is no number for finite ones"),
     "torch's noise": (credit("return reward_R + torch.rand(len(reward_R), dtype=reward_R.dtype)"), "a generator that is not the run's"),
     "Python's noise": (credit("return reward_R * random.random()"), "a generator that is not the run's"),
     "memory from call to call": (credit("SEEN.append(1); return reward_R * len(SEEN)", more="SEEN = []"), "other numbers for the same batch the second time"),

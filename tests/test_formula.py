@@ -6,7 +6,6 @@ import pytest
 from test_invariance import CASES
 
 from strop.check.formulas import in_float64, largest
-
 from strop.cli import main
 from strop.identity import explain
 from strop.methods import METHODS, method

@@ -61,7 +61,7 @@ class Riddles:
                 return made
 
     def grade(self, task, text):
-        return Graded({"outcome": float(str(task.needs["sum"]) in text)})
+        return Graded({"outcome": float(text.strip() == str(task.needs["sum"]))})
 
     def gold(self, task):
         return str(task.needs["sum"])
@@ -162,7 +162,7 @@ def test_what_stands_beside_a_file_is_found_however_it_is_imported(text, tmp_pat
     (tmp_path / "kit").mkdir()
     written(tmp_path, files | {"kit/__init__.py": "", "asks.py": text})
     module = own.loaded(tmp_path / "asks.py")
-    assert module.X == IMPORTS[text]
+    assert IMPORTS[text] == module.X
     if "later" in text:
         assert module.later() == 1  # long after it was loaded
     assert set(own.beside(tmp_path / "asks.py")) >= {"asks.py", "tools.py"} if "kit" not in text else {"asks.py", "kit/deep.py"}
@@ -247,7 +247,7 @@ def test_it_is_explained_compared_replayed_and_looked_at(run, mine, capsys, monk
     assert other["method"] == "slow-truncated"
     assert said(capsys, "replay", run.parent / "other", "--out", run.parent / "other-again")["equal"]
     shown = said(capsys, "microscope", run, "--step", 1, "--methods", "slow.py,gspo + dapo.only(gate),squashed.py")
-    assert [one["method"] for one in shown["methods"]] == ["slow", "gspo + dapo.only(gate)", "squashed"]
+    assert [one["name"] for one in shown["methods"]] == ["slow", "gspo + dapo.only(gate)", "squashed"]
     scored = said(capsys, "eval", run, "--tasks", 2, "--samples", 1)
     assert scored["task"] == "riddles"
     assert said(capsys, "eval", "pico", "--task", "riddles.py", "--tasks", 2, "--samples", 1, "--max-tokens", 4)["task"] == "riddles"

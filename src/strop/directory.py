@@ -205,7 +205,9 @@ def check_recipe(directory: Path, about: Mapping[str, Any], recipe: Recipe) -> N
     if "files" not in about or recipe.fingerprint == about["fingerprint"]["recipe"]:  # earlier versions told own tasks apart by no content
         return
     now, was = recipe.describe(), about["resolved"]
-    odd = [f"{name} is {now[name]!r} and was {was[name]!r}" for name in now if name not in ("method", "parts") and now[name] != was.get(name)]
+    odd = [
+        f"{name} is {now[name]!r} and was {was[name]!r}" for name in now if name not in ("method", "parts") and now[name] != was.get(name)
+    ]
     raise RunError(
         f"{directory / 'recipe.json'} was changed since the run began: {'; '.join(odd) or 'its fingerprint is another'}. Put the old "
         "value back, or start a new run."
@@ -216,7 +218,10 @@ def check_lines(directory: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     """The lines that are kept are those of steps 0, 1, …, once each."""
     for number, line in enumerate(lines):
         if line.get("step") != number:
-            raise RunError(f"{directory / 'metrics.jsonl'}: line {number + 1} is of step {line.get('step')}, and step {number} is due there. Cut it off after line {number}: what follows is computed again.")
+            raise RunError(
+                f"{directory / 'metrics.jsonl'}: line {number + 1} is of step {line.get('step')}, and step {number} is due there. "
+                f"Cut it off after line {number}: what follows is computed again."
+            )
 
 
 def drew_itself(about: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
 _watch: Callable[[str], None] | None = None
@@ -68,7 +68,7 @@ def publish(beside: Path, path: Path) -> None:
     sync_directory(path.parent)
 
 
-def cache(name: str) -> Path:
+def cached(name: str) -> Path:
     """Where work is kept that can be done again; nothing but time is lost when it is emptied."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "strop" / name
 
@@ -88,7 +88,7 @@ def _hash(file: Path, size: int, changed: int) -> str:
 class Lock:
     """A directory that this process alone writes to. The system lets go of it when the process ends, however it ends."""
 
-    held: WeakValueDictionary[Path, Lock] = WeakValueDictionary()
+    held: ClassVar[WeakValueDictionary[Path, Lock]] = WeakValueDictionary()
     """In this process: whoever asks again gets the same one."""
 
     def __init__(self, directory: Path):

@@ -106,9 +106,6 @@ def resume(
     check_lines(directory, run.watch.lines)
     run.watch.resumed(run.record(run.step - 1) if run.step else None)
     about = read_about(directory)
-    if longer:
-        about["fingerprint"]["recipe"] = run.recipe.fingerprint
-        write_about(directory, about)
     if {**about["tripwires"][-1], "from_step": 0} != {"from_step": 0, **run.watch.describe()}:
         about["tripwires"].append({"from_step": run.step, **run.watch.describe()})
         about["recipe"]["tripwire"] = run.recipe.tripwire
@@ -182,7 +179,7 @@ def reopen(directory: Path, say: Callable[[str], None] = print, method: Method |
         parts["recording"] = Recording(Path(about["replay"]["of"]), about["replay"]["steps"], about["replay"]["foreign"])
     run = Run(recipe, directory, **parts)
     check_method(directory, about, run.method)
-    check_recipe(directory, about, recipe)
+    check_recipe(directory, about, parts["past"][0][1] if parts["past"] else recipe)
     for file in changed_since(directory, about):
         say(f"note: {file} has changed since this run began; the run goes on with the copy it kept.")
     if about["threads"] != torch.get_num_threads():

@@ -47,13 +47,16 @@ def _exam(about: str, claim: Claim) -> Iterator[str]:
     )
     with tempfile.TemporaryDirectory() as place:
         for arm in arms:
-            trace = guarded(f"{about}: arm {arm.name}", lambda arm=arm: runner.run_arm(small, arm, 0, profile, Path(place) / arm.name), claim)
+            trace = guarded(
+                f"{about}: arm {arm.name}", lambda arm=arm: runner.run_arm(small, arm, 0, profile, Path(place) / arm.name), claim
+            )
             known = sorted(name for name, value in trace.lines[-1].items() if isinstance(value, int | float))
             try:
                 curve = list(claim.measure.on({"trace": trace}))
                 values = [float(y) for _, y in curve]
             except (KeyError, IndexError, TypeError, ValueError) as error:
-                yield f"its measure {claim.measure!r} raises {type(error).__name__} {error} on {arm.name}; a metrics line has {', '.join(known)}"
+                said = f"its measure {claim.measure!r} raises {type(error).__name__} {error} on {arm.name}"
+                yield f"{said}; a metrics line has {', '.join(known)}"
                 return
             if not values or not all(map(math.isfinite, values)):
                 if claim.measure.name == "held_out_when":

@@ -1,4 +1,4 @@
-"""Is what a method prints what it computes? The printed text, read by `check.reader`, against the code: loss and slope on random batches."""
+"""Is what a method prints what it computes? The text, read by `check.reader`, against the code: loss and slope on random batches."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ import random
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Literal, cast
 
 from strop import own
@@ -134,7 +133,11 @@ def _curriculum(about: str, curriculum: Any, method: Method) -> Iterator[str]:
 
 def _plain(state: Any) -> str | None:
     try:
-        return None if json.loads(json.dumps(state, allow_nan=False)) == state else "what JSON does not give back (tuples, keys that are no text)"
+        return (
+            None
+            if json.loads(json.dumps(state, allow_nan=False)) == state
+            else "what JSON does not give back (tuples, keys that are no text)"
+        )
     except (TypeError, ValueError) as error:
         return str(error)
 
@@ -156,7 +159,7 @@ class Script:
     name: str = "actor"
     version: int = 0
     own: bool = True
-    limits: Mapping[str, float] = MappingProxyType({})
+    limits: Mapping[str, float] = field(default_factory=dict[str, float])
     counters: Counters = field(default_factory=Counters)
     kept: int = 0
     asked: int = 0
@@ -235,13 +238,19 @@ def _sampler(about: str, sampler: Any, method: Method) -> Iterator[str]:
         return
     if short := [g for g in groups if len(g.rollouts) < sampler.group_size]:
         yield f"says that its groups hold {sampler.group_size} rollouts, and gives one of {len(short[0].rollouts)}"
-    if unlogged := [s for r in rollouts for row in r.rows for s in row.segments if s.kind == "action" and (s.logp is None or s.author is None)]:
+    if unlogged := [
+        s for r in rollouts for row in r.rows for s in row.segments if s.kind == "action" and (s.logp is None or s.author is None)
+    ]:
         yield f"gives the action {unlogged[0].id!r} without author or log-probability: take segments from the engine's nodes (node.row())"
     if [g.to_json() for g in grown(turned=True)[0]] != [g.to_json() for g in groups]:
         drew = generators() != noise
-        yield NOISE if drew else "gives other rollouts when its requests end in another order: decide by what was asked, not by what came first"
+        yield (
+            NOISE
+            if drew
+            else "gives other rollouts when its requests end in another order: decide by what was asked, not by what came first"
+        )
     if engine.kept > needed.positions:
-        yield f"keeps {engine.kept} positions and declared a footprint of {needed.positions}: the engine would have no room for it"
+        yield f"keeps {engine.kept} positions and declared a footprint of {needed.positions}: the engine would have no room"
 
 
 def _world(about: str, world: Any, method: Method) -> Iterator[str]:

@@ -143,7 +143,9 @@ class Probe:
                 self.faults.setdefault("names", f"says that it gives {', '.join(gives)}, and gives {', '.join(map(str, named))}")
             return named
         if len(gives) > 1:
-            self.faults.setdefault("names", f"says that it gives {', '.join(gives)}, so it returns a dict of them, and gives {_kind(given)}")
+            self.faults.setdefault(
+                "names", f"says that it gives {', '.join(gives)}, so it returns a dict of them, and gives {_kind(given)}"
+            )
             return {}
         return {gives[0]: given}
 
@@ -266,16 +268,22 @@ def _ordered(method: Method, parts: Sequence[tuple[str, Part]]) -> Iterator[Find
     odd: dict[str, str] = {}
     for world in worlds_for(method):
         turned = replace(world, groups=[replace(g, rollouts=g.rollouts[::-1]) for g in world.groups[::-1]])
-        one, other = ({**before, **{("", *key[1:]): x for key, x in slopes.items()}} for before, slopes in (_played(plain, w) for w in (world, turned)))
+        one, other = _numbers(plain, world), _numbers(plain, turned)
         for key, x in one.items():
             y = other.get(key, float("nan"))
             if x == x and not abs(x - y) <= CLOSE * max(1.0, abs(x)):
-                odd.setdefault(stages[key[0]], f"decision {key[2]} of rollout {key[1]} gets {x:.6g}, and {y:.6g} with the batch turned round")
+                said = f"decision {key[2]} of rollout {key[1]} gets {x:.6g}, and {y:.6g} with the batch turned round"
+                odd.setdefault(stages[key[0]], said)
     for stage in ("correction", "credit", "signals"):
         if stage in odd:
             whose = [called(seam, part) for seam, part in parts if seam.startswith(stage)] or [called(*parts[0])]
             yield Finding(" or ".join(whose), f"depends on the order of the batch: {odd[stage]}", fine=False)
             return
+
+
+def _numbers(method: Method, world: World) -> dict[Decision, float]:
+    before, slopes = _played(method, world)
+    return {**before, **{("", f"{key[1]} ({key[0]})", key[2]): x for key, x in slopes.items()}}
 
 
 # ------------------------------------------------------------------------------------------------ what it prints

@@ -126,7 +126,10 @@ def _score(about: str, source: Any, task: Task, text: str) -> tuple[float | None
         return None, f"grade() gives {graded!r}: it is a Graded with the channel outcome, and lenient where there is one"
     for channel, value in graded.items():
         if value is not None and (isinstance(value, str) or not 0 <= float(value) <= 1):
-            return None, f"grade() gives {channel} {value!r} for {text[:30]!r}: a score lies in [0, 1], and None is a fault that is not the policy's"
+            return (
+                None,
+                f"grade() gives {channel} {value!r} for {text[:30]!r}: a score lies in [0, 1]; None is no fault of the policy's",
+            )
     if took > PATIENCE:
         return graded["outcome"], f"takes {took:.1f} s for the grade of {text[:30]!r}: a policy will write such texts"
     return graded["outcome"], ""

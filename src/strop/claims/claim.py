@@ -141,8 +141,9 @@ class Claim:
         one, other = (self.arm(name) for name in self.compare)
         if one.method.fingerprint == other.method.fingerprint and one.reads == other.reads:
             raise ValueError(
-                f"claim {self.name!r} compares {one.name!r} with {other.name!r}, and they are one method ({one.method.fingerprint}): whatever "
-                "came out would say nothing. Let them differ in a part or constant, or in what is read of them: Arm(…, reads=…)."
+                f"claim {self.name!r} compares {one.name!r} with {other.name!r}, which are one method "
+                f"({one.method.fingerprint}): whatever came out would say nothing. Let them differ in a part "
+                "or constant, or in what is read of them: Arm(…, reads=…)."
             )
         if not math.isfinite(self.threshold):
             raise ValueError(f"claim {self.name!r}: its threshold is {self.threshold}; no effect is above or below it")

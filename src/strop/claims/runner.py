@@ -382,7 +382,10 @@ def _alike(claim: Claim, traces: dict[str, dict[int, Trace]]) -> list[str]:
     for seed in traces[one.name]:
         first, second = ([line["digest"]["weights"] for line in traces[arm.name][seed].lines] for arm in (one, other))
         if first and first == second:
-            return [f"{one.name} and {other.name} have the same weights after each of {len(first)} steps under seed {seed}: nothing tells them apart"]
+            return [
+                f"{one.name} and {other.name} have the same weights after each of {len(first)} steps under seed {seed}: nothing "
+                "tells them apart"
+            ]
     return []
 
 

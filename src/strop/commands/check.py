@@ -103,7 +103,7 @@ def remembered(what: str, files: list[dict[str, str]], exam: Callable[[], Iterat
     from strop import __version__, durable
     from strop.records import digest
 
-    place = durable.cache("checked") / digest([what, files, __version__])[:32]
+    place = durable.cached("checked") / digest([what, files, __version__])[:32]
     if place.exists():
         return []
     say(f"checking {what.rpartition(' ')[0]}")

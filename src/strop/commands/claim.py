@@ -31,7 +31,7 @@ BILLED = ("prefilled", "decoded", "recomputed", "scored", "measured", "reference
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("verb", metavar="list|show|run")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="claims by name, or of a Python file: FILE.py, FILE.py:NAME; judged together")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="claims by name, or FILE.py, FILE.py:NAME; judged together")
     parser.add_argument("--profile", default="quick", metavar="P", help="quick, pilot, full or extended [quick]")
     parser.add_argument("--seeds", type=int, metavar="N", help="only the first N of the profile's seeds")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at once, one thread each [1, with all threads]")

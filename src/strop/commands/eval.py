@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +26,11 @@ if TYPE_CHECKING:
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL_OR_RUN", help="pico, a directory in Hugging Face format, a hub id, or a run's directory")
-    parser.add_argument("--task", metavar="NAME", help="a source from `strop tasks`: chain:steps=5, or FILE.py, FILE.py:NAME [the run's, or the default task]")
+    parser.add_argument(
+        "--task",
+        metavar="NAME",
+        help="a source from `strop tasks`, FILE.py or FILE.py:NAME [the run's, or the default]",
+    )
     parser.add_argument("--tasks", type=int, default=200, metavar="N", help="held-out tasks [200]")
     parser.add_argument("--samples", type=int, default=16, metavar="N", help="replies per task [16; 1 when greedy]")
     parser.add_argument("--temperature", type=float, default=1.0, metavar="X", help="0 is greedy [1]")
@@ -39,8 +42,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", type=int, default=262144, metavar="N", help="positions kept for prompts [262144]")
     parser.add_argument("--engine", default="embedded", metavar="NAME", help="embedded, vllm (as in a recipe), or remote:URL [embedded]")
     parser.add_argument("--device", default="auto", metavar="NAME", help="cpu, cuda, or auto [auto]")
-    parser.add_argument("--show", type=int, default=0, metavar="N", help="print so many replies of each kind: best, worst, cut, unparsed [0]")
-    parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="a text that ends a reply, beside the format's; several times")
+    parser.add_argument("--show", type=int, default=0, metavar="N", help="print so many replies: best, worst, cut, unparsed [0]")
+    parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="a text that ends a reply; several times")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw coverage and score by confidence target as PNG, SVG or PDF")
     recipes.add_flags(parser, "questions and prompts [the run's]", only=recipes.QUESTIONS)
 
@@ -126,7 +129,11 @@ def replies(found: dict[str, Any]) -> str:
             why = f" ({one['reason']})" if one["reason"] else ""
             read = "nothing read" if one["answer"] is None else f"read as {one['answer'][:60]!r}"
             score = "ungraded" if one["score"] is None else f"score {one['score']:g}"
-            lines += [f"-- {score}{why}, {read}{', cut' if one['cut'] else ''}", f"   {one['prompt'][-200:]!r}", f"   {one['reply'][:400]!r}"]
+            lines += [
+                f"-- {score}{why}, {read}{', cut' if one['cut'] else ''}",
+                f"   {one['prompt'][-200:]!r}",
+                f"   {one['reply'][:400]!r}",
+            ]
     return "\n".join(lines)
 
 
@@ -142,8 +149,8 @@ def find(name: str) -> tuple[str, dict[str, Any] | None, dict[str, Any]]:
     about["recipe"] |= {"task": task_of(directory, about)}
     if not (good := good_checkpoints(directory, say)):
         raise Usage(
-            f"{name} has no checkpoint that is whole, so there is nothing of it to evaluate. Go on with it: strop train --resume {name}. The "
-            f"model it began with: strop eval {about['recipe']['model']}"
+            f"{name} has no checkpoint that is whole, so there is nothing of it to evaluate. Go on with it: strop train --resume {name}. "
+            f"The model it began with: strop eval {about['recipe']['model']}"
         )
     return str(good[-1]), about, parts
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,9 @@ class methods:
             return 0
         rows = [_method_row(name) for name in named]
         rows = [row for row in rows if args.baseline in (None, row["baseline"])]
-        answer(args, {"methods": rows, "aliases": {} if args.name else ALIASES}, page() if args.page else _method_table(rows, not args.name))
+        answer(
+            args, {"methods": rows, "aliases": {} if args.name else ALIASES}, page() if args.page else _method_table(rows, not args.name)
+        )
         return 0
 
 
@@ -156,7 +159,7 @@ class tasks:
         parser.add_argument("--count", type=int, default=3, metavar="N", help="examples [3]")
         parser.add_argument("--seed", type=int, default=0, metavar="N")
         parser.add_argument("--split", choices=("train", "test"), default="train")
-        parser.add_argument("--show", type=int, metavar="N", help="so many, each as the model sees it, with the grades of the gold and of a wrong reply")
+        parser.add_argument("--show", type=int, metavar="N", help="so many as the model sees them, with grades of gold and wrong")
         recipes.add_flags(parser, "how --show writes prompts", only=("model", "system", "template", "chat", "shots"))
 
     @staticmethod
@@ -174,7 +177,9 @@ class tasks:
         made = source(args.name)
         if args.show is not None:
             shown = _seen(made, args)
-            said = [f"{e['seen']!r}\n-- gold: {_told(e['gold'], e['scores'])}\n-- wrong: {_told(e['wrong'], e['wrong_scores'])}" for e in shown]
+            said = [
+                f"{e['seen']!r}\n-- gold: {_told(e['gold'], e['scores'])}\n-- wrong: {_told(e['wrong'], e['wrong_scores'])}" for e in shown
+            ]
             answer(args, {"name": args.name, "split": args.split, "size": made.size, "examples": shown}, "\n\n".join(said))
             return 0
         count = args.count if made.size is None else min(args.count, made.size)
@@ -197,7 +202,7 @@ def _seen(source: Any, args: argparse.Namespace) -> list[dict[str, Any]]:
     count = args.show if source.size is None else min(args.show, source.size)
     tasks = [source.task(args.split, args.seed, i) for i in range(count + 1)]
     examples: list[dict[str, Any]] = []
-    for task, other in zip(tasks, tasks[1:], strict=False):
+    for task, other in pairwise(tasks):
         gold, theirs = source.gold(task), source.gold(other)
         wrong = theirs if theirs is not None and theirs != gold else "I do not know."
         graded, bad = None if gold is None else source.grade(task, gold), source.grade(task, wrong)

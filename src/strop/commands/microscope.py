@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="a run's directory")
     parser.add_argument("--step", type=int, required=True, metavar="N", help="whose rollouts and weights: a step of metrics.jsonl, from 0")
-    parser.add_argument("--methods", required=True, metavar="A,B", help="with commas: names from `strop methods`, FILE.py, FILE.py:NAME, runs, sums")
+    parser.add_argument("--methods", required=True, metavar="A,B", help="with commas: names, FILE.py, FILE.py:NAME, runs, sums")
     parser.add_argument(
         "--nearest", action="store_true", help="weights of the nearest checkpoint, where computing the step's own takes long"
     )
@@ -37,7 +37,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from strop.lab.microscope import look
     from strop.run import at_step
-
     from strop.saved import brought
 
     names = recipes.listed(args.methods)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="the directory of the run whose rollouts are learned from")
-    parser.add_argument("--method", metavar="NAME", help="another method: a name, FILE.py, FILE.py:NAME, a run, a sum; without it the run's own")
+    parser.add_argument("--method", metavar="NAME", help="another method: a name, FILE.py[:NAME], a run, a sum [its own]")
     parser.add_argument("--unchecked", action="store_true", help="do not look at parts of your own first (`strop check`)")
     parser.add_argument("--out", metavar="DIR", help="the replay's directory [RUN-replay-N or RUN-METHOD-N]")
 
@@ -47,8 +47,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _made(origin: Path, method: str | None, out: str | None, unchecked: bool) -> Run:
-    from strop.recipe import Recipe
     from strop.directory import as_threaded
+    from strop.recipe import Recipe
     from strop.replay import plan
     from strop.run import create
     from strop.saved import brought

@@ -150,8 +150,8 @@ def _resumed(args: argparse.Namespace, stack: ExitStack) -> Run:
     if changed or args.recipe or args.out:
         refused = changed[0] if changed else "RECIPE or --out"
         raise Usage(
-            f"--resume goes on with the run's own recipe, so it takes no {refused}, only --steps, --budget, --tripwire, --peer and --listen. "
-            "Start a new run to change it."
+            f"--resume goes on with the run's own recipe, so it takes no {refused}, only --steps, --budget, --tripwire, --peer and "
+            "--listen. Start a new run to change it."
         )
     from strop.run import resume
 

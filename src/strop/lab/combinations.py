@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from strop import own
 from strop.method import Method
 from strop.methods.rloo import RLOO
 from strop.seams.correction import masked, none, truncated

@@ -78,7 +78,7 @@ def opened(file: Path) -> Path:
 
 def kept() -> Path:
     """Where models that were read are kept."""
-    return durable.cache("gguf")
+    return durable.cached("gguf")
 
 
 def described(file: Path) -> dict[str, str]:

@@ -28,6 +28,7 @@ from strop.seams.formula import UNITS, Formula, fill, number, placeholders
 OWN = "strop_recipe"
 """Before the id of a part that is not strop's."""
 
+
 class PartError(ValueError):
     """What a part of the user's own raised."""
 
@@ -127,7 +128,9 @@ def part(
             )
         if gives.startswith("loss_"):
             level = next((level for level, letter in UNITS.items() if letter and gives == f"loss_{letter}"), "token")
-            raise ValueError(f"{fn.__qualname__} gives {gives!r}: a loss says its grain alone, @part(grain={level!r}), and nothing that it gives")
+            raise ValueError(
+                f"{fn.__qualname__} gives {gives!r}: a loss says its grain alone, @part(grain={level!r}), and nothing that it gives"
+            )
         made = Part(fn, (), version, gives, grain, needs, formula)
         if isinstance(formula, str) and formula and placeholders(formula) != set(made.constants):
             raise ValueError(

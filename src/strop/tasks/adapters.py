@@ -362,7 +362,9 @@ class Table:
             raise ValueError(f"{self.label} has {self.rows} rows, and with {self.held_out} held out none is left {what}.")
         if not tasks:
             way = "name a file of held-out questions, --eval-data FILE" if split == "test" else "give it more rows"
-            raise ValueError(f"{self.name} has {self.rows} rows and none of them falls into {split!r} (one prompt in eight is for testing): {way}")
+            raise ValueError(
+                f"{self.name} has {self.rows} rows and none of them falls into {split!r} (one prompt in eight is for testing): {way}"
+            )
         turn, place = divmod(index, len(tasks))
         return tasks[self._order(split, seed, turn)[place]]
 
