@@ -5,7 +5,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -100,18 +99,15 @@ time.sleep(60)
 """
 
 
-def test_two_processes_never_train_in_one_place_and_a_killed_one_leaves_nothing(run, tmp_path, refused):
+def test_two_processes_never_train_in_one_place_and_a_killed_one_leaves_nothing(run, tmp_path, refused, capsys):
     there = tmp_path / "new"
     there.mkdir()
     for place, argv in ((run, ["train", "--resume", run, "--steps", 4]), (there, ["train", "--steps", 0, *SMALL, "--out", there])):
-        other = subprocess.Popen([sys.executable, "-c", HOLD, str(place)], stdout=subprocess.PIPE, text=True)
-        try:
+        with subprocess.Popen([sys.executable, "-c", HOLD, str(place)], stdout=subprocess.PIPE, text=True) as other:
             assert other.stdout.readline() == "held\n"
+            capsys.readouterr()
             assert f"another process is training in {place}" in refused(*argv)
-        finally:
             other.kill()
-            other.wait()
-        time.sleep(0.05)
         main([*map(str, argv)])
 
 

@@ -9,7 +9,7 @@ strop's own parts pass the same exams in its tests. Each gives findings, one a p
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from strop import own
+from strop.seams.part import PartError
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Finding:
         return f"{self.about}: {self.says}"
 
 
-class Broken(Exception):
+class Broken(PartError):
     """A part did not answer; what it raised is in the finding."""
 
     def __init__(self, finding: Finding):
@@ -64,15 +65,6 @@ def guarded(about: str, work: Callable[[], Any], thing: Any) -> Any:
 def generators() -> tuple[Any, ...]:
     """The state of every generator that is not the run's."""
     return torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002 # pyright: ignore
-
-
-def collected(exams: Iterable[Callable[[], Iterator[Finding]]]) -> Iterator[Finding]:
-    """One exam after another; one that breaks off says so, and the next is held all the same."""
-    for exam in exams:
-        try:
-            yield from exam()
-        except Broken as broken:
-            yield broken.finding
 
 
 def of_file(file: Path) -> Iterator[Finding]:

@@ -68,10 +68,15 @@ def rewarded(world: World, one: Method) -> tuple[World, dict[str, list[float]]]:
     channels = sorted({"outcome_R", "lenient_R", *(name for name in one.reward.reads if name.endswith("_R"))})
     values: dict[str, dict[str, float | None]] = {}
     for unit, known in world.rewards.items():
-        values[unit] = {c[:-2]: None if known is None else rng.choice((0.0, 1.0, rng.random())) for c in channels}
+        values[unit] = {c[:-2]: None if known is None else _score(c, rng) for c in channels}
     rewards = reward_of(one, [r for g in world.groups for r in g.rollouts], Scores(values), FRACTION)
     inside = [r.id for g in world.groups for r in g.rollouts if world.fates[r.id].kind in ("keep", "context")]
     return World(world.groups, world.fates, rewards, world.seed), {c: [values[unit][c[:-2]] for unit in inside] for c in channels}
+
+
+def _score(channel: str, rng: random.Random) -> float:
+    """A verdict is often 0 or 1; what else a source says lies between them."""
+    return rng.choice((0.0, 1.0, rng.random())) if channel in ("outcome_R", "lenient_R") else 0.98 * rng.random()
 
 
 def compared(one: Method, text: str, seed: int) -> Iterator[tuple[str, float, float]]:

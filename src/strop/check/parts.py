@@ -17,7 +17,7 @@ from torch import Tensor
 
 from strop import own
 from strop.batch import Batch
-from strop.check import Broken, Finding, called, collected, generators, guarded
+from strop.check import Broken, Finding, called, generators, guarded
 from strop.check.formulas import in_float64, largest, rewarded
 from strop.check.worlds import ONE_ROW, SHAPES, Leaves, World, world_of
 from strop.identity import explain
@@ -30,7 +30,7 @@ from strop.seams.head import value
 from strop.seams.index import Index
 from strop.seams.objective import clipped_surrogate
 from strop.seams.part import Part
-from strop.seams.reduction import PER_SEQUENCE, means
+from strop.seams.reduction import PER_SEQUENCE
 from strop.seams.signal import Signal
 from strop.seams.tree import SegmentTree
 
@@ -48,9 +48,13 @@ NOISE = (
 def of_method(method: Method, everything: bool = False) -> Iterator[Finding]:
     """Its own parts, one by one; with `everything` strop's too."""
     parts = [(seam, part) for seam, part in seated(method) if everything or own.is_own(part.fn.__module__)]
-    if parts:
-        yield from collected((lambda: _watched(method, parts), lambda: _ordered(method, parts)))
-        yield from _printed(method, parts)
+    try:
+        if parts:
+            yield from _watched(method, parts)
+            yield from _ordered(method, parts)
+            yield from _printed(method, parts)
+    except Broken as broken:  # nothing more can be seen of a method with a part that does not answer
+        yield broken.finding
 
 
 def seated(method: Method) -> list[tuple[str, Part]]:
@@ -86,6 +90,10 @@ def replaced(method: Method, by: Callable[[str, Part], Part]) -> Method:
 # ------------------------------------------------------------------------------------------------ watched where it stands
 
 
+UNUSABLE = ("kind", "pair", "names", "shape", "number")
+"""Faults after which nobody could go on."""
+
+
 @dataclass
 class Probe:
     """Looks at every call of one part. Of each kind of fault the first is kept."""
@@ -108,17 +116,19 @@ class Probe:
         return replace(self.part, fn=looked)
 
     def look(self, fn: Callable[..., Any], args: tuple[Any, ...], constants: dict[str, Any]) -> Any:
-        kept, noise = [_copied(a) for a in args], generators()
+        kept, spare, noise = [_copied(a) for a in args], [_copied(a) for a in args], generators()
         given = guarded(self.about, lambda: fn(*args, **constants), self.part)
         if generators() != noise:
             self.faults.setdefault("noise", NOISE)
-        elif not _same(given, fn(*kept, **constants)):
+        elif not _same(given, fn(*spare, **constants)):
             self.faults.setdefault("twice", "gives other numbers for the same batch the second time")
         if changed := [name for name, a, b in zip(self.part.reads, args, kept, strict=True) if not _same(a, b)]:
             self.faults.setdefault("in place", f"changes {changed[0]} in place: others read it after this part. Work on a copy")
         have = dict(zip(self.part.reads, args, strict=True))
         for name, track in self._named(given).items():
             self._track(name, track, have)
+        if said := next((self.faults.pop(kind) for kind in UNUSABLE if kind in self.faults), None):
+            raise Broken(Finding(self.about, said, fine=False))
         return given
 
     def _named(self, given: Any) -> dict[str, Any]:
@@ -296,8 +306,8 @@ def _printed(method: Method, parts: Sequence[tuple[str, Part]]) -> Iterator[Find
         if not part.formula:
             yield Finding(about, "has no formula: `strop explain` prints a call, and nothing holds it to its code", None)
             continue
-        alone = _alone(seam, part, method)
-        if alone is None or any(not other.formula for other_seam, other in seated(alone) if other_seam != "schedule"):
+        alone = next((way for way in _alone(seam, part, method) if all(other.formula for _, other in seated(way))), None)
+        if alone is None:
             yield Finding(about, "cannot be held to its formula: it stands beside parts that have none", None)
             continue
         try:
@@ -313,13 +323,13 @@ def _printed(method: Method, parts: Sequence[tuple[str, Part]]) -> Iterator[Find
             yield Finding(about, f"computes what it prints: loss and slope on {BATCHES} random batches" + ("" if felt else ", all flat"))
 
 
-def _alone(seam: str, part: Part, method: Method) -> Method | None:
-    """A method of known parts around this one."""
+def _alone(seam: str, part: Part, method: Method) -> Iterator[Method]:
+    """Methods of known parts around this one, and last its own."""
     ways: list[dict[str, Any]] = []
     if seam.startswith("signals."):
         signal = method.signals[seam.partition(".")[2]]
         ways = [{"signals": {"policy": Signal(part, signal.reduce, on=signal.on)}}]
-        ways += [{"signals": {"policy": Signal(part, means("group", part.grain) if part.grain != "group" else means("group"))}}]
+        ways += [{**way, "credit": method.credit} for way in ways]
     elif seam.startswith("credit"):
         standard = {"signals": {"policy": _SURROGATE}}
         before = ((group_standardized(),), ())
@@ -334,12 +344,13 @@ def _alone(seam: str, part: Part, method: Method) -> Method | None:
     else:
         ways = [{"signals": {"policy": replace(_SURROGATE, weight=part)}}]
     for way in ways:
-        base: dict[str, Any] = {"credit": (group_standardized(),), "heads": (value,), "reference": True, "sampler": SegmentTree()}
+        heads = tuple(dict.fromkeys((value, *method.heads)))
+        base: dict[str, Any] = {"credit": (group_standardized(),), "heads": heads, "reference": True, "sampler": SegmentTree()}
         try:
-            return Method("alone", **{**base, **way})
+            yield Method("alone", **{**base, **way})
         except (ValueError, NotImplementedError):
             continue
-    return None
+    yield method
 
 
 _SURROGATE = Signal(clipped_surrogate(), PER_SEQUENCE)

@@ -106,7 +106,7 @@ def _graded(about: str, source: Any, tasks: list[Task]) -> Iterator[Finding]:
                 yield fault(wrong)
                 return
             paid[text] = paid.get(text, 0) + (score is not None and score >= 1)
-    if worst := next((text for text, times in paid.items() if times), None):
+    if (worst := next((text for text, times in paid.items() if times), None)) is not None:
         said["wrong"] = f"pays 1 for {worst[:40]!r}, in {paid[worst]} of {len(tasks[:8])} tasks"
     texts = {gold for _, gold in known}
     if len(texts) > 1:

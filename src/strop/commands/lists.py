@@ -293,7 +293,8 @@ def _run_row(place: Path) -> dict[str, Any] | None:
         about = json.loads((place / "recipe.json").read_text())
         result = json.loads((place / "result.json").read_text()) if (place / "result.json").exists() else {}
         recipe, resolved = about["recipe"], about["resolved"]
-    except (OSError, ValueError, KeyError):
+        _ = recipe["steps"], recipe["model"], resolved["method"]
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     metrics = place / "metrics.jsonl"
     done = metrics.read_bytes().count(b"\n") if metrics.exists() else 0
