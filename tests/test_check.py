@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from strop import check
+from strop.check.file import of_file
 from strop.check.growing import of_behaviour
 from strop.check.parts import of_method
 from strop.check.sources import of_source
@@ -197,7 +197,7 @@ def test_what_passed_is_not_looked_at_again_until_its_file_changes(tmp_path, mon
 
 def test_the_tutorials_file_passes(capsys):
     example = Path(__file__).parent.parent / "examples" / "add_a_method.py"
-    found = [finding for finding in check.of_file(example)]
+    found = list(of_file(example))
     assert [str(finding) for finding in found if finding.fine is False] == []
     assert {finding.about.partition(" ")[0] for finding in found} >= {"credit[0]", "claim"}
 
@@ -208,3 +208,13 @@ def test_the_command_counts_what_is_to_be_mended(tmp_path, capsys):
         main(["check", str(file), "--json"])
     assert stop.value.code == 1
     assert json.loads(capsys.readouterr().out)["wrong"] >= 1
+
+
+def planted_table():
+    rows = [f"| {name} | {wanted.replace('|', chr(92) + '|')} |" for name, (_, wanted) in FAULTS.items()]
+    return "\n".join(["| planted | said |", "|---|---|", *rows])
+
+
+def test_the_page_shows_what_is_planted():
+    page = (Path(__file__).parent.parent / "docs" / "your-own.md").read_text()
+    assert planted_table() in page

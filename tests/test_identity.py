@@ -260,7 +260,7 @@ def test_the_body_of_ones_own_part_is_in_the_fingerprint_and_a_change_is_noted()
     assert len(objective["body"]) == 16
     assert "body" not in describe(clipped_surrogate())
     objective["body"] = "0" * 16
-    assert load(data, [nameless]).notes == ("the body of test_identity.nameless is not the one it was saved with",)
+    assert load(data, [nameless]).notes == ("the body of strop_recipe.nameless is not the one it was saved with",)
 
 
 @part(version=2, formula="loss_T = -{scale} * logp_T + {shift}")

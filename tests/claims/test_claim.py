@@ -9,6 +9,7 @@ from strop.claims.claim import Arm, Check, Claim, Profile
 from strop.claims.trace import Trace, at, step_value
 from strop.methods.grpo import GRPO
 from strop.recipe import Recipe
+from strop.seams.credit import group_centered
 from strop.seams.part import part
 
 
@@ -23,7 +24,7 @@ PLAIN = {
     "regime": "on chain with pico",
     "method": "grpo",
     "recipe": Recipe(task="chain", tasks=2, group=2, max_tokens=8, steps=50, slots=16),
-    "arms": (Arm("large", GRPO), Arm("none", GRPO.but("none"), control="no step", random=True)),
+    "arms": (Arm("large", GRPO), Arm("none", GRPO.but("none", credit=(group_centered(),)), control="no step", random=True)),
     "compare": ("large", "none"),
     "measure": step_value(name="outcome"),
     "threshold": 0.0,

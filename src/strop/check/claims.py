@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from strop.check import Broken, Finding, guarded
+from strop.check.finding import Broken, Finding, guarded
 from strop.check.sources import TASKS
 from strop.claims import runner
 from strop.claims.claim import Claim

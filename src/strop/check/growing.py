@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from strop import own
-from strop.check import Broken, Finding, called, generators, guarded
+from strop.check.finding import Broken, Finding, called, generators, guarded
 from strop.check.parts import NOISE
 from strop.check.worlds import random_world
 from strop.grading import judged

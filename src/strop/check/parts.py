@@ -17,7 +17,7 @@ from torch import Tensor
 
 from strop import own
 from strop.batch import Batch
-from strop.check import Broken, Finding, called, generators, guarded
+from strop.check.finding import Broken, Finding, called, generators, guarded
 from strop.check.formulas import in_float64, largest, rewarded
 from strop.check.worlds import ONE_ROW, SHAPES, Leaves, World, world_of
 from strop.identity import explain

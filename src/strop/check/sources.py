@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from strop.check import Broken, Finding, called, generators, guarded
+from strop.check.finding import Broken, Finding, called, generators, guarded
 from strop.records import Task
 
 TASKS, PATIENCE = 60, 1.0

@@ -22,7 +22,7 @@ from strop.cli import Usage, answer, say
 from strop.commands import recipes
 
 if TYPE_CHECKING:
-    from strop.check import Finding
+    from strop.check.finding import Finding
     from strop.claims.claim import Claim
     from strop.recipe import Recipe
 
@@ -46,8 +46,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def of(name: str, everything: bool = False) -> Iterator[Finding]:
-    from strop import check
     from strop.check.claims import of_claim
+    from strop.check.file import of_file
     from strop.check.growing import of_behaviour
     from strop.check.parts import of_method
     from strop.check.sources import of_source
@@ -57,7 +57,7 @@ def of(name: str, everything: bool = False) -> Iterator[Finding]:
 
     where = own.place(name) if " + " not in name else None
     if where is not None and not where.name:
-        yield from check.of_file(where.near(None).file)
+        yield from of_file(where.near(None).file)
         return
     if where is not None:
         value = own.one(where.near(None), "method, source or claim", lambda value: True)
