@@ -1,4 +1,4 @@
-"""The first hour of a new user: a method, a curriculum, a task and a claim in files of their own, through every command, each by its place."""
+"""The first hour of a new user: a method, a curriculum, a task and a claim in files of their own, through every command by its place."""
 
 import json
 import os
