@@ -34,15 +34,15 @@ CLAIM = Claim(
     "ranked-reward",
     mechanism="Twice the credit",
     consequence="raises the training reward",
-    regime="on riddles",
+    regime="on chains",
     method="ranked",
-    recipe=Recipe(task="riddles.py", tasks=2, group=4, max_tokens=8, steps=3, lr=1e-4),
+    recipe=Recipe(task="chain", tasks=2, group=8, max_tokens=64, steps=20, lr=1e-4),
     arms=(Arm("twice", RANKED), Arm("once", RANKED.but("once", credit=(scaled(scale=1.0),)), control="the same, once")),
     compare=("twice", "once"),
     measure=mean_so_far(name="reward"),
     threshold=0.0,
     refuted_if="it does not",
-    profiles={"quick": Profile(seeds=(0,), budget="60 decoded", minutes=0.1)},
+    profiles={"quick": Profile(seeds=(0,), budget="1000 decoded", minutes=0.1)},
     checks=(Check("something was drawn", in_step(name="length", step=0), "twice", least=0.1),),
 )
 '''
@@ -126,12 +126,12 @@ def test_the_first_hour(tmp_path, capsys, monkeypatch):
             assert time.monotonic() < deadline
             time.sleep(0.02)
         train.send_signal(signal.SIGKILL)
-    before = [json.loads(line) for line in lines.read_text().splitlines()[:2]]
+    before = [{**json.loads(line), "t": 0} for line in lines.read_text().splitlines()[:2]]
     for name in ("ranked.py", "every.py", "riddles.py"):
         (tmp_path / name).rename(tmp_path / f"{name}.away")  # as on another machine
     done = said(capsys, "train", "--resume", "run")
     assert (done["method"], done["steps"]) == ("ranked + every-second", 6)
-    assert [json.loads(line) for line in lines.read_text().splitlines()[:2]] == before
+    assert [{**json.loads(line), "t": 0} for line in lines.read_text().splitlines()[:2]] == before
     assert said(capsys, "replay", "run", "--out", "again")["equal"]
     assert "credit_R = 2 * (reward_R - mean(reward_R, group))" in said(capsys, "explain", "run")["formula"]
 

@@ -62,7 +62,7 @@ def structure(world: World) -> tuple[dict[str, list[int]], dict[str, list[float]
     return parents, facts, labels
 
 
-def rewarded(world: World, one: Method) -> tuple[World, dict[str, list[float]]]:
+def rewarded(world: World, one: Method) -> tuple[World, dict[str, list[float | None]]]:
     """The world with the method's own reward on random channels, and those channels of the rollouts in the batch."""
     rng = random.Random(world.seed)
     channels = sorted({"outcome_R", "lenient_R", *(name for name in one.reward.reads if name.endswith("_R"))})

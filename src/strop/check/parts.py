@@ -379,7 +379,7 @@ def _same(a: Any, b: Any) -> bool:
         return one.keys() == other.keys() and all(_same(one[k], other[k]) for k in one)
     if isinstance(a, tuple | list) and isinstance(b, tuple | list):
         return len(cast(Sequence[Any], a)) == len(cast(Sequence[Any], b)) and all(map(_same, a, b))
-    return a is b or bool(a == b) or (a != a and b != b)
+    return a is b or bool(a == b) or bool(a != a and b != b)
 
 
 def _kind(x: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -111,7 +112,7 @@ ONE_ROW = ("plain", "plain", "turns", "forced", "teacher", "masked", "duplicate"
 def _segment(rng: random.Random, kind: str, name: str, least: int = 1) -> Segment:
     tokens = tuple(rng.randrange(VOCABULARY) for _ in range(rng.randint(least, 5)))
     if kind != "action":
-        return Segment(kind, tokens, name)
+        return Segment(cast(Any, kind), tokens, name)
     logp = tuple(-2 * rng.random() - 0.05 for _ in tokens)
     cut = rng.randint(0, len(tokens))
     return Segment(kind, tokens, name, Author("actor", rng.randint(1, 3), Sampling()), logp, (Span("late", cut, len(tokens)),))

@@ -206,8 +206,8 @@ def measure(args: argparse.Namespace, model: str, recipe: Recipe, most: int, par
     sampling = Sampling(args.temperature, args.top_p, args.top_k)
     samples = 1 if args.temperature == 0 else args.samples
     with Progress("evaluate") as tell:
-        seen: list[Any] = []
-        asked = evaluate(
+        seen: dict[str, Any] = {}
+        work = evaluate(
             handle,
             source,
             args.tasks,
@@ -216,12 +216,12 @@ def measure(args: argparse.Namespace, model: str, recipe: Recipe, most: int, par
             max_tokens=most,
             stop=tuple(args.stop),
             tell=tell,
-            look=lambda groups, scores: seen.extend((groups, scores)),
+            look=lambda groups, scores: seen.update(groups=groups, scores=scores),
         )
-        made = asyncio.run(asked)
+        made = asyncio.run(work)
     task = source.name if place_of(recipe.task) is not None else recipe.task or source.name
     said = {"task": task, "max_tokens": most, "seed": args.seed, **made.summary()}
-    kinds, shares = shown(source, *seen, args.show)
+    kinds, shares = shown(source, seen["groups"], seen["scores"], args.show)
     said["advice"] = advice(shares, most)
     if args.show:
         said["shown"] = {kind: [asdict(one) for one in members] for kind, members in kinds.items()}

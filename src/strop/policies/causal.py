@@ -117,7 +117,8 @@ def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32, 
         raise ModelError(f"model {name!r} has {found}. Save it with `model.save_pretrained(path)`, which writes safetensors.")
     try:
         how: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True, "dtype": dtype}
-        model, told = transformers.AutoModelForCausalLM.from_pretrained(path, **how, output_loading_info=True)
+        loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(path, **how, output_loading_info=True)
+        model, told = loaded
         tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     except SafetensorError as error:
         raise ModelError(f"model {name!r}: its weights file is damaged ({first_line(error)}). Copy or export it again.") from error
