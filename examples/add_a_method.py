@@ -26,7 +26,7 @@ from strop.seams.part import part
 @part(gives="credit_R", formula="credit_R = where(reward_R > 0.5, {right}, -1)")
 def signed(reward_R: Tensor, *, right: float = 0.1) -> Tensor:
     """A right rollout earns `right`, a wrong one -1; nobody is compared with anybody."""
-    return torch.where(reward_R > 0.5, right, -1.0)
+    return torch.where(reward_R > 0.5, right, -1.0).to(reward_R)
 
 
 WEIGHTED = GRPO.but("w-reinforce", paper="2506.01347", idea=("credit",), credit=(signed(),))

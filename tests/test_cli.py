@@ -83,7 +83,7 @@ def said(capsys, *argv):
         (["train", "--model", "./nowhere"], "does not exist"),
         (["train", "nowhere.toml"], "no recipe file"),
         (["train", "--resume", "nowhere"], "holds no run"),
-        (["train", "--resume", "nowhere", "--steps", "3"], "takes no --steps"),
+        (["train", "--resume", "nowhere", "--lr", "3"], "takes no --lr"),
         (["eval", "pico", "--samples", "0"], "--samples is at least 1"),
         (["eval", "pico", "--top-p", "0"], "(0, 1]"),
         (["eval", "pico", "--temperature", "nan"], "--temperature is at least 0"),
@@ -252,14 +252,14 @@ def test_a_grader_that_fails_is_named_and_the_run_can_go_on(body, wanted, small,
     monkeypatch.setattr(grading.grade, "__defaults__", (0.5,))
     (tmp_path / "mine.py").write_text(GRADER.format(body=body))
     at = small.index("--eval-tasks")
-    message = refused(*small[:1], tmp_path / "mine.py", *small[1:at], *small[at + 4 :])
+    message = refused(*small[:1], tmp_path / "mine.py", "--unchecked", *small[1:at], *small[at + 4 :])
     assert wanted in message
     assert f"--resume {tmp_path / 'run'}" in message
 
 
 def test_a_source_of_ones_own_is_resumed_with_the_run(small, tmp_path, capsys):
     (tmp_path / "mine.py").write_text(GRADER.format(body="pass"))
-    main([*small[:1], str(tmp_path / "mine.py"), *small[1:]])
+    main([*small[:1], str(tmp_path / "mine.py"), "--unchecked", *small[1:]])
     (tmp_path / "mine.py").unlink()
     (tmp_path / "run" / "eval" / "after.json").unlink()
     capsys.readouterr()

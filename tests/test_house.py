@@ -41,7 +41,8 @@ def test_no_module_imports_itself_around_a_corner(imports):
 def test_seams_import_records_and_nothing_above(imports):
     seams = {module: found for module, found in imports.items() if module.startswith("strop.seams.")}
     assert len(seams) > 20
-    outside = {(module, one) for module, found in seams.items() for one in found if not one.startswith(("strop.seams", "strop.records"))}
+    ground = ("strop.seams", "strop.records", "strop.own")  # whose file a part stands in is no matter of what it computes
+    outside = {(module, one) for module, found in seams.items() for one in found if not one.startswith(ground)}
     assert outside == set()
 
 

@@ -167,7 +167,7 @@ def test_every_part_has_a_formula_in_the_language_that_reads_what_the_part_reads
 
 
 def test_every_function_of_the_language_stands_in_the_glossary_and_is_read_by_the_reader():
-    import reader
+    from strop.check import reader
 
     shown = formula.glossary()
     assert all(re.search(rf"\b{word}\b", shown) for word in formula.FUNCTIONS)
@@ -260,7 +260,7 @@ def test_the_body_of_ones_own_part_is_in_the_fingerprint_and_a_change_is_noted()
     assert len(objective["body"]) == 16
     assert "body" not in describe(clipped_surrogate())
     objective["body"] = "0" * 16
-    assert load(data, [nameless]).notes == ("the body of test_identity.nameless is not the one it was saved with",)
+    assert load(data, [nameless]).notes == ("the body of strop_recipe.nameless is not the one it was saved with",)
 
 
 @part(version=2, formula="loss_T = -{scale} * logp_T + {shift}")

@@ -45,9 +45,9 @@ def test_a_file_without_a_claim_and_a_claim_under_a_taken_name_are_refused(tmp_p
     from strop.claims import of_file
 
     (tmp_path / "none.py").write_text("x = 1\n")
-    with pytest.raises(ValueError, match="holds no claim"):
-        of_file(tmp_path / "none.py")
+    with pytest.raises(ValueError, match="defines no claim"):
+        of_file(str(tmp_path / "none.py"))
     text = FILE.read_text().replace('"w-reinforce-entropy"', '"cdas-spread"')
     (tmp_path / "taken.py").write_text(text)
     with pytest.raises(ValueError, match="a claim 'cdas-spread' already"):
-        of_file(tmp_path / "taken.py")
+        of_file(str(tmp_path / "taken.py"))

@@ -384,7 +384,7 @@ GOOD = questions(20)
         (GOOD, {"template": "messages=[]"}, "messages is strop's to set"),
         (GOOD, {"template": "thinking"}, "write NAME=VALUE"),
         (GOOD, {"max-tokens": 512}, "has 512 positions, so a reply of 512 leaves none for a prompt. Lower --max-tokens"),
-        (GOOD[:1], {"eval-tasks": 5}, "has no held-out tasks. Name a file of them with --eval-data"),
+        (GOOD[:1], {"eval-tasks": 5}, "name a file of held-out questions, --eval-data"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_the_input_is_one_line_that_says_what_to_do(bad, changes, says, standin, tmp_path, refused):

@@ -236,7 +236,7 @@ def test_a_replay_that_differs_names_the_first_line_and_stage(origin, tmp_path, 
     [
         (["replay", "nowhere"], "holds no run"),
         (["replay", "ORIGIN", "--method", "gropo"], "Did you mean 'grpo'"),
-        (["replay", "ORIGIN", "--method", "mine.py"], "no recipe file"),
+        (["replay", "ORIGIN", "--method", "mine.py"], "no file"),
     ],
 )
 def test_a_mistake_is_one_message(argv, wanted, origin, capsys, tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ import strop.seams
 from strop.claims import OWN as OWN_CLAIMS
 from strop.methods import METHODS
 from strop.records import Sampling
-from strop.seams.part import Part, part_id
+from strop.seams.part import OWN, Part, body, part_id
 from strop.seams.sampler import Reply
 
 Known = Part | type
@@ -48,5 +48,6 @@ def _add(found: dict[str, Known], value: Known) -> None:
 
 
 def with_own(parts: Iterable[Known]) -> dict[str, Known]:
-    """strop's, and those a user hands over."""
-    return own() | {part_id(p): p for p in parts}
+    """strop's, and those a user hands over: by id, and by id and body, since two files may hold parts of one name."""
+    given = {part_id(p): p for p in parts}
+    return own() | given | {f"{part_id(p)} {body(p)}": p for p in parts if part_id(p).startswith(f"{OWN}.")}

@@ -25,6 +25,7 @@ COMMANDS = {
     "methods": ("strop.commands.lists:methods", "list the methods, or show one"),
     "explain": ("strop.commands.identity:explain", "print what a method computes, with every constant"),
     "diff": ("strop.commands.identity:diff", "print how two methods differ"),
+    "check": ("strop.commands.check", "look at parts of your own before they are trained"),
     "claim": ("strop.commands.claim", "list, show or run claims: experiments that could refute a method"),
     "papers": ("strop.commands.papers", "the catalogue of papers in English and Korean, and what strop has of each"),
     "tasks": ("strop.commands.lists:tasks", "list the task sources, or show examples of one"),

@@ -1,6 +1,7 @@
 """A run's directory: what stands in it, read and checked.
 
 recipe.json      what was asked for, with fingerprints and versions
+own/             the user's files that its method and its source are made of, by hash
 metrics.jsonl    one line a step: the source of truth
 groups/          one file a step, written before the update: tokens, log-probabilities, scores, fates, states
 checkpoints/     Hugging Face format, with optimiser, heads and the state of every part, under one hash
@@ -14,21 +15,23 @@ import hashlib
 import json
 import platform
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from strop import __version__, durable
+from strop import __version__, durable, own
 from strop.method import Method
 from strop.methods import known
 from strop.policies import gguf
 from strop.recipe import Recipe
 from strop.records import canonical
 from strop.seams.policy import Policy
+from strop.tasks import place_of
 
 KEEP_CHECKPOINTS = 2
 
@@ -47,7 +50,15 @@ class Recording:
     """Another method moved the weights that drew them, so the learner's own log-probabilities are measured."""
 
 
-def make(directory: Path) -> None:
+def locked(directory: Path) -> durable.Lock:
+    """Held while a run writes there: a killed process leaves nothing behind."""
+    try:
+        return durable.locked(directory)
+    except OSError as error:
+        raise RunError(f"another process is training in {directory}. Wait for it, stop it, or name another place: --out DIR.") from error
+
+
+def make(directory: Path) -> durable.Lock:
     """A new one, or refused where something stands already."""
     if directory.is_file() or any(not p.is_dir() for p in directory.rglob("*")):  # empty folders: a run that never began
         raise RunError(f"{directory} exists already. Go on with it: strop train --resume {directory}. Or name another: --out DIR.")
@@ -57,24 +68,88 @@ def make(directory: Path) -> None:
         durable.sync_directory(directory)
     except OSError as error:
         raise RunError(f"cannot write to {directory}: {error.strerror}. Choose another place with --out DIR.") from error
+    return locked(directory)
 
 
-def read_recipe(directory: Path, method: Method | None = None) -> tuple[dict[str, Any], Recipe]:
-    """What recipe.json says, and the recipe in it."""
+def read_about(directory: Path) -> dict[str, Any]:
+    """What recipe.json says."""
     if not (directory / "recipe.json").exists():
         raise RunError(f"{directory} holds no run (no recipe.json). `strop runs` lists the runs there are.")
     try:
         about = json.loads((directory / "recipe.json").read_text())
-        recipe = Recipe(**about["recipe"])
+        return {**about, "recipe": {**about["recipe"]}}
+    except (ValueError, TypeError, KeyError) as error:
+        raise RunError(f"{directory / 'recipe.json'} cannot be read: {error}") from error
+
+
+def read_recipe(directory: Path, method: Method | None = None) -> tuple[dict[str, Any], Recipe]:
+    """What recipe.json says, and the recipe in it."""
+    about = read_about(directory)
+    try:
+        recipe = Recipe(**{**about["recipe"], "task": task_of(directory, about)})
     except (ValueError, TypeError, KeyError) as error:
         raise RunError(f"{directory / 'recipe.json'} cannot be read: {error}") from error
     if method is not None:
         recipe = recipe.but(method=method)
-    elif not known(str(recipe.method)):
+    elif "asked" in about or not known(str(recipe.method)):
         raise RunError(
-            f"{directory} was made by the method {recipe.method!r} of a recipe file; give it too: strop train FILE --resume {directory}"
+            f"{directory} was made by {recipe.method!r}, which is no name of strop's. `strop train --resume {directory}` rebuilds it from "
+            "what the run kept, as `saved.brought(directory)` does for `resume(directory, **brought)`."
         )
     return about, recipe
+
+
+# The user's files.
+
+
+def keep(directory: Path, files: Mapping[Path, Mapping[str, Path]]) -> list[dict[str, Any]]:
+    """Copies of the user's files under own/, and what recipe.json says of them: the folder they came from and their hashes."""
+    said: list[dict[str, Any]] = []
+    for number, (folder, held) in enumerate(files.items()):
+        place = directory / "own" / str(number)
+        for name, file in held.items():
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, place / name)
+        said.append({"folder": str(folder), "kept": f"own/{number}", "sha256": own.hashes(held)})
+    return said
+
+
+def opened(directory: Path, about: Mapping[str, Any]) -> dict[str, Path]:
+    """{folder they came from: where they are read} of the user's files: there, if they are what they were, else as the run kept them."""
+    found: dict[str, Path] = {}
+    for entry in about.get("files", ()):
+        folder, kept = Path(entry["folder"]), directory / entry["kept"]
+        there = {name: folder / name for name in entry["sha256"]}
+        if all(file.is_file() for file in there.values()) and own.hashes(there) == entry["sha256"]:
+            found[entry["folder"]] = folder
+            continue
+        for name, was in entry["sha256"].items():
+            if not (kept / name).is_file() or own.hashes({name: kept / name})[name] != was:
+                raise RunError(f"{kept / name} is not the file that the run kept (sha256 {was[:12]}…). Put the old file back.")
+        found[entry["folder"]] = kept
+    return found
+
+
+def modules(directory: Path, about: Mapping[str, Any]) -> list[ModuleType]:
+    """The user's files, loaded."""
+    places = opened(directory, about)
+    return [module for entry in about.get("files", ()) for module in own.modules(places[entry["folder"]], entry["sha256"])]
+
+
+def changed_since(directory: Path, about: Mapping[str, Any]) -> list[str]:
+    """The user's files that are no longer what they were when the run began; it goes on with those it kept."""
+    entries = [(Path(entry["folder"]), name, was) for entry in about.get("files", ()) for name, was in entry["sha256"].items()]
+    return [str(f / name) for f, name, was in entries if (f / name).is_file() and own.hashes({name: f / name})[name] != was]
+
+
+def task_of(directory: Path, about: Mapping[str, Any]) -> str:
+    """The recipe's task; where it is a place, that of the file as the run reads it."""
+    task = about["recipe"].get("task", "")
+    where = place_of(task) if isinstance(task, str) else None
+    if where is None:
+        return task
+    folders = [f for f in opened(directory, about).items() if where.file.is_relative_to(f[0])]
+    return str(where.at(folders[0][1] / where.file.relative_to(folders[0][0]))) if folders else task
 
 
 def write_about(directory: Path, about: Mapping[str, Any]) -> None:
@@ -84,10 +159,29 @@ def write_about(directory: Path, about: Mapping[str, Any]) -> None:
 def check_method(directory: Path, about: Mapping[str, Any], method: Method) -> None:
     """The method that a run was made by is the one its recipe gives today."""
     if method.fingerprint != about["fingerprint"]["method"]:
+        if odd := _other_bodies(about.get("resolved", {}).get("parts"), method.describe()):
+            steps = len(read_metrics(directory))
+            raise RunError(
+                f"your file changed since step {steps} of {directory}: {' and '.join(odd)} computes something else now. Put the file "
+                f"back ({directory / 'recipe.py'}), or start a new run."
+            )
         raise RunError(
             f"{directory} was made by method {about['fingerprint']['method']}, but this version of strop builds {method.fingerprint} "
             "from the same recipe. Resume it with the version named in its recipe.json, or start a new run."
         )
+
+
+def _other_bodies(was: Any, now: Any) -> list[str]:
+    """The user's own parts, by name, that stand where they stood and have another body."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        old, new = cast(dict[str, Any], was), cast(dict[str, Any], now)
+        if "body" in old and "part" in old and old["part"] == new.get("part") and old["body"] != new.get("body"):
+            return [str(old["part"]).rpartition(".")[2]]
+        return list(dict.fromkeys(name for key in old if key in new for name in _other_bodies(old[key], new[key])))
+    if isinstance(was, list) and isinstance(now, list):
+        pairs = zip(cast(list[Any], was), cast(list[Any], now), strict=False)
+        return list(dict.fromkeys(name for a, b in pairs for name in _other_bodies(a, b)))
+    return []
 
 
 def check_data(directory: Path, about: Mapping[str, Any]) -> None:
@@ -106,6 +200,30 @@ def check_data(directory: Path, about: Mapping[str, Any]) -> None:
             )
 
 
+def check_recipe(directory: Path, about: Mapping[str, Any], recipe: Recipe) -> None:
+    """What recipe.json asks for is what it asked for when the run began."""
+    if "files" not in about or recipe.fingerprint == about["fingerprint"]["recipe"]:  # earlier versions told own tasks apart by no content
+        return
+    now, was = recipe.describe(), about["resolved"]
+    odd = [
+        f"{name} is {now[name]!r} and was {was[name]!r}" for name in now if name not in ("method", "parts") and now[name] != was.get(name)
+    ]
+    raise RunError(
+        f"{directory / 'recipe.json'} was changed since the run began: {'; '.join(odd) or 'its fingerprint is another'}. Put the old "
+        "value back, or start a new run."
+    )
+
+
+def check_lines(directory: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """The lines that are kept are those of steps 0, 1, …, once each."""
+    for number, line in enumerate(lines):
+        if line.get("step") != number:
+            raise RunError(
+                f"{directory / 'metrics.jsonl'}: line {number + 1} is of step {line.get('step')}, and step {number} is due there. "
+                f"Cut it off after line {number}: what follows is computed again."
+            )
+
+
 def drew_itself(about: Mapping[str, Any]) -> bool:
     """Of what recipe.json says: did the run learn from rollouts that its own weights and arithmetic drew?"""
     return about.get("own", not about.get("replay", {}).get("foreign"))
@@ -113,7 +231,7 @@ def drew_itself(about: Mapping[str, Any]) -> bool:
 
 def as_threaded(directory: Path) -> None:
     """Compute with as many threads as the run did: sums over another number of threads have other bits."""
-    torch.set_num_threads(read_recipe(directory)[0]["threads"])
+    torch.set_num_threads(read_about(directory)["threads"])
 
 
 def recorded_steps(directory: Path) -> int:
@@ -134,9 +252,14 @@ def read_commit(directory: Path, step: int) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        return json.loads(gzip.decompress(path.read_bytes()))
-    except (OSError, EOFError, ValueError) as error:
+        record = json.loads(gzip.decompress(path.read_bytes()))
+        if record["step"] != step:
+            raise RunError(f"{path} holds step {record['step']}: it was moved. Put it back under its own name.")
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, RunError):
+            raise
         raise RunError(f"{path} is damaged ({error}). Delete it and what follows it to sample these steps again.") from error
+    return record
 
 
 def checkpoint(directory: Path, policy: Policy, optimiser: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:

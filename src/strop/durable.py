@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -9,7 +10,8 @@ import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakValueDictionary
 
 _watch: Callable[[str], None] | None = None
 """Called before and after each write, fsync and rename; tests kill the process here."""
@@ -66,6 +68,11 @@ def publish(beside: Path, path: Path) -> None:
     sync_directory(path.parent)
 
 
+def cached(name: str) -> Path:
+    """Where work is kept that can be done again; nothing but time is lost when it is emptied."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "strop" / name
+
+
 def hash_of(file: Path) -> str:
     """sha256 of a file's bytes, as `sha256sum` prints it; read once while its size and time of change stay as they are."""
     known = file.stat()
@@ -76,6 +83,34 @@ def hash_of(file: Path) -> str:
 def _hash(file: Path, size: int, changed: int) -> str:
     with file.open("rb") as data:
         return hashlib.file_digest(data, "sha256").hexdigest()
+
+
+class Lock:
+    """A directory that this process alone writes to. The system lets go of it when the process ends, however it ends."""
+
+    held: ClassVar[WeakValueDictionary[Path, Lock]] = WeakValueDictionary()
+    """In this process: whoever asks again gets the same one."""
+
+    def __init__(self, directory: Path):
+        self.handle = os.open(directory, os.O_RDONLY)
+        try:
+            fcntl.flock(self.handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self.handle)
+            self.handle = -1
+            raise
+
+    def __del__(self) -> None:
+        if getattr(self, "handle", -1) >= 0:
+            os.close(self.handle)
+
+
+def locked(directory: Path) -> Lock:
+    """The directory's lock; BlockingIOError where another process has it."""
+    place = directory.resolve()
+    if (lock := Lock.held.get(place)) is None:
+        Lock.held[place] = lock = Lock(place)
+    return lock
 
 
 def append(path: Path, line: str) -> None:

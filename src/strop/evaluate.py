@@ -122,7 +122,9 @@ async def evaluate(
     max_tokens: int,
     seed: int = HELD_OUT_SEED,
     grader_limit: float = 0.1,
+    stop: tuple[str, ...] = (),
     tell: Callable[[int, int], None] | None = None,
+    look: Look | None = None,
 ) -> Evaluation:
     """`samples` replies to each of the first `tasks` held-out tasks, all asked for at once so that the engine batches them.
 
@@ -148,11 +150,11 @@ async def evaluate(
     async def graded(groups: list[Group]) -> Scores:
         return await grading.grade(source, groups)
 
-    sampler = Replies(samples, max_tokens, sampling)
+    sampler = Replies(samples, max_tokens, sampling, stop)
     ctx = Ctx(seed, Progress(), source, {"actor": handle}, graded)
     drawn = [source.task("test", seed, i) for i in range(count)]
     groups = list(await asyncio.gather(*(replies(i, task) for i, task in enumerate(drawn))))
-    return await judge(source, groups, samples=samples, sampling=sampling, seed=seed, grader_limit=grader_limit)
+    return await judge(source, groups, samples=samples, sampling=sampling, seed=seed, grader_limit=grader_limit, look=look)
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,7 @@ class Replies:
     samples: int
     max_tokens: int
     sampling: Sampling
+    stop: tuple[str, ...] = ()
 
     @property
     def group_size(self) -> int:
@@ -173,17 +176,30 @@ class Replies:
     async def __call__(self, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:
         actor, place = ctx.policies["actor"], ctx.place
         root = await actor.open(task.prompt, root=place)
-        asked = (actor.generate(root, max=self.max_tokens, sampling=self.sampling, keep=False) for _ in range(self.samples))
+        asked = (actor.generate(root, max=self.max_tokens, stop=self.stop, sampling=self.sampling, keep=False) for _ in range(self.samples))
         nodes = await asyncio.gather(*asked)
         made = (Rollout((n.row(),), f"{place}/{i}", stop=n.stop or "finished", text=actor.text(n)) for i, n in enumerate(nodes))
         return [Group(task, tuple(made), id=place)]
 
 
+Look = Callable[[list[Group], Scores], None]
+"""Sees the replies and their scores."""
+
+
 async def judge(
-    source: Source, groups: list[Group], *, samples: int, sampling: Sampling, seed: int = 0, grader_limit: float = 0.1
+    source: Source,
+    groups: list[Group],
+    *,
+    samples: int,
+    sampling: Sampling,
+    seed: int = 0,
+    grader_limit: float = 0.1,
+    look: Look | None = None,
 ) -> Evaluation:
     """Grade groups and reduce each to one value per name."""
     scores = await grading.grade(source, groups)
+    if look is not None:
+        look(groups, scores)
     grading.check(scores, grader_limit)
     per_task = [_values(source, group, scores.values, samples) for group in groups]
     names = list(dict.fromkeys(name for values in per_task for name in values))
@@ -207,6 +223,41 @@ def _values(source: Source, group: Group, scores: Mapping[str, Mapping[str, floa
     values["length"] = sum(r.length for r in group.rollouts) / len(group.rollouts)
     values["cut"] = sum(r.stop == "length" for r in group.rollouts) / len(group.rollouts)
     return values
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One reply, for a reader."""
+
+    prompt: str
+    reply: str
+    score: float | None
+    reason: str
+    cut: bool
+    answer: str | None
+    """What was read of it; None where nothing was."""
+
+
+def shown(source: Any, groups: Sequence[Group], scores: Scores, count: int) -> tuple[dict[str, list[Shown]], dict[str, float]]:
+    """So many replies of each kind (best, worst, cut, unparsed), and what share of all were cut or gave nothing to read.
+
+    Of a kind at most one reply a task, as far as there are tasks.
+    """
+    every = [
+        Shown(g.task.prompt, r.text, scores.get(r, "outcome"), scores.reasons.get(r.id, ""), r.stop == "length", answer_of(source, r.text))
+        for place in range(max((len(g.rollouts) for g in groups), default=0))
+        for g in groups
+        for r in g.rollouts[place : place + 1]
+    ]
+    graded = [one for one in every if one.score is not None]
+    kinds = {
+        "best": sorted(graded, key=lambda one: -(one.score or 0)),
+        "worst": sorted(graded, key=lambda one: one.score or 0),
+        "cut": [one for one in every if one.cut],
+        "unparsed": [one for one in every if one.answer is None],
+    }
+    shares = {kind: len(kinds[kind]) / max(len(every), 1) for kind in ("cut", "unparsed")}
+    return {kind: members[:count] for kind, members in kinds.items()}, shares
 
 
 def answer_of(source: Any, text: str) -> str | None:

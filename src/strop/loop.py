@@ -61,8 +61,13 @@ class Run:
         recording: Recording | None = None,
         exchange: Exchange | None = None,
         learner: Callable[[Any, Method, Recipe], Learner] = Local,
+        past: tuple[tuple[int, Recipe], ...] = (),
     ):
         self.recipe, self.directory, self.recording = recipe, directory, recording
+        self.lock: durable.Lock | None = None
+        """Held by a run that writes to its directory."""
+        self.past = past
+        """(until which step, what it then was) of a recipe that was made longer on the way, the oldest first."""
         self.foreign = recording is not None and recording.foreign
         self.method = recipe.resolved()
         drawn = source if source is not None else named_source(recipe.task_name())
@@ -98,7 +103,7 @@ class Run:
     # What the step asks for, in the order it asks.
 
     def context(self) -> Ctx:
-        progress = Progress(self.step, self.recipe.steps, self.spent)
+        progress = Progress(self.step, self.then.steps, self.spent)
         return Ctx(
             self.recipe.seed,
             progress,
@@ -236,11 +241,16 @@ class Run:
         return "logged" if self.flight is not None else getattr(self.engine, "grade", "unknown")
 
     @property
+    def then(self) -> Recipe:
+        """The recipe as it was when this step was first made."""
+        return next((recipe for until, recipe in self.past if self.step < until), self.recipe)
+
+    @property
     def spent(self) -> float | None:
         """The share of the recipe's budget that is spent, in positions; None without one. Discarded work is spent too."""
-        if self.recipe.budget is None:
+        if self.then.budget is None:
             return None
-        count, unit = self.recipe.budget_in_positions
+        count, unit = self.then.budget_in_positions
         return self.bill.spent(unit) / count
 
     @property
@@ -330,6 +340,8 @@ class Run:
     def restore(self, path: Path) -> None:
         state = json.loads((path / "state.json").read_text())
         self.learner.restore(path)
+        if (found := self.digest_weights(like=(was := state["digest"]["weights"]))) != was:
+            raise RunError(f"{path}: the weights read from it have the digest {found}, and it was written with {was}.")
         self.step, self.version, self.state, self.ledger = state["step"], state["version"], state["state"], Ledger(**state["ledger"])
         self.bill.restore(state["bill"], state["learned"])
         self.engine.deliver(self.version)

@@ -95,7 +95,7 @@ class Method:
         if name:
             replaced = [f"signals.{n}" for n in new]
             replaced += [seam for seam in changes if seam not in SAID and seam not in SETTING and seam != "signals"]
-            changes = {"parent": self, "idea": tuple(replaced), **changes}
+            changes = {"parent": self, "paper": "", "idea": tuple(replaced), **changes}
         return replace(self, name=name or self.name, **changes)
 
     @property
@@ -115,6 +115,8 @@ class Method:
     def only(self, *units: str) -> Method:
         """This part of its ideas on its root: `DAPO.only("gate")`."""
         mine = self.units()
+        if not mine:
+            raise ValueError(f"{self.name!r} has no idea of its own, so nothing of it can be taken alone: name it with .but(…, idea=(…,))")
         for unit in units:
             if unit not in mine:
                 raise ValueError(

@@ -21,9 +21,9 @@ class Recipe:
     """`Recipe()` is the default run. Every field can be set on the command line."""
 
     method: str | Method = "grpo"
-    """A name from `strop methods`, or a Method."""
+    """A name from `strop methods`, FILE.py or FILE.py:NAME, a run, a sum of them ("gspo + my.py"), or a Method."""
     task: str = ""
-    """A source from `strop tasks`, with options: chain:steps=5. Empty: the default task."""
+    """A source from `strop tasks`, with options: chain:steps=5; or FILE.py, FILE.py:NAME. Empty: the default task."""
     data: str = added("")
     """Questions with answers to train on instead of a task: a .jsonl or .parquet file. One question in eight is held out."""
     eval_data: str = added("")
@@ -222,6 +222,8 @@ class Recipe:
         return made.but(**changes) if changes else made
 
     def describe(self) -> dict[str, Any]:
+        from strop.tasks import identity
+
         method = self.resolved()
         said = (
             "method",
@@ -232,7 +234,7 @@ class Recipe:
             "share",
         )  # these change no number, but for a share, which is in the parts
         own = {f.name: describe(getattr(self, f.name)) for f in fields(self) if f.name not in said and not unused(f, self)}
-        return {"method": method.name, "parts": method.describe(), "task": self.task_name(), **own}
+        return {"method": method.name, "parts": method.describe(), "task": identity(self.task_name()), **own}
 
     @property
     def fingerprint(self) -> str:

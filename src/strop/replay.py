@@ -17,6 +17,7 @@ from strop.directory import Recording, RunError, check_data, check_method, drew_
 from strop.method import Method
 from strop.recipe import Recipe
 from strop.records import Group
+from strop.run import past
 from strop.seams.part import describe
 
 
@@ -27,11 +28,15 @@ class Plan:
     recipe: Recipe
     recording: Recording
     notes: tuple[str, ...] = ()
+    past: tuple[tuple[int, Recipe], ...] = ()
 
 
-def plan(origin: Path, method: str | Method | None = None) -> Plan:
-    """A run's recipe on its own record, with its own method or another; refused where the record is not what the method learns from."""
-    about, recipe = read_recipe(origin)
+def plan(origin: Path, method: str | Method | None = None, own: Method | None = None) -> Plan:
+    """A run's recipe on its own record, with its own method or another; refused where the record is not what the method learns from.
+
+    `own`: the run's method, where no name of strop's gives it (`saved.brought`).
+    """
+    about, recipe = read_recipe(origin, own)
     check_data(origin, about)
     steps = recorded_steps(origin)
     if not steps:
@@ -40,7 +45,7 @@ def plan(origin: Path, method: str | Method | None = None) -> Plan:
     notes = [] if steps >= recipe.steps else [f"the recording ends after {steps} of {recipe.steps} steps; so does its replay"]
     if method is None:
         check_method(origin, about, recipe.resolved() if drew_itself(about) else recipe.resolved().off_policy())
-        return Plan(recipe, Recording(origin, steps, foreign), tuple(notes))
+        return Plan(recipe, Recording(origin, steps, foreign), tuple(notes), past(about, recipe))
     other = recipe.but(method=method)
     recording = Recording(origin, steps, foreign=True)
     return Plan(other, recording, (*notes, *fit(recipe.resolved(), other.resolved(), origin)))

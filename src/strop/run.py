@@ -8,23 +8,31 @@ What stands in the directory: `strop.directory`. What a run does: `strop.loop`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
+from strop import own
 from strop.directory import (
     Recording,
     RunError,
     as_threaded,
+    changed_since,
     check_data,
+    check_lines,
     check_method,
+    check_recipe,
     commit_path,
     cut_metrics,
     good_checkpoints,
+    keep,
+    locked,
     make,
     plain,
+    read_about,
     read_metrics,
     read_recipe,
     recorded_steps,
@@ -40,8 +48,9 @@ from strop.tasks.shots import shown
 
 def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:
     """A new run in a directory that is not there yet."""
-    make(directory)
+    lock = make(directory)
     run = Run(recipe, directory, **parts)
+    run.lock = lock
     about = {
         "recipe": plain(recipe),
         "resolved": {**recipe.describe(), "method": run.method.name, "parts": run.method.describe()},
@@ -50,6 +59,11 @@ def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:
     }
     about |= {"versions": versions(), "threads": torch.get_num_threads(), "grade": run.grade_of_bits}
     about["own"] = run.own
+    about["files"] = keep(directory, own.files_of(recipe.method, run.source))
+    if run.past:
+        about["past"] = [{"until": until, "steps": then.steps, "budget": then.budget} for until, then in run.past]
+    if isinstance(recipe.method, Method):
+        about["asked"] = recipe.method.to_json()
     if (told := getattr(run.source, "contents", None)) is not None:
         about["data"] = told()
     if read := gguf.origin(recipe.model):
@@ -63,13 +77,25 @@ def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:
     return run
 
 
-def resume(directory: Path, say: Callable[[str], None] = print, method: Method | None = None, tripwire: str = "", **parts: Any) -> Run:
+def resume(
+    directory: Path,
+    say: Callable[[str], None] = print,
+    method: Method | None = None,
+    tripwire: str = "",
+    longer: Mapping[str, Any] = MappingProxyType({}),
+    **parts: Any,
+) -> Run:
     """The run as it was when it stopped: the last good checkpoint, then the groups committed since.
 
-    A method that is not among strop's own has to be given again: a run directory holds data, no code. `tripwire` sets
-    limits anew, on top of the recipe's.
+    A method or source of the user's own has to be given again, as `saved.brought` rebuilds it from what the run kept. `tripwire` sets
+    limits anew, on top of the recipe's; `longer` its `steps` or `budget`, from the first step on that is not committed.
     """
+    if longer:
+        lengthen(directory, longer, say)
+    read_about(directory)  # a place that holds no run says so before anything else
+    lock = locked(directory)
     run = reopen(directory, say, method, tripwire, **parts)
+    run.lock = lock
     lines = len(read_metrics(directory))
     for path in (path for path in good_checkpoints(directory, say) if int(path.name) > lines):
         say(f"note: metrics.jsonl is torn after {lines} steps, so checkpoint {path.name} is not used and its steps are computed again.")
@@ -77,8 +103,9 @@ def resume(directory: Path, say: Callable[[str], None] = print, method: Method |
         run.restore(good[-1])
     cut_metrics(directory / "metrics.jsonl", run.step)
     run.watch.lines = [*read_metrics(directory)]
+    check_lines(directory, run.watch.lines)
     run.watch.resumed(run.record(run.step - 1) if run.step else None)
-    about, _ = read_recipe(directory, method)
+    about = read_about(directory)
     if {**about["tripwires"][-1], "from_step": 0} != {"from_step": 0, **run.watch.describe()}:
         about["tripwires"].append({"from_step": run.step, **run.watch.describe()})
         about["recipe"]["tripwire"] = run.recipe.tripwire
@@ -87,6 +114,31 @@ def resume(directory: Path, say: Callable[[str], None] = print, method: Method |
     waiting = sum(run.commit_path(step).exists() for step in range(run.step, run.recipe.steps))
     say(f"resuming {directory} from step {run.step}; {waiting} later steps are committed and are computed again from their groups")
     return run
+
+
+def lengthen(directory: Path, longer: Mapping[str, Any], say: Callable[[str], None]) -> None:
+    """Another number of steps or another budget, from the first step on that is not committed; what was before stays as it was made."""
+    about, done = read_about(directory), recorded_steps(directory)
+    before = {name: about["recipe"][name] for name in ("steps", "budget")}
+    after = {**before, **longer}
+    if after == before:
+        return
+    if after["steps"] < done:
+        raise RunError(f"{directory} has made {done} steps already, so it cannot end after {after['steps']}.")
+    Recipe(**after)  # refused where it is none
+    earlier = [entry for entry in about.get("past", ()) if entry["until"] < done]
+    about["past"] = [*earlier, {"until": done, **before}]
+    about["recipe"] |= after
+    write_about(directory, about)
+    if (held := directory / "eval" / "after.json").exists():
+        held.rename(held.with_name(f"after-{done}.json"))
+    said = ", ".join(f"{name} {before[name]} before, {after[name]} now" for name in before if before[name] != after[name])
+    say(f"from step {done} on: {said}")
+
+
+def past(about: Mapping[str, Any], recipe: Recipe) -> tuple[tuple[int, Recipe], ...]:
+    """What a recipe was until which step, where it was made longer."""
+    return tuple((entry["until"], recipe.but(steps=entry["steps"], budget=entry["budget"])) for entry in about.get("past", ()))
 
 
 def at_step(
@@ -122,10 +174,14 @@ def reopen(directory: Path, say: Callable[[str], None] = print, method: Method |
     about, recipe = read_recipe(directory, method)
     check_data(directory, about)
     recipe = recipe.but(tripwire=",".join(filter(None, (recipe.tripwire, tripwire))))
+    parts["past"] = past(about, recipe)
     if "replay" in about:
         parts["recording"] = Recording(Path(about["replay"]["of"]), about["replay"]["steps"], about["replay"]["foreign"])
     run = Run(recipe, directory, **parts)
     check_method(directory, about, run.method)
+    check_recipe(directory, about, parts["past"][0][1] if parts["past"] else recipe)
+    for file in changed_since(directory, about):
+        say(f"note: {file} has changed since this run began; the run goes on with the copy it kept.")
     if about["threads"] != torch.get_num_threads():
         say(f"note: this run began with {about['threads']} threads and goes on with {torch.get_num_threads()}: bits may differ.")
     return run

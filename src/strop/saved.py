@@ -1,14 +1,22 @@
-"""A saved method, loaded: from strop's own parts and those handed over; nothing is imported or run on the file's behalf."""
+"""A saved method, loaded: from strop's own parts and those handed over; nothing is imported or run on the file's behalf.
+
+A run keeps the user's files that its method and its source are made of: `brought` gives both again, on another machine too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
+from strop import directory as folder
+from strop import own
 from strop.catalogue import Known, with_own
 from strop.method import Method
-from strop.seams.part import Part, describe, nearest, version_of
+from strop.seams.part import OWN, Part, describe, nearest, version_of
+from strop.tasks import place_of, source
 
 
 def load(data: Mapping[str, Any], parts: Iterable[Known] = ()) -> Method:
@@ -36,8 +44,13 @@ def _loaded(value: Any, known: Mapping[str, Known], notes: list[str]) -> Any:
     if set(items) - {"body"} != {"part", "version", "with"}:
         return {name: _loaded(v, known, notes) for name, v in items.items()}
     name, version = str(items["part"]), int(items["version"])
+    if name not in known and f"{OWN}.{name.rpartition('.')[2]}" in known:  # saved when ids of one's own parts said their module
+        name = f"{OWN}.{name.rpartition('.')[2]}"
+    if (same := f"{name} {items.get('body')}") in known:
+        known = {**known, name: known[same]}
     if name not in known:
-        raise ValueError(f"no part {name!r}. {nearest(name, known)} A part of your own is handed over: saved.load(data, parts=[…]).")
+        offered = [each for each in known if " " not in each]
+        raise ValueError(f"no part {name!r}. {nearest(name, offered)} A part of your own is handed over: saved.load(data, parts=[…]).")
     thing = known[name]
     ours = version_of(thing)
     if version > ours:
@@ -60,3 +73,52 @@ def _loaded(value: Any, known: Mapping[str, Known], notes: list[str]) -> Any:
     if "body" in items and items["body"] != describe(made).get("body"):
         notes.append(f"the body of {name} is not the one it was saved with")
     return made
+
+
+def brought(directory: Path) -> dict[str, Any]:
+    """What a run was made of that no name of strop's gives, `method` and `source`, from the files that it kept: for `run.resume`."""
+    about = folder.read_about(directory)
+    if "files" not in about:
+        return _brought_before(directory)
+    found: dict[str, Any] = {}
+    if "asked" in about:
+        found["method"] = load(about["asked"], parts_of(directory))
+    if place_of(task := folder.task_of(directory, about)) is not None:
+        found["source"] = source(task)
+    return found
+
+
+def _brought_before(directory: Path) -> dict[str, Any]:
+    """Of a run that kept its recipe file alone."""
+    if not (directory / "recipe.py").is_file():
+        return {}
+    module = own.loaded(directory / "recipe.py")
+    method, made = getattr(getattr(module, "RECIPE", None), "method", None), getattr(module, "SOURCE", None)
+    return ({"method": method} if isinstance(method, Method) else {}) | ({} if made is None else {"source": made})
+
+
+def method_of(directory: Path) -> Method:
+    """What a run trained with, as it was saved."""
+    about = folder.read_about(directory)
+    if "method" not in about:
+        raise ValueError(
+            f"{directory} was made before runs kept their whole method; its parts are in {directory / 'recipe.json'} under resolved.parts"
+        )
+    return load(about["method"], parts_of(directory))
+
+
+def parts_of(directory: Path) -> list[Known]:
+    """Every part and record in sight of the files that a run kept."""
+    about = folder.read_about(directory)
+    if "files" in about:
+        modules = folder.modules(directory, about)
+    else:
+        modules = [own.loaded(directory / "recipe.py")] if (directory / "recipe.py").is_file() else []
+    return list(dict.fromkeys(value for module in modules for value in _known(module)))
+
+
+def _known(module: ModuleType) -> list[Known]:
+    def fits(value: Any) -> bool:
+        return isinstance(value, Part) or (isinstance(value, type) and is_dataclass(value))
+
+    return [value for value in vars(module).values() if fits(value) and own.is_own(value.__module__)]

@@ -39,6 +39,8 @@ def refuse(method: Method) -> None:
 
 def _parts(method: Method) -> None:
     """It can be written down: parts, records, numbers and words, under names that can stand in a formula."""
+    if not isinstance(method.credit, tuple):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError(f"method {method.name!r}: its credit is a chain of parts, credit=({method.credit!r},), got {method.credit!r}")
     for seam, reader in (
         ("reward", method.reward),
         ("correction", method.correction),

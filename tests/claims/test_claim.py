@@ -9,7 +9,10 @@ from strop.claims.claim import Arm, Check, Claim, Profile
 from strop.claims.trace import Trace, at, step_value
 from strop.methods.grpo import GRPO
 from strop.recipe import Recipe
+from strop.seams.objective import entropy_bonus
 from strop.seams.part import part
+from strop.seams.reduction import means
+from strop.seams.signal import Signal
 
 
 @part(gives="number")
@@ -17,13 +20,14 @@ def steps(trace: Trace) -> float:
     return float(len(trace.lines))
 
 
+STILL = GRPO.but("none", signals={"entropy": Signal(entropy_bonus(), means("group", "token"), weight=0.01)})
 PLAIN = {
     "mechanism": "A larger step",
     "consequence": "moves the weights further",
     "regime": "on chain with pico",
     "method": "grpo",
     "recipe": Recipe(task="chain", tasks=2, group=2, max_tokens=8, steps=50, slots=16),
-    "arms": (Arm("large", GRPO), Arm("none", GRPO.but("none"), control="no step", random=True)),
+    "arms": (Arm("large", GRPO), Arm("none", STILL, control="no step", random=True)),
     "compare": ("large", "none"),
     "measure": step_value(name="outcome"),
     "threshold": 0.0,

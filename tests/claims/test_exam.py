@@ -103,3 +103,40 @@ def test_too_few_seeds_are_inconclusive(tmp_path):
     assert record["interval"] == [-math.inf, math.inf]
     written = json.loads((tmp_path / "planted-full" / "record.json").read_text())
     assert written["interval"] == [None, None], "any reader of JSON takes it"
+
+
+def inert(**changes) -> Claim:
+    """Two arms that differ in a constant which nobody feels: with one update a batch no ratio leaves 1."""
+    signal = GRPO.signals["policy"]
+    wide = rate(0.1).but("wide", idea=(), signals={"policy": signal.but(objective=signal.objective(clip_high=0.5))})
+    arms = (Arm("large", rate(0.1)), Arm("wide", wide, control="a clip that is never felt"))
+    return replace(claim((0, 1, 2, 3)), arms=arms, compare=("large", "wide"), **changes)
+
+
+@pytest.mark.parametrize("design", [{"threshold": -0.1}, {"tie": True, "threshold": 0.1}], ids=["not worse", "a tie"])
+def test_arms_that_end_alike_are_void_however_they_are_called(design, tmp_path):
+    record = runner.run(inert(**design), tmp_path, "full", world=world)
+    assert record["verdict"] == "void"
+    assert any("large and wide have the same weights after each of" in why for why in record["why_void"])
+
+
+def test_arms_that_differ_in_what_is_read_of_them_may_be_trained_alike(tmp_path):
+    arms = (Arm("large", rate(0.1)), Arm("read", rate(0.1), control="its entropy", reads=mean_so_far(name="entropy")))
+    record = runner.run(replace(claim((0, 1, 2, 3)), arms=arms, compare=("read", "large")), tmp_path, "full", world=world)
+    assert record["why_void"] == []
+    assert record["effect"] is not None
+
+
+def test_arms_that_are_one_method_and_a_threshold_that_is_no_number_are_refused():
+    same = (Arm("large", rate(0.1)), Arm("small", rate(0.1).but("another name"), control="nothing"))
+    with pytest.raises(ValueError, match="which are one method"):
+        replace(claim((0,) * 4), arms=same)
+    with pytest.raises(ValueError, match="its threshold is nan"):
+        claim((0,) * 4, float("nan"))
+
+
+def test_work_that_is_apart_at_an_equal_budget_is_said(tmp_path):
+    many = rate(0.1).but("epochs", idea=(), update=replace(rate(0.1).update, epochs=4))
+    arms = (Arm("large", rate(0.1)), Arm("epochs", many, control="four passes over a batch"))
+    record = runner.run(replace(claim((0, 1, 2, 3)), arms=arms, compare=("large", "epochs")), tmp_path, "full", world=world)
+    assert any("positions trained" in said for said in record["apart"])

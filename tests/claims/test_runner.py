@@ -66,7 +66,7 @@ def test_arms_that_are_one_method_give_identical_curves(tmp_path):
 def test_a_mechanism_that_is_off_makes_the_claim_void(tmp_path):
     record = runner.run(small(checks=(replace(PLAIN["checks"][0], least=1000),)), tmp_path, "full")
     assert record["verdict"] == "void"
-    assert "mechanism off: it stepped (large, seed 0:" in record["why_void"][0]
+    assert any("mechanism off: it stepped (large, seed 0:" in why for why in record["why_void"])
 
 
 @pytest.mark.slow

@@ -144,7 +144,7 @@ def test_every_line_of_an_entry_is_one_that_the_command_line_takes(paper, line, 
         assert not command.run(args)
         assert capsys.readouterr().out.strip()
     elif argv[0] in ("train", "plan") and not (args.recipe or args.recipe_data):
-        recipe, _, _ = recipes.build(args)
+        recipe, _ = recipes.build(args)
         if line == paper.run:
             assert recipe.resolved().name in held()[paper.id].methods
 

@@ -1,14 +1,15 @@
 """Claims by name. A claim stands in `strop.experiments`, under its method's name; here is only where to find it.
 
-One in a Python file of the user's own is registered when that file is named: `strop claim run FILE.py`.
+One in a Python file of the user's own is registered when that file is named: `strop claim run FILE.py`, or `FILE.py:NAME`.
 """
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from strop import own
 
 if TYPE_CHECKING:
     from strop.claims.claim import Claim
@@ -39,31 +40,51 @@ def claims_of(method: str) -> list[str]:
     """The claims about a method: those of its file's name in `strop.experiments`."""
     from strop.methods import METHODS
 
+    if (where := own.place(method)) is not None:
+        from strop.methods import of_file as method_of
+
+        called = method_of(where.near(None)).name
+        return [name for name, place in of_place(own.Place(where.file)).items() if at(place).method == called]
     file = METHODS[method].partition(":")[0].replace("strop.methods.", "strop.experiments.", 1)
     return [name for name, where in CLAIMS.items() if where.partition(":")[0] == file]
 
 
-def of_file(file: Path) -> list[str]:
-    """The claims that stand in a file of the user's own, registered by their names."""
-    from strop.claims.claim import Claim
-    from strop.own import imported
-
-    module = imported(file)
-    found = {value.name: f"{file.resolve()}:{key}" for key in dir(module) if isinstance(value := getattr(module, key), Claim)}
-    for name, where in found.items():
-        if CLAIMS.get(name, where) != where:
-            raise ValueError(f"{file}: strop has a claim {name!r} already ({CLAIMS[name]}); give yours a name of its own")
+def of_file(text: str) -> list[str]:
+    """The claims that a file of the user's own defines, or the one at `FILE.py:NAME`, registered by their names."""
+    where = own.place(text)
+    assert where is not None
+    found = of_place(where)
+    for name, place in found.items():
+        if CLAIMS.get(name, place) != place:
+            raise ValueError(f"{where.file}: strop has a claim {name!r} already ({CLAIMS[name]}); give yours a name of its own")
     if not found:
-        raise ValueError(f"{file} holds no claim: a value `Claim(...)` at its top level (docs/add-a-method.md)")
+        raise ValueError(f"{where.file} defines no claim: a value `Claim(...)` at its top level (docs/add-a-method.md)")
     CLAIMS.update(found)
     return list(found)
+
+
+def of_place(where: own.Place) -> dict[str, str]:
+    """{name: FILE.py:attribute} of the claims that a file defines, or of the one that is named; what it imported is another's."""
+    from strop.claims.claim import Claim
+
+    where = where.near(None)
+    if where.name:
+        held = {where.name: own.one(where, "claim", lambda value: isinstance(value, Claim))}
+    else:
+        held = {key: value for key, value in own.defined(own.loaded(where.file)).items() if isinstance(value, Claim)}
+    return {value.name: f"{where.file}:{key}" for key, value in held.items()}
+
+
+def asked(text: str) -> list[str]:
+    """Names of the claims that a text names: one of strop's, those of FILE.py, or FILE.py:NAME."""
+    return of_file(text) if text not in CLAIMS and own.place(text) is not None else [text]
 
 
 def named(name: str) -> Claim:
     from strop.seams.part import nearest
 
     if name not in CLAIMS:
-        raise ValueError(f"no claim {name!r}. {nearest(name, CLAIMS)}")
+        raise ValueError(f"no claim {name!r}. {nearest(name, CLAIMS)} Those of a file are FILE.py, or FILE.py:NAME.")
     found = at(CLAIMS[name])
     if found.name != name:
         raise ValueError(f"{CLAIMS[name]} is named {found.name!r}, not {name!r}")
@@ -72,12 +93,5 @@ def named(name: str) -> Claim:
 
 def at(where: str) -> Claim:
     """What stands at `module:attribute` or `FILE.py:attribute`: how a claim travels to another process."""
-    from strop.own import MODULE, imported
-
     place, _, attribute = where.rpartition(":")
-    if not place.endswith(".py"):
-        return getattr(import_module(place), attribute)
-    module = sys.modules.get(MODULE)
-    if module is None or getattr(module, "__file__", None) != place:
-        module = imported(Path(place))
-    return getattr(module, attribute)
+    return getattr(own.loaded(Path(place)) if place.endswith(".py") else import_module(place), attribute)

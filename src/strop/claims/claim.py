@@ -10,6 +10,7 @@ of one measure between two of them; the others are there so that it can be told 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +38,8 @@ class Arm:
     control: str = ""
     random: bool = False
     """The control that selects by chance: required where the method on trial selects."""
+    reads: Part | None = None
+    """Its own measure, where arms differ in what is read of a run and not in how it is trained."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,15 @@ class Claim:
             raise ValueError(f"claim {self.name!r} has no control: an arm that removes the mechanism")
         if self.selects and not any(arm.random for arm in self.arms):
             raise ValueError(f"claim {self.name!r} is about a selection, so one arm must select by chance: Arm(…, random=True)")
+        one, other = (self.arm(name) for name in self.compare)
+        if one.method.fingerprint == other.method.fingerprint and one.reads == other.reads:
+            raise ValueError(
+                f"claim {self.name!r} compares {one.name!r} with {other.name!r}, which are one method "
+                f"({one.method.fingerprint}): whatever came out would say nothing. Let them differ in a part "
+                "or constant, or in what is read of them: Arm(…, reads=…)."
+            )
+        if not math.isfinite(self.threshold):
+            raise ValueError(f"claim {self.name!r}: its threshold is {self.threshold}; no effect is above or below it")
         if self.base is not None and (self.recipe.lr is None or self.base.budget is not None):
             raise ValueError(
                 f"claim {self.name!r} makes a base: name a learning rate for its arms, and end the base by steps, not a budget"
@@ -193,6 +205,7 @@ class Claim:
             "checks": [describe(check) for check in self.checks],
             "profiles": {name: describe(profile) for name, profile in self.profiles.items()},
             "random": self.random,
+            **({"reads": {arm.name: describe(arm.reads) for arm in self.arms}} if any(arm.reads for arm in self.arms) else {}),
             **self.place(),
         }
 

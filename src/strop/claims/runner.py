@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from multiprocessing import get_context
@@ -24,9 +24,12 @@ from strop import claims, durable
 from strop.claims import record as records
 from strop.claims.claim import Arm, Claim, World
 from strop.claims.statistics import corrected, judge, judge_tie, smallest_detectable
-from strop.claims.trace import Curve, Trace, at, read
+from strop.claims.trace import Curve, Trace, at, question, read
 from strop.records import Sampling, canonical, finite
 from strop.seams.part import describe, fingerprint
+
+FAR = 2
+"""Work of one kind that one arm has so many times of another's is said, though the budget is equal."""
 
 TOLERANCE = 0.02
 """Spending within this share of each other is equal."""
@@ -93,6 +96,7 @@ def run_arm(
         "initial": (directory / "initial").read_text(),
         "seconds": round(sum(line["t"]["seconds"] for line in read_metrics(directory)), 2),
         "tested": sorted(tested.tasks),
+        "asked": sorted(tested.asked),
         "code": records.code(),
     }
     durable.write(directory / "arm.json", canonical(about).encode())
@@ -105,11 +109,13 @@ class HeldOutTests:
     def __init__(self, claim: Claim, run: Any):
         self.plan, self.run = claim.held_out, run
         self.tasks: set[str] = set()
+        self.asked: set[str] = set()
         if self.plan is not None:
             count = min(self.plan.tasks, run.source.size or self.plan.tasks)
             from strop.evaluate import HELD_OUT_SEED
 
-            self.tasks = {run.source.task("test", HELD_OUT_SEED, i).id for i in range(count)}
+            drawn = [run.source.task("test", HELD_OUT_SEED, i) for i in range(count)]
+            self.tasks, self.asked = {task.id for task in drawn}, {question(task.prompt) for task in drawn}
 
     def when(self, spent: float) -> None:
         """Make the one that is due now, unless an earlier life of the run made it."""
@@ -247,10 +253,11 @@ def verdict(claim: Claim, profile: str, traces: dict[str, dict[int, Trace]], *, 
     level = corrected(together)
     seeds = sorted(next(iter(traces.values())))
     curves: dict[str, dict[int, Curve]] = {
-        name: {seed: claim.measure.on({"trace": trace}) for seed, trace in by_seed.items()} for name, by_seed in traces.items()
+        name: {seed: (claim.arm(name).reads or claim.measure).on({"trace": trace}) for seed, trace in by_seed.items()}
+        for name, by_seed in traces.items()
     }
     budget, _ = claim.recipe_of(claim.arms[0], 0, profile).budget_in_positions
-    wrong = [*_unequal(traces, curves, budget), *_shared(traces), *_starts(traces), *(_frozen(claim, traces, curves))]
+    wrong = [*_unequal(traces, curves, budget), *_shared(traces), *_starts(traces), *_alike(claim, traces), *_frozen(claim, traces, curves)]
     checks: list[dict[str, Any]] = []
     for check in claim.checks:
         if check.arm not in traces:
@@ -259,6 +266,7 @@ def verdict(claim: Claim, profile: str, traces: dict[str, dict[int, Trace]], *, 
         checks.append({"says": check.says, "arm": check.arm, "least": check.least, "values": found})
         if off := [seed for seed in seeds if not found[seed] >= check.least]:
             wrong.append(f"mechanism off: {check.says} ({check.arm}, seed {off[0]}: {found[off[0]]:g}, needs {check.least:g})")
+    budgets = {name: records.bill(list(by_seed.values())) for name, by_seed in traces.items()}
     first, second = claim.compare
     values = {name: {seed: at(curve, budget) for seed, curve in by_seed.items() if curve} for name, by_seed in curves.items()}
     differences = [values[first][seed] - values[second][seed] for seed in seeds if seed in values[first] and seed in values[second]]
@@ -296,7 +304,8 @@ def verdict(claim: Claim, profile: str, traces: dict[str, dict[int, Trace]], *, 
         "curves": {name: {seed: [list(point) for point in thin(curve)] for seed, curve in c.items()} for name, c in curves.items()},
         "checks": checks,
         "budget": claim.profile(profile).budget,
-        "budgets": {name: records.bill(list(by_seed.values())) for name, by_seed in traces.items()},
+        "budgets": budgets,
+        "apart": _apart(claim, budgets),
         "left_out": [arm.name for arm in claim.arms if arm.name not in traces],
         "arms": {
             arm.name: {"method": arm.method.name, "control": arm.control, "random": arm.random, "fingerprint": arm.method.fingerprint}
@@ -350,6 +359,8 @@ def _shared(traces: dict[str, dict[int, Trace]]) -> list[str]:
             tested = frozenset(trace.about["tested"])
             if both := tested and trace.trained_on & tested:
                 return [f"train and test share {len(both)} tasks ({name}, seed {seed}: {sorted(both)[0]})"]
+            if both := frozenset(trace.about.get("asked", ())) & trace.asked:
+                return [f"train and test ask {len(both)} questions alike, under other ids ({name}, seed {seed})"]
     return []
 
 
@@ -361,6 +372,31 @@ def _starts(traces: dict[str, dict[int, Trace]]) -> list[str]:
         if len(starts) > 1:
             return [f"the arms start from different weights under seed {seed}"]
     return []
+
+
+def _alike(claim: Claim, traces: dict[str, dict[int, Trace]]) -> list[str]:
+    """Arms that moved the same weights at every step are one, however they are called, but where they differ in what is read."""
+    one, other = (claim.arm(name) for name in claim.compare)
+    if one.reads != other.reads:
+        return []
+    for seed in traces[one.name]:
+        first, second = ([line["digest"]["weights"] for line in traces[arm.name][seed].lines] for arm in (one, other))
+        if first and first == second:
+            return [
+                f"{one.name} and {other.name} have the same weights after each of {len(first)} steps under seed {seed}: nothing "
+                "tells them apart"
+            ]
+    return []
+
+
+def _apart(claim: Claim, budgets: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Work that the compared arms do not share, though they share the budget."""
+    one, other = (budgets[name] for name in claim.compare)
+    return [
+        f"{claim.compare[0]} and {claim.compare[1]} have {a:,.0f} and {b:,.0f} positions {kind}, {max(a, b) / min(a, b):.1f} times apart"
+        for kind in ("prefilled", "decoded", "scored", "measured", "trained")
+        if (a := one.get(kind, 0)) and (b := other.get(kind, 0)) and max(a, b) > FAR * min(a, b)
+    ]
 
 
 def _frozen(claim: Claim, traces: dict[str, dict[int, Trace]], curves: dict[str, dict[int, Curve]]) -> list[str]:

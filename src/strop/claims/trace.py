@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from strop.recipe import Recipe
-from strop.records import Group, Scores
+from strop.records import Group, Scores, digest
 from strop.seams.part import part
 
 Curve = list[tuple[float, float]]
@@ -76,6 +76,16 @@ class Trace:
     def trained_on(self) -> frozenset[str]:
         """Ids of the tasks it was trained on."""
         return frozenset(group["task"]["id"] for record in self.records() for group in record["groups"])
+
+    @cached_property
+    def asked(self) -> frozenset[str]:
+        """What it was trained on, by content."""
+        return frozenset(question(group["task"]["prompt"]) for record in self.records() for group in record["groups"])
+
+
+def question(prompt: str) -> str:
+    """A question by its content, however it is spelled: a short hash."""
+    return digest(" ".join(prompt.casefold().split()))[:12]
 
 
 def read(directory: Path, arm: str, seed: int, recipe: Recipe) -> Trace:

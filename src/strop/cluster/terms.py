@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from strop.own import MODULE
+from strop.own import PACKAGE
 
 if TYPE_CHECKING:
     from strop.seams.source import Source
@@ -72,5 +72,5 @@ def by_value(*parts: Any) -> None:
             here = {"strop", *sys.stdlib_module_names} - {"__main__"}
             if module is not None and module.__name__.partition(".")[0] not in here and "site-packages" not in file:
                 cloudpickle.register_pickle_by_value(module)
-    if (own := sys.modules.get(MODULE)) is not None:
-        cloudpickle.register_pickle_by_value(own)
+    for name in [name for name in sys.modules if name.startswith(PACKAGE) and "." not in name]:  # with all that stands in it
+        cloudpickle.register_pickle_by_value(sys.modules[name])

@@ -3,7 +3,7 @@
     strop claim list                                    every claim with its verdict
     strop claim show NAME                               what it says, its arms, budget, threshold and checks
     strop claim run NAME [NAME …] [--profile quick]     run it; killed, the same line goes on where it stopped
-    strop claim run FILE.py                             the claims of a Python file of your own
+    strop claim run FILE.py                             the claims of a Python file of your own, or one: FILE.py:NAME
 
 A quick profile shows activity and direction in minutes and never ends in a verdict; a full one does.
 """
@@ -17,8 +17,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from strop.claims import CLAIMS, named, of_file
+from strop.claims import CLAIMS, asked, named
 from strop.cli import Usage, answer, say, table
+from strop.commands import check
 
 if TYPE_CHECKING:
     from strop.claims.claim import Claim
@@ -30,10 +31,11 @@ BILLED = ("prefilled", "decoded", "recomputed", "scored", "measured", "reference
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("verb", metavar="list|show|run")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="claims by name, or a Python file that holds some; judged together")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="claims by name, or FILE.py, FILE.py:NAME; judged together")
     parser.add_argument("--profile", default="quick", metavar="P", help="quick, pilot, full or extended [quick]")
     parser.add_argument("--seeds", type=int, metavar="N", help="only the first N of the profile's seeds")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at once, one thread each [1, with all threads]")
+    parser.add_argument("--unchecked", action="store_true", help="do not look at claims and parts of your own first (`strop check`)")
     parser.add_argument("--out", default="runs/claims", metavar="DIR", help="where its runs are kept [runs/claims]")
 
 
@@ -46,8 +48,8 @@ def run(args: argparse.Namespace) -> int:
         return _list(args)
     if not args.names:
         raise Usage(f"strop claim {args.verb} needs a claim's name. Known: {', '.join(sorted(CLAIMS))}.")
-    names = [name for said in args.names for name in (of_file(Path(said)) if said.endswith(".py") else [said])]
-    found = [named(name) for name in names]
+    names = [name for said in args.names for name in asked(said)]
+    found = [named(name) for name in dict.fromkeys(names)]
     return _show(args, found) if args.verb == "show" else _run(args, found)
 
 
@@ -164,7 +166,7 @@ def summary(record: dict[str, Any]) -> str:
     if record["profile"] == "pilot" and record["detectable"]["smallest"] is not None:
         said += f"\n  differences {[round(d, 4) for d in record['differences']]}: {record['detectable']['seeds']} seeds find a margin of "
         said += f"{record['detectable']['smallest']:.3g} over the threshold four times in five"
-    return "\n".join([said, *(f"  void: {why}" for why in record["why_void"])])
+    return "\n".join([said, *(f"  void: {why}" for why in record["why_void"]), *(f"  note: {why}" for why in record.get("apart", ()))])
 
 
 def _run(args: argparse.Namespace, claims: list[Claim]) -> int:
@@ -175,6 +177,7 @@ def _run(args: argparse.Namespace, claims: list[Claim]) -> int:
         raise Usage("--jobs and --seeds are at least 1")
     for claim in claims:
         claim.profile(args.profile)
+        check.before(claim.recipe, None, [claim], unchecked=args.unchecked)
     made: list[dict[str, Any]] = []
     for claim in claims:
         runs = len(claim.runs(args.profile)) * len(claim.profile(args.profile).seeds[: args.seeds])

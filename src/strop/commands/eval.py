@@ -3,6 +3,7 @@
 Examples:
     strop eval pico --task chain --samples 16
     strop eval runs/chain-grpo-1 --temperature 0.6
+    strop eval pico --task riddles.py --show 2                what it says: best, worst, cut and unparsed replies
     strop eval my-model --data test.jsonl --prompt-field question --answer-field answer
     strop eval MODEL --engine remote:http://HOST:8000/v1 --task chain     any endpoint that speaks chat completions
     strop eval runs/facts-abstain-1 --picture coverage.png     also by confidence target, where the task states one
@@ -12,12 +13,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from strop.cli import Usage, answer, table
+from strop.cli import Usage, answer, say, table
 from strop.commands import recipes
 
 if TYPE_CHECKING:
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL_OR_RUN", help="pico, a directory in Hugging Face format, a hub id, or a run's directory")
-    parser.add_argument("--task", metavar="NAME", help="a source from `strop tasks`: chain:steps=5 [the run's, or the default task]")
+    parser.add_argument(
+        "--task",
+        metavar="NAME",
+        help="a source from `strop tasks`, FILE.py or FILE.py:NAME [the run's, or the default]",
+    )
     parser.add_argument("--tasks", type=int, default=200, metavar="N", help="held-out tasks [200]")
     parser.add_argument("--samples", type=int, default=16, metavar="N", help="replies per task [16; 1 when greedy]")
     parser.add_argument("--temperature", type=float, default=1.0, metavar="X", help="0 is greedy [1]")
@@ -38,12 +42,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", type=int, default=262144, metavar="N", help="positions kept for prompts [262144]")
     parser.add_argument("--engine", default="embedded", metavar="NAME", help="embedded, vllm (as in a recipe), or remote:URL [embedded]")
     parser.add_argument("--device", default="auto", metavar="NAME", help="cpu, cuda, or auto [auto]")
+    parser.add_argument("--show", type=int, default=0, metavar="N", help="print so many replies: best, worst, cut, unparsed [0]")
+    parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="a text that ends a reply; several times")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw coverage and score by confidence target as PNG, SVG or PDF")
     recipes.add_flags(parser, "questions and prompts [the run's]", only=recipes.QUESTIONS)
 
 
 def run(args: argparse.Namespace) -> int:
-    for name, low in {"tasks": 1, "samples": 1, "temperature": 0, "top_k": 0, "slots": 1, "cache": 1}.items():
+    for name, low in {"tasks": 1, "samples": 1, "temperature": 0, "top_k": 0, "slots": 1, "cache": 1, "show": 0}.items():
         if not getattr(args, name) >= low or getattr(args, name) == float("inf"):
             raise Usage(f"--{name.replace('_', '-')} is at least {low}, got {getattr(args, name)}")
     if not 0 < args.top_p <= 1:
@@ -67,6 +73,10 @@ def run(args: argparse.Namespace) -> int:
     rows = [[n, found[n], *(found["interval"].get(n) or (None, None))] for n in names]
     title = f"{model} on {found['task']}: {found['tasks']} held-out tasks x {found['samples']} samples, temperature {args.temperature:g}"
     text = f"{title}\n\n{table(rows, ['', 'mean', 'low', 'high'])}"
+    if args.show:
+        text += "\n" + replies(found)
+    if found["advice"]:
+        text += f"\n\nnote: {found['advice']}"
     if "targets" in found:
         text += "\n\n" + by_target(found)
         if args.picture is not None:
@@ -92,17 +102,57 @@ def by_target(found: dict[str, Any]) -> str:
     return said + table(bins, ["sure", "share", "mean", "right"])
 
 
+NEARLY_ALL = 0.8
+
+
+def advice(shares: dict[str, float], most: int) -> str | None:
+    """One line, where what was measured is hardly the model's ability."""
+    if shares["cut"] > NEARLY_ALL:
+        return (
+            f"{shares['cut']:.0%} of the replies were cut at {most} tokens: raise --max-tokens, or name what ends a reply, --stop TEXT "
+            "(a base model: --chat qa)"
+        )
+    if shares["unparsed"] > NEARLY_ALL:
+        return (
+            f"in {shares['unparsed']:.0%} of the replies no answer could be read: look at some, --show 3; worked examples teach the form, "
+            "--shots 4"
+        )
+    return None
+
+
+def replies(found: dict[str, Any]) -> str:
+    """Some of each kind, as the model wrote them."""
+    lines: list[str] = []
+    for kind, members in found["shown"].items():
+        lines += ["", f"{kind}: {'none' if not members else ''}".rstrip()]
+        for one in members:
+            why = f" ({one['reason']})" if one["reason"] else ""
+            read = "nothing read" if one["answer"] is None else f"read as {one['answer'][:60]!r}"
+            score = "ungraded" if one["score"] is None else f"score {one['score']:g}"
+            lines += [
+                f"-- {score}{why}, {read}{', cut' if one['cut'] else ''}",
+                f"   {one['prompt'][-200:]!r}",
+                f"   {one['reply'][:400]!r}",
+            ]
+    return "\n".join(lines)
+
+
 def find(name: str) -> tuple[str, dict[str, Any] | None, dict[str, Any]]:
     """(model to load, the run's recipe, the parts it brought) of a model or a run."""
     directory = Path(name)
     if not (directory / "recipe.json").exists():
         return name, None, {}
-    from strop.commands.recipes import load_python
+    from strop.directory import good_checkpoints, read_about, task_of
+    from strop.saved import brought
 
-    parts = load_python(directory / "recipe.py")[1] if (directory / "recipe.py").exists() else {}
-    about = json.loads((directory / "recipe.json").read_text())
-    saved = sorted(p for p in (directory / "checkpoints").glob("*") if p.name.isdigit() and (p / "hash").exists())
-    return str(saved[-1]) if saved else about["recipe"]["model"], about, parts
+    about, parts = read_about(directory), brought(directory)
+    about["recipe"] |= {"task": task_of(directory, about)}
+    if not (good := good_checkpoints(directory, say)):
+        raise Usage(
+            f"{name} has no checkpoint that is whole, so there is nothing of it to evaluate. Go on with it: strop train --resume {name}. "
+            f"The model it began with: strop eval {about['recipe']['model']}"
+        )
+    return str(good[-1]), about, parts
 
 
 def asked(args: argparse.Namespace, about: dict[str, Any] | None) -> Recipe:
@@ -110,7 +160,7 @@ def asked(args: argparse.Namespace, about: dict[str, Any] | None) -> Recipe:
     from strop.recipe import Recipe
 
     flags = recipes.given(args) | ({"task": args.task} if args.task else {})
-    made = Recipe(**about["recipe"]) if about else Recipe()
+    made = Recipe(**{**about["recipe"], "method": "grpo"}) if about else Recipe()
     if args.task or "data" in flags:
         made = Recipe(system=made.system, template=made.template, chat=made.chat, shots=made.shots)
     return recipes.settled(made, flags)
@@ -118,10 +168,12 @@ def asked(args: argparse.Namespace, about: dict[str, Any] | None) -> Recipe:
 
 def measure(args: argparse.Namespace, model: str, recipe: Recipe, most: int, parts: dict[str, Any], origin: str) -> dict[str, Any]:
     """`origin` is the model that a run started from: its beliefs are the oracle's, where the task states confidence targets."""
+    from strop.tasks import place_of
     from strop.tasks import source as named
 
     other = bool(args.task or args.recipe_data)
     source = named(recipe.task_name()) if other or "source" not in parts else parts["source"]
+    source.task("test", 0, 0)  # before the model: what is wrong with a file is said at once
     if args.picture is not None and not hasattr(source, "answers"):
         raise Usage(f"--picture draws confidence targets, and {source.name} states none. One that does: --task facts")
 
@@ -130,7 +182,7 @@ def measure(args: argparse.Namespace, model: str, recipe: Recipe, most: int, par
     from strop import calibration, engines
     from strop.commands.live import Progress
     from strop.engines import remote
-    from strop.evaluate import HELD_OUT_SEED, evaluate
+    from strop.evaluate import HELD_OUT_SEED, evaluate, shown
     from strop.loop import roomy
     from strop.policies.causal import load
     from strop.records import Sampling
@@ -154,9 +206,25 @@ def measure(args: argparse.Namespace, model: str, recipe: Recipe, most: int, par
     sampling = Sampling(args.temperature, args.top_p, args.top_k)
     samples = 1 if args.temperature == 0 else args.samples
     with Progress("evaluate") as tell:
-        made = asyncio.run(evaluate(handle, source, args.tasks, samples=samples, sampling=sampling, max_tokens=most, tell=tell))
-    task = recipe.task or source.name
+        seen: dict[str, Any] = {}
+        work = evaluate(
+            handle,
+            source,
+            args.tasks,
+            samples=samples,
+            sampling=sampling,
+            max_tokens=most,
+            stop=tuple(args.stop),
+            tell=tell,
+            look=lambda groups, scores: seen.update(groups=groups, scores=scores),
+        )
+        made = asyncio.run(work)
+    task = source.name if place_of(recipe.task) is not None else recipe.task or source.name
     said = {"task": task, "max_tokens": most, "seed": args.seed, **made.summary()}
+    kinds, shares = shown(source, seen["groups"], seen["scores"], args.show)
+    said["advice"] = advice(shares, most)
+    if args.show:
+        said["shown"] = {kind: [asdict(one) for one in members] for kind, members in kinds.items()}
     if policy is not None and hasattr(source, "answers"):
         lines = calibration.at_targets(made.values)
         tasks = {t.id: t for t in (source.task("test", HELD_OUT_SEED, i) for i in range(made.tasks))}

@@ -30,12 +30,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from strop import durable
-    from strop.commands import recipes
     from strop.directory import good_checkpoints, read_metrics, read_recipe
+    from strop.saved import brought
 
     origin, out = Path(args.run), args.directory
-    recipes.brought_by(origin)
-    about, recipe = read_recipe(origin)
+    about, recipe = read_recipe(origin, brought(origin).get("method"))
     if "method" not in about:
         raise Usage(
             f"{origin} was made before runs kept their whole method. Export it with the version of strop that its recipe.json names."

@@ -7,13 +7,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from strop.cli import Usage, answer, table
+from strop import own
+from strop.cli import answer, table
 from strop.commands import recipes
 
 if TYPE_CHECKING:
     from strop.method import Method
 
-WHAT = "a method's name, a sum of them (\"gspo + dapo.only(gate)\"), a recipe file, a run's directory, or a saved method (.json)"
+WHAT = "a method's name, FILE.py or FILE.py:NAME, a recipe file, a run's directory, a saved method (.json), or a sum (\"gspo + my.py\")"
 
 
 class explain:
@@ -93,33 +94,13 @@ def heading(asked: str, one: Method) -> str:
 
 
 def subject(said: str) -> Method:
-    """The method that a name, a sum, a recipe file, a run's directory or a saved method stands for."""
-    place = Path(said)
-    if (place / "recipe.json").is_file():
-        return of_run(place)
-    if place.is_file():
-        return of_file(place)
-    from strop.methods import known, method
+    """The method that a name, a place, a sum, a recipe file, a run's directory or a saved method stands for.
 
-    if place.is_dir() and not known(said):
-        raise Usage(f"{said} is a directory, but holds no run (no recipe.json). `strop runs` lists the runs there are.")
-    if place.suffix in (".py", ".toml", ".json") or said.count("/"):
-        raise Usage(f"no file or run {said!r}")
-    return method(said)
-
-
-def of_run(place: Path) -> Method:
-    """As it was saved with the run. Parts of the run's own recipe file are taken from its copy of that file."""
-    from strop import saved
-
-    try:
-        about = json.loads((place / "recipe.json").read_text())
-    except ValueError as error:
-        raise Usage(f"{place / 'recipe.json'} cannot be read: {error}") from error
-    if "method" not in about:
-        raise Usage(f"{place} was made before runs kept their whole method; its parts are in {place / 'recipe.json'} under resolved.parts")
-    parts = recipes.parts_of(place / "recipe.py") if (place / "recipe.py").is_file() else []
-    return saved.load(about["method"], parts)
+    Of a recipe or a run it has the recipe's numbers.
+    """
+    if (file := Path(said)).suffix == ".py" and file.is_file() and hasattr(own.loaded(file), "RECIPE"):
+        return recipes.load_python(file).resolved()
+    return recipes.method(said)
 
 
 def drawn_by_others(place: Path) -> bool:
@@ -128,20 +109,3 @@ def drawn_by_others(place: Path) -> bool:
 
     file = place / "recipe.json"
     return file.is_file() and not drew_itself(json.loads(file.read_text()))
-
-
-def of_file(place: Path) -> Method:
-    """Of a recipe, with the recipe's numbers; or of what `Method.to_json` wrote."""
-    from strop import saved
-    from strop.recipe import Recipe
-
-    if place.suffix == ".py":
-        return recipes.load_python(place)[0].resolved()
-    if place.suffix == ".json":
-        try:
-            data = json.loads(place.read_text())
-        except ValueError as error:
-            raise Usage(f"{place} cannot be read as JSON: {error}") from error
-        if isinstance(data, dict) and "parts" in data:
-            return saved.load(data)
-    return recipes.settled(Recipe(), recipes.read_data(place)).resolved()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from strop.cli import Usage, answer, table
+from strop.commands import recipes
 from strop.tripwires.siblings import twins
 
 
@@ -17,38 +19,50 @@ class methods:
 
     strop methods
     strop methods grpo
+    strop methods my.py                     those that a file defines; one of them is my.py:NAME
     strop methods --baseline learned
     strop methods --page > docs/methods.md
     """
 
     @staticmethod
     def add(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("name", nargs="?", metavar="NAME", help="show this method")
+        parser.add_argument("name", nargs="?", metavar="NAME", help="show this method; of FILE.py, those that it defines")
         parser.add_argument("--baseline", choices=("group", "learned", "none"), help="only methods that compare a rollout with this")
         parser.add_argument("--page", action="store_true", help="everything, as a page of Markdown")
 
     @staticmethod
     def run(args: argparse.Namespace) -> int:
-        from strop.methods import ALIASES, METHODS, method
+        from strop import own
+        from strop.methods import ALIASES, METHODS, all_of_file
 
-        if args.name:
-            one = method(args.name)
+        named, where = [*METHODS], own.place(args.name or "")
+        if where is not None and not where.name:
+            named = [*all_of_file(where.near(None).file)]
+            if not named:
+                raise Usage(f"{where.file} defines no method: a value `GRPO.but(…)` at its top level (docs/add-a-method.md)")
+        elif args.name:
+            one = recipes.method(args.name)
             said = about(args.name)
             value = {"name": one.name, "fingerprint": one.fingerprint, "paper": one.paper, "about": said, "parts": one.describe()}
             known_as = f"{args.name} is {one.name}" if args.name in ALIASES else one.name
             answer(args, value, f"{known_as} ({one.fingerprint})\n\n{said}\n\n{json.dumps(one.describe(), indent=2)}")
             return 0
-        rows = [_method_row(name) for name in METHODS]
+        rows = [_method_row(name) for name in named]
         rows = [row for row in rows if args.baseline in (None, row["baseline"])]
-        answer(args, {"methods": rows, "aliases": ALIASES}, page() if args.page else _method_table(rows))
+        answer(
+            args, {"methods": rows, "aliases": {} if args.name else ALIASES}, page() if args.page else _method_table(rows, not args.name)
+        )
         return 0
 
 
 def about(name: str) -> str:
     """What the file of a method says; a sum has none."""
-    from strop.methods import METHODS, method, target
+    from strop import own
+    from strop.methods import METHODS, target
 
-    method(name)
+    recipes.method(name)
+    if (where := own.place(name)) is not None and " + " not in name:
+        return (own.loaded(where.file).__doc__ or "").strip()
     return (sys.modules[METHODS[target(name)].partition(":")[0]].__doc__ or "").strip() if target(name) in METHODS else ""
 
 
@@ -56,10 +70,9 @@ def _method_row(name: str) -> dict[str, Any]:
     from strop.claims import claims_of
     from strop.claims.record import verdict_of
     from strop.identity import seams_that_differ
-    from strop.methods import method
 
     claims = claims_of(name)
-    one, first = method(name), about(name).partition("\n")[0]
+    one, first = recipes.method(name), about(name).partition("\n")[0]
     grouped = any("group" in link.needs for link in one.credit)
     return {
         "name": name,
@@ -76,7 +89,7 @@ def _method_row(name: str) -> dict[str, Any]:
     }
 
 
-def _method_table(rows: list[dict[str, Any]]) -> str:
+def _method_table(rows: list[dict[str, Any]], aliases: bool = True) -> str:
     from strop.methods import ALIASES
 
     cells = [
@@ -92,6 +105,8 @@ def _method_table(rows: list[dict[str, Any]]) -> str:
         for r in rows
     ]
     text = table(cells, ["method", "parent", "differs in", "baseline", "paper", "claim", "verdict"])
+    if not aliases:
+        return text
     return text + "\n\nother names:\n" + "\n".join(f"  {alias} is {name}" for alias, name in ALIASES.items())
 
 
@@ -134,6 +149,8 @@ class tasks:
 
     strop tasks
     strop tasks chain:steps=5 --count 2
+    strop tasks chain --show 2               as pico sees it (--model, --chat, --shots), with grades of a right and a wrong reply
+    strop tasks riddles.py                   the source that a file defines; FILE.py:NAME where it defines several
     """
 
     @staticmethod
@@ -142,6 +159,8 @@ class tasks:
         parser.add_argument("--count", type=int, default=3, metavar="N", help="examples [3]")
         parser.add_argument("--seed", type=int, default=0, metavar="N")
         parser.add_argument("--split", choices=("train", "test"), default="train")
+        parser.add_argument("--show", type=int, metavar="N", help="so many as the model sees them, with grades of gold and wrong")
+        recipes.add_flags(parser, "how --show writes prompts", only=("model", "system", "template", "chat", "shots"))
 
     @staticmethod
     def run(args: argparse.Namespace) -> int:
@@ -153,14 +172,50 @@ class tasks:
             text += "\n\nover other people's data:\n" + "\n".join(f"  {how}" for how in ADAPTERS.values())
             answer(args, {"tasks": rows, "adapters": dict(ADAPTERS), "default": DEFAULT_TASK}, text)
             return 0
-        if args.count < 1:
-            raise Usage(f"--count is at least 1, got {args.count}")
+        if args.count < 1 or (args.show is not None and args.show < 1):
+            raise Usage("--count and --show are at least 1")
         made = source(args.name)
+        if args.show is not None:
+            shown = _seen(made, args)
+            said = [
+                f"{e['seen']!r}\n-- gold: {_told(e['gold'], e['scores'])}\n-- wrong: {_told(e['wrong'], e['wrong_scores'])}" for e in shown
+            ]
+            answer(args, {"name": args.name, "split": args.split, "size": made.size, "examples": shown}, "\n\n".join(said))
+            return 0
         count = args.count if made.size is None else min(args.count, made.size)
         shown = [_example(made, args.split, args.seed, i) for i in range(count)]
         text = "\n\n".join(f"{e['prompt']}\n-- gold (scores {e['scores']})\n{e['gold']}" for e in shown)
         answer(args, {"name": args.name, "split": args.split, "size": made.size, "examples": shown}, text)
         return 0
+
+
+def _seen(source: Any, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Examples as the model sees them, and what a right and a wrong reply score."""
+    from strop.commands.recipes import given, settled
+    from strop.policies.causal import renderer
+    from strop.recipe import Recipe
+    from strop.tasks.shots import show
+
+    recipe = settled(Recipe(), given(args))
+    reads = renderer(recipe)
+    show(reads, source, recipe.shots)
+    count = args.show if source.size is None else min(args.show, source.size)
+    tasks = [source.task(args.split, args.seed, i) for i in range(count + 1)]
+    examples: list[dict[str, Any]] = []
+    for task, other in pairwise(tasks):
+        gold, theirs = source.gold(task), source.gold(other)
+        wrong = theirs if theirs is not None and theirs != gold else "I do not know."
+        graded, bad = None if gold is None else source.grade(task, gold), source.grade(task, wrong)
+        said = {"prompt": task.prompt, "seen": reads.tokenizer.decode(reads.prompt(task.prompt)), "gold": gold, "id": task.id}
+        said |= {"scores": None if graded is None else dict(graded), "wrong": wrong, "wrong_scores": dict(bad)}
+        examples.append({**said, "wrong_reason": getattr(bad, "reason", "")})
+    return examples
+
+
+def _told(reply: str | None, scores: dict[str, Any] | None) -> str:
+    if reply is None:
+        return "none is written"
+    return f"{reply!r} scores {', '.join(f'{name} {value:g}' for name, value in (scores or {}).items() if value is not None)}"
 
 
 def _source_row(name: str, default: bool) -> dict[str, Any]:
@@ -238,7 +293,8 @@ def _run_row(place: Path) -> dict[str, Any] | None:
         about = json.loads((place / "recipe.json").read_text())
         result = json.loads((place / "result.json").read_text()) if (place / "result.json").exists() else {}
         recipe, resolved = about["recipe"], about["resolved"]
-    except (OSError, ValueError, KeyError):
+        _ = recipe["steps"], recipe["model"], resolved["method"]
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     metrics = place / "metrics.jsonl"
     done = metrics.read_bytes().count(b"\n") if metrics.exists() else 0

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="a run's directory")
     parser.add_argument("--step", type=int, required=True, metavar="N", help="whose rollouts and weights: a step of metrics.jsonl, from 0")
-    parser.add_argument("--methods", required=True, metavar="A,B", help="names from `strop methods`, with commas")
+    parser.add_argument("--methods", required=True, metavar="A,B", help="with commas: names, FILE.py, FILE.py:NAME, runs, sums")
     parser.add_argument(
         "--nearest", action="store_true", help="weights of the nearest checkpoint, where computing the step's own takes long"
     )
@@ -36,10 +36,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from strop.lab.microscope import look
-    from strop.methods import method
     from strop.run import at_step
+    from strop.saved import brought
 
-    names = [name.strip() for name in args.methods.split(",") if name.strip()]
+    names = recipes.listed(args.methods)
     if not names:
         raise Usage("--methods takes at least one method, as in --methods grpo,dr-grpo")
     if len(set(names)) < len(names):
@@ -47,13 +47,12 @@ def run(args: argparse.Namespace) -> int:
     if args.step < 0:
         raise Usage(f"--step is at least 0, got {args.step}")
     directory = Path(args.run)
-    parts = recipes.brought_by(directory)
-    for name in names:
-        method(name)
+    methods = [recipes.method(name) for name in names]
+    parts = brought(directory)
     work = at_step(directory, args.step, say, nearest=args.nearest, **parts)
     about = {"run": str(directory), "weights": _weights(work, directory)}
     started = time.perf_counter()
-    sight = look(work, [work.recipe.but(method=name).resolved() for name in names])
+    sight = look(work, [work.recipe.but(method=method).resolved() for method in methods])
     value = {**about, **sight.to_json(), "seconds": round(time.perf_counter() - started, 2)}
     said = [text(sight), "", about["weights"]]
     if args.out:

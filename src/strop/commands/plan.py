@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.prompt is not None and args.prompt < 1:
         raise Usage(f"--prompt {args.prompt}: a prompt has at least 1 token")
-    recipe, _, parts = recipes.build(args)
+    recipe, parts = recipes.build(args)
     lengths = longest(recipe, parts, args.prompt)
     on_gpu = gpu(recipe.device)
     found, room = forecast(recipe, lengths), available(on_gpu)

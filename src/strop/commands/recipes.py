@@ -8,17 +8,19 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import re
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from strop import own
 from strop.cli import Usage
-from strop.own import MODULE, imported
 from strop.seams.part import nearest
 
 if TYPE_CHECKING:
+    from strop.method import Method
     from strop.recipe import Recipe
 
 
@@ -98,28 +100,85 @@ def given(args: argparse.Namespace) -> dict[str, Any]:
     return {name: ",".join(value) if name in LISTS else value for name, value in found.items()}
 
 
-def build(args: argparse.Namespace) -> tuple[Recipe, Path | None, dict[str, Any]]:
-    """(recipe, the Python file it came from, the parts that file brings)."""
+def build(args: argparse.Namespace) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe, and the source of the user's own that it draws from."""
     from strop.recipe import Recipe
 
     file = Path(args.recipe) if args.recipe else None
     if file is None:
-        return settled(Recipe(), given(args)), None, {}
-    if not file.is_file():
+        recipe = settled(Recipe(), given(args))
+    elif not file.is_file():
         raise Usage(f"no recipe file {str(file)!r}. A recipe is a .json, .toml or .py file; without one the default recipe runs.")
-    if file.suffix == ".py":
-        recipe, parts = load_python(file)
-        return settled(recipe, given(args)), file, parts
-    return settled(Recipe(), read_data(file) | given(args)), None, {}
+    elif file.suffix == ".py":
+        recipe = settled(load_python(file), given(args))
+    else:
+        recipe = settled(settled(Recipe(), read_data(file), file.resolve().parent), given(args))
+    return recipe, sourced(recipe)
 
 
-def settled(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """With the changes, model directory and files by their full paths (a run is resumed from anywhere), and every name looked up."""
+def sourced(recipe: Recipe) -> dict[str, Any]:
+    """The source of the user's own that a recipe names."""
+    from strop.tasks import place_of, source
+
+    return {"source": source(recipe.task)} if recipe.task and place_of(recipe.task) is not None else {}
+
+
+def method(text: str, beside: Path | None = None) -> Method:
+    """What a text names: one of strop's, FILE.py, FILE.py:NAME, a run's directory, a saved method (.json), or a sum of them."""
+    from strop import methods
+
+    return methods.method(text, beside=beside, elsewhere=_saved)
+
+
+def _saved(text: str) -> Method | None:
+    """The method that a run trained with, or that a file of `Method.to_json` holds."""
+    from strop import saved
+
+    place = Path(text).expanduser()
+    if (place / "recipe.json").is_file():
+        return saved.method_of(place)
+    if place.is_dir():
+        raise Usage(f"{text} is a directory, but holds no run (no recipe.json). `strop runs` lists the runs there are.")
+    if place.suffix == ".json" and place.is_file():
+        try:
+            data = json.loads(place.read_text())
+        except ValueError as error:
+            raise Usage(f"{place} cannot be read as JSON: {error}") from error
+        if isinstance(data, dict) and "parts" in data:
+            return saved.load(cast(dict[str, Any], data))
+        return settled(_default(), read_data(place), place.resolve().parent).resolved()
+    if place.suffix == ".toml" and place.is_file():
+        return settled(_default(), read_data(place), place.resolve().parent).resolved()
+    if place.suffix in (".toml", ".json") or text.count("/"):
+        raise Usage(f"no file or run {text!r}")
+    return None
+
+
+def _default() -> Recipe:
+    from strop.recipe import Recipe
+
+    return Recipe()
+
+
+def listed(text: str) -> list[str]:
+    """Names with commas between them; a comma inside brackets belongs to its name."""
+    return [name.strip() for name in re.split(r",(?![^(]*\))", text) if name.strip()]
+
+
+def settled(recipe: Recipe, changes: Mapping[str, Any], beside: Path | None = None) -> Recipe:
+    """With the changes, model directory and files by their full paths (a run is resumed from anywhere), and every name looked up: a
+    method that is not strop's own becomes the method itself. `beside`: the folder of the recipe file, where its files are looked for."""
+    from strop.methods import known
     from strop.policies.chat import opened
+    from strop.tasks import place_of
 
     if "chat" in changes:
         changes = {**changes, "chat": opened(changes["chat"])}
     recipe = recipe.but(**changes)
+    if isinstance(recipe.method, str) and not known(recipe.method):
+        recipe = replace(recipe, method=method(recipe.method, beside))
+    if (where := place_of(recipe.task)) is not None:
+        recipe = replace(recipe, task=str(where.near(beside)))
     if recipe.model != "pico" and Path(recipe.model).exists():
         recipe = replace(recipe, model=str(Path(recipe.model).resolve()))
     recipe = replace(recipe, **{name: str(Path(file).expanduser().resolve()) for name in FILES if (file := getattr(recipe, name))})
@@ -147,40 +206,18 @@ def read_data(file: Path) -> dict[str, Any]:
     return {name: known[name].check(value, str(file)) for name, value in data.items()}
 
 
-def load_python(file: Path) -> tuple[Recipe, dict[str, Any]]:
-    """RECIPE of a Python file; SOURCE, where it defines one, replaces the named task. A method of its own is registered."""
-    from strop.methods import METHODS, target
+def load_python(file: Path) -> Recipe:
+    """RECIPE of a Python file; SOURCE, where it defines one, is its task."""
+    from strop import methods
     from strop.recipe import Recipe
 
-    module = imported(file)
-    recipe = getattr(module, "RECIPE", None)
+    recipe = getattr(own.loaded(file), "RECIPE", None)
     if not isinstance(recipe, Recipe):
-        raise Usage(f"{file} defines no RECIPE. Add `from strop.recipe import Recipe` and `RECIPE = Recipe(…)`.")
+        offered = " or ".join(f"strop train --method {place}" for place in methods.all_of_file(file))
+        said = f"To train what it defines on the default task: {offered}. " if offered else ""
+        raise Usage(f"{file} defines no RECIPE. {said}Add `from strop.recipe import Recipe` and `RECIPE = Recipe(…)`.")
     if not isinstance(recipe.method, str):
-        own = recipe.method
-        from strop.methods import method as named
-
-        if target(own.name) in METHODS and METHODS[target(own.name)] != f"{MODULE}:RECIPE_METHOD":
-            if named(own.name).fingerprint != own.fingerprint:
-                raise Usage(f"{file}: its method differs from strop's {own.name!r}; give it a name of its own: `.but('my-{own.name}', …)`")
-        else:
-            module.RECIPE_METHOD = own  # type: ignore[attr-defined]
-            METHODS[own.name] = f"{MODULE}:RECIPE_METHOD"
-    source = getattr(module, "SOURCE", None)
-    return recipe, {} if source is None else {"source": source}
-
-
-def parts_of(file: Path) -> list[Any]:
-    """The parts and records that a Python recipe defines."""
-    from dataclasses import is_dataclass
-
-    from strop.seams.part import Part
-
-    module = imported(file)
-    return [v for v in vars(module).values() if getattr(v, "__module__", "") == MODULE and (isinstance(v, Part) or is_dataclass(v))]
-
-
-def brought_by(directory: Path) -> dict[str, Any]:
-    """What the Python recipe that a run was made from brings; it stands in the run's directory."""
-    file = directory / "recipe.py"
-    return load_python(file)[1] if file.exists() else {}
+        methods.of_file(own.Place(file))  # a name of strop's for another method is refused
+    if getattr(own.loaded(file), "SOURCE", None) is not None:
+        recipe = replace(recipe, task=f"{file.resolve()}:SOURCE")
+    return settled(recipe, {}, file.resolve().parent)

@@ -3,19 +3,19 @@
 Examples:
     strop replay runs/chain-grpo-1                      the same weights, shown digest by digest
     strop replay runs/chain-grpo-1 --method dr-grpo     another method on the identical rollouts
-    strop replay runs/chain-grpo-1 --method mine.py     the method of a recipe file
+    strop replay runs/chain-grpo-1 --method mine.py     the method of a file, or of FILE.py:NAME
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from strop.cli import Interrupted, Usage, answer, say
-from strop.commands import recipes, train
+from strop.cli import Interrupted, answer, say
+from strop.commands import check, recipes, train
 
 if TYPE_CHECKING:
     from strop.loop import Run
@@ -23,14 +23,15 @@ if TYPE_CHECKING:
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="the directory of the run whose rollouts are learned from")
-    parser.add_argument("--method", metavar="NAME", help="another method, by name or as a Python recipe; without it the run's own")
+    parser.add_argument("--method", metavar="NAME", help="another method: a name, FILE.py[:NAME], a run, a sum [its own]")
+    parser.add_argument("--unchecked", action="store_true", help="do not look at parts of your own first (`strop check`)")
     parser.add_argument("--out", metavar="DIR", help="the replay's directory [RUN-replay-N or RUN-METHOD-N]")
 
 
 def run(args: argparse.Namespace) -> int:
     started = time.perf_counter()
     origin = Path(args.run)
-    work = _made(origin, args.method, args.out)
+    work = _made(origin, args.method, args.out, args.unchecked)
     try:
         if args.method is None:
             answer(args, *_same(work, origin))
@@ -45,28 +46,22 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _made(origin: Path, method: str | None, out: str | None) -> Run:
+def _made(origin: Path, method: str | None, out: str | None, unchecked: bool) -> Run:
     from strop.directory import as_threaded
+    from strop.recipe import Recipe
     from strop.replay import plan
     from strop.run import create
+    from strop.saved import brought
 
-    brought = origin / "recipe.py" if (origin / "recipe.py").exists() else None
-    parts, wanted = recipes.brought_by(origin), method
-    if method is not None and method.endswith(".py"):
-        if not Path(method).is_file():
-            raise Usage(f"no recipe file {method!r}")
-        if brought is not None:
-            raise Usage(f"{origin} was made from a Python recipe itself; a replay of it takes a method of strop's: see `strop methods`.")
-        brought = Path(method)
-        recipe, parts = recipes.load_python(brought)
-        wanted = recipe.resolved().name
-    made = plan(origin, wanted)
+    parts = brought(origin)
+    wanted = None if method is None else recipes.method(method)
+    if wanted is not None:
+        check.before(Recipe(method=wanted), unchecked=unchecked)
+    made = plan(origin, wanted, parts.pop("method", None))
     if method is None:
         as_threaded(origin)
-    directory = Path(out) if out else _free(origin, wanted or "replay")
-    work = create(made.recipe, directory, recording=made.recording, **parts)
-    if brought is not None:
-        shutil.copyfile(brought, directory / "recipe.py")
+    directory = Path(out) if out else _free(origin, re.sub(r"[^\w@.+-]+", "-", wanted.name.replace(" + ", "+")) if wanted else "replay")
+    work = create(made.recipe, directory, recording=made.recording, past=made.past, **parts)
     say(f"{directory}: {work.method.name} ({work.method.fingerprint}) on the {made.recording.steps} recorded steps of {origin}")
     for note in made.notes:
         say(f"note: {note}")

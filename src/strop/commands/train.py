@@ -4,7 +4,9 @@ Examples:
     strop train                                    the bundled model, the default task, GRPO
     strop train --method rloo --task countdown --steps 100
     strop train recipe.toml --seed 3               a recipe from a .json, .toml or .py file
+    strop train --method "my.py + treepo" --task riddles.py:Riddles     a method and a task of your own files
     strop train --resume runs/chain-grpo-1         go on with a run that was stopped
+    strop train --resume runs/chain-grpo-1 --steps 80    with one that was finished
     strop train --method swarm --swarm home        share graded groups with others who say --swarm home
     strop train --track tensorboard --track wandb  the metrics there too (wandb: offline, unless WANDB_MODE=online)
     strop train --cluster local --replicas 2       rollouts on Ray actors, here or (auto, ray://HOST:PORT) on many machines
@@ -17,7 +19,6 @@ import asyncio
 import json
 import os
 import re
-import shutil
 import signal
 import sys
 import time
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from strop import swarm, tracking
 from strop.cli import Interrupted, Usage, answer, say, table
-from strop.commands import recipes
+from strop.commands import check, recipes
 
 if TYPE_CHECKING:
     from strop.evaluate import Evaluation
@@ -46,7 +47,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     about = "a .json, .toml or .py file (RECIPE = …, and SOURCE = … if it brings its own task)"
     parser.add_argument("recipe", nargs="?", metavar="RECIPE", help=about)
     parser.add_argument("--out", metavar="DIR", help="the run's directory [runs/TASK-METHOD-N]")
-    parser.add_argument("--resume", metavar="RUN", help="go on with this run, as its recipe says")
+    parser.add_argument("--resume", metavar="RUN", help="go on with this run, as its recipe says; --steps or --budget makes it longer")
+    parser.add_argument("--unchecked", action="store_true", help="train parts of your own without looking at them (`strop check`)")
     where = parser.add_argument_group("where it runs (no part of the recipe: a run may go on elsewhere)")
     where.add_argument("--cluster", metavar="ADDRESS", help="sample on Ray: local, auto, HOST:PORT or ray://HOST:PORT [in this process]")
     where.add_argument("--replicas", type=int, metavar="N", help="engines on the cluster [one for each GPU, or CPU]")
@@ -95,8 +97,9 @@ def _recipe(args: argparse.Namespace) -> Recipe:
     if not args.resume:
         return recipes.build(args)[0]
     from strop.directory import read_recipe
+    from strop.saved import brought
 
-    return read_recipe(Path(args.resume), recipes.brought_by(Path(args.resume)).get("method"))[1]
+    return read_recipe(Path(args.resume), brought(Path(args.resume)).get("method"))[1]
 
 
 def _worked(args: argparse.Namespace, run: Run, started: float) -> int:
@@ -118,13 +121,16 @@ def go_on(directory: Path) -> str:
 
 
 def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run:
-    recipe, file, parts = recipes.build(args)
+    recipe, parts = recipes.build(args)
+    check.before(recipe, parts.get("source"), unchecked=args.unchecked)
     directory = Path(args.out) if args.out else default_directory(recipe, parts)
     placed = _placed(args, stack, recipe, parts)
     if "source" not in parts:
         from strop.tasks import source
 
         parts["source"] = source(recipe.task_name())  # before the model: what is wrong with a file is said at once
+    for split in ("train", "test")[: 1 + bool(recipe.eval_tasks)]:
+        parts["source"].task(split, 0, 0)
     swarm.check(recipe)
     from strop.run import create
 
@@ -132,8 +138,6 @@ def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run:
     run = create(recipe, directory, **parts, **placed)
     if (told := getattr(run.source, "contents", None)) is not None:
         say(about_data(told()))
-    if file is not None and file.suffix == ".py":
-        shutil.copyfile(file, directory / "recipe.py")
     return run
 
 
@@ -141,21 +145,23 @@ def _resumed(args: argparse.Namespace, stack: ExitStack) -> Run:
     given = recipes.given(args)
     again = given.pop("tripwire", "")
     reached = {name: given.pop(name) for name in ("peer", "listen") if name in given}
+    longer = {name: given.pop(name) for name in ("steps", "budget") if name in given}
     changed = [recipes.knobs()[name].flag for name in given]
     if changed or args.recipe or args.out:
         refused = changed[0] if changed else "RECIPE or --out"
         raise Usage(
-            f"--resume goes on with the run's own recipe, so it takes no {refused}, only --tripwire, --peer and --listen. "
-            "Start a new run to change it."
+            f"--resume goes on with the run's own recipe, so it takes no {refused}, only --steps, --budget, --tripwire, --peer and "
+            "--listen. Start a new run to change it."
         )
     from strop.run import resume
 
     directory = Path(args.resume)
     from strop.directory import read_recipe
+    from strop.saved import brought
 
-    parts = recipes.brought_by(directory)
-    placed = _placed(args, stack, read_recipe(directory)[1], parts)
-    run = resume(directory, say=say, tripwire=again, **parts, **placed)
+    parts = brought(directory)
+    placed = _placed(args, stack, read_recipe(directory, parts.get("method"))[1], parts)
+    run = resume(directory, say=say, tripwire=again, longer=longer, **parts, **placed)
     run.recipe = run.recipe.but(**reached)
     swarm.check(run.recipe)
     return run
@@ -263,8 +269,12 @@ def work(run: Run, started: float, asked: list[bool], news: Callable[[], list[st
 
 
 def _source_text(run: Run) -> str:
+    from strop.tasks import place_of
+
     if run.recipe.data:
         return Path(run.recipe.data).name
+    if place_of(run.recipe.task) is not None:
+        return run.source.name
     return run.recipe.task_name() if run.recipe.task or run.source.name == run.recipe.task_name() else run.source.name
 
 

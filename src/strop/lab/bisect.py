@@ -12,13 +12,12 @@ differs was equal, so the cause lies in that stage: in what the recipes say of i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from strop.directory import RunError, read_metrics
+from strop.directory import RunError, read_about, read_metrics
 from strop.report.page import read_step
 
 STAGES = ("groups", "credit", "weights", "optimiser")
@@ -112,17 +111,6 @@ def bisect(first: Path, second: Path) -> Finding:
     if odd := unequal_field(lines[0][:both], lines[1][:both]):
         also.append(odd)
     return Finding(both, also="; ".join(also))
-
-
-def read_about(place: Path) -> dict[str, Any]:
-    """recipe.json: what was asked for, and on what machine."""
-    try:
-        about: dict[str, Any] = json.loads((place / "recipe.json").read_text())
-    except OSError as error:
-        raise RunError(f"{place} holds no run (no recipe.json). `strop runs` lists the runs there are.") from error
-    except ValueError as error:
-        raise RunError(f"{place / 'recipe.json'} cannot be read: {error}") from error
-    return about
 
 
 def unequal_field(first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]]) -> str:

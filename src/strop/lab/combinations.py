@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from strop import own
 from strop.method import Method
 from strop.methods.rloo import RLOO
 from strop.seams.correction import masked, none, truncated
@@ -70,6 +71,6 @@ def find(name: str) -> Method:
 
     if name in COMBINATIONS:
         return COMBINATIONS[name]
-    if not known(name):
+    if not known(name) and own.place(name) is None:
         raise ValueError(f"unknown method or combination {name!r}. {nearest(name, [*METHODS, *ALIASES, *COMBINATIONS])}")
     return method(name)

@@ -1,4 +1,4 @@
-"""Methods by name. A new one is a file beside this one and a line here.
+"""Methods by name: strop's own, and those of files. A new one of strop's is a file beside this one and a line here.
 
 `method@library-version` is what that library computes by default, as read in that version. A name that more than one library gives to
 something of its own is an alias, printed with its target.
@@ -6,8 +6,12 @@ something of its own is an alias, printed with its target.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from strop import own
 
 if TYPE_CHECKING:
     from strop.method import Method
@@ -42,31 +46,63 @@ ALIASES = {"grpo": "grpo@strop-1"} | {name.rpartition("-")[0]: name for name in 
 """The bare `grpo` is strop's own; a library's without the version is the one version read."""
 
 
+Elsewhere = Callable[[str], "Method | None"]
+"""What else a piece of a text may name, as a run does to the commands."""
+
+
 def target(name: str) -> str:
     """The method's own name, given it or an alias of it."""
     return ALIASES.get(name, name)
 
 
 def known(name: str) -> bool:
-    """A name of a method, or a sum of such names."""
+    """A name of strop's own, or a sum of such names."""
     return all(target(piece.partition(".only(")[0].strip()) in METHODS for piece in name.split(" + "))
 
 
-def method(name: str) -> Method:
-    """By its name. `a + b` is a with b's idea, `a.only(gate)` one of a's ideas on its root: "gspo + dapo.only(gate)"."""
-    first, *others = (_one(piece.strip()) for piece in name.split(" + "))
+def method(name: str, *, beside: Path | None = None, elsewhere: Elsewhere | None = None) -> Method:
+    """By its name, or its place: `grpo`, `FILE.py`, `FILE.py:NAME`. `a + b` is a with b's idea, `a.only(gate)` one of a's ideas on its
+    root: "gspo + dapo.only(gate)". Files are looked for `beside` first, then where the command runs."""
+    first, *others = (_one(piece.strip(), beside, elsewhere) for piece in name.split(" + "))
     for other in others:
         first = first + other
     return first
 
 
-def _one(name: str) -> Method:
+def _one(name: str, beside: Path | None, elsewhere: Elsewhere | None) -> Method:
     from strop.seams.part import nearest
 
     whole, only, units = name.partition(".only(")
     if only:
-        return _one(whole).only(*(unit.strip(" '\"") for unit in units.removesuffix(")").split(",")))
-    if target(name) not in METHODS:
-        raise ValueError(f"unknown method {name!r}. {nearest(name, (*METHODS, *ALIASES))}")
-    module, attribute = METHODS[target(name)].split(":")
-    return getattr(import_module(module), attribute)
+        return _one(whole, beside, elsewhere).only(*(unit.strip(" '\"") for unit in units.removesuffix(")").split(",")))
+    if target(name) in METHODS:
+        module, attribute = METHODS[target(name)].split(":")
+        return getattr(import_module(module), attribute)
+    if (where := own.place(name)) is not None:
+        return of_file(where.near(beside), beside=beside, elsewhere=elsewhere)
+    if elsewhere is not None and (found := elsewhere(name)) is not None:
+        return found
+    raise ValueError(f"unknown method {name!r}. {nearest(name, (*METHODS, *ALIASES))} One of your own is FILE.py or FILE.py:NAME.")
+
+
+def of_file(where: own.Place, *, beside: Path | None = None, elsewhere: Elsewhere | None = None) -> Method:
+    """What stands at a place; of a file alone its recipe's method, or the only one that it defines."""
+    from strop.method import Method
+
+    asked = getattr(getattr(own.loaded(where.file), "RECIPE", None), "method", None)
+    if where.name or asked is None:
+        found = own.one(where, "method", lambda value: isinstance(value, Method))
+    else:
+        found = asked if isinstance(asked, Method) else method(asked, beside=where.file.parent, elsewhere=elsewhere)
+    if target(found.name) in METHODS and method(found.name).fingerprint != found.fingerprint:
+        raise ValueError(
+            f"{where.file}: its method differs from strop's {found.name!r}; give it a name of its own: `.but('my-{found.name}', …)`"
+        )
+    return found
+
+
+def all_of_file(file: Path) -> dict[str, Method]:
+    """{place: method} of all that a file defines."""
+    from strop.method import Method
+
+    return {f"{file}:{name}": value for name, value in own.defined(own.loaded(file)).items() if isinstance(value, Method)}

@@ -116,7 +116,9 @@ def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32, 
         found = f"only pickle files ({', '.join(pickles)}), which can run code when loaded" if pickles else "no weights"
         raise ModelError(f"model {name!r} has {found}. Save it with `model.save_pretrained(path)`, which writes safetensors.")
     try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(path, trust_remote_code=False, use_safetensors=True, dtype=dtype)
+        how: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True, "dtype": dtype}
+        loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(path, **how, output_loading_info=True)
+        model, told = loaded
         tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     except SafetensorError as error:
         raise ModelError(f"model {name!r}: its weights file is damaged ({first_line(error)}). Copy or export it again.") from error
@@ -124,6 +126,13 @@ def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32, 
         if isinstance(error, RuntimeError) and _is_memory(error):
             raise
         raise ModelError(f"model {name!r} cannot be loaded: {first_line(error)}") from error
+    if absent := sorted(told["missing_keys"]):  # tied ones are not among them; the loader would leave these at random
+        unread = sorted(told["unexpected_keys"])
+        instead = f", and holds {len(unread)} that it does not know, as {unread[0]}" if unread else ""
+        raise ModelError(
+            f"model {name!r}: its weights lack {len(absent)} of the tensors that a {config.model_type} has, as {absent[0]}{instead}. They "
+            "were renamed, or saved for another architecture: save the whole model with `model.save_pretrained(path)`."
+        )
     written = templated(tokenizer, name, chat)
     if not eos_ids(tokenizer, model) and not written.stop:
         raise ModelError(

@@ -77,8 +77,8 @@ def opened(file: Path) -> Path:
 
 
 def kept() -> Path:
-    """Where models that were read are kept; nothing but time is lost when it is emptied."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "strop" / "gguf"
+    """Where models that were read are kept."""
+    return durable.cached("gguf")
 
 
 def described(file: Path) -> dict[str, str]:

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from strop import own
+
 PRINTED = frozenset({"formula", "words", "where", "says"})
 """Methods of a record that only print."""
 MACHINERY = frozenset({"strop.seams.part", "strop.seams.formula", "strop.seams.index"})
@@ -35,18 +37,26 @@ def hashed(fn: Callable[..., Any] | type, gives: str = "") -> str:
     return hashlib.sha256("\n".join(seen[key] for key in sorted(seen)).encode()).hexdigest()[:16]
 
 
-def _gather(module: str, name: str, seen: dict[str, str]) -> None:
-    """The normal form of a definition and, before it returns, of all it uses from the same package."""
-    key = f"{module}.{name}" if module.startswith("strop.") else name  # a user may rename a file
-    if key in seen:
+def _gather(module: str, name: str, seen: dict[str, str], root: str = "") -> None:
+    """The normal form of a definition and, before it returns, of all it uses from the same package, or from beside the user's file."""
+    root = root or module
+    key = f"{module}.{name}" if module.startswith("strop.") else name if module == root else f"{module.rpartition('.')[2]}.{name}"
+    if key in seen:  # a user may rename a file, so its own name is no part of what it defines
         return
     definitions, imported = _module(module)
     seen[key] = _normal(definitions[name])
     for used in sorted({n.id for n in ast.walk(ast.parse(seen[key])) if isinstance(n, ast.Name)}):
         if used in definitions:
-            _gather(module, used, seen)
-        elif used in imported and _is_helper(*imported[used]):
-            _gather(*imported[used], seen)
+            _gather(module, used, seen, root)
+        elif used in imported:
+            origin, what = imported[used]
+            if _is_helper(origin, what):
+                _gather(origin, what, seen, root)
+            elif (neighbour := own.neighbour(module, origin, what)) is not None:
+                if not what or what not in _module(neighbour)[0]:  # the file as a whole
+                    seen[f"file {neighbour.rpartition('.')[2]}"] = "\n".join(map(_normal, _module(neighbour)[0].values()))
+                else:
+                    _gather(neighbour, what, seen, root)
 
 
 def _normal(node: ast.stmt) -> str:
@@ -60,7 +70,7 @@ def _is_helper(module: str, name: str) -> bool:
 
 
 def _module(name: str) -> tuple[dict[str, ast.stmt], dict[str, tuple[str, str]]]:
-    """What a module defines at its top level, and what it imports by name from where."""
+    """What a module defines at its top level, and what it imports from where by which name; modules by none."""
     return _parsed(inspect.getsource(sys.modules[name]))
 
 
@@ -75,8 +85,10 @@ def _parsed(source: str) -> tuple[dict[str, ast.stmt], dict[str, tuple[str, str]
             definitions |= {target.id: node for target in node.targets if isinstance(target, ast.Name)}
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             definitions[node.target.id] = node
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            imported |= {alias.asname or alias.name: (node.module, alias.name) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported |= {alias.asname or alias.name: (node.module or alias.name, alias.name if node.module else "") for alias in node.names}
+        elif isinstance(node, ast.Import):
+            imported |= {alias.asname or alias.name.partition(".")[0]: (alias.name, "") for alias in node.names}
     return definitions, imported
 
 

@@ -20,9 +20,18 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
 
+from strop import own
 from strop.records import canonical, digest
 from strop.seams.body import hashed
 from strop.seams.formula import UNITS, Formula, fill, number, placeholders
+
+OWN = "strop_recipe"
+"""Before the id of a part that is not strop's."""
+
+
+class PartError(ValueError):
+    """What a part of the user's own raised."""
+
 
 Grain = str
 """token (one decision), row, rollout, group."""
@@ -76,10 +85,15 @@ class Part:
         return dataclasses.replace(self, bound=tuple(sorted((k, v) for k, v in given.items() if default[k] != v)))
 
     def on(self, have: Mapping[str, Any]) -> Any:
-        """Call it on what it reads, by name."""
-        if not self.reads:
-            return self.fn(**dict(self.bound))
-        return self.fn(*(have[name] for name in self.reads), **dict(self.bound))
+        """Call it on what it reads, by name. What a part of the user's own raises says which part it is, and where."""
+        try:
+            return self.fn(*(have[name] for name in self.reads), **dict(self.bound))
+        except Exception as error:
+            if isinstance(error, PartError) or not own.is_own(self.fn.__module__):
+                raise
+            file, _ = own.stands(self.fn)
+            where = f" ({file.name}, line {own.line_of(error, file)})" if file else ""
+            raise PartError(f"part {self.name}{where}: {type(error).__name__}: {error}") from error
 
     def says(self) -> str:
         """What it computes, with its constants in; a bare call where its author gave no formula."""
@@ -111,6 +125,11 @@ def part(
             raise ValueError(
                 f"{fn.__qualname__} is a {kind}: it cannot be named, hashed or loaded again. A part is a function at module level whose "
                 "constants are keyword-only parameters."
+            )
+        if gives.startswith("loss_"):
+            level = next((level for level, letter in UNITS.items() if letter and gives == f"loss_{letter}"), "token")
+            raise ValueError(
+                f"{fn.__qualname__} gives {gives!r}: a loss says its grain alone, @part(grain={level!r}), and nothing that it gives"
             )
         made = Part(fn, (), version, gives, grain, needs, formula)
         if isinstance(formula, str) and formula and placeholders(formula) != set(made.constants):
@@ -159,9 +178,10 @@ def unused(one: dataclasses.Field[Any], record: Any) -> bool:
 
 
 def part_id(thing: Part | type) -> str:
-    """strop's own have short ids; anybody else's carry their module."""
+    """strop's own have short ids. Anybody else's say that they are, and not how their file was loaded: what tells two of one name apart is
+    their body."""
     fn = thing.fn if isinstance(thing, Part) else thing
-    return fn.__name__ if fn.__module__.startswith("strop.") else f"{fn.__module__}.{fn.__qualname__}"
+    return fn.__name__ if fn.__module__.startswith("strop.") else f"{OWN}.{fn.__qualname__}"
 
 
 def version_of(thing: Part | type) -> int:

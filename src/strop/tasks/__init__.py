@@ -6,12 +6,16 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path as Path
 from typing import Any, cast
 
-from strop.seams.part import nearest
+from strop import own
+from strop.records import digest
+from strop.seams.part import body, describe, nearest, part_id
 from strop.seams.source import Source
 
 DEFAULT_TASK = "chain"
@@ -42,7 +46,9 @@ def maker(name: str) -> Callable[..., Source]:
 
 
 def source(text: str) -> Source:
-    """The source that a text names: `chain`, `chain:steps=5`, `countdown:numbers=4,highest=30`, `rg:NAME`, `jsonl:PATH`."""
+    """The source that a text names: `chain`, `chain:steps=5`, `rg:NAME`, `jsonl:PATH`, `FILE.py`, `FILE.py:NAME:steps=5`."""
+    if (where := place_of(text)) is not None:
+        return of_file(where)
     name, _, rest = text.strip().partition(":")
     if name in ADAPTERS:
         if not rest:
@@ -53,9 +59,57 @@ def source(text: str) -> Source:
 
         return adapters.adapter(name, rest)
     if name not in SOURCES:
-        raise ValueError(f"no task source {name!r}. {nearest(name, [*SOURCES, *ADAPTERS])}")
+        raise ValueError(f"no task source {name!r}. {nearest(name, [*SOURCES, *ADAPTERS])} One of your own is FILE.py or FILE.py:NAME.")
     make = maker(name)
     return make(**arguments(name, make, rest))
+
+
+def place_of(text: str) -> own.Place | None:
+    """Where the source of the user's own stands that a text names; None where it names one of strop's."""
+    return None if text.strip().partition(":")[0] in (*SOURCES, *ADAPTERS) else own.place(text)
+
+
+def of_file(where: own.Place) -> Source:
+    """A source, or the class of one, that stands at a place; of a file alone its SOURCE, or the only one that it defines."""
+    found = own.one(where, "task source", _is_source, ("SOURCE",))
+    called = where.name or own.name_of(where, found)
+    if inspect.isclass(found):
+        if where.rest and not hasattr(found, "__dataclass_fields__"):
+            raise ValueError(f"{called} takes no knobs: only the fields of a dataclass are knobs, got {where.rest!r}")
+        found = found(**arguments(called, found, where.rest)) if where.rest else found()
+    elif where.rest:
+        raise ValueError(f"{called} is a source already made, so it takes no knobs, got {where.rest!r}. Name its class instead.")
+    if lacks := [name for name in ("name", "size", "gold") if not hasattr(found, name)]:
+        raise ValueError(f"{where.file}: the source {called} has no {' and no '.join(f'{name} ({LACKS[name]})' for name in lacks)}")
+    return cast(Source, found)
+
+
+LACKS = {
+    "name": "a word for it",
+    "size": "how many tasks there are to train on, None for an unlimited stream",
+    "gold": "gold(task): a text that scores 1, or None where none can be written",
+}
+
+
+def all_of_file(file: Path) -> dict[str, Any]:
+    """{place: source or its class} of all that a file defines."""
+    return {f"{file}:{name}": value for name, value in own.defined(own.loaded(file)).items() if _is_source(value)}
+
+
+def _is_source(value: Any) -> bool:
+    return all(callable(getattr(value, name, None)) for name in ("task", "grade"))
+
+
+def identity(text: str) -> str:
+    """A source as a recipe's fingerprint reads it: its text, or what it is where its text is a place, wherever that lies."""
+    if (where := place_of(text)) is None:
+        return text
+    made = of_file(where)
+    try:
+        said = describe(made)
+    except ValueError:  # no record, or one that holds what no words describe: then its class
+        said = {"part": part_id(type(made)), "body": body(type(made))}
+    return f"{part_id(type(made))} {digest(said)[:12]}"
 
 
 def arguments(name: str, make: Any, text: str) -> dict[str, int | float]:

@@ -284,6 +284,7 @@ class Table:
         self.name, self.how, self.label = name, how, label
         self.files = {str(file): hash_of(file) for file in files}
         self.left_out: dict[str, int] = {}
+        self.held_out = ""
         self.work: dict[str, str] = {}
         """Worked solutions, by task."""
         self.rows, tasks = self._tasks(rows, label)
@@ -294,6 +295,7 @@ class Table:
             asked = {spelled(task.prompt) for task in test}
             self.splits = {"train": [task for task in tasks if spelled(task.prompt) not in asked], "test": test}
             self._leave_out(f"are in {held_out[1]} too", len(tasks) - len(self.splits["train"]))
+            self.held_out = held_out[1]
         self._count()
 
     def _tasks(self, rows: Iterable[Any], label: str) -> tuple[int, list[Task]]:
@@ -343,7 +345,7 @@ class Table:
             fits.splits[split] = [task for task, tokens in zip(tasks, lengths, strict=True) if tokens <= most]
             fits._leave_out(f"have a prompt of more than {most} tokens", len(tasks) - len(fits.splits[split]))
         fits._count()
-        if not fits.size:
+        if self.size and not fits.size:
             raise ValueError(f"{self.label}: every training row has a prompt of more than {most} tokens. Raise --longest-prompt.")
         return fits
 
@@ -355,8 +357,14 @@ class Table:
         if split not in self.splits or index < 0:
             raise ValueError(f"split is 'train' or 'test' and index 0 or more, got {split!r} and {index}")
         tasks = self.splits[split]
+        if not tasks and self.held_out:
+            what = "to train on: the file of held-out questions asks them too" if split == "train" else "held out"
+            raise ValueError(f"{self.label} has {self.rows} rows, and with {self.held_out} held out none is left {what}.")
         if not tasks:
-            raise ValueError(f"{self.name} has {self.rows} rows and none of them falls into {split!r} (one prompt in eight is for testing)")
+            way = "name a file of held-out questions, --eval-data FILE" if split == "test" else "give it more rows"
+            raise ValueError(
+                f"{self.name} has {self.rows} rows and none of them falls into {split!r} (one prompt in eight is for testing): {way}"
+            )
         turn, place = divmod(index, len(tasks))
         return tasks[self._order(split, seed, turn)[place]]
 

@@ -31,17 +31,17 @@ def _recipe(directory: Path) -> tuple[dict[str, Any], int] | None:
     try:
         resolved = dict(json.loads((directory / "recipe.json").read_text())["resolved"])
         return resolved, resolved.pop("seed")
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):  # a stranger's, broken: it is nobody's twin
         return None
 
 
 def _curve(directory: Path) -> list[list[Any]]:
     points: list[list[Any]] = []
     path = directory / "metrics.jsonl"
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in path.read_bytes().splitlines() if path.is_file() else []:
         try:
             known = json.loads(line)
-        except ValueError:
+            points.append([known.get(name) for name in CURVE])
+        except (ValueError, AttributeError):
             break
-        points.append([known.get(name) for name in CURVE])
     return points

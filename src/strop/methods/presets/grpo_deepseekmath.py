@@ -13,6 +13,7 @@ from strop.seams.update import AdamW
 
 GRPO_DEEPSEEKMATH = GRPO.but(
     "grpo@deepseekmath-2402.03300",
+    paper=GRPO.paper,
     idea=("signals.kl", "update"),
     reference=True,
     signals={"kl": Signal(kl_to(estimator="k3"), reduce=GRPO.signals["policy"].reduce, weight=0.04)},

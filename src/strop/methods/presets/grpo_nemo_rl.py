@@ -17,6 +17,7 @@ from strop.seams.update import AdamW
 
 GRPO_NEMO_RL = GRPO.but(
     "grpo@nemo-rl-0.7",
+    paper=GRPO.paper,
     idea=("credit", "signals", "update"),
     reference=True,
     credit=(siblings_standardized(eps=1e-6),),

@@ -14,6 +14,7 @@ from strop.seams.update import AdamW
 
 GRPO_OPENRLHF = GRPO.but(
     "grpo@openrlhf-0.11",
+    paper=GRPO.paper,
     idea=("credit", "signals.policy.reduce", "update"),
     reference=True,
     credit=(group_normalized(eps=1e-9), credit_at_end(), kl_in_reward(coefficient=0.01, estimator="k1"), returns_to_go(gamma=1.0)),

@@ -16,6 +16,7 @@ from strop.seams.update import AdamW
 
 GRPO_PRIME_RL = GRPO.but(
     "grpo@prime-rl-0.8",
+    paper=GRPO.paper,
     idea=("gate", "credit", "signals", "update"),
     gate=(SkipZeroCredit(),),
     credit=(group_centered(),),

@@ -16,6 +16,7 @@ from strop.seams.update import AdamW
 
 GRPO_TINKER = GRPO.but(
     "grpo@tinker-0.6",
+    paper=GRPO.paper,
     idea=("credit", "signals.policy", "update"),
     credit=(group_centered(),),
     signals={"policy": Signal(importance_to_sampler(), reduce=means(sum_over("token")))},

@@ -16,6 +16,7 @@ from strop.seams.update import AdamW
 
 GRPO_TRL = GRPO.but(
     "grpo@trl-1.16",
+    paper=GRPO.paper,
     idea=("credit", "correction", "signals.policy.reduce", "update"),
     correction=zeroed(cap=3.0, level="sequence"),
     credit=(group_normalized(eps=1e-4),),

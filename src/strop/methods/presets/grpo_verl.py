@@ -15,6 +15,7 @@ from strop.seams.update import AdamW
 
 GRPO_VERL = GRPO.but(
     "grpo@verl-0.9",
+    paper=GRPO.paper,
     idea=("credit", "signals.policy", "update"),
     credit=(group_normalized(eps=1e-6),),
     signals={"policy": Signal(clipped_surrogate(clip_low=0.2, clip_high=0.2, dual_clip=3.0), reduce=means("token"))},

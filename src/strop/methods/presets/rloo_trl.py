@@ -14,6 +14,7 @@ from strop.seams.update import AdamW
 
 RLOO_TRL = RLOO.but(
     "rloo@trl-1.16",
+    paper=RLOO.paper,
     idea=("credit", "signals.policy", "update"),
     reference=True,
     credit=(kl_in_outcome(coefficient=0.05), leave_one_out()),

@@ -12,6 +12,7 @@ from strop.seams.update import AdamW
 
 SWARM_GENRL = SWARM.but(
     "swarm@genrl-0.1.4",
+    paper=SWARM.paper,
     idea=("feed", "credit", "update"),
     feed=Swarm(foreign=4, select="top"),
     credit=(group_normalized(eps=1e-8),),

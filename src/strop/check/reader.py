@@ -10,7 +10,7 @@ import ast
 import re
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class Value:
 
 
 def truth(x: np.ndarray) -> np.ndarray:
-    return x.real != 0
+    return np.real(x) != 0
 
 
 class Reader:
@@ -97,7 +97,7 @@ class Reader:
 
     def visit(self, node: ast.expr) -> Value:
         if isinstance(node, ast.Constant):
-            return Value("", np.array([complex(node.value)]))
+            return Value("", np.array([complex(cast(Any, node.value))]))
         if isinstance(node, ast.Name):
             numbers = {"pi": np.pi, "inf": np.inf}
             return Value("", np.array([complex(numbers[node.id])])) if node.id in numbers else self.names[node.id]
@@ -107,7 +107,7 @@ class Reader:
         if isinstance(node, ast.BinOp):
             letter, (a, b) = self.alike(self.visit(node.left), self.visit(node.right))
             done = {ast.Add: np.add, ast.Sub: np.subtract, ast.Mult: np.multiply, ast.Div: np.divide, ast.Pow: np.power}
-            if isinstance(node.op, ast.Pow) and not b.imag.any() and (b.real == 2).all():
+            if isinstance(node.op, ast.Pow) and not np.imag(b).any() and (np.real(b) == 2).all():
                 return Value(letter, a * a)
             return Value(letter, done[type(node.op)](a, b))
         if isinstance(node, ast.BoolOp):
@@ -118,7 +118,7 @@ class Reader:
             letter, sides = self.alike(*(self.visit(v) for v in (node.left, *node.comparators)))
             tests = {ast.Lt: np.less, ast.LtE: np.less_equal, ast.Gt: np.greater, ast.GtE: np.greater_equal, ast.Eq: np.equal}
             pairs = zip(node.ops, sides, sides[1:], strict=False)
-            return Value(letter, np.logical_and.reduce([tests[type(op)](a.real, b.real) for op, a, b in pairs]).astype(complex))
+            return Value(letter, np.logical_and.reduce([tests[type(op)](np.real(a), np.real(b)) for op, a, b in pairs]).astype(complex))
         assert isinstance(node, ast.Call), ast.dump(node)
         assert isinstance(node.func, ast.Name)
         return self.call(node.func.id, node.args)

@@ -1,0 +1,60 @@
+"""What an exam finds, and how it looks without breaking off."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from strop import own
+from strop.seams.part import PartError
+
+
+@dataclass(frozen=True)
+class Finding:
+    about: str
+    """The part, its file and line."""
+    says: str
+    fine: bool | None = True
+    """None: nothing is wrong, and a reader should know it."""
+
+    def __str__(self) -> str:
+        return f"{self.about}: {self.says}"
+
+
+class Broken(PartError):
+    """A part did not answer; what it raised is in the finding."""
+
+    def __init__(self, finding: Finding):
+        super().__init__(str(finding))
+        self.finding = finding
+
+
+def called(seam: str, thing: Any) -> str:
+    """A part or record as a reader finds it: seam, name, file and line."""
+    fn = getattr(thing, "fn", thing if isinstance(thing, type) or not hasattr(thing, "__dict__") else type(thing))
+    name = getattr(fn, "__name__", type(thing).__name__)
+    file, line = own.stands(fn)
+    return f"{seam} {name}" + (f" ({file.name}, line {line})" if file else "")
+
+
+def guarded(about: str, work: Callable[[], Any], thing: Any) -> Any:
+    """What the work gives; what it raises comes back as a finding with the line in the user's file."""
+    try:
+        return work()
+    except Broken:
+        raise
+    except Exception as error:
+        file, _ = own.stands(getattr(thing, "fn", thing if isinstance(thing, type) else type(thing)))
+        line = own.line_of(error, file) if file else 0
+        where = f", line {line}" if line else ""
+        raise Broken(Finding(about, f"raises {type(error).__name__}: {error}{where}", fine=False)) from error
+
+
+def generators() -> tuple[Any, ...]:
+    """The state of every generator that is not the run's."""
+    return torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002 # pyright: ignore

@@ -1,0 +1,294 @@
+"""The exams of parts with behaviour: gates, curricula, samplers, graders, worlds. A scripted policy writes; nothing is learned."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import random
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+from strop import own
+from strop.check.finding import Broken, Finding, called, generators, guarded
+from strop.check.parts import NOISE
+from strop.check.worlds import random_world
+from strop.grading import judged
+from strop.method import Method
+from strop.records import Author, Fate, Group, Sampling, Scores, Segment, Task
+from strop.seams.context import Ctx, Footprint, Handle, Progress
+from strop.seams.engine import Counters, Node
+from strop.seams.engine import called as path_of
+from strop.seams.source import Graded
+
+SECONDS = 5.0
+VOCABULARY, END = 20, 0
+
+
+def of_behaviour(method: Method, everything: bool = False) -> Iterator[Finding]:
+    """The method's own gates, curriculum, sampler, graders and world."""
+    exams: list[tuple[str, Any, Any]] = [(f"gate[{i}]", gate, _gate) for i, gate in enumerate(method.gate)]
+    exams += [("curriculum", method.curriculum, _curriculum), ("sampler", method.sampler, _sampler)]
+    exams += [(f"graders[{i}]", grader, _grader) for i, grader in enumerate(method.graders)]
+    exams += [("environment", method.environment, _world)] if method.environment is not None else []
+    for seam, thing, exam in exams:
+        module = thing.fn.__module__ if hasattr(thing, "fn") else type(thing).__module__
+        if not everything and not own.is_own(module):
+            continue
+        about, faults = called(seam, thing), 0
+        try:
+            for says in exam(about, thing, method):
+                faults += 1
+                yield Finding(about, says, fine=False)
+        except Broken as broken:
+            faults += 1
+            yield broken.finding
+        if not faults:
+            yield Finding(about, KEPT[exam.__name__])
+
+
+KEPT = {
+    "_gate": "gives fates of the rollouts it was shown, the same twice",
+    "_curriculum": "its state is plain data and comes back; picking changes nothing and repeats",
+    "_sampler": "the same whatever order requests end in, within the footprint it declares",
+    "_grader": "a score for every rollout, the same twice",
+    "_world": "its states are values: asked twice, it answers twice the same",
+}
+
+
+def _gate(about: str, gate: Any, method: Method) -> Iterator[str]:
+    for seed in range(6):
+        world = random_world(seed)
+        for group in world.groups:
+            rewards = {r.id: world.rewards[r.id] or 0.0 for r in group.rollouts}
+            for shown in (rewards, dict.fromkeys(rewards, 1.0), {}):
+                fates = guarded(about, lambda group=group, shown=shown: gate(group, dict(shown)), gate)
+                if not isinstance(fates, Mapping) or any(not isinstance(f, Fate) for f in cast(Mapping[str, Any], fates).values()):
+                    yield f"gives {fates!r}: a gate gives {{rollout id: Fate}}, of those it has an opinion on"
+                    return
+                if unknown := set(cast(Mapping[str, Any], fates)) - set(shown):
+                    yield f"gives a fate to {unknown.pop()!r}, which it was not shown: `rewards` holds the rollouts that are still kept"
+                    return
+                if gate(group, dict(shown)) != fates:
+                    yield f"gives other fates the second time: {NOISE}"
+                    return
+
+
+class Numbers:
+    """A source whose tasks are their index."""
+
+    name = "numbers"
+
+    def __init__(self, size: int | None):
+        self.size = size
+
+    def task(self, split: str, seed: int, index: int) -> Task:
+        return Task(f"{split} {index}", {}, self.name)
+
+    def grade(self, task: Task, text: str) -> Graded:
+        return Graded({"outcome": 0.0})
+
+    def gold(self, task: Task) -> str | None:
+        return None
+
+
+def _curriculum(about: str, curriculum: Any, method: Method) -> Iterator[str]:
+    sizes, refused = [12, None], 0
+    for size in sizes:
+        source = Numbers(size)
+        try:
+            state = curriculum.init(source)
+        except ValueError:
+            refused += 1  # one that remembers every task refuses a stream
+            continue
+        rng = random.Random(size or 0)
+        for step in range(4):
+            ctx = Ctx(0, Progress(step, 4), source, {}, grade=None)  # type: ignore[arg-type]
+            if (odd := _plain(state)) is not None:
+                yield f"its state holds {odd}: a state is plain data (numbers, texts, lists, dicts), since it is committed with each step"
+                return
+            before, noise = copy.deepcopy(state), generators()
+            tasks, after = guarded(about, lambda state=state, ctx=ctx: curriculum.pick(4, state, ctx), curriculum)
+            if state != before:
+                yield "pick changes the state it was given: give back another one ({**state, …})"
+                return
+            again = curriculum.pick(4, json.loads(json.dumps(before)), ctx)
+            if (tasks, after) != tuple(again):
+                yield NOISE if generators() != noise else "picks other tasks from the same state once it was written down and read again"
+                return
+            if len(tasks) != 4:
+                yield f"was asked for 4 tasks and picks {len(tasks)}"
+                return
+            groups, values = _tried(tasks, rng)
+            kept = copy.deepcopy(after)
+            state = guarded(about, lambda a=after, g=groups, v=values, c=ctx: curriculum.observe(a, g, v, c), curriculum)
+            if after != kept:
+                yield "observe changes the state it was given: give back another one ({**state, …})"
+                return
+    if refused == len(sizes):
+        yield "begins with neither 12 tasks nor an unlimited stream"
+
+
+def _plain(state: Any) -> str | None:
+    try:
+        return (
+            None
+            if json.loads(json.dumps(state, allow_nan=False)) == state
+            else "what JSON does not give back (tuples, keys that are no text)"
+        )
+    except (TypeError, ValueError) as error:
+        return str(error)
+
+
+def _tried(tasks: Sequence[Task], rng: random.Random) -> tuple[list[Group], Scores]:
+    world = random_world(rng.randrange(1000))
+    groups = [Group(task, world.groups[i % len(world.groups)].rollouts, id=task.id) for i, task in enumerate(tasks)]
+    return groups, Scores({r.id: {"outcome": rng.choice((0.0, 1.0, None))} for g in groups for r in g.rollouts})
+
+
+# ------------------------------------------------------------------------------------------------ samplers and worlds
+
+
+@dataclass
+class Script:
+    """An engine whose tokens are a function of where they stand. It counts what is kept, and lets requests end in either order."""
+
+    turned: bool = False
+    name: str = "actor"
+    version: int = 0
+    own: bool = True
+    limits: Mapping[str, float] = field(default_factory=dict[str, float])
+    counters: Counters = field(default_factory=Counters)
+    kept: int = 0
+    asked: int = 0
+
+    async def open(self, tokens: Sequence[int], *, root: str) -> Node:
+        self.kept += len(tokens)
+        return Node(Segment("prompt", tuple(tokens), "0"), None, (0,), root, 0, length=len(tokens))
+
+    def generate(
+        self, node: Node, *, max: int, stop: tuple[str, ...] = (), sampling: Sampling = Sampling(), keep: bool = True
+    ) -> Coroutine[Any, Any, Node]:
+        self.asked += 1
+        return self._written(node, node.next(), max, sampling, keep, self.asked)
+
+    async def _written(self, node: Node, path: tuple[int, ...], most: int, sampling: Sampling, keep: bool, number: int) -> Node:
+        await asyncio.sleep(1e-4 * ((50 - number) if self.turned else number) if number < 50 else 0)
+        rng = random.Random(f"{node.root} {path}")
+        tokens: list[int] = []
+        while len(tokens) < most and (not tokens or tokens[-1] != END):
+            tokens.append(END if rng.random() < 0.1 else rng.randrange(1, VOCABULARY))
+        self.kept += len(tokens) * keep
+        author = Author(self.name, 0, sampling)
+        segment = Segment("action", tuple(tokens), path_of(path), author, tuple(-rng.random() for _ in tokens))
+        ended: Literal["finished", "length"] = "finished" if tokens[-1] == END else "length"
+        return Node(segment, node, path, node.root, 0, ended, node.length + len(tokens))
+
+    def extend(self, node: Node, tokens: Sequence[int], *, kind: Literal["observation", "forced"]) -> Coroutine[Any, Any, Node]:
+        return self._extended(node, node.next(), tokens, kind)
+
+    async def _extended(self, node: Node, path: tuple[int, ...], tokens: Sequence[int], kind: Literal["observation", "forced"]) -> Node:
+        self.kept += len(tokens)
+        return Node(Segment(kind, tuple(tokens), path_of(path)), node, path, node.root, 0, None, node.length + len(tokens))
+
+    async def score(self, node: Node) -> tuple[float, ...]:
+        return tuple(-random.Random(f"{node.root} {node.path} {i}").random() for i in range(len(node.segment.tokens)))
+
+    def admit(self, footprint: Footprint) -> Any:
+        return nullcontext()
+
+    def begin(self, step: int) -> None: ...
+
+    def deliver(self, version: int) -> None: ...
+
+
+class Letters:
+    """A token is a letter."""
+
+    stop: tuple[str, ...] = ()
+
+    def prompt(self, text: str) -> tuple[int, ...]:
+        return tuple(1 + ord(letter) % (VOCABULARY - 1) for letter in text) or (1,)
+
+    turn = reply = plain = prompt
+
+    def text(self, tokens: Sequence[int]) -> str:
+        return "".join(chr(96 + token) for token in tokens if token != END)
+
+
+def _sampler(about: str, sampler: Any, method: Method) -> Iterator[str]:
+    task = Task("2 + 2 =", {"sum": 4}, "numbers")
+    needed = guarded(about, lambda: sampler.footprint(len(task.prompt)), sampler)
+    noise = generators()
+
+    def grown(turned: bool) -> tuple[list[Group], Script]:
+        engine = Script(turned)
+        ctx = Ctx(0, Progress(0, 4), Numbers(None), {"actor": Handle(cast(Any, engine), cast(Any, Letters()))}, grade=None, place="task#0")  # type: ignore[arg-type]
+        return guarded(about, lambda: asyncio.run(asyncio.wait_for(sampler(task, method.environment, ctx), SECONDS)), sampler), engine
+
+    groups, engine = grown(turned=False)
+    if not isinstance(groups, list) or any(not isinstance(g, Group) for g in cast(list[Any], groups)):
+        yield f"gives {groups!r}: a sampler gives a list of groups"
+        return
+    rollouts = [r for g in groups for r in g.rollouts]
+    if not rollouts or len({r.id for r in rollouts}) < len(rollouts):
+        yield "gives no rollout, or two of one id: an id is ctx.place and the rollout's number"
+        return
+    if short := [g for g in groups if len(g.rollouts) < sampler.group_size]:
+        yield f"says that its groups hold {sampler.group_size} rollouts, and gives one of {len(short[0].rollouts)}"
+    if unlogged := [
+        s for r in rollouts for row in r.rows for s in row.segments if s.kind == "action" and (s.logp is None or s.author is None)
+    ]:
+        yield f"gives the action {unlogged[0].id!r} without author or log-probability: take segments from the engine's nodes (node.row())"
+    if [g.to_json() for g in grown(turned=True)[0]] != [g.to_json() for g in groups]:
+        drew = generators() != noise
+        yield (
+            NOISE
+            if drew
+            else "gives other rollouts when its requests end in another order: decide by what was asked, not by what came first"
+        )
+    if engine.kept > needed.positions:
+        yield f"keeps {engine.kept} positions and declared a footprint of {needed.positions}: the engine would have no room"
+
+
+def _world(about: str, world: Any, method: Method) -> Iterator[str]:
+    task = Task("2 + 2 =", {"sum": 4}, "numbers")
+    state = guarded(f"{about}: start", lambda: world.start(task), world)
+    for turn, action in enumerate(("a", "", "b" * 2000, "<answer>4</answer>")):
+        before = copy.deepcopy(state)
+
+        def answer(state: Any = state, action: str = action) -> Any:
+            return asyncio.run(asyncio.wait_for(world.reply(state, action), SECONDS))
+
+        after, reply = guarded(f"{about}: reply in turn {turn}", answer, world)
+        if state != before:
+            yield "changes the state it was given: reply gives back the next one, and a fork of a rollout asks the same state again"
+            return
+        again_after, again = answer()
+        if (again_after, again) != (after, reply):
+            yield "answers otherwise when the same state is asked again: two rollouts that fork would not be in the same world"
+            return
+        if not isinstance(reply.observation, str):
+            yield f"its observation is a {type(reply.observation).__name__}: it is a text"
+            return
+        state = after
+
+
+def _grader(about: str, grader: Any, method: Method) -> Iterator[str]:
+    groups = random_world(3).groups
+
+    def evaluate(groups: list[Group], scorer: str, want: frozenset[str]) -> Any:
+        raise NotImplementedError("what it asks of a policy")
+
+    ctx = Ctx(0, Progress(0, 4), Numbers(None), {}, grade=None, evaluate=evaluate)  # type: ignore[arg-type]
+    noise = generators()
+    given: Scores = asyncio.run(judged((grader,), groups, ctx, SECONDS))
+    if why := next((i.why for i in given.incidents), None):
+        if "what it asks of a policy" in why:
+            return  # its numbers are those of a policy, which is not here
+        yield why
+        return
+    if asyncio.run(judged((grader,), groups, ctx, SECONDS)) != given:
+        yield NOISE if generators() != noise else "gives other scores the second time"

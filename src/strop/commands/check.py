@@ -1,0 +1,115 @@
+"""Look at parts of your own before step 0: shapes, precision, noise, order, formula against code, splits, grading, measures.
+
+Examples:
+    strop check my.py                   everything that the file defines
+    strop check my.py:MINE              one method, source or claim of it
+    strop check "my.py + treepo"        a method, by any text that names one
+    strop check grpo --all              strop's own parts too
+
+`train`, `replay` and `claim run` do the same with parts of your own, once for each body they have (about a second).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from strop import own
+from strop.cli import Usage, answer, say
+from strop.commands import recipes
+
+if TYPE_CHECKING:
+    from strop.check.finding import Finding
+    from strop.claims.claim import Claim
+    from strop.recipe import Recipe
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="+", metavar="WHAT", help="FILE.py, FILE.py:NAME, or a method as `strop train --method` takes it")
+    parser.add_argument("--all", action="store_true", help="the parts of a method that are strop's too")
+
+
+def run(args: argparse.Namespace) -> int:
+    found = [finding for name in args.names for finding in of(name, args.all)]
+    if not found:
+        raise Usage(f"{' and '.join(args.names)}: nothing of your own stands there. `--all` looks at strop's parts too.")
+    wrong = sum(finding.fine is False for finding in found)
+    marks = {True: "ok  ", False: "BAD ", None: "note"}
+    said = [f"{marks[f.fine]}  {f}" for f in found]
+    said += ["", f"{wrong} of {len(found)} findings to mend" if wrong else f"{len(found)} findings, none to mend"]
+    value = {"findings": [{"about": f.about, "says": f.says, "fine": f.fine} for f in found], "wrong": wrong}
+    answer(args, value, "\n".join(said))
+    return 1 if wrong else 0
+
+
+def of(name: str, everything: bool = False) -> Iterator[Finding]:
+    from strop.check.claims import of_claim
+    from strop.check.file import of_file
+    from strop.check.growing import of_behaviour
+    from strop.check.parts import of_method
+    from strop.check.sources import of_source
+    from strop.claims.claim import Claim
+    from strop.method import Method
+    from strop.tasks import place_of
+
+    where = own.place(name) if " + " not in name else None
+    if where is not None and not where.name:
+        yield from of_file(where.near(None).file)
+        return
+    if where is not None:
+        value = own.one(where.near(None), "method, source or claim", lambda value: True)
+        if isinstance(value, Claim):
+            yield from of_claim(value)
+            return
+        if not isinstance(value, Method) and place_of(name) is not None:
+            from strop.tasks import source
+
+            yield from of_source(source(name))
+            return
+    method = recipes.method(name)
+    yield from of_method(method, everything)
+    yield from of_behaviour(method, everything)
+
+
+def before(recipe: Recipe, source: Any = None, claims: Sequence[Claim] = (), unchecked: bool = False) -> None:
+    """What of this is the user's own, before it is trained: what is wrong stops the command. Once for each content of its files."""
+    from strop.check.claims import of_claim
+    from strop.check.growing import of_behaviour
+    from strop.check.parts import of_method
+    from strop.check.sources import of_source
+
+    methods = [] if isinstance(recipe.method, str) else [recipe.method]
+    methods += [arm.method for claim in claims for arm in claim.arms]
+    exams: list[tuple[str, Any, Callable[[], Iterator[Finding]]]] = [
+        (f"method {method.name} {method.fingerprint}", method, lambda method=method: chain(of_method(method), of_behaviour(method)))
+        for method in methods
+    ]
+    if source is not None:
+        exams.append((f"source {recipe.task_name()}", source, lambda: of_source(source)))
+    exams += [(f"claim {claim.name} {claim.fingerprint}", claim, lambda claim=claim: of_claim(claim)) for claim in claims]
+    for what, thing, exam in exams:
+        if unchecked or not (files := own.files_of(thing)):
+            continue
+        if wrong := remembered(what, [own.hashes(held) for held in files.values()], exam):
+            way = "Nothing was trained. `strop check FILE.py` shows all that is looked at; --unchecked trains all the same."
+            raise Usage("\n".join([*wrong, way]))
+
+
+def remembered(what: str, files: list[dict[str, str]], exam: Callable[[], Iterator[Finding]]) -> list[str]:
+    """What is wrong, by an exam that these files have passed before or sit now."""
+    from strop import __version__, durable
+    from strop.records import digest
+
+    place = durable.cached("checked") / digest([what, files, __version__])[:32]
+    if place.exists():
+        return []
+    say(f"checking {what.rpartition(' ')[0]}")
+    wrong = [str(finding) for finding in exam() if finding.fine is False]
+    if not wrong:
+        with suppress(OSError):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.touch()
+    return wrong
