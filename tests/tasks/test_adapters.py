@@ -324,3 +324,19 @@ def test_gold_scores_one_in_every_registered_data_set_but_two():
     assert {f.name: f.wrong for f in found if f.gold != 1.0} == dict.fromkeys(("boxnet", "rush_hour"), "reasoning-gym writes no solution")
     assert {f.name for f in found if f.executes} == set(EXECUTING)
     assert len(found) > 100
+
+
+def test_a_word_is_compared_as_a_word_and_not_as_a_product_of_its_letters(tmp_path):
+    rows = [{"prompt": f"Capital {i}?", "answer": "Paris" if i % 2 else "New York"} for i in range(16)]
+    (tmp_path / "capitals.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    where = source(f"jsonl:{tmp_path / 'capitals.jsonl'}")
+    task = next(t for i in range(where.size) if (t := where.task("train", 0, i)).needs["answer"] == "Paris")
+
+    def scores(text):
+        graded = where.grade(task, text)
+        return graded["outcome"], graded["lenient"]
+
+    assert scores("<answer>paris</answer>") == (1, 1)
+    assert scores("<answer>Parsi</answer>") == (0, 0)
+    assert scores("It is Paris.") == (0, 1)
+    assert scores("It is Comparis.") == (0, 0)

@@ -86,6 +86,20 @@ def recomputing(policy: CausalPolicy) -> None:
     enable({"use_reentrant": False, "context_fn": lambda: (nullcontext(), policy.products())})
 
 
+DROPOUTS = ("dropout", "attention_dropout", "activation_dropout", "attn_dropout", "hidden_dropout", "resid_dropout", "layerdrop")
+
+
+def undropped(model: Any) -> Any:
+    """Nothing is dropped at random, in whichever mode a library puts the model: layers that are computed again ask for the training one."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name in DROPOUTS:
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+    return model
+
+
 def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32, chat: Chat | None = None) -> CausalPolicy:
     """A bundled name (`pico`), a directory in Hugging Face format, or a hub id already in the local cache or reachable."""
     import json
@@ -140,7 +154,7 @@ def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32, 
             "tokenizer, or write prompts in a format that has a text which ends a reply: --chat qa."
         )
     model.to(torch.device(device))  # pyright: ignore[reportArgumentType, reportCallIssue]
-    policy = CausalPolicy(model.eval(), tokenizer, name, chat=chat)
+    policy = CausalPolicy(undropped(model.eval()), tokenizer, name, chat=chat)
     policy.renderer.check()
     rows = policy.model.get_input_embeddings().weight.shape[0]
     if (most := max(policy.renderer.prompt("?"))) >= rows:

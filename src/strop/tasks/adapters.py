@@ -187,6 +187,8 @@ GRADERS = ("math", "exact")
 MARK = re.compile(r"^#### ", re.MULTILINE)
 """Before the answer in GSM8K's rows, whose texts are worked solutions."""
 
+WORD = re.compile(r"[^\W\d_]{3,}(?:[\s'-]+[^\W\d_]+)*")
+"""Letters alone, too many for a product of variables."""
 NUMBER = re.compile(r"[-+]?\$?\d[\d,]*(\.\d+)?%?")
 """Answers that every grader reads, so that nobody has to be asked."""
 
@@ -392,8 +394,23 @@ class Table:
         def item(number: int, answer: str, loose: bool) -> dict[str, Any]:
             return {"gold": pairs[number][0].needs["answer"], "answer": answer, "loose": loose}
 
-        judge = exact if self.how.grader == "exact" else pool("math").score
-        return grade_texts([text for _, text in pairs], item, judge)
+        return grade_texts([text for _, text in pairs], item, exact if self.how.grader == "exact" else mathematical)
+
+
+def mathematical(items: list[dict[str, Any]]) -> list[Outcome]:
+    """math-verify's verdict; of a word, ours: to it letters are variables, and `Parsi` is the product that `Paris` is."""
+    words = [WORD.fullmatch(item["gold"].strip()) is not None for item in items]
+    asked = [item for item, word in zip(items, words, strict=True) if not word]
+    theirs = iter(pool("math").score(asked) if asked else [])
+    return [same_word(item) if word else next(theirs) for item, word in zip(items, words, strict=True)]
+
+
+def same_word(item: Mapping[str, Any]) -> Outcome:
+    """The same letters but for their case; of prose, its last words."""
+    gold, said = (" ".join(item[side].casefold().split()).strip(" .!") for side in ("gold", "answer"))
+    if item.get("loose"):
+        said = said[-len(gold) :] if re.search(rf"(?<!\w){re.escape(gold)}$", said) else ""
+    return Outcome(1.0) if said == gold else Outcome(0.0, "not the same word")
 
 
 def exact(items: list[dict[str, Any]]) -> list[Outcome]:
