@@ -9,6 +9,7 @@ import argparse
 import inspect
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
@@ -44,6 +45,10 @@ COMMANDS = {
 MEMORY = ("can't allocate memory", "out of memory", "cannot allocate memory", "bad allocation")
 
 
+STOPPED = 130
+"""Exit code of a command that Ctrl-C ended."""
+
+
 class Usage(ValueError):
     """A command line that cannot be understood."""
 
@@ -56,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run one command; leaves with SystemExit when its exit code is not 0."""
     _wait_asleep_when_busy()
     code = _guarded(list(sys.argv[1:] if argv is None else argv))
+    if code == STOPPED and argv is None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # another Ctrl-C while the process ends has nothing left to stop
     if code:
         raise SystemExit(code)
 
@@ -72,7 +79,7 @@ def _guarded(argv: list[str]) -> int:
         return dispatch(argv)
     except KeyboardInterrupt as stop:
         say(f"\nstopped. {stop}".rstrip())
-        return 130
+        return STOPPED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
