@@ -3,6 +3,7 @@ import json
 import pytest
 
 from strop.claims import CLAIMS, named
+from strop.claims.trace import step_value
 from strop.cli import main
 from strop.commands import claim as command
 
@@ -35,6 +36,17 @@ def test_run_ends_with_a_record_and_a_page(tmp_path, capsys, monkeypatch):
     record = json.loads((tmp_path / "larger-step-quick" / "record.json").read_text())
     assert record["interval"] == [None, None], "one seed has no spread"
     assert "<!doctype html>" in (tmp_path / "larger-step-quick" / "page.html").read_text()
+    table = said(capsys, "claim", "show", "larger-step", "--out", tmp_path).out
+    assert "step_value at the common budget" in table
+    assert table.count("\nlarge ") >= 2  # its arms, and what each measured
+
+
+def test_a_measure_without_a_value_is_named_and_is_no_success(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(command, "named", lambda name: claim(measure=step_value(name="no_such_number")))
+    with pytest.raises(SystemExit) as stop:
+        main(["claim", "run", "larger-step", "--seeds", "1", "--out", str(tmp_path)])
+    assert stop.value.code == 1
+    assert "large, seed 0: no value: step_value gives nothing there, so there is no verdict" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

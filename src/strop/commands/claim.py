@@ -11,6 +11,7 @@ A quick profile shows activity and direction in minutes and never ends in a verd
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from pathlib import Path
@@ -71,16 +72,25 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace, claims: list[Claim]) -> int:
-    from strop.claims.record import shipped
-
-    said = [{**claim.describe(), "record": shipped().get(claim.name)} for claim in claims]
-    answer(args, said[0] if len(said) == 1 else said, "\n\n".join(text(claim) for claim in claims))
+    records = [last(claim, Path(args.out)) for claim in claims]
+    said = [{**claim.describe(), "record": record} for claim, record in zip(claims, records, strict=True)]
+    shown = [text(claim, record) for claim, record in zip(claims, records, strict=True)]
+    answer(args, said[0] if len(said) == 1 else said, "\n\n".join(shown))
     return 0
 
 
-def text(claim: Claim) -> str:
+def last(claim: Claim, directory: Path) -> dict[str, Any] | None:
+    """The record that strop ships, or the latest that was made here."""
     from strop.claims.record import shipped
+    from strop.claims.runner import home
 
+    if claim.name in shipped():
+        return shipped()[claim.name]
+    made = [place for name in ("pilot", *claim.profiles) if (place := home(claim, name, directory) / "record.json").is_file()]
+    return json.loads(max(made, key=lambda place: place.stat().st_mtime).read_text()) if made else None
+
+
+def text(claim: Claim, record: dict[str, Any] | None) -> str:
     sign = "within" if claim.tie else "above"
     lines = [f"{claim.name} ({claim.fingerprint}), for the method {claim.method}", "", f"  {claim.says}.", ""]
     lines += [f"effect    {claim.compare[0]} - {claim.compare[1]}, in {claim.measure}, {sign} {claim.threshold:g}"]
@@ -103,8 +113,8 @@ def text(claim: Claim) -> str:
         lines.append(f"{name:9} {len(profile.seeds)} seeds, {profile.budget}, about {profile.minutes:g} min: {arms}")
     if claim.pitfalls:
         lines += ["", claim.pitfalls]
-    if made := shipped().get(claim.name):
-        lines += ["", measured(made)]
+    if record is not None:
+        lines += ["", measured(record)]
     return "\n".join(lines)
 
 
@@ -166,7 +176,14 @@ def summary(record: dict[str, Any]) -> str:
     if record["profile"] == "pilot" and record["detectable"]["smallest"] is not None:
         said += f"\n  differences {[round(d, 4) for d in record['differences']]}: {record['detectable']['seeds']} seeds find a margin of "
         said += f"{record['detectable']['smallest']:.3g} over the threshold four times in five"
-    return "\n".join([said, *(f"  void: {why}" for why in record["why_void"]), *(f"  note: {why}" for why in record.get("apart", ()))])
+    return "\n".join(
+        [said, *(f"  void: {why}" for why in record["why_void"]), *(f"  note: {why}" for why in record.get("apart", ())), *_absent(record)]
+    )
+
+
+def _absent(record: dict[str, Any]) -> list[str]:
+    part = record["measure"]["part"]
+    return [f"  {which}: {part} gives nothing there, so there is no verdict" for which in record.get("absent", ())]
 
 
 def _run(args: argparse.Namespace, claims: list[Claim]) -> int:
@@ -190,7 +207,7 @@ def _run(args: argparse.Namespace, claims: list[Claim]) -> int:
         where = runner.home(claim, args.profile, Path(args.out))
         shown.append(f"{summary(record)}\n  record {where / 'record.json'}\n  page   {where / 'page.html'}")
     answer(args, made[0] if len(made) == 1 else made, "\n".join(shown))
-    return 0
+    return 1 if any(record.get("absent") for record in made) else 0
 
 
 class Teller:
