@@ -182,6 +182,7 @@ def test_training_stops_before_its_first_step_and_says_what_is_wrong(tmp_path, r
     main(["train", "--method", str(file), "--out", str(tmp_path / "run"), "--steps", "0", "--eval-tasks", "0", "--unchecked"])
 
 
+@pytest.mark.slow  # seconds
 def test_what_passed_is_not_looked_at_again_until_its_file_changes(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     file = planted(tmp_path, RIGHT["a credit with its formula"])
@@ -195,6 +196,7 @@ def test_what_passed_is_not_looked_at_again_until_its_file_changes(tmp_path, mon
     assert said("c")
 
 
+@pytest.mark.slow  # seconds
 def test_the_tutorials_file_passes(capsys):
     example = Path(__file__).parent.parent / "examples" / "add_a_method.py"
     found = list(of_file(example))

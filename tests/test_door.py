@@ -73,7 +73,14 @@ def test_a_run_without_a_whole_checkpoint_is_not_its_base(run, refused):
     ("text", "wanted"),
     [("{", "cannot be read"), ("[]", "cannot be read"), ("{}", "cannot be read"), ('{"recipe": 3}', "cannot be read")],
 )
-@pytest.mark.parametrize("command", [["train", "--resume"], ["eval"], ["export"], ["replay"], ["explain"], ["microscope"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train", "--resume"],
+        ["eval"],
+        *(pytest.param([name], marks=pytest.mark.slow) for name in ("export", "replay", "explain", "microscope")),
+    ],
+)
 def test_a_recipe_that_is_torn_or_something_else_is_named(command, text, wanted, run, tmp_path, refused):
     (run / "recipe.json").write_text(text)
     more = {"export": [tmp_path / "out"], "microscope": ["--step", "0", "--methods", "grpo"]}
@@ -99,6 +106,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.slow  # seconds
 def test_two_processes_never_train_in_one_place_and_a_killed_one_leaves_nothing(run, tmp_path, refused, capsys):
     there = tmp_path / "new"
     there.mkdir()

@@ -236,6 +236,7 @@ def test_its_method_and_its_source_are_built_again_from_what_it_kept(run):
     assert saved.method_of(run).fingerprint == about["fingerprint"]["method"]
 
 
+@pytest.mark.slow  # seconds
 def test_it_is_explained_compared_replayed_and_looked_at(run, mine, capsys, monkeypatch):
     monkeypatch.chdir(mine)
     assert said(capsys, "explain", run)["name"] == "squashed + slow"
@@ -299,6 +300,7 @@ def test_a_file_that_has_changed_since_is_said_and_the_run_goes_on_with_its_copy
     assert len(fingerprints) == 1
 
 
+@pytest.mark.slow  # seconds
 def test_a_run_of_a_version_that_kept_its_recipe_file_alone_goes_on(mine, tmp_path, capsys):
     there, place = written(tmp_path / "there"), tmp_path / "run"
     (there / "recipe.py").write_text(
