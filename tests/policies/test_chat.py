@@ -251,3 +251,13 @@ def test_an_endpoint_is_shown_the_examples_as_earlier_turns_and_its_chat_is_its_
     made = handle("remote:http://localhost:1/v1", "m", 0, "Add.", [("1+1=?", "2")])
     assert [said["role"] for said in made.engine.said_first] == ["system", "user", "assistant"]
     assert "writes the chat itself" in refused("eval", "m", "--engine", "remote:http://localhost:1/v1", "--chat", "qa")
+
+
+def test_a_template_of_the_models_own_that_never_writes_the_question_is_refused(tmp_path, refused):
+    import shutil
+
+    from strop import pico
+
+    place = shutil.copytree(pico.path(), tmp_path / "model")
+    (place / "chat_template.jinja").write_text("hello{% if add_generation_prompt %}A:{% endif %}")
+    assert "leaves the question out, so every task would have one prompt" in refused("eval", place, "--tasks", 1)

@@ -137,7 +137,13 @@ class ChatRenderer:
                     raise ModelError(f"template: {name} is strop's to set; a recipe sets the template's own variables.")
                 if name not in read:
                     raise ModelError(f"this model's chat template reads no variable {name!r}. {nearest(name, read - taken)}")
-        shown = self._template(self._opened("?"), True)
+        text = "What is 2 + 3?"
+        shown = self._template(self._opened(text), True)
+        if text not in shown:
+            raise ModelError(
+                "this model's chat template leaves the question out, so every task would have one prompt. Mend the template beside the "
+                "model (chat_template.jinja): it writes {{ message.content }} for each message."
+            )
         if self.chat.system.strip() not in shown:
             raise ModelError(
                 "this model's chat template leaves the system message out. Say the same in the questions, or leave --system out."
