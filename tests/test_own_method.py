@@ -29,7 +29,7 @@ def test_every_line_of_code_on_the_page_stands_in_the_file_or_in_this_one():
         assert block.strip() in known, f"the page shows code that is nowhere:\n{block}"
 
 
-@pytest.mark.slow  # two processes
+@pytest.mark.full  # two processes, a whole quick profile
 def test_a_claim_of_ones_own_file_runs_in_two_processes_and_leaves_a_record(tmp_path):
     command = [sys.executable, "-m", "strop", "claim", "run", str(FILE), "--jobs", "2", "--out", str(tmp_path), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)

@@ -73,7 +73,7 @@ def test_ray_two_replicas_at_ahead_0_write_the_very_metrics_of_one_process(tmp_p
         assert there.commit_path(step).read_bytes() == (tmp_path / "here" / "groups" / f"{step:06d}.json.gz").read_bytes()
 
 
-@pytest.mark.slow  # a Ray cluster of several processes
+@pytest.mark.full  # a Ray cluster of several processes
 def test_ray_an_action_that_the_environment_never_answers_is_an_incident_and_no_score(tmp_path, front):
     run = create(small(method=asking(hang=True), steps=1, tasks=1, group=2, tripwire="grader=off"), tmp_path / "run", engine=front)
     run.train()

@@ -113,7 +113,7 @@ def killed(argv, run):
     assert len(read_metrics(run)) < 6, "killed too late to prove anything"
 
 
-@pytest.mark.slow  # a killed run, its twin and its export
+@pytest.mark.full  # a killed run, its twin and its export
 def test_a_run_on_a_file_is_killed_and_resumed_to_equal_metrics_and_its_export_is_the_model_by_transformers_alone(standin, tmp_path):
     whole, torn, out = tmp_path / "whole", tmp_path / "torn", tmp_path / "out"
     more = {"steps": 6, "checkpoint-every": 2}

@@ -32,7 +32,7 @@ def test_a_base_model_gets_a_format_and_worked_examples(base, capsys):
     assert all(float(checks[name]["says"].split(" tokens a second")[0]) > 0 for name in ("writing", "learning"))
 
 
-@pytest.mark.slow  # forecasts, a second and more each
+@pytest.mark.full  # forecasts, a second and more each
 def test_what_is_free_decides_how_to_train(monkeypatch):
     monkeypatch.setattr(fitness, "load", None)  # before anything is loaded
 

@@ -58,7 +58,7 @@ def reading(sight, name):
     return next(r for r in sight.readings if r.method.name == name)
 
 
-@pytest.mark.slow  # every method's whole gradient
+@pytest.mark.full  # every method's whole gradient
 def test_the_gradient_is_the_one_that_training_would_take(run, methods):
     """Norm and loss of `learning.backward` on the whole batch, for every method and grain."""
     sight = look(run, methods)
