@@ -44,7 +44,7 @@ def test_run_ends_with_a_record_and_a_page(tmp_path, capsys, monkeypatch):
 def test_a_measure_without_a_value_is_named_and_is_no_success(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(command, "named", lambda name: claim(measure=step_value(name="no_such_number")))
     with pytest.raises(SystemExit) as stop:
-        main(["claim", "run", "larger-step", "--seeds", "1", "--out", str(tmp_path)])
+        main(["claim", "run", "larger-step", "--seeds", "1", "--unchecked", "--out", str(tmp_path)])
     assert stop.value.code == 1
     assert "large, seed 0: no value: step_value gives nothing there, so there is no verdict" in capsys.readouterr().out
 

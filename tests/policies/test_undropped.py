@@ -15,7 +15,7 @@ def test_two_passes_in_training_mode_are_one(family, tmp_path):
     ids = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
     sizes = {
         "vocab_size": len(tokenizer),
-        "max_position_embeddings": 64,
+        "max_position_embeddings": 512,
         "dropout": 0.5,
         "attention_dropout": 0.5,
         "activation_dropout": 0.5,

@@ -171,7 +171,8 @@ def summary(record: dict[str, Any]) -> str:
     low, high = record["interval"] or (None, None)
     said = f"{record['claim']}: {record['verdict']}"
     if record["effect"] is not None:
-        said += f", effect {record['effect']:+.4g} [{low:+.4g}, {high:+.4g}] against {record['threshold']:g}"
+        ends = ", ".join("no end" if end is None else f"{end:+.4g}" for end in (low, high))  # as JSON writes what is not finite
+        said += f", effect {record['effect']:+.4g} [{ends}] against {record['threshold']:g}"
         said += f" ({record['compare'][0]} - {record['compare'][1]}, {len(record['seeds'])} seeds, {record['profile']})"
     if record["profile"] == "pilot" and record["detectable"]["smallest"] is not None:
         said += f"\n  differences {[round(d, 4) for d in record['differences']]}: {record['detectable']['seeds']} seeds find a margin of "
