@@ -1,0 +1,200 @@
+"""Files of a user's with one fault each, and what `strop check` says of it; and files that keep their promises."""
+
+from __future__ import annotations
+
+HEAD = """
+import random
+from dataclasses import dataclass
+import torch
+from torch import Tensor
+from strop.methods.grpo import GRPO
+from strop.records import Fate, Group, Rollout, Scores, Task
+from strop.seams.context import Footprint
+from strop.seams.index import Index
+from strop.seams.part import part
+from strop.seams.reduction import means
+from strop.seams.sampler import Independent, Reply
+from strop.seams.signal import Signal
+from strop.seams.source import Graded, split_of
+"""
+
+CREDIT = '''
+SEEN = []
+@part(gives="{gives}", formula="{formula}")
+def mine({takes}) -> Tensor:
+    """Mine."""
+    {body}
+MINE = GRPO.but("mine", credit=(mine(),))
+'''
+LOSS = '''
+@part(formula="{formula}")
+def mine(logp_T: Tensor, old_logp_T: Tensor, credit_T: Tensor) -> Tensor:
+    """Mine."""
+    {body}
+MINE = GRPO.but("mine", signals={{"policy": Signal(mine(), means("group", "rollout", "token"))}})
+'''
+RIDDLES = """
+@dataclass(frozen=True)
+class Riddles:
+    name = 'riddles'
+    size = None
+    def task(self, split, seed, index):
+        rng = random.Random(f'{split} {seed} {index}')
+        {task}
+    def grade(self, task, text):
+        {grade}
+    def gold(self, task):
+        {gold}
+SOURCE = Riddles()
+"""
+SUMS = """while True:
+            a, b = rng.randint(1, 99), rng.randint(1, 99)
+            made = Task(f'{a} + {b} =', {'sum': a + b}, self.name)
+            if split_of(made.id) == split:
+                return made"""
+CURRICULUM = """
+@dataclass(frozen=True)
+class Mine:
+    def init(self, source):
+        return {init}
+    def pick(self, n, state, ctx):
+        tasks = [ctx.source.task('train', ctx.seed, state['next'] + i) for i in range(n)]
+        {pick}
+    def observe(self, state, groups, scores, ctx):
+        return state
+MINE = GRPO.but('mine', idea=('curriculum',), curriculum=Mine())
+"""
+GATE = """
+@dataclass(frozen=True)
+class Mine:
+    refill: int = 0
+    def __call__(self, group, rewards):
+        return {r.id: Fate('drop') for r in group.rollouts}
+MINE = GRPO.but('mine', gate=(Mine(),))
+"""
+SAMPLER = """
+@dataclass(frozen=True)
+class Mine(Independent):
+    async def _episode(self, task, environment, root, ctx, ordinal):
+        actor = ctx.policies['actor']
+        node = await actor.generate(root, max=self.max_tokens, keep=True)
+        return Rollout((node.row(),), f'{ctx.place}/{ordinal}', stop=node.stop, text=actor.text(node))
+MINE = GRPO.but('mine', idea=('sampler',), sampler=Mine(n=4, max_tokens=16))
+"""
+WORLD = """
+@dataclass(frozen=True)
+class World:
+    def start(self, task):
+        return {'turn': 0}
+    async def reply(self, state, action):
+        state['turn'] += 1
+        return state, Reply('again')
+TURNS = Independent(n=2, max_tokens=8, turns=2, observation=8)
+MINE = GRPO.but('mine', idea=('environment', 'sampler'), environment=World(), sampler=TURNS)
+"""
+GRADER = """
+@part(gives='extra')
+async def mine(groups, ctx):
+    return Scores({r.id: {'extra': 1 / 0} for g in groups for r in g.rollouts})
+MINE = GRPO.but('mine', graders=(mine(),))
+"""
+
+
+def credit(body: str, formula: str = "", gives: str = "credit_R", takes: str = "reward_R: Tensor") -> str:
+    return CREDIT.format(body=body, formula=formula, gives=gives, takes=takes)
+
+
+def loss(body: str, formula: str = "") -> str:
+    return LOSS.format(body=body, formula=formula)
+
+
+def riddles(task: str = SUMS, grade: str = "", gold: str = "return str(task.needs['sum'])") -> str:
+    grade = grade or graded("float(text.strip() == str(task.needs['sum']))")
+    return RIDDLES.replace("{task}", task).replace("{grade}", grade).replace("{gold}", gold)
+
+
+def graded(score: str) -> str:
+    return f"return Graded({{'outcome': {score}}})"
+
+
+def curriculum(pick: str, init: str = "{'next': 0}") -> str:
+    return CURRICULUM.replace("{pick}", pick).replace("{init}", init)
+
+
+PRINTED = "what `strop explain` prints and what it computes differ"
+NOISE = "a generator that is not the run's"
+
+FAULTS: dict[str, tuple[str, str]] = {
+    "a flipped sign in a loss": (
+        loss("return credit_T * (logp_T - old_logp_T).exp()", "loss_T = -exp(logp_T - old_logp_T) * credit_T"),
+        f"signals.policy mine (planted.py, line 16): {PRINTED}",
+    ),
+    "another constant than the one printed": (credit("return 2.0 * reward_R", "credit_R = 3 * reward_R"), PRINTED),
+    "one number too few": (credit("return reward_R[1:]"), "gives credit_R of shape"),
+    "a number for each decision": (
+        credit("return index.spread(reward_R, 'rollout', 'token')", takes="reward_R: Tensor, index: Index"),
+        "rollouts: it has one number for each",
+    ),
+    "an index out of range": (credit("return reward_R + reward_R[99]"), "raises IndexError: index 99 is out of bounds"),
+    "a constant of another precision": (
+        credit("return torch.where(reward_R > 0.5, 0.1, -1.0)"),
+        "gives credit_R as float32 where it was given float64",
+    ),
+    "whole numbers": (credit("return (reward_R > 0.5).long()"), "gives credit_R as int64"),
+    "a list": (credit("return reward_R.tolist()"), "gives a list as credit_R: a part gives a tensor"),
+    "no spread": (credit("return reward_R / (reward_R - reward_R)"), "is no number for finite ones"),
+    "torch's noise": (credit("return reward_R + torch.rand(len(reward_R), dtype=reward_R.dtype)"), NOISE),
+    "Python's noise": (credit("return reward_R * random.random()"), NOISE),
+    "memory from call to call": (
+        credit("SEEN.append(1); return reward_R * len(SEEN)"),
+        "other numbers for the same batch the second time",
+    ),
+    "changed in place": (credit("return reward_R.mul_(2.0)"), "changes reward_R in place"),
+    "the batch's order": (
+        credit("return reward_R * torch.arange(len(reward_R), dtype=reward_R.dtype)"),
+        "depends on the order of the batch",
+    ),
+    "no slope": (loss("return logp_T.detach() * credit_T"), "no slope on any batch"),
+    "two tracks without names": (credit("return reward_R, reward_R", gives="credit_R,return_T"), "so it returns a dict of them"),
+    "splits that meet": (
+        riddles(task="return Task(str(random.Random(seed + index).randint(1, 9)), {'sum': 1}, self.name)"),
+        "held-out tasks are trained on too",
+    ),
+    "tasks that do not repeat": (
+        riddles(task="return Task(f'{split} {random.random()}', {'sum': 1}, self.name)"),
+        "is not the same the second time",
+    ),
+    "a gold answer that is wrong": (riddles(gold="return str(task.needs['sum'] + 1)"), "scores 0.0, not 1"),
+    "wrong answers that are paid": (riddles(grade=graded("1.0")), "pays 1 for"),
+    "a score out of range": (riddles(grade=graded("10.0 * (text == str(task.needs['sum']))")), "a score lies in [0, 1]"),
+    "a grader that raises": (riddles(grade=graded("float(int(text) == task.needs['sum'])")), "raises ValueError: invalid literal"),
+    "a gold that is no text": (riddles(gold="return task.needs['sum']"), "it is a text that scores 1"),
+    "needs that JSON does not hold": (
+        riddles(task="return Task(f'{split} {seed} {index}', {'sum': {1}}, self.name)"),
+        "not JSON serializable",
+    ),
+    "a state that is no plain data": (
+        curriculum("return tasks, {**state, 'next': state['next'] + n}", init="{'next': 0, 'seen': set()}"),
+        "a state is plain data",
+    ),
+    "a state that is changed": (curriculum("state['next'] += n; return tasks, state"), "pick changes the state it was given"),
+    "a curriculum's own noise": (curriculum("return random.sample(tasks, n), state"), NOISE),
+    "a gate for what it was not shown": (GATE, "which it was not shown"),
+    "a footprint that is too small": (SAMPLER, "declared a footprint of"),
+    "a world that keeps its state": (WORLD, "changes the state it was given"),
+    "a grader that raises for a rollout": (GRADER, "grader raised ZeroDivisionError"),
+}
+
+RIGHT = {
+    "a credit with its formula": credit(
+        "return torch.where(reward_R > 0.5, 0.1, -1.0).to(reward_R)", "credit_R = where(reward_R > 0.5, 0.1, -1)"
+    ),
+    "a loss with its formula": loss("return -(logp_T - old_logp_T).exp() * credit_T", "loss_T = -exp(logp_T - old_logp_T) * credit_T"),
+    "a source": riddles(),
+    "a curriculum": curriculum("return tasks, {**state, 'next': state['next'] + n}"),
+}
+
+
+def table() -> str:
+    """As docs/your-own.md shows it."""
+    return "\n".join(["| planted | said |", "|---|---|", *(f"| {name} | {said} |" for name, (_, said) in FAULTS.items())])
