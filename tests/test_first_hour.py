@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from riddles import RIDDLES
 
 from strop.cli import main
 
@@ -68,34 +69,6 @@ class Seconds:
 
 
 EVERY = GRPO.but("every-second", idea=("curriculum",), curriculum=Seconds())
-'''
-RIDDLES = '''"""Sums of two numbers."""
-import random
-from dataclasses import dataclass
-
-from strop.records import Task
-from strop.seams.source import Graded, split_of
-
-
-@dataclass(frozen=True)
-class Riddles:
-    most: int = 99
-    name = "riddles"
-    size = None
-
-    def task(self, split, seed, index):
-        rng = random.Random(f"{split} {seed} {index}")
-        while True:
-            a, b = rng.randint(1, self.most), rng.randint(1, self.most)
-            made = Task(f"{a} + {b} =", {"sum": a + b}, self.name)
-            if split_of(made.id) == split:
-                return made
-
-    def grade(self, task, text):
-        return Graded({"outcome": float(text.strip() == str(task.needs["sum"]))})
-
-    def gold(self, task):
-        return str(task.needs["sum"])
 '''
 FLAGS = ["--tasks", "2", "--group", "4", "--max-tokens", "8", "--eval-tasks", "2", "--eval-samples", "1", "--checkpoint-every", "1"]
 

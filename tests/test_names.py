@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from riddles import RIDDLES
 
 from strop import own, saved
 from strop.cli import main
@@ -39,32 +40,6 @@ from strop.methods.grpo import GRPO
 from squashed import SQUASHED
 
 SLOW = GRPO.but("slow", idea=("update",), update=replace(GRPO.update, lr=1e-4))
-"""
-RIDDLES = """
-import random
-from dataclasses import dataclass
-from strop.records import Task
-from strop.seams.source import Graded, split_of
-
-@dataclass(frozen=True)
-class Riddles:
-    most: int = 99
-    name = "riddles"
-    size = None
-
-    def task(self, split, seed, index):
-        rng = random.Random(f"{split} {seed} {index}")
-        while True:
-            a, b = rng.randint(1, self.most), rng.randint(1, self.most)
-            made = Task(f"{a} + {b} =", {"sum": a + b}, self.name)
-            if split_of(made.id) == split:
-                return made
-
-    def grade(self, task, text):
-        return Graded({"outcome": float(text.strip() == str(task.needs["sum"]))})
-
-    def gold(self, task):
-        return str(task.needs["sum"])
 """
 FILES = {"helpers.py": HELPERS, "squashed.py": SQUASHED, "slow.py": SLOW, "riddles.py": RIDDLES}
 SMALL = ["--tasks", "2", "--group", "2", "--max-tokens", "6", "--eval-tasks", "0"]

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from strop.check.finding import Broken, Finding, guarded
+from strop.check.finding import Finding, guarded, held
 from strop.check.sources import TASKS
 from strop.claims import runner
 from strop.claims.claim import Claim
@@ -18,16 +18,9 @@ SMALL: dict[str, Any] = {"steps": 2, "tasks": 2, "group": 2, "max_tokens": 24}
 
 
 def of_claim(claim: Claim) -> Iterator[Finding]:
-    about, faults = f"claim {claim.name}", 0
-    try:
-        for says in _exam(about, claim):
-            faults += 1
-            yield Finding(about, says, fine=False)
-    except Broken as broken:
-        faults += 1
-        yield broken.finding
-    if not faults:
-        yield Finding(about, "its arms differ, its held-out tasks are apart, and on two steps its measure and its checks have values")
+    about = f"claim {claim.name}"
+    kept = "its arms differ, its held-out tasks are apart, and on two steps its measure and its checks have values"
+    return held(about, lambda: (Finding(about, says, fine=False) for says in _exam(about, claim)), kept)
 
 
 def _exam(about: str, claim: Claim) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,20 @@ def guarded(about: str, work: Callable[[], Any], thing: Any) -> Any:
         line = own.line_of(error, file) if file else 0
         where = f", line {line}" if line else ""
         raise Broken(Finding(about, f"raises {type(error).__name__}: {error}{where}", fine=False)) from error
+
+
+def held(about: str, exam: Callable[[], Iterator[Finding]], kept: str) -> Iterator[Finding]:
+    """The findings of an exam; one that finds no fault, and breaks nowhere, says what was kept."""
+    faults = 0
+    try:
+        for finding in exam():
+            faults += finding.fine is False
+            yield finding
+    except Broken as broken:
+        faults += 1
+        yield broken.finding
+    if not faults:
+        yield Finding(about, kept)
 
 
 def generators() -> tuple[Any, ...]:

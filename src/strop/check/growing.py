@@ -9,10 +9,11 @@ import random
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, cast
 
 from strop import own
-from strop.check.finding import Broken, Finding, called, generators, guarded
+from strop.check.finding import Finding, called, generators, guarded, held
 from strop.check.parts import NOISE
 from strop.check.worlds import random_world
 from strop.grading import judged
@@ -37,16 +38,13 @@ def of_behaviour(method: Method, everything: bool = False) -> Iterator[Finding]:
         module = thing.fn.__module__ if hasattr(thing, "fn") else type(thing).__module__
         if not everything and not own.is_own(module):
             continue
-        about, faults = called(seam, thing), 0
-        try:
-            for says in exam(about, thing, method):
-                faults += 1
-                yield Finding(about, says, fine=False)
-        except Broken as broken:
-            faults += 1
-            yield broken.finding
-        if not faults:
-            yield Finding(about, KEPT[exam.__name__])
+        about = called(seam, thing)
+        looked = partial(_faults, about, exam(about, thing, method))
+        yield from held(about, looked, KEPT[exam.__name__])
+
+
+def _faults(about: str, says: Iterator[str]) -> Iterator[Finding]:
+    return (Finding(about, said, fine=False) for said in says)
 
 
 KEPT = {

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from strop.check.finding import Broken, Finding, called, generators, guarded
+from strop.check.finding import Finding, called, generators, guarded, held
 from strop.records import Task
 
 TASKS, PATIENCE = 60, 1.0
@@ -17,18 +17,9 @@ WRONG = ("", "I do not know.", "<answer></answer>", "9" * 20_000, "(" * 5_000 + 
 
 
 def of_source(source: Any) -> Iterator[Finding]:
-    about = called("source", source)
-    faults = 0
-    try:
-        for finding in _exam(about, source):
-            faults += finding.fine is False
-            yield finding
-    except Broken as broken:
-        faults += 1
-        yield broken.finding
-    if not faults:
-        name = getattr(source, "name", "?")
-        yield Finding(about, f"{name!r}: tasks repeat, splits share nothing, right answers score 1 and wrong ones less")
+    about, name = called("source", source), getattr(source, "name", "?")
+    kept = f"{name!r}: tasks repeat, splits share nothing, right answers score 1 and wrong ones less"
+    return held(about, lambda: _exam(about, source), kept)
 
 
 def _exam(about: str, source: Any) -> Iterator[Finding]:

@@ -293,7 +293,7 @@ def _run_row(place: Path) -> dict[str, Any] | None:
         about = json.loads((place / "recipe.json").read_text())
         result = json.loads((place / "result.json").read_text()) if (place / "result.json").exists() else {}
         recipe, resolved = about["recipe"], about["resolved"]
-        _ = recipe["steps"], recipe["model"], resolved["method"]
+        steps, model, method = recipe["steps"], recipe["model"], resolved["method"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     metrics = place / "metrics.jsonl"
@@ -301,13 +301,13 @@ def _run_row(place: Path) -> dict[str, Any] | None:
     sides = {when: (result.get(when) or {}).get("pass@1") for when in ("before", "after")}
     return {
         "run": str(place),
-        "method": resolved["method"],
+        "method": method,
         "task": resolved["task"],
-        "model": recipe["model"],
-        "steps": f"{done}/{recipe['steps']}",
+        "model": model,
+        "steps": f"{done}/{steps}",
         **sides,
         "seconds": result.get("seconds"),
         "twins": twins(place),
         "fingerprint": about["fingerprint"]["method"],
-        "resume": None if done >= recipe["steps"] else f"strop train --resume {place}",
+        "resume": None if done >= steps else f"strop train --resume {place}",
     }
