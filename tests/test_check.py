@@ -96,3 +96,18 @@ def test_the_command_counts_what_is_to_be_mended(tmp_path, capsys):
 def test_the_page_shows_what_is_planted():
     page = (Path(__file__).parent.parent / "docs" / "your-own.md").read_text()
     assert planted.table() in page
+
+
+def test_what_hangs_is_named_and_what_is_slow_is_no_fault(tmp_path, monkeypatch):
+    from strop.check import finding, sources
+
+    monkeypatch.setattr(finding.guarded, "__defaults__", (0.3,))
+    monkeypatch.setattr(sources, "PATIENCE", 0.2)
+    hangs = planted.riddles(grade="import time; time.sleep(5)")
+    wrong = [str(found) for found in of(str(written(tmp_path, hangs))) if found.fine is False]
+    assert len(wrong) == 1
+    assert "did not answer within 0.3 s" in wrong[0]
+    slow = planted.riddles(grade="import time; time.sleep(0.05); " + planted.graded("float(text == str(task.needs['sum']))"))
+    found = list(of(str(written(tmp_path, slow))))
+    assert [one for one in found if one.fine is False] == []
+    assert any("grades slowly" in one.says for one in found)

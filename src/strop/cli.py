@@ -98,7 +98,8 @@ def _guarded(argv: list[str]) -> int:
 def explain(error: Exception) -> str | None:
     """What a user is told instead of a traceback; None where the fault is ours."""
     text = str(error).strip()
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(m in text.lower() for m in MEMORY)):
+    fault = error.__cause__ or error if type(error).__name__ == "PartError" else error  # a part's own memory may end too
+    if isinstance(fault, MemoryError) or (isinstance(fault, RuntimeError) and any(m in text.lower() for m in MEMORY)):
         return (
             f"out of memory ({(text.splitlines() or ['MemoryError'])[0][:160]}). Lower one of these: --token-budget (tokens in one "
             "training pass), --slots (rows decoded at once), --cache (positions kept for prompts), or --group and --max-tokens. "

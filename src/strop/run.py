@@ -90,10 +90,10 @@ def resume(
     A method or source of the user's own has to be given again, as `saved.brought` rebuilds it from what the run kept. `tripwire` sets
     limits anew, on top of the recipe's; `longer` its `steps` or `budget`, from the first step on that is not committed.
     """
-    if longer:
-        lengthen(directory, longer, say)
     read_about(directory)  # a place that holds no run says so before anything else
     lock = locked(directory)
+    if longer:
+        lengthen(directory, longer, say)
     run = reopen(directory, say, method, tripwire, **parts)
     run.lock = lock
     lines = len(read_metrics(directory))

@@ -41,7 +41,7 @@ def _exam(about: str, claim: Claim) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as place:
         for arm in arms:
             trace = guarded(
-                f"{about}: arm {arm.name}", lambda arm=arm: runner.run_arm(small, arm, 0, profile, Path(place) / arm.name), claim
+                f"{about}: arm {arm.name}", lambda arm=arm: runner.run_arm(small, arm, 0, profile, Path(place) / arm.name), claim, None
             )
             known = sorted(name for name, value in trace.lines[-1].items() if isinstance(value, int | float))
             try:

@@ -18,14 +18,16 @@ from strop.recipe import Recipe
 
 def of_file(file: Path) -> Iterator[Finding]:
     """Everything that a file of the user's own defines."""
-    values = [value for value in own.defined(own.loaded(file)).values()]
+    values = list(own.defined(own.loaded(file)).values())
     methods = [value for value in values if isinstance(value, Method)]
     methods += [value.method for value in values if isinstance(value, Recipe) and isinstance(value.method, Method)]
     for method in dict.fromkeys(methods):
         yield from of_method(method)
         yield from of_behaviour(method)
-    for value in values:
-        if callable(getattr(value, "task", None)) and callable(getattr(value, "grade", None)):
+    sources = [value for value in values if all(callable(getattr(value, name, None)) for name in ("task", "grade"))]
+    made = {type(value) for value in sources}
+    for value in sources:
+        if value not in made:  # a class whose instance stands there too is looked at once
             yield from of_source(value() if isinstance(value, type) else value)
     for claim in (value for value in values if isinstance(value, Claim)):
         yield from of_claim(claim)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,10 @@ class Finding:
         return f"{self.about}: {self.says}"
 
 
+DEADLINE = 20.0
+"""Seconds that one answer of a part may take while it is looked at."""
+
+
 class Broken(PartError):
     """A part did not answer; what it raised is in the finding."""
 
@@ -42,17 +47,34 @@ def called(seam: str, thing: Any) -> str:
     return f"{seam} {name}" + (f" ({file.name}, line {line})" if file else "")
 
 
-def guarded(about: str, work: Callable[[], Any], thing: Any) -> Any:
-    """What the work gives; what it raises comes back as a finding with the line in the user's file."""
-    try:
-        return work()
-    except Broken:
-        raise
-    except Exception as error:
-        file, _ = own.stands(getattr(thing, "fn", thing if isinstance(thing, type) else type(thing)))
-        line = own.line_of(error, file) if file else 0
-        where = f", line {line}" if line else ""
-        raise Broken(Finding(about, f"raises {type(error).__name__}: {error}{where}", fine=False)) from error
+def guarded(about: str, work: Callable[[], Any], thing: Any, seconds: float | None = DEADLINE) -> Any:
+    """What the work gives; what it raises comes back as a finding with the line in the user's file, and so does that it never answers.
+
+    It works in a thread, which ends with the process where it hangs; with `seconds` None it has all the time it takes.
+    """
+    given: list[Any] = []
+    raised: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            given.append(work())
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=body, daemon=True, name="strop-check")
+    thread.start()
+    thread.join(seconds)
+    if given:
+        return given[0]
+    if not raised:
+        raise Broken(Finding(about, f"did not answer within {seconds:g} s", fine=False))
+    error = raised[0]
+    if isinstance(error, Broken) or not isinstance(error, Exception):
+        raise error
+    file, _ = own.stands(getattr(thing, "fn", thing if isinstance(thing, type) else type(thing)))
+    line = own.line_of(error, file) if file else 0
+    where = f", line {line}" if line else ""
+    raise Broken(Finding(about, f"raises {type(error).__name__}: {error}{where}", fine=False)) from error
 
 
 def held(about: str, exam: Callable[[], Iterator[Finding]], kept: str) -> Iterator[Finding]:

@@ -10,8 +10,8 @@ from typing import Any
 from strop.check.finding import Finding, called, generators, guarded, held
 from strop.records import Task
 
-TASKS, PATIENCE = 60, 1.0
-"""Tasks of each split and seed that are looked at; seconds for the grade of one text."""
+TASKS, PATIENCE = 60, 15.0
+"""Tasks of each split and seed that are looked at; seconds for grading what is tried."""
 WRONG = ("", "I do not know.", "<answer></answer>", "9" * 20_000, "(" * 5_000 + ")" * 5_000)
 """Answers to nothing, and texts that a policy may write."""
 
@@ -59,10 +59,10 @@ def _exam(about: str, source: Any) -> Iterator[Finding]:
             break
     if others := {t.source for t in tasks} - {source.name}:
         yield fault(f"its tasks say that {others.pop()!r} made them, and it is called {source.name!r}: Task(prompt, needs, self.name)")
-    trained, held = ({t.prompt for seed in (0, 1) for t in there[split, seed]} for split in ("train", "test"))
-    if both := sorted(trained & held):
+    trained, tested = ({t.prompt for seed in (0, 1) for t in there[split, seed]} for split in ("train", "test"))
+    if both := sorted(trained & tested):
         yield fault(
-            f"{len(both)} of {len(held)} held-out tasks are trained on too, as {both[0][:60]!r}: a task belongs to the split that its "
+            f"{len(both)} of {len(tested)} held-out tasks are trained on too, as {both[0][:60]!r}: a task belongs to the split that its "
             "id hashes to (strop.seams.source.split_of), or to a file's own part"
         )
     if source.size is None and there["train", 0] == there["train", 1]:
@@ -81,46 +81,43 @@ def _graded(about: str, source: Any, tasks: list[Task]) -> Iterator[Finding]:
     known = [(t, g) for t, g in zip(tasks, golds, strict=True) if g is not None]
     if not known:
         yield Finding(about, "writes no gold answer (gold gives None), so nothing says that a right one scores 1", None)
+    yield from _paid(about, source, tasks[:8], known)
+
+
+def _paid(about: str, source: Any, tasks: list[Task], known: list[tuple[Task, str]]) -> Iterator[Finding]:
+    """Right answers score 1, wrong ones less, as far as grading them takes seconds and not minutes."""
     said: dict[str, str] = {}
-    for task, gold in known:
-        score, wrong = _score(about, source, task, gold)
+    began = time.perf_counter()
+    others = {gold for _, gold in known}
+    asked = [(task, gold, "gold") for task, gold in known]
+    asked += [(task, text, "wrong") for text in WRONG for task in tasks]
+    asked += [(known[0][0], text, "other") for text in sorted(others - {known[0][1]})] if known else []
+    scores: dict[str, list[float | None]] = {"gold": [], "wrong": [], "other": []}
+    for number, (task, text, kind) in enumerate(asked):
+        if (spent := time.perf_counter() - began) > PATIENCE:
+            yield Finding(about, f"grades slowly: {number} of {len(asked)} answers took {spent:.0f} s, and the others were not tried", None)
+            break
+        score, wrong = _score(about, source, task, text)
         if wrong:
-            yield fault(wrong)
+            yield Finding(about, wrong, fine=False)
             return
-        if score != 1:
-            said.setdefault("gold", f"its gold answer {gold[:60]!r} to {task.prompt[-60:]!r} scores {score}, not 1")
-    paid: dict[str, int] = {}
-    for task in tasks[:8]:
-        for text in WRONG:
-            score, wrong = _score(about, source, task, text)
-            if wrong:
-                yield fault(wrong)
-                return
-            paid[text] = paid.get(text, 0) + (score is not None and score >= 1)
-    if (worst := next((text for text, times in paid.items() if times), None)) is not None:
-        said["wrong"] = f"pays 1 for {worst[:40]!r}, in {paid[worst]} of {len(tasks[:8])} tasks"
-    texts = {gold for _, gold in known}
-    if len(texts) > 1:
-        task, gold = known[0]
-        others = [text for text in texts if text != gold]
-        if all((_score(about, source, task, text)[0] or 0) >= 1 for text in others):
-            said["any"] = f"every other task's gold answer scores 1 for {task.prompt[-60:]!r}: it grades nothing"
-    yield from (fault(each) for each in said.values())
+        scores[kind].append(score)
+        if kind == "gold" and score != 1:
+            said.setdefault(kind, f"its gold answer {text[:60]!r} to {task.prompt[-60:]!r} scores {score}, not 1")
+        if kind == "wrong" and (score or 0) >= 1:
+            said.setdefault(kind, f"pays 1 for {text[:40]!r} to {task.prompt[-60:]!r}")
+    if scores["other"] and all((score or 0) >= 1 for score in scores["other"]):
+        said["other"] = f"every other task's gold answer scores 1 for {known[0][0].prompt[-60:]!r}: it grades nothing"
+    yield from (Finding(about, each, fine=False) for each in said.values())
 
 
 def _score(about: str, source: Any, task: Task, text: str) -> tuple[float | None, str]:
     """The outcome, and what is wrong with how it was given."""
-    began = time.perf_counter()
     graded = guarded(f"{about}: grade of {text[:30]!r}", lambda: source.grade(task, text), source)
-    took = time.perf_counter() - began
     if not hasattr(graded, "items") or "outcome" not in graded:
         return None, f"grade() gives {graded!r}: it is a Graded with the channel outcome, and lenient where there is one"
     for channel, value in graded.items():
         if value is not None and (isinstance(value, str) or not 0 <= float(value) <= 1):
-            return (
-                None,
-                f"grade() gives {channel} {value!r} for {text[:30]!r}: a score lies in [0, 1]; None is no fault of the policy's",
-            )
-    if took > PATIENCE:
-        return graded["outcome"], f"takes {took:.1f} s for the grade of {text[:30]!r}: a policy will write such texts"
+            said = f"grade() gives {channel} {value!r} for {text[:30]!r}"
+            return None, f"{said}: a score lies in [0, 1]; None is no fault of the policy's"
     return graded["outcome"], ""

@@ -89,7 +89,7 @@ class Part:
         try:
             return self.fn(*(have[name] for name in self.reads), **dict(self.bound))
         except Exception as error:
-            if isinstance(error, PartError) or not own.is_own(self.fn.__module__):
+            if isinstance(error, PartError | MemoryError | FloatingPointError) or not own.is_own(self.fn.__module__):
                 raise
             file, _ = own.stands(self.fn)
             where = f" ({file.name}, line {own.line_of(error, file)})" if file else ""
