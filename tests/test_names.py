@@ -251,6 +251,17 @@ def test_it_goes_on_as_if_it_had_never_stopped_and_longer_than_it_was_meant_to(r
     assert again == [{**json.loads(line), "t": 0} for line in lines]
 
 
+def test_a_source_that_is_made_in_one_file_of_a_class_in_another_goes_on_without_either(tmp_path, capsys):
+    there, place = (
+        written(tmp_path / "there", {"riddles.py": RIDDLES, "made.py": "from riddles import Riddles\nHARD = Riddles(most=5)\n"}),
+        tmp_path / "run",
+    )
+    main(["train", "--task", f"{there}/made.py:HARD", "--steps", "1", *SMALL, "--out", str(place)])
+    shutil.rmtree(there)
+    assert said(capsys, "train", "--resume", place, "--steps", 2)["steps"] == 2
+    assert saved.brought(place)["source"].most == 5
+
+
 def test_a_run_cannot_end_before_what_it_has_made(run, refused):
     assert "has made 2 steps already" in refused("train", "--resume", run, "--steps", 1)
 

@@ -253,12 +253,11 @@ def read_commit(directory: Path, step: int) -> dict[str, Any] | None:
         return None
     try:
         record = json.loads(gzip.decompress(path.read_bytes()))
-        if record["step"] != step:
-            raise RunError(f"{path} holds step {record['step']}: it was moved. Put it back under its own name.")
+        holds = record["step"]
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, RunError):
-            raise
         raise RunError(f"{path} is damaged ({error}). Delete it and what follows it to sample these steps again.") from error
+    if holds != step:
+        raise RunError(f"{path} holds step {holds}: it was moved. Put it back under its own name.")
     return record
 
 

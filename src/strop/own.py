@@ -28,6 +28,10 @@ PACKAGE = "strop_own_"
 """Modules of a folder stand in the package of this name and a hash of the folder's path."""
 
 
+PACKAGES = {"site-packages", "dist-packages"}
+"""Folders of what is installed, wherever they are."""
+
+
 @dataclass(frozen=True)
 class Place:
     """`FILE.py`, `FILE.py:NAME`, and what follows a further colon (knobs of a source)."""
@@ -171,9 +175,10 @@ def beside(file: Path) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def files_of(*values: Any) -> dict[Path, dict[str, Path]]:
-    """{folder: {place in it: file}} of everything that these values (methods, sources, records) are made of and that is not installed."""
-    found: dict[Path, dict[str, Path]] = {}
+def files_of(*values: Any, at: Place | None = None) -> dict[Path, dict[str, Path]]:
+    """{folder: {place in it: file}} of everything that these values (methods, sources, records) are made of and that is not installed; and
+    of the file `at` which one of them stands, whose class may stand beside it."""
+    found: dict[Path, dict[str, Path]] = {} if at is None else {at.file.parent: beside(at.file)}
     for module in dict.fromkeys(_modules(values, {})):
         if is_own(module) and (file := _file(module)) is not None:
             folder = Path(sys.modules[module.partition(".")[0]].__path__[0]) if module.startswith(PACKAGE) else file.parent
@@ -209,7 +214,8 @@ def is_own(module: str) -> bool:
     if module.partition(".")[0] in {"strop", "builtins", *sys.stdlib_module_names} - {"__main__"}:
         return False
     file = _file(module)
-    return file is not None and file.suffix == ".py" and not any(file.is_relative_to(place) for place in _installed())
+    installed = file is None or bool(PACKAGES & {*file.parts}) or any(file.is_relative_to(place) for place in _installed())
+    return not installed and file is not None and file.suffix == ".py"
 
 
 def neighbour(module: str, origin: str, name: str) -> str | None:

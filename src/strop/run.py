@@ -43,6 +43,7 @@ from strop.loop import Run
 from strop.method import Method
 from strop.policies import gguf
 from strop.recipe import Recipe
+from strop.tasks import place_of
 from strop.tasks.shots import shown
 
 
@@ -59,7 +60,7 @@ def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:
     }
     about |= {"versions": versions(), "threads": torch.get_num_threads(), "grade": run.grade_of_bits}
     about["own"] = run.own
-    about["files"] = keep(directory, own.files_of(recipe.method, run.source))
+    about["files"] = keep(directory, own.files_of(recipe.method, run.source, at=place_of(recipe.task)))
     if run.past:
         about["past"] = [{"until": until, "steps": then.steps, "budget": then.budget} for until, then in run.past]
     if isinstance(recipe.method, Method):

@@ -14,6 +14,7 @@ from strop.check.sources import of_source
 from strop.claims.claim import Claim
 from strop.method import Method
 from strop.recipe import Recipe
+from strop.tasks import is_source
 
 
 def of_file(file: Path) -> Iterator[Finding]:
@@ -24,7 +25,7 @@ def of_file(file: Path) -> Iterator[Finding]:
     for method in dict.fromkeys(methods):
         yield from of_method(method)
         yield from of_behaviour(method)
-    sources = [value for value in values if all(callable(getattr(value, name, None)) for name in ("task", "grade"))]
+    sources = [value for value in values if is_source(value)]
     made = {type(value) for value in sources}
     for value in sources:
         if value not in made:  # a class whose instance stands there too is looked at once

@@ -10,7 +10,6 @@ import inspect
 import math
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path as Path
 from typing import Any, cast
 
 from strop import own
@@ -71,7 +70,7 @@ def place_of(text: str) -> own.Place | None:
 
 def of_file(where: own.Place) -> Source:
     """A source, or the class of one, that stands at a place; of a file alone its SOURCE, or the only one that it defines."""
-    found = own.one(where, "task source", _is_source, ("SOURCE",))
+    found = own.one(where, "task source", is_source, ("SOURCE",))
     called = where.name or own.name_of(where, found)
     if inspect.isclass(found):
         if where.rest and not hasattr(found, "__dataclass_fields__"):
@@ -91,12 +90,8 @@ LACKS = {
 }
 
 
-def all_of_file(file: Path) -> dict[str, Any]:
-    """{place: source or its class} of all that a file defines."""
-    return {f"{file}:{name}": value for name, value in own.defined(own.loaded(file)).items() if _is_source(value)}
-
-
-def _is_source(value: Any) -> bool:
+def is_source(value: Any) -> bool:
+    """Whether it gives tasks and grades them: a source, or the class of one."""
     return all(callable(getattr(value, name, None)) for name in ("task", "grade"))
 
 
