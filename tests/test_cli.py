@@ -474,7 +474,7 @@ cli.main(sys.argv[1:])
 """
 
 
-@pytest.mark.slow  # a process of its own fills its memory
+@pytest.mark.full  # a process of its own fills its memory
 def test_a_real_allocation_failure_names_the_settings(tiny, tmp_path):
     flags = ["--tasks", "64", "--group", "64", "--max-tokens", "128", "--token-budget", "2000000", "--eval-tasks", "0"]
     argv = ["train", "--model", str(tiny), *flags, "--out", str(tmp_path / "run")]

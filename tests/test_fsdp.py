@@ -70,7 +70,8 @@ def last(directory: Path) -> dict:
     return json.loads((directory / "metrics.jsonl").read_text().splitlines()[-1])
 
 
-@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("processes", [1, 4])
 def test_fsdp_checkpoints_of_two_processes_go_on_in_another_number_of_them(of_two, tmp_path, processes):
     directory = shorter(of_two, tmp_path / "run")
     done = strop(processes, "train", "--resume", str(directory))  # its tripwires compare digests of weights and optimiser bit for bit

@@ -132,7 +132,7 @@ def test_ray_staleness_beyond_its_limit_is_discarded_and_every_task_that_was_ask
     assert seen[-1]["bill"]["decoded"] >= learned + len(stale) * 4, "what was discarded is on the bill: a token a reply at least"
 
 
-@pytest.mark.slow  # a Ray cluster of several processes
+@pytest.mark.full  # a Ray cluster of several processes
 def test_ray_a_replica_with_other_weights_is_named_before_anything_is_sampled(tmp_path, front):
     from strop.cluster import ClusterError
 

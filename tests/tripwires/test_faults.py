@@ -4,7 +4,7 @@ import pytest
 
 from strop.tripwires import TRIPWIRES
 
-from .faults import FAULTS, play, row, rows_on_page
+from .faults import BASE, FAULTS, play, row, rows_on_page
 
 
 def shown(line: str) -> list[str]:
@@ -14,11 +14,13 @@ def shown(line: str) -> list[str]:
 
 
 def once_each(faults):
-    """The first fault of each tripwire for everybody, the others and the long ones in CI: each is a run of its own."""
+    """The first fault of each tripwire for everybody, the others in CI: each is a run of its own. Long ones that nothing sees are left to
+    `.ci/full`."""
     seen = set()
     for fault in faults:
-        late = fault.fires in seen or fault.name.startswith("from the seventh step on")
-        yield pytest.param(fault, id=fault.name, marks=[pytest.mark.slow] if late else [])
+        long = fault.recipe.steps > BASE.steps
+        marks = [pytest.mark.full] if long and fault.fires is None else [pytest.mark.slow] if long or fault.fires in seen else []
+        yield pytest.param(fault, id=fault.name, marks=marks)
         seen.add(fault.fires)
 
 
