@@ -68,7 +68,7 @@ GATE = """
 @dataclass(frozen=True)
 class Mine:
     refill: int = 0
-    def __call__(self, group, rewards):
+    def __call__(self, group, seen):
         return {r.id: Fate('drop') for r in group.rollouts}
 MINE = GRPO.but('mine', gate=(Mine(),))
 """

@@ -4,8 +4,11 @@ import re
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
+from strop import saved
+from strop.identity import explain
 from strop.method import SETTING, Method
 from strop.methods import METHODS, method
 from strop.methods.grpo import GRPO
@@ -13,9 +16,11 @@ from strop.methods.ppo import PPO
 from strop.seams.correction import masked, truncated
 from strop.seams.credit import batch_whiten, gae, group_centered, kl_in_reward, returns_to_go, reward_itself
 from strop.seams.curriculum import Uniform
-from strop.seams.gate import DropFlat, MaskOverlong
+from strop.seams.formula import reread
+from strop.seams.gate import DropFlat, Duplicate, MaskOverlong
 from strop.seams.grader import chance
 from strop.seams.head import Head, value
+from strop.seams.index import Index
 from strop.seams.objective import clipped_surrogate, cross_entropy, importance_sampling, kl_to, policy_gradient, sequence_ratio
 from strop.seams.part import Part, part
 from strop.seams.reduction import means, over, power_of, sum_over
@@ -165,6 +170,16 @@ def reads_the_trained(logp_T: Tensor, trained_T: Tensor) -> Tensor:
     return logp_T * trained_T
 
 
+@part(gives="reward_R")
+def reads_decisions(age_T: Tensor) -> Tensor:
+    return age_T
+
+
+@part(gives="credit_R")
+def reads_outcom(outcom_R: Tensor) -> Tensor:
+    return outcom_R
+
+
 @part()
 def reads_a_typo(logp_T: Tensor, sampled_lop_T: Tensor) -> Tensor:
     return logp_T + sampled_lop_T
@@ -207,6 +222,15 @@ REFUSED = {
     "a reference nobody keeps, in credit": ({"credit": (kl_in_reward(), returns_to_go())}, "needs reference=True"),
     "a value nobody gives": ({"credit": (gae(),)}, "reads old_value_T, so it needs heads=(Head('value'),)"),
     "a value nobody gives, in an objective": ({"signals": signal(reads_old_value)}, "needs heads=(Head('value'),)"),
+    "a gate for one group behind one for the step": (
+        {"gate": (Duplicate(), DropFlat())},
+        "gate[1] DropFlat(refill=0, tolerance=0, of='reward') looks at one group, and stands behind Duplicate(refill=0)",
+    ),
+    "a reward that reads decisions": ({"reward": reads_decisions}, "a reward reads channels, NAME_R, and fraction, index, length_R, step"),
+    "a credit that reads a channel with a typo": (
+        {"credit": (reads_outcom,)},
+        "reads outcom_R, which nobody provides. Did you mean 'outcome_R'",
+    ),
     "a name with a typo": ({"signals": signal(reads_a_typo)}, "reads sampled_lop_T, which nobody provides. Did you mean 'sampled_logp_T'"),
     "an objective that wants a mask": ({"signals": signal(reads_the_trained)}, "reads trained_T, which nobody provides"),
     "a credit of the moving policy": ({"credit": (credit_from_entropy,)}, "reads entropy_T, which moves during the update"),
@@ -272,3 +296,39 @@ def test_a_record_that_makes_no_sense_is_refused_in_words(build, words):
 )
 def test_optimiser_steps_per_batch_by_hand(groups, update, steps):
     assert update.updates(groups) == steps
+
+
+# A part on other data.
+
+
+def test_a_part_reads_something_else_in_its_place():
+    other = group_centered.reading(reward_R="format_R")
+    assert other.reads == ("format_R", "index")
+    assert other.says() == "credit_R = format_R - mean(format_R, group)"
+    have = {"format_R": torch.tensor([1.0, 0.0]), "index": Index.one_group(2)}
+    assert torch.equal(other.on(have), torch.tensor([0.5, -0.5]))
+    assert other != group_centered
+    assert repr(other) == "group_centered().reading(reward_R='format_R')"
+
+
+def test_what_it_reads_is_part_of_the_method_and_comes_back_when_saved():
+    one = GRPO.but("mine", credit=(group_centered.reading(reward_R="lenient_R"),))
+    assert one.fingerprint != GRPO.but("mine", credit=(group_centered,)).fingerprint
+    assert saved.load(one.to_json()) == one
+    assert "group_centered().reading(reward_R='lenient_R')" in explain(one)
+
+
+@pytest.mark.parametrize(
+    ("instead", "said"),
+    [
+        ({"rewards_R": "format_R"}, "does not read rewards_R. Did you mean 'reward_R'"),
+        ({"reward_R": "logp_T"}, "reads reward_R, one number per rollout, and logp_T is one per token"),
+    ],
+)
+def test_what_it_cannot_read_is_refused(instead, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        group_centered.reading(**instead)
+
+
+def test_a_formula_that_gives_what_it_reads_is_reread_up_to_there():
+    assert reread("reward_R = reward_R - 1\nx_R = reward_R", {"reward_R": "format_R"}) == "reward_R = format_R - 1\nx_R = reward_R"

@@ -13,7 +13,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from strop.records import KEEP, Fate, Group, Sampling
+from strop.records import KEEP, UNSCORED, Fate, Group, Rollout, Sampling, Scores
 from strop.seams.context import keyed
 from strop.seams.index import Index
 from strop.seams.signal import KINDS, Where
@@ -177,8 +177,10 @@ class Batch:
         return packs
 
 
-def pack(groups: list[Group], fates: Mapping[str, Fate], rewards: Mapping[str, float | None], version: int) -> Batch:
-    """Kept and context rollouts as arrays; dropped ones are gone from every statistic."""
+def pack(
+    groups: Sequence[Group], fates: Mapping[str, Fate], rewards: Mapping[str, float | None], version: int, scores: Scores = UNSCORED
+) -> Batch:
+    """Kept and context rollouts as arrays, with their channels; dropped ones are in no statistic. Copies come last."""
     sizes: list[list[list[int]]] = []
     rows: list[Packed] = []
     kind: list[int] = []
@@ -190,21 +192,17 @@ def pack(groups: list[Group], fates: Mapping[str, Fate], rewards: Mapping[str, f
     labels: dict[str, list[int]] = {}
     units: list[str] = []
     weight: list[float] = []
-    reward: list[float] = []
+    reward: list[float | None] = []
     cut: list[bool] = []
     length: list[float] = []
     nested: list[list[tuple[int, int, str]]] = []
-    for group in groups:
-        members = [r for r in group.rollouts if fates.get(r.id, KEEP).kind in ("keep", "context")]
-        if not members:
-            continue
+    for members in _members(groups, fates):
         sizes.append([])
         for rollout in members:
             fate = fates.get(rollout.id, KEEP)
             units.append(rollout.id)
             weight.append(fate.weight)
-            known = rewards[rollout.id]
-            reward.append(float("nan") if known is None else known)
+            reward.append(rewards[rollout.id])
             cut.append(rollout.stop == "length")
             length.append(float(rollout.length))
             nested.append([(len(sizes), depth, key) for depth, key in enumerate(rollout.keys.get("nested", ()))])
@@ -248,13 +246,26 @@ def pack(groups: list[Group], fates: Mapping[str, Fate], rewards: Mapping[str, f
         weight_R=torch.tensor(weight),
         tracks={"sampled_logp_T": torch.tensor(logp), "age_T": torch.tensor(age)},
         facts={
-            "reward_R": torch.tensor(reward),
+            "reward_R": _known(reward),
             "truncated_R": torch.tensor(cut, dtype=torch.bool),
             "length_R": torch.tensor(length),
             "nested_RD": numbered(nested),
+            **{f"{name}_R": _known([scores.get(unit, name) for unit in units]) for name in scores.channels()},
         },
         labels=masks,
     )
+
+
+def _members(groups: Sequence[Group], fates: Mapping[str, Fate]) -> Iterator[list[Rollout]]:
+    """The rollouts of each group that are in the batch: every group once, then the second copies, and so on."""
+    inside = [[r for r in group.rollouts if fates.get(r.id, KEEP).kind in ("keep", "context")] for group in groups]
+    times = [max((fates.get(r.id, KEEP).times for r in members), default=0) for members in inside]
+    for copy in range(max(times, default=0)):
+        yield from (members for members, count in zip(inside, times, strict=True) if copy < count)
+
+
+def _known(values: list[float | None]) -> Tensor:
+    return torch.tensor([float("nan") if value is None else value for value in values])
 
 
 def numbered(nested: Sequence[Sequence[Hashable]]) -> Tensor:

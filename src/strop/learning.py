@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,29 +16,45 @@ from torch import Tensor
 
 from strop.batch import Batch
 from strop.method import Method
-from strop.records import Scores
+from strop.records import Group, Row, Scores
+from strop.seams.context import Progress
 from strop.seams.index import Index
 from strop.seams.learner import ALONE, Key, Learner, Look, Peers
+from strop.seams.signal import KINDS
 
 ORDER = ("token", "row", "rollout", "group")
 FAR = math.log(2)
 """A rollout is far when its ratio of now to old, the product over its decisions, lies outside [1/2, 2]."""
 
 
-def reward_of(method: Method, rollouts: Any, scores: Scores, fraction: float) -> dict[str, float | None]:
-    """The reward part on these rollouts' channels; None where a channel it reads is unknown."""
-    have: dict[str, Any] = {"fraction": fraction}
-    for name in method.reward.reads:
-        if name.endswith("_R"):
-            known = [scores.get(r, name[:-2]) for r in rollouts]
-            if any(name[:-2] not in scores.values[r.id] for r in rollouts if scores.get(r, "outcome") is not None):
-                raise ValueError(
-                    f"method {method.name!r}: its reward {method.reward.name!r} reads the channel {name[:-2]!r}, which nobody grades here. "
-                    f"What is graded: {', '.join(scores.channels())}. Choose a task whose source gives it (`strop tasks`)."
-                )
-            have[name] = torch.tensor([float("nan") if v is None else v for v in known], dtype=torch.float64)
-    values = method.reward.on(have).tolist()
-    return {r.id: None if v != v else v for r, v in zip(rollouts, values, strict=True)}
+def reward_of(method: Method, groups: Sequence[Group], scores: Scores, progress: Progress) -> dict[str, float | None]:
+    """The reward part on these groups' channels; None where a channel it reads is unknown, and such a rollout is in no statistic."""
+    part = method.reward
+    channels = [name for name in part.reads if name.endswith("_R") and name != "length_R"]
+    members = [r for g in groups for r in g.rollouts]
+    for name in channels:
+        if any(name[:-2] not in scores.values[r.id] for r in members if scores.get(r, "outcome") is not None):
+            raise ValueError(
+                f"method {method.name!r}: its reward {part.name!r} reads the channel {name[:-2]!r}, which nobody grades here. "
+                f"What is graded: {', '.join(scores.channels())}. Choose a task whose source gives it (`strop tasks`)."
+            )
+    rewards: dict[str, float | None] = dict.fromkeys((r.id for r in members), None)
+    known = [[r for r in g.rollouts if all(scores.get(r, name[:-2]) is not None for name in channels)] for g in groups]
+    inside = [r for rollouts in known for r in rollouts]
+    if not inside:
+        return rewards
+    have: dict[str, Any] = {name: torch.tensor([scores.get(r, name[:-2]) for r in inside], dtype=torch.float64) for name in channels}
+    have |= {"fraction": progress.fraction, "step": progress.step}
+    if "length_R" in part.reads:
+        have["length_R"] = torch.tensor([r.length for r in inside], dtype=torch.float64)
+    if "index" in part.reads:
+        have["index"] = Index.of([[[decisions(row) for row in r.rows] for r in rollouts] for rollouts in known if rollouts])
+    values = part.on(have).tolist()
+    return rewards | {r.id: None if v != v else v for r, v in zip(inside, values, strict=True)}
+
+
+def decisions(row: Row) -> int:
+    return sum(len(s.tokens) for s in row.segments if s.kind in KINDS)
 
 
 def measure(method: Method, batch: Batch, learner: Learner, bill: Counter[str], *, own: bool) -> Batch:
@@ -96,20 +112,24 @@ def gathered(track: Tensor, known: Tensor, peers: Peers) -> Tensor:
     return total.masked_fill(~some, float("nan"))
 
 
-def settle(method: Method, batch: Batch) -> Batch:
+def settle(method: Method, batch: Batch, fraction: float = 0.0) -> Batch:
     """Correction and the credit chain, once, over the whole batch. Both are constants of the update.
 
     They see the decisions that are trained: a prefix that a row repeats but leaves out is no second decision.
     """
     kept_T = batch.trains_T
     index = batch.index.select(kept_T)
-    have: dict[str, Any] = {**batch.have(), "index": index}
+    have: dict[str, Any] = {**batch.have(), "index": index, "fraction": fraction}
     have |= {name: have[name][kept_T] for name in have if name.endswith("_T")}
     weight_T, mask_T = method.correction.on(have)
     reward_T = torch.where(index.last(), index.spread(batch.facts["reward_R"], "rollout", "token"), 0.0)
     tracks: dict[str, Tensor] = {"weight_T": weight_T, "mask_T": mask_T, "reward_T": reward_T}
     have |= tracks
     for link in method.credit:
+        if unknown := [name for name in link.reads if name not in have]:
+            raise ValueError(
+                f"method {method.name!r}: its credit {link.name!r} reads the channel {unknown[0][:-2]!r}, which nobody grades here."
+            )
         given = link.on(have)
         given = dict(given) if isinstance(given, Mapping) else {link.gives: given}
         if "credit_R" in given:

@@ -146,7 +146,7 @@ class Run:
         record: dict[str, Any] = {
             "groups": [g.to_json() for g in groups],
             "scores": scores.to_json(),
-            "fates": {unit: [f.kind, f.weight, f.why] for unit, f in fates.items()},
+            "fates": {unit: fate.to_json() for unit, fate in fates.items()},
             "rewards": dict(rewards),
         }
         body = canonical(record)

@@ -30,6 +30,7 @@ def drawn(groups: Sequence[Group], scores: Scores, rewards: Mapping[str, float |
         "cut": mean_known(float(r.stop == "length") for r in members),
         "rollouts": len(members),
         "dropped": dict(Counter(fate.why for fate in fates.values() if fate.kind != "keep")),
+        "copies": sum(max((fates[r.id].times for r in g.rollouts), default=1) - 1 for g in groups),
         "incidents": len(scores.incidents),
     }
 

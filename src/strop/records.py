@@ -335,6 +335,9 @@ class Scores:
         return Scores(data["values"], data["reasons"], tuple(Incident(*i) for i in data["incidents"]))
 
 
+UNSCORED = Scores()
+
+
 @dataclass(frozen=True, slots=True)
 class Fate:
     """What becomes of a rollout: trained, only in its group's statistics, left out, or kept for a later step."""
@@ -342,6 +345,11 @@ class Fate:
     kind: Literal["keep", "context", "drop", "carry"] = "keep"
     weight: float = 1.0
     why: str = ""
+    times: int = 1
+    """How often its group is packed, each copy with numbers of its own."""
+
+    def to_json(self) -> list[Any]:
+        return [self.kind, self.weight, self.why, *([self.times] if self.times != 1 else [])]
 
 
 KEEP = Fate()

@@ -41,7 +41,7 @@ def _loaded(value: Any, known: Mapping[str, Known], notes: list[str]) -> Any:
     if not isinstance(value, Mapping):
         return value
     items = cast(Mapping[str, Any], value)
-    if set(items) - {"body"} != {"part", "version", "with"}:
+    if set(items) - {"body", "reading"} != {"part", "version", "with"}:
         return {name: _loaded(v, known, notes) for name, v in items.items()}
     name, version = str(items["part"]), int(items["version"])
     if name not in known and f"{OWN}.{name.rpartition('.')[2]}" in known:  # saved when ids of one's own parts said their module
@@ -70,6 +70,8 @@ def _loaded(value: Any, known: Mapping[str, Known], notes: list[str]) -> Any:
     elif missing:
         raise ValueError(f"saved part {name!r} lacks {', '.join(missing)}: a saved part says every constant")
     made = thing(**given)
+    if "reading" in items and isinstance(made, Part):
+        made = made.reading(**cast(dict[str, str], items["reading"]))
     if "body" in items and items["body"] != describe(made).get("body"):
         notes.append(f"the body of {name} is not the one it was saved with")
     return made

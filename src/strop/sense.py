@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from strop.seams.compute import Exact, Quantized
 from strop.seams.formula import RESERVED, UNITS, check
+from strop.seams.gate import is_whole
 from strop.seams.grader import SCORERS, judges_frozen
 from strop.seams.head import KNOWN, Head
-from strop.seams.part import Part, nearest
+from strop.seams.part import Part, nearest, written
 
 if TYPE_CHECKING:
     from strop.method import Method
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 TRACKS = frozenset({"old_logp_T", "sampled_logp_T", "age_T"})
 """What every run can provide per decision, before anything is settled."""
+SIGHT = frozenset({"fraction", "step", "length_R", "index"})
+"""What a reward may read beside channels; `index` is of its group's graded rollouts."""
 FACTS = frozenset({"reward_R", "truncated_R", "length_R", "index"})
 """What every run can provide per rollout, and the index."""
 NESTED = "nested_RD"
@@ -27,6 +31,7 @@ MOVING = frozenset({"logp_T", "entropy_T"})
 
 def refuse(method: Method) -> None:
     _parts(method)
+    _gates(method)
     _compute(method)
     _known(method)
     _graders(method)
@@ -70,6 +75,29 @@ def _parts(method: Method) -> None:
             raise ValueError(f"method {method.name!r}: its idea names {path!r}, which it does not have. {nearest(seam, known)}")
 
 
+def _gates(method: Method) -> None:
+    """Gates run in the order written, so what looks at one group stands before what looks at all of them."""
+    whole = [is_whole(gate) for gate in method.gate]
+    if whole != sorted(whole):
+        first = whole.index(True)
+        late = whole.index(False, first)
+        raise ValueError(
+            f"method {method.name!r}: gate[{late}] {written(method.gate[late])} looks at one group, and stands behind "
+            f"{written(method.gate[first])}, which looks at the whole step once the others are done. Write it first."
+        )
+
+
+def channels(method: Method) -> set[str]:
+    """The channels that every source and the method's own graders give."""
+    return {"outcome", "lenient", *(grader.gives for grader in method.graders)}
+
+
+def channels_read(method: Method) -> set[str]:
+    """The channels that its reward and its credit read."""
+    settled = {"reward_R", "truncated_R", "length_R", "credit_R"}
+    return {name[:-2] for part in (method.reward, *method.credit) for name in part.reads if name.endswith("_R") and name not in settled}
+
+
 def _compute(method: Method) -> None:
     if not isinstance(method.compute, Exact | Quantized):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ValueError(
@@ -101,17 +129,29 @@ def _known(method: Method) -> None:
     if method.reference:
         ready.add("reference_logp_T")
     ready |= {head.old_track for head in method.heads if head.old_track}
+    for name in method.reward.reads:
+        if name not in SIGHT and not name.endswith("_R"):
+            raise ValueError(
+                f"method {method.name!r}: reward {method.reward.name!r} reads {name}: a reward reads channels, NAME_R, and "
+                f"{', '.join(sorted(SIGHT))}. What is known per decision is for a credit."
+            )
     _reads(method, "correction", method.correction, ready | {"trained_T"})
-    ready |= {"weight_T", "reward_T"}
+    ready |= {"weight_T", "reward_T", "fraction", *(f"{name}_R" for name in channels(method))}
     for i, link in enumerate(method.credit):
         if not link.gives:
             raise ValueError(f"method {method.name!r}: credit[{i}] {link.name!r} does not say what it gives: write @part(gives='credit_R')")
-        _reads(method, f"credit[{i}]", link, ready | {"trained_T"})
+        own = {name for name in link.reads if name.endswith("_R") and name != "credit_R" and not close(name, ready | MOVING)}
+        _reads(method, f"credit[{i}]", link, ready | own | {"trained_T"})
         given = set(link.gives.split(","))
         ready |= given | ({"credit_T"} if "credit_R" in given else set())
     ready = {name for name in ready if name.endswith("_T") or name in facts} | MOVING | {head.track for head in method.heads}
     for name, signal in method.signals.items():
         _reads(method, f"signals.{name}", signal.objective, ready)
+
+
+def close(name: str, known: set[str] | frozenset[str]) -> bool:
+    """Is it probably one of them, misspelt? A channel of a source is known only once something was graded."""
+    return bool(difflib.get_close_matches(name, known, n=1, cutoff=0.8))
 
 
 def _reads(method: Method, seam: str, reader: Part, ready: set[str]) -> None:

@@ -12,7 +12,7 @@ from strop.batch import pack
 from strop.learning import reward_of, settle
 from strop.records import Scores
 from strop.seams.context import keyed
-from strop.seams.gate import decide
+from strop.seams.gate import decide, finish
 
 if TYPE_CHECKING:
     from strop.loop import Run
@@ -22,6 +22,7 @@ async def step(run: Run) -> dict[str, Any]:
     method, ctx = run.method, run.context()
     groups, scores, fates, rewards = [], Scores(), {}, {}
     seen: Counter[str] = Counter()
+    key = (run.recipe.seed, run.step)
     run.engine.begin(run.step)
     await run.watch.begin()
     for _ in range(1 + method.refills):
@@ -31,23 +32,24 @@ async def step(run: Run) -> dict[str, Any]:
         fresh = await run.feed.take(run.pick, want, method.sampler, method.environment, ctx, seen)
         graded = await ctx.grade(fresh)
         run.observe(fresh, graded)
+        rewards |= reward_of(method, fresh, graded, ctx.progress)
         for group in fresh:
-            rewards |= reward_of(method, group.rollouts, graded, ctx.progress.fraction)
-            fates |= decide(method.gate, group, rewards)
+            fates |= decide(method.gate, group, rewards, graded, key)
         groups, scores = groups + fresh, scores | graded
+    fates = finish(method.gate, groups, fates, rewards, scores, key)
     run.commit(groups, scores, fates, rewards)  # from here the update is a function of this record
 
-    batch = settle(method, run.measure(pack(groups, fates, rewards, run.version)))
+    batch = run.measure(pack(groups, fates, rewards, run.version, scores))
+    batch = settle(method, batch, ctx.progress.fraction)
     run.watch.batch(groups, fates, batch, ctx.progress.fraction)
     facts: list[dict[str, float]] = []
     for epoch in range(method.update.epochs):
         order = list(range(batch.index.groups))
         if epoch:
-            keyed(run.recipe.seed, run.step, "epoch", epoch).shuffle(order)
+            keyed(*key, "epoch", epoch).shuffle(order)
         for mini in batch.minibatches(method.update.minibatch, order):
-            key = (run.recipe.seed, run.step, len(facts))
             look = run.watch.minibatch(mini, first=not facts)
-            facts.append(run.learner.backward(mini, ctx.progress.fraction, key, look))
+            facts.append(run.learner.backward(mini, ctx.progress.fraction, (*key, len(facts)), look))
             facts[-1]["grad_norm"] = norm = run.learner.clip()
             run.watch.step_ready(look, facts[-1], norm)
             run.learner.apply(ctx.progress.fraction)

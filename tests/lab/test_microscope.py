@@ -64,23 +64,22 @@ def test_the_gradient_is_the_one_that_training_would_take(run, methods):
     sight = look(run, methods)
     raw = run.record()
     groups, scores = [Group.from_json(g) for g in raw["groups"]], Scores.from_json(raw["scores"])
-    fraction = run.context().progress.fraction
+    progress = run.context().progress
     for method in methods:
-        rewards, fates = {}, {}
+        rewards, fates = learning.reward_of(method, groups, scored(run, method, groups, scores), progress), {}
         for group in groups:
-            rewards |= learning.reward_of(method, group.rollouts, scored(run, method, groups, scores), fraction)
             fates |= decide(method.gate, group, rewards)
         run.learner.reference = at_step(run.directory, 0, lambda _: None).policy if method.reference else None
         batch = pack(groups, fates, rewards, run.version)
         batch = learning.settle(method, learning.measure(method, batch, run.learner, run.bill.learned, own=True))
         for parameter in run.policy.parameters().values():
             parameter.grad = None
-        facts = learning.backward(method, batch, run.policy, 8192, fraction, (run.recipe.seed, run.step, 0))
+        facts = learning.backward(method, batch, run.policy, 8192, progress.fraction, (run.recipe.seed, run.step, 0))
         squares = [p.grad.double().square().sum() for p in run.policy.parameters().values() if p.grad is not None]
         norm = torch.stack(squares).sum().sqrt().item()
         seen = reading(sight, method.name)
         assert seen.norm == pytest.approx(norm, rel=1e-4), method.name
-        weighted = sum(s.weight_at(fraction) * facts[f"loss/{name}"] for name, s in method.signals.items())
+        weighted = sum(s.weight_at(progress.fraction) * facts[f"loss/{name}"] for name, s in method.signals.items())
         assert seen.loss == pytest.approx(weighted, rel=1e-4, abs=1e-6), method.name
     for law in (
         test_the_shares_of_every_bucketing_sum_to_one,

@@ -13,6 +13,7 @@ from strop.methods.grpo import GRPO
 from strop.recipe import Recipe
 from strop.records import Group, Rollout, Scores, Task
 from strop.run import create
+from strop.seams.context import Progress
 from strop.seams.credit import group_centered, group_standardized
 from strop.seams.index import Index
 
@@ -67,11 +68,11 @@ def test_the_form_with_the_division_is_one_of_its_ideas_alone():
 
 
 def test_a_task_whose_source_grades_no_abstention_is_refused_in_words():
-    rollouts = (Rollout((), "a"), Rollout((), "b"))
+    groups = [Group(Task("p", {}, "s"), (Rollout((), "a"), Rollout((), "b")))]
     scores = Scores({"a": {"outcome": 1.0, "lenient": 1.0}, "b": {"outcome": None}})
     with pytest.raises(ValueError, match="'abstained', which nobody grades here"):
-        learning.reward_of(ABSTAIN, rollouts, scores, 0.0)
-    assert learning.reward_of(GRPO, rollouts, scores, 0.0) == {"a": 1.0, "b": None}
+        learning.reward_of(ABSTAIN, groups, scores, Progress())
+    assert learning.reward_of(GRPO, groups, scores, Progress()) == {"a": 1.0, "b": None}
 
 
 def test_every_rollout_of_a_group_is_judged_under_the_target_in_its_question(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,7 +15,8 @@ from strop.check.worlds import Leaves, World, random_world
 from strop.learning import backward, reward_of, settle
 from strop.method import Method
 from strop.records import Scores
-from strop.seams.context import keyed
+from strop.seams.context import Progress, keyed
+from strop.sense import channels_read
 
 FRACTION = 0.25
 STEP = 1e-30
@@ -65,13 +67,16 @@ def structure(world: World) -> tuple[dict[str, list[int]], dict[str, list[float]
 def rewarded(world: World, one: Method) -> tuple[World, dict[str, list[float | None]]]:
     """The world with the method's own reward on random channels, and those channels of the rollouts in the batch."""
     rng = random.Random(world.seed)
-    channels = sorted({"outcome_R", "lenient_R", *(name for name in one.reward.reads if name.endswith("_R"))})
+    channels = sorted({"outcome_R", "lenient_R", *(f"{name}_R" for name in channels_read(one))})
     values: dict[str, dict[str, float | None]] = {}
     for unit, known in world.rewards.items():
         values[unit] = {c[:-2]: None if known is None else _score(c, rng) for c in channels}
-    rewards = reward_of(one, [r for g in world.groups for r in g.rollouts], Scores(values), FRACTION)
+    if "index" in one.reward.reads:  # its statistics are of all that was graded, its formula's of what is in the batch: here the same
+        inside = {unit: replace(fate, kind="keep") for unit, fate in world.fates.items() if world.rewards[unit] is not None}
+        world = replace(world, fates=world.fates | inside)
+    rewards = reward_of(one, world.groups, Scores(values), Progress(spent=FRACTION))
     inside = [r.id for g in world.groups for r in g.rollouts if world.fates[r.id].kind in ("keep", "context")]
-    return World(world.groups, world.fates, rewards, world.seed), {c: [values[unit][c[:-2]] for unit in inside] for c in channels}
+    return replace(world, rewards=rewards, scores=Scores(values)), {c: [values[unit][c[:-2]] for unit in inside] for c in channels}
 
 
 def _score(channel: str, rng: random.Random) -> float:
@@ -100,9 +105,10 @@ def compared(one: Method, text: str, seed: int) -> Iterator[tuple[str, float, fl
     nested_R = np.empty(len(inside), dtype=object)
     nested_R[:] = [tuple(r.keys.get("nested", ())) for r in inside]
     names["nested_RD"] = Value("R", nested_R)
+    names["step"] = Value("", np.array([complex(0)]))
     names["fraction"] = Value("", np.array([complex(FRACTION)]))
 
-    batch = settle(one, batch.with_(place_T=torch.arange(count, dtype=torch.float64)))
+    batch = settle(one, batch.with_(place_T=torch.arange(count, dtype=torch.float64)), FRACTION)
     for number, mini in enumerate(batch.minibatches(2)):
         policy, key = Leaves(moving, batch.units), (seed, 0, number)
         said = backward(one, mini, policy, 10**6, FRACTION, key)

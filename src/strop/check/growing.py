@@ -22,6 +22,7 @@ from strop.records import Author, Fate, Group, Sampling, Scores, Segment, Task
 from strop.seams.context import Ctx, Footprint, Handle, Progress
 from strop.seams.engine import Counters, Node
 from strop.seams.engine import called as path_of
+from strop.seams.gate import Seen, is_whole
 from strop.seams.source import Graded
 
 SECONDS = 5.0
@@ -59,17 +60,20 @@ KEPT = {
 def _gate(about: str, gate: Any, method: Method) -> Iterator[str]:
     for seed in range(6):
         world = random_world(seed)
-        for group in world.groups:
-            rewards = {r.id: world.rewards[r.id] or 0.0 for r in group.rollouts}
+        scores = Scores({unit: {"outcome": float((value or 0) > 0.5), "lenient": value or 0.0} for unit, value in world.rewards.items()})
+        for groups in [world.groups] if is_whole(gate) else [[group] for group in world.groups]:
+            rewards = {r.id: world.rewards[r.id] or 0.0 for group in groups for r in group.rollouts}
             for shown in (rewards, dict.fromkeys(rewards, 1.0), {}):
-                fates = guarded(about, lambda group=group, shown=shown: gate(group, dict(shown)), gate)
+                seen = Seen(shown, scores, (seed, "gate"))
+                asked = partial(gate, groups if is_whole(gate) else groups[0], seen)
+                fates = guarded(about, asked, gate)
                 if not isinstance(fates, Mapping) or any(not isinstance(f, Fate) for f in cast(Mapping[str, Any], fates).values()):
                     yield f"gives {fates!r}: a gate gives {{rollout id: Fate}}, of those it has an opinion on"
                     return
                 if unknown := set(cast(Mapping[str, Any], fates)) - set(shown):
-                    yield f"gives a fate to {unknown.pop()!r}, which it was not shown: `rewards` holds the rollouts that are still kept"
+                    yield f"gives a fate to {unknown.pop()!r}, which it was not shown: `seen.rewards` holds those that are still kept"
                     return
-                if gate(group, dict(shown)) != fates:
+                if asked() != fates:
                     yield f"gives other fates the second time: {NOISE}"
                     return
 

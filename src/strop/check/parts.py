@@ -18,7 +18,7 @@ from torch import Tensor
 from strop import own
 from strop.batch import Batch
 from strop.check.finding import Broken, Finding, called, generators, guarded
-from strop.check.formulas import in_float64, largest, rewarded
+from strop.check.formulas import FRACTION, in_float64, largest, rewarded
 from strop.check.worlds import ONE_ROW, SHAPES, Leaves, World, world_of
 from strop.identity import explain
 from strop.learning import backward, settle
@@ -229,7 +229,7 @@ def _played(method: Method, world: World) -> tuple[dict[Decision, float], dict[D
     keys = _decisions(batch)
     count = len(keys)
     batch = batch.with_(place_T=torch.arange(count, dtype=torch.float64))
-    settled = settle(method, batch)
+    settled = settle(method, batch, FRACTION)
     old = batch.tracks["old_logp_T"].nan_to_num(-1.5).tolist()
 
     def moved(track: str, unit: str, k: int) -> float:

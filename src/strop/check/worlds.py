@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from strop.batch import Batch, pack
-from strop.records import Author, Fate, Group, Rollout, Row, Sampling, Segment, Span, Task
+from strop.records import UNSCORED, Author, Fate, Group, Rollout, Row, Sampling, Scores, Segment, Span, Task
 
 VOCABULARY = 6
 
@@ -70,10 +70,11 @@ class World:
     seed: int
     far: float = 0.3
     """How far the old policy and the reference lie from the one that moves."""
+    scores: Scores = UNSCORED
 
     def batch(self, dtype: torch.dtype = torch.float64) -> Batch:
         """Packed and measured as a run would: neither rows that train nothing nor what nobody drew have log-probabilities."""
-        made = as_dtype(pack(self.groups, self.fates, self.rewards, version=3), dtype)
+        made = as_dtype(pack(self.groups, self.fates, self.rewards, 3, self.scores), dtype)
         seen_T = made.index.spread(made.index.sum(made.trains_T.long(), "token", "row") > 0, "row", "token")
         with torch.no_grad():
             old, reference = self.old.evaluate(made, frozenset()), self.reference.evaluate(made, frozenset())

@@ -27,8 +27,9 @@ from strop.lab.world import Language, World, norm
 from strop.learning import backward, reward_of, settle
 from strop.method import Method
 from strop.records import Fate, Group, Rollout, Row, Sampling, Scores, Segment, Task
+from strop.seams.context import Progress
 from strop.seams.feed import Rollouts
-from strop.seams.gate import decide
+from strop.seams.gate import decide, is_whole
 from strop.seams.index import Index
 from strop.seams.sampler import Independent
 from strop.seams.signal import KINDS
@@ -182,6 +183,10 @@ def check(method: Method, point: Point) -> None:
         refuse(f"it samples with {sampler.sampling}; the lab draws at temperature 1 from all tokens.")
     if method.graders:
         refuse("its reward is a score of its own graders; the lab's sequences have the verdict only.")
+    if "index" in method.reward.reads:
+        refuse("its reward compares siblings; the lab rewards a sequence once, whoever stands beside it.")
+    if any(is_whole(gate) for gate in method.gate):
+        refuse("one of its gates looks at a whole step; the lab weighs groups one by one.")
     if not isinstance(method.feed, Rollouts):
         refuse("its groups do not all come from the policy; the lab knows only fresh rollouts.")
     for name, signal in method.signals.items():
@@ -244,7 +249,7 @@ class Estimator:
         if not bool(trained_H.any()):
             return torch.zeros(len(ids_HG), *self.world.now_PV.shape, dtype=torch.float64), trained_H
         probe = Probe(self.world, edge_T)
-        backward(self.method, settle(self.method, batch), probe, sys.maxsize, 0.0, key)
+        backward(self.method, settle(self.method, batch, 0.0), probe, sys.maxsize, 0.0, key)
         return probe.ascent(home_T, len(ids_HG)), trained_H
 
     def batch_of(self, ids_HG: Tensor) -> tuple[Batch, Tensor, Tensor]:
@@ -265,6 +270,7 @@ class Estimator:
         present_H = member_HG.any(1)
         group_R = (torch.cumsum(present_H.long(), 0) - 1)[home_R]
         rows: list[Packed] = [self._written[n] for n in numbers(sequence_R)]
+        verdicts = dict.fromkeys(("outcome_R", "lenient_R"), self.world.reward_N[sequence_R])
         batch = Batch(
             rows=tuple(rows),
             index=Index(row_T, torch.arange(len(sequence_R)), group_R, int(present_H.sum())),
@@ -275,7 +281,12 @@ class Estimator:
             samplings=(Sampling(),),
             weight_R=weight_HG[member_HG],
             tracks=tracks,
-            facts={"reward_R": self.reward_N[sequence_R], "truncated_R": language.cut_N[sequence_R], "length_R": length_R.double()},
+            facts={
+                "reward_R": self.reward_N[sequence_R],
+                "truncated_R": language.cut_N[sequence_R],
+                "length_R": length_R.double(),
+                **verdicts,
+            },
         )
         return batch, edge_T, home_R[row_T]
 
@@ -284,7 +295,7 @@ class Estimator:
         """The method's reward part on the world's verdicts."""
         members = [rollout(self.world.language, n, str(n)) for n in range(self.world.language.count)]
         scores = Scores({r.id: {"outcome": v, "lenient": v} for r, v in zip(members, numbers(self.world.reward_N), strict=True)})
-        given = reward_of(self.method, members, scores, 0.0)
+        given = reward_of(self.method, [Group(_TASK, tuple(members), id="lab")], scores, Progress())
         return torch.tensor([float("nan") if (v := given[r.id]) is None else v for r in members], dtype=torch.float64)
 
     @cached_property
@@ -312,13 +323,14 @@ class Estimator:
             everyone = torch.ones_like(ids_HG, dtype=torch.bool)
             return everyone, everyone, torch.ones(ids_HG.shape, dtype=torch.float64)
         fates: list[Fate] = []
-        reward, known = numbers(self.reward_N), self._rollouts
+        reward, verdict, known = numbers(self.reward_N), numbers(self.world.reward_N), self._rollouts
         for ids in numbers(ids_HG):
             for place, n in enumerate(ids):
                 if (place, n) not in known:
                     known[place, n] = rollout(self.world.language, n, str(place))
             group = Group(_TASK, tuple(known[place, n] for place, n in enumerate(ids)), id="lab")
-            decided = decide(self.method.gate, group, {str(place): reward[n] for place, n in enumerate(ids)})
+            verdicts = {str(place): {"outcome": verdict[n], "lenient": verdict[n]} for place, n in enumerate(ids)}
+            decided = decide(self.method.gate, group, {str(place): reward[n] for place, n in enumerate(ids)}, Scores(verdicts))
             fates += [decided[str(place)] for place in range(len(ids))]
         member = torch.tensor([f.kind in ("keep", "context") for f in fates])
         trains = torch.tensor([f.kind == "keep" for f in fates])

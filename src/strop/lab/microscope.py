@@ -29,7 +29,7 @@ from strop.loop import Run
 from strop.method import Method
 from strop.policies.causal import load
 from strop.records import Fate, Group, Rollout, Scores
-from strop.seams.gate import decide
+from strop.seams.gate import decide, finish
 
 KINDS = ("length", "correctness", "position", "staleness")
 MOVING = ("logp_T", "entropy_T")
@@ -199,20 +199,20 @@ def _weigh(
     run: Run, method: Method, groups: list[Group], scores: Scores, whole: Batch, now: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], Tensor, float]:
     """(d loss / d track, credit, loss): the method's own reward, gate, credit and signals, at the places of the whole batch."""
-    fraction = run.context().progress.fraction
-    rewards: dict[str, float | None] = {}
+    progress, key = run.context().progress, (run.recipe.seed, run.step)
+    rewards = learning.reward_of(method, groups, scores, progress)
     fates: dict[str, Fate] = {}
     for group in groups:
-        rewards |= learning.reward_of(method, group.rollouts, scores, fraction)
-        fates |= decide(method.gate, group, rewards)
-    batch = pack(groups, fates, rewards, run.version)
+        fates |= decide(method.gate, group, rewards, scores, key)
+    fates = finish(method.gate, groups, fates, rewards, scores, key)
+    batch = pack(groups, fates, rewards, run.version, scores)
     batch = learning.measure(method, batch, run.learner, Counter(), own=run.own)
-    batch = learning.settle(method, batch.with_(place_T=_places(whole, batch)))
+    batch = learning.settle(method, batch.with_(place_T=_places(whole, batch)), progress.fraction)
     mine = [f"{name[:-1]}T" for name in moving_of(method)]
     numbers = Numbers({name: track for name, track in now.items() if name in mine})
-    facts = learning.backward(method, batch, numbers, run.recipe.token_budget, fraction, (run.recipe.seed, run.step, 0))
+    facts = learning.backward(method, batch, numbers, run.recipe.token_budget, progress.fraction, (*key, 0))
     credit_T = torch.zeros(whole.index.size("token")).index_put_((batch.tracks["place_T"],), batch.tracks["credit_T"].float())
-    loss = sum(signal.weight_at(fraction) * facts[f"loss/{name}"] for name, signal in method.signals.items())
+    loss = sum(signal.weight_at(progress.fraction) * facts[f"loss/{name}"] for name, signal in method.signals.items())
     return numbers.slopes(), credit_T, loss
 
 

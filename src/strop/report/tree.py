@@ -81,19 +81,19 @@ def grown(group: Mapping[str, Any]) -> Branch:
 
 
 def credits(about: Mapping[str, Any], record: Mapping[str, Any]) -> Credits:
-    """What the run's method gives for the committed groups; empty where it needs more than they hold (a reference, a head)."""
+    """What the run's method gives for the committed groups; empty where it needs more than they hold (a reference, a head, progress)."""
     from strop import saved
     from strop.batch import pack
     from strop.learning import settle
-    from strop.records import Fate, Group
+    from strop.records import Fate, Group, Scores
 
     method = saved.load(about["method"])
-    if method.reference or method.heads:
+    if method.reference or method.heads or method.needs("fraction"):
         return {}
     groups = [Group.from_json(g) for g in record["groups"]]
     fates = {unit: Fate(*fate) for unit, fate in record["fates"].items()}
-    batch = pack(groups, fates, record["rewards"], record["version"])
-    batch = settle(method, batch.with_(old_logp_T=batch.tracks["sampled_logp_T"]))
+    batch = pack(groups, fates, record["rewards"], record["version"], Scores.from_json(record["scores"]))
+    batch = settle(method, batch.with_(old_logp_T=batch.tracks["sampled_logp_T"]), 0.0)
     members, found, at = {r.id: r for g in groups for r in g.rollouts}, dict[tuple[str, str], float](), 0
     for unit in batch.units:
         for segment in (s for row in members[unit].rows for s in row.segments if s.kind in ("action", "forced", "teacher")):

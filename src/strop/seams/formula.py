@@ -71,8 +71,9 @@ NAMES: dict[str, str] = {
     "teacher_T": "1 where somebody else wrote it",
     "random_T": "a number in [0, 1), drawn anew per signal and minibatch from the run's keyed noise",
     "fraction": "how much of the run is done, 0 to 1",
+    "step": "the number of the step, from 0",
 }
-"""What a formula may read without defining it, beside the channels `<channel>_R` of a reward."""
+"""What a formula may read without defining it, beside the channels `<channel>_R` of a reward and of a credit."""
 
 FUNCTIONS = {"exp", "log", "sqrt", "abs", "cos"} | {word for form in WORDS for word in re.findall(r"(\w+)\(", form)}
 RESERVED = FUNCTIONS | set(UNITS) | set(NAMES) | {"pi", "inf", "loss", "factor"}
@@ -89,6 +90,22 @@ def fill(formula: Formula, constants: Mapping[str, Any]) -> str:
     except (KeyError, TypeError) as error:
         raise ValueError(f"its formula does not fit its constants {', '.join(constants)}: {type(error).__name__} {error}") from error
     return "\n".join(line.strip() for line in filled.strip().splitlines())
+
+
+def reread(text: str, instead: Mapping[str, str]) -> str:
+    """The formula on other data: names in their places, until a line gives one of them itself.
+
+    >>> reread("a_R = reward_R - mean(reward_R, group)", {"reward_R": "format_R"})
+    'a_R = format_R - mean(format_R, group)'
+    """
+    lines, left = list[str](), dict(instead)
+    for line in text.splitlines() if left else ():
+        name, _, expression = line.partition(" = ")
+        if left:
+            expression = re.sub(rf"\b({'|'.join(left)})\b", lambda found: left[found[1]], expression)
+        left.pop(name.strip(), None)
+        lines.append(f"{name} = {expression}")
+    return "\n".join(lines) if instead else text
 
 
 def number(value: Any) -> str:

@@ -2,19 +2,47 @@
 
 Gates run in the order written; each sees what the earlier ones kept. What is dropped stays on the bill.
 A rollout whose reward could not be measured never reaches a gate: it is dropped as `ungraded`.
+
+Most look at one group at a time. One with `whole = True` sees the step's groups together, once, after the last round of sampling.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import fsum
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
-from strop.records import Fate, Group
+from strop.records import UNSCORED, Fate, Group, Scores
+from strop.seams.context import keyed
+from strop.seams.part import added
 
 Rewards = Mapping[str, float]
 Fates = dict[str, Fate]
+Key = tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a gate is shown beside its group: of the rollouts that are still kept."""
+
+    rewards: Rewards
+    scores: Scores = UNSCORED
+    key: Key = ()
+
+    def rng(self) -> random.Random:
+        """The run's noise for this gate and group: the same whenever the step is computed."""
+        return keyed(*self.key)
+
+    def channel(self, name: str) -> Rewards:
+        """The rewards, or a channel of the scores where it is known."""
+        if name == "reward":
+            return self.rewards
+        if any(name not in self.scores.values.get(unit, {}) for unit in self.rewards):
+            raise ValueError(f"a gate reads the channel {name!r}, which nobody grades here: {', '.join(self.scores.channels())}")
+        return {unit: value for unit in self.rewards if (value := self.scores.get(unit, name)) is not None}
 
 
 class Gate(Protocol):
@@ -23,9 +51,17 @@ class Gate(Protocol):
         """How many further rounds of sampling may replace dropped groups."""
         ...
 
-    def __call__(self, group: Group, rewards: Rewards) -> Fates:
-        """Fates of the rollouts it has an opinion on; the others are kept. `rewards` holds the kept ones."""
+    def __call__(self, group: Group, seen: Seen) -> Fates:
+        """Fates of the rollouts it has an opinion on; the others are kept. `seen` speaks of the kept ones."""
         ...
+
+
+class WholeGate(Protocol):
+    """A gate that sees all groups of the step, once, after the last round."""
+
+    whole: ClassVar[bool]
+
+    def __call__(self, groups: Sequence[Group], seen: Seen) -> Fates: ...
 
 
 @dataclass(frozen=True)
@@ -34,12 +70,14 @@ class DropFlat:
 
     refill: int = 0
     tolerance: float = 0.0
+    of: str = added("reward")
+    """What must differ: the reward, or a channel, such as `outcome` where the reward holds more than the verdict."""
 
-    def __call__(self, group: Group, rewards: Rewards) -> Fates:
-        values = list(rewards.values())
+    def __call__(self, group: Group, seen: Seen) -> Fates:
+        values = list(seen.channel(self.of).values())
         if values and max(values) - min(values) > self.tolerance:
             return {}
-        return {unit: Fate("drop", why="flat") for unit in rewards}
+        return {unit: Fate("drop", why="flat") for unit in seen.rewards}
 
 
 @dataclass(frozen=True)
@@ -49,10 +87,10 @@ class MaskOverlong:
     fate: str = "context"
     refill: int = 0
 
-    def __call__(self, group: Group, rewards: Rewards) -> Fates:
+    def __call__(self, group: Group, seen: Seen) -> Fates:
         if self.fate not in ("context", "drop"):
             raise ValueError(f"MaskOverlong gives the fate context or drop, not {self.fate!r}")
-        cut = (r.id for r in group.rollouts if r.stop == "length" and r.id in rewards)
+        cut = (r.id for r in group.rollouts if r.stop == "length" and r.id in seen.rewards)
         return {unit: Fate("context" if self.fate == "context" else "drop", why="overlong") for unit in cut}
 
 
@@ -66,18 +104,67 @@ class SkipZeroCredit:
     refill: int = 0
     tolerance: float = 1e-9
 
-    def __call__(self, group: Group, rewards: Rewards) -> Fates:
-        mean = fsum(rewards.values()) / max(len(rewards), 1)
-        return {unit: Fate("context", why="zero credit") for unit, value in rewards.items() if abs(value - mean) <= self.tolerance}
+    def __call__(self, group: Group, seen: Seen) -> Fates:
+        mean = fsum(seen.rewards.values()) / max(len(seen.rewards), 1)
+        return {unit: Fate("context", why="zero credit") for unit, value in seen.rewards.items() if abs(value - mean) <= self.tolerance}
 
 
-def decide(gates: tuple[Gate, ...], group: Group, rewards: Mapping[str, float | None]) -> Fates:
-    """One fate per rollout of the group. A demonstration is not judged: nothing was tried."""
+@dataclass(frozen=True)
+class Duplicate:
+    """Fill the places of dropped groups with copies of kept ones, drawn with replacement: no further sampling (DUPO, arXiv:2507.02592).
+
+    A step keeps its size, and with it its number of updates. Where nothing was kept nothing is filled.
+    """
+
+    refill: int = 0
+    whole: ClassVar[bool] = True
+
+    def __call__(self, groups: Sequence[Group], seen: Seen) -> Fates:
+        left = [units for g in groups if (units := [r.id for r in g.rollouts if r.id in seen.rewards])]
+        if not left:
+            return {}
+        copies = Counter(seen.rng().choices(range(len(left)), k=len(groups) - len(left)))
+        return {unit: Fate(times=1 + count) for place, count in copies.items() for unit in left[place]}
+
+
+def is_whole(gate: Any) -> bool:
+    return getattr(gate, "whole", False)
+
+
+def decide(gates: Iterable[Any], group: Group, rewards: Mapping[str, float | None], scores: Scores = UNSCORED, key: Key = ()) -> Fates:
+    """One fate per rollout of the group, by the gates that look at one. A demonstration is not judged: nothing was tried."""
     fates: Fates = {r.id: Fate() if rewards[r.id] is not None else Fate("drop", why="ungraded") for r in group.rollouts}
-    for gate in gates:
-        known = ((unit, rewards[unit]) for unit, fate in fates.items() if fate.kind == "keep")
-        left = {unit: value for unit, value in known if value is not None}
-        fates.update(gate(group, left))
-    if any(fate.kind == "carry" for fate in fates.values()):
-        raise NotImplementedError("not built yet: the fate carry (groups kept for a later step). Use keep, context or drop.")
+    for number, gate in enumerate(gates):
+        if not is_whole(gate):
+            seen = _seen(fates, rewards, scores, (*key, "gate", number, *(r.id for r in group.rollouts[:1])))
+            _merge(fates, gate(group, seen))
     return fates
+
+
+def finish(
+    gates: Iterable[Any],
+    groups: Sequence[Group],
+    fates: Mapping[str, Fate],
+    rewards: Mapping[str, float | None],
+    scores: Scores = UNSCORED,
+    key: Key = (),
+) -> Fates:
+    """The fates once the gates that see the whole step have looked at what the others kept."""
+    done = dict(fates)
+    for number, gate in enumerate(gates):
+        if is_whole(gate):
+            _merge(done, gate(groups, _seen(done, rewards, scores, (*key, "gate", number))))
+    return done
+
+
+def _seen(fates: Fates, rewards: Mapping[str, float | None], scores: Scores, key: Key) -> Seen:
+    known = ((unit, rewards[unit]) for unit, fate in fates.items() if fate.kind == "keep")
+    return Seen({unit: value for unit, value in known if value is not None}, scores, key)
+
+
+def _merge(fates: Fates, given: Mapping[str, Fate]) -> None:
+    """A later gate's word on what an earlier one kept: weights and copies multiply."""
+    for unit, fate in given.items():
+        if fate.kind == "carry":
+            raise NotImplementedError("not built yet: the fate carry (groups kept for a later step). Use keep, context or drop.")
+        fates[unit] = replace(fate, weight=fates[unit].weight * fate.weight, times=fates[unit].times * fate.times)

@@ -23,7 +23,7 @@ from typing import Any, cast
 from strop import own
 from strop.records import canonical, digest
 from strop.seams.body import hashed
-from strop.seams.formula import UNITS, Formula, fill, number, placeholders
+from strop.seams.formula import UNITS, Formula, fill, number, placeholders, reread
 
 OWN = "strop_recipe"
 """Before the id of a part that is not strop's."""
@@ -53,6 +53,8 @@ class Part:
     """What it computes, in the language of `seams/formula.py`: lines `name = expression`, where `{constant}` stands for a bound value;
     or a function of the constants that gives such lines, where they decide the form. Not part of the identity: the fingerprint is the
     constants', and the tests hold the formula to the code."""
+    instead: tuple[tuple[str, str], ...] = ()
+    """(a name of its own, what it reads in its place): see `reading`."""
 
     @property
     def name(self) -> str:
@@ -65,7 +67,8 @@ class Part:
     @cached_property
     def reads(self) -> tuple[str, ...]:
         kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        return tuple(p.name for p in inspect.signature(self.fn).parameters.values() if p.kind in kinds)
+        instead = dict(self.instead)
+        return tuple(instead.get(p.name, p.name) for p in inspect.signature(self.fn).parameters.values() if p.kind in kinds)
 
     @cached_property
     def constants(self) -> dict[str, Any]:
@@ -84,6 +87,18 @@ class Part:
         given = {**dict(self.bound), **constants}
         return dataclasses.replace(self, bound=tuple(sorted((k, v) for k, v in given.items() if default[k] != v)))
 
+    def reading(self, **instead: str) -> Part:
+        """The same part on other data: `group_standardized.reading(reward_R="format_R")`."""
+        mine = dataclasses.replace(self, instead=()).reads
+        for name, other in instead.items():
+            if name not in mine:
+                raise ValueError(f"part {self.name!r} does not read {name}. {nearest(name, mine)}")
+            if name[-2:] != other[-2:]:
+                raise ValueError(f"part {self.name!r} reads {name}, one number per {_unit(name)}, and {other} is one per {_unit(other)}")
+        made = dataclasses.replace(self, instead=tuple(sorted((dict(self.instead) | instead).items())))
+        object.__setattr__(made, "__doc__", self.__doc__)
+        return made
+
     def on(self, have: Mapping[str, Any]) -> Any:
         """Call it on what it reads, by name. What a part of the user's own raises says which part it is, and where."""
         try:
@@ -98,18 +113,23 @@ class Part:
     def says(self) -> str:
         """What it computes, with its constants in; a bare call where its author gave no formula."""
         if self.formula:
-            return fill(self.formula, self.constants)
+            return reread(fill(self.formula, self.constants), dict(self.instead))
         given = self.gives or f"loss_{UNITS[self.grain]}"
         return f"{given.replace(',', ', ')} = {self.name}({', '.join((*self.reads, *(f'{k}={v!r}' for k, v in self.constants.items())))})"
 
     def describe(self) -> dict[str, Any]:
-        return {"part": self.id, "version": self.version, "with": describe(self.constants), **_body(self)}
+        said = {"part": self.id, "version": self.version, "with": describe(self.constants), **_body(self)}
+        return {**said, "reading": dict(self.instead)} if self.instead else said
 
     def __repr__(self) -> str:
-        return f"{self.name}({', '.join(f'{k}={v!r}' for k, v in self.bound)})"
+        return f"{self.name}({', '.join(f'{k}={v!r}' for k, v in self.bound)}){self.reread}"
+
+    @property
+    def reread(self) -> str:
+        return f".reading({', '.join(f'{k}={v!r}' for k, v in self.instead)})" if self.instead else ""
 
     def __hash__(self) -> int:
-        return hash((self.id, self.version, self.bound))
+        return hash((self.id, self.version, self.bound, self.instead))
 
 
 def part(
@@ -142,6 +162,10 @@ def part(
         return made
 
     return wrap
+
+
+def _unit(name: str) -> str:
+    return next((level for level, letter in UNITS.items() if letter and name.endswith(f"_{letter}")), "batch")
 
 
 def describe(value: Any) -> Any:
@@ -206,7 +230,7 @@ def fingerprint(value: Any) -> str:
 def written(value: Any) -> str:
     """A part or record as it would be written in Python, with every constant it has, defaults included."""
     if isinstance(value, Part):
-        return f"{value.name}({', '.join(f'{k}={written(v)}' for k, v in value.constants.items())})"
+        return f"{value.name}({', '.join(f'{k}={written(v)}' for k, v in value.constants.items())}){value.reread}"
     if hasattr(value, "words"):  # a reduction says itself shorter
         return value.words()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
