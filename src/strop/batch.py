@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import accumulate, islice
 
 import torch
 from torch import Tensor
@@ -132,15 +132,15 @@ class Batch:
             )
         return number_W.new_zeros(self.index.size("rollout")).index_copy(0, rollout_W, number_W)
 
-    def minibatches(self, groups_per: int | None, order: list[int] | None = None) -> Iterator[Batch]:
-        """Whole groups at a time, in the given order of groups."""
+    def minibatches(self, sizes: int | Sequence[int], order: list[int] | None = None) -> Iterator[Batch]:
+        """So many whole groups at a time, in the given order of groups; sizes may differ."""
         numbers = list(range(self.index.groups)) if order is None else order
-        size = groups_per or max(len(numbers), 1)
+        sizes = [sizes] * -(-len(numbers) // sizes) if isinstance(sizes, int) else sizes
         group_W = self.index.up("row", "group").tolist()
         rows_of: dict[int, list[int]] = {}
         for row, group in enumerate(group_W):
             rows_of.setdefault(group, []).append(row)
-        for start in range(0, len(numbers), size):
+        for start, size in zip(accumulate((0, *sizes)), sizes, strict=False):
             rows = [row for group in numbers[start : start + size] for row in rows_of.get(group, [])]
             if rows:
                 yield self.take(rows)

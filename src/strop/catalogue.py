@@ -13,6 +13,7 @@ import strop.seams
 from strop.claims import OWN as OWN_CLAIMS
 from strop.methods import METHODS
 from strop.records import Sampling
+from strop.seams.gate import Seen
 from strop.seams.part import OWN, Part, body, part_id
 from strop.seams.sampler import Reply
 
@@ -33,7 +34,7 @@ def own() -> dict[str, Known]:
     for module in map(import_module, (*seams, *methods)):
         holds_records = module.__name__ in methods or module.__name__.rpartition(".")[2] in RECORDS
         for value in vars(module).values():
-            record = holds_records and inspect.isclass(value) and dataclasses.is_dataclass(value) and value is not Reply
+            record = holds_records and inspect.isclass(value) and dataclasses.is_dataclass(value) and value not in (Reply, Seen)
             of_method = isinstance(value, Part) and "trace" not in value.reads  # what reads a trace belongs to a claim
             if (of_method or record) and value.__module__ == module.__name__:
                 _add(found, value)

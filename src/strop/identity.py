@@ -100,6 +100,7 @@ def _update(method: Method) -> Iterator[str]:
     yield from _said(update.schedule)
     yield f"    lr = {number(update.lr)} * factor"
     held = "the whole batch at once" if update.minibatch is None else f"minibatches of {update.minibatch} groups"
+    held = held if update.pieces is None else f"what the gates left in {update.pieces} pieces"
     times = "once" if update.epochs == 1 else f"{update.epochs} times"
     count = update.updates(method.tasks)
     yield f"    a batch of {method.tasks} groups, {held}, {times}: {count} optimiser update{'s' * (count > 1)} per batch"

@@ -110,7 +110,7 @@ def forecast(recipe: Recipe, lengths: Lengths) -> Forecast:
     policy, mode = blank(recipe)
     weights = sum(p.numel() * 4 for p in policy.model.parameters())
     trained = sum(p.numel() * 4 for p in policy.parameters().values())
-    per_minibatch = rollouts if method.update.minibatch is None else rollouts * method.update.minibatch // max(method.tasks, 1)
+    per_minibatch = rollouts * max(method.update.cuts(method.tasks)) // method.tasks
     rows = max(min(recipe.token_budget // lengths.row, per_minibatch), 1)
     first, later = passes(policy, mode, method, rows, lengths)
     several = per_minibatch > rows

@@ -47,7 +47,7 @@ async def step(run: Run) -> dict[str, Any]:
         order = list(range(batch.index.groups))
         if epoch:
             keyed(*key, "epoch", epoch).shuffle(order)
-        for mini in batch.minibatches(method.update.minibatch, order):
+        for mini in batch.minibatches(method.update.cuts(len(order)), order):
             look = run.watch.minibatch(mini, first=not facts)
             facts.append(run.learner.backward(mini, ctx.progress.fraction, (*key, len(facts)), look))
             facts[-1]["grad_norm"] = norm = run.learner.clip()

@@ -19,6 +19,8 @@ SPECS = [
     "skewed:share=0.5",
     "facts",
     "facts:people=400,stated=0",
+    "verdict",
+    "verdict:highest=999",
 ]
 TAUGHT = ["chain", "countdown", "path", "skewed"]
 """Sources whose worked texts the bundled model was trained on."""

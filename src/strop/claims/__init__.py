@@ -30,6 +30,8 @@ OWN = {
     "intuitor-inverted": "strop.experiments.intuitor:INVERTED",
     "abstain-coverage": "strop.experiments.abstain:COVERAGE",
     "abstain-score": "strop.experiments.abstain:SCORE",
+    "dupo-tie": "strop.experiments.dupo:TIE",
+    "stable-reinforce-window": "strop.experiments.stable_reinforce:WINDOW",
 }
 """strop's own, {name: module:attribute}; imported when asked for."""
 CLAIMS: dict[str, str] = {**OWN}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from strop.seams.part import Part
+from strop.seams.part import Part, added
 from strop.seams.signal import constant
 
 
 @dataclass(frozen=True)
 class AdamW:
-    """Adam with decoupled weight decay. `minibatch` counts groups per optimiser step; None takes the whole batch at once."""
+    """Adam with decoupled weight decay. `minibatch` counts groups per optimiser step; without it the whole batch is one."""
 
     lr: float = 1e-6
     betas: tuple[float, float] = (0.9, 0.999)
@@ -20,6 +20,8 @@ class AdamW:
     minibatch: int | None = None
     clip_norm: float | None = 1.0
     schedule: Part = constant
+    pieces: int | None = added(None)
+    """So many optimiser steps per epoch, whatever the gates left, each on about as many groups."""
 
     def __post_init__(self) -> None:
         if not self.lr >= 0:
@@ -28,10 +30,23 @@ class AdamW:
             raise ValueError(f"AdamW(epochs={self.epochs}): needs at least 1")
         if self.minibatch is not None and self.minibatch < 1:
             raise ValueError(f"AdamW(minibatch={self.minibatch}): a minibatch holds at least 1 group")
+        if self.pieces is not None and (self.pieces < 1 or self.minibatch is not None):
+            raise ValueError(f"AdamW(pieces={self.pieces}, minibatch={self.minibatch}): at least 1 piece, and one of the two")
         if self.clip_norm is not None and self.clip_norm <= 0:
             raise ValueError(f"AdamW(clip_norm={self.clip_norm}): needs a positive norm, or None")
 
+    def cuts(self, groups: int) -> list[int]:
+        """How many of this many groups each optimiser step of an epoch takes.
+
+        >>> AdamW(minibatch=4).cuts(10), AdamW(pieces=4).cuts(10), AdamW().cuts(10)
+        ([4, 4, 2], [2, 3, 2, 3], [10])
+        """
+        if self.pieces is not None:
+            count = max(min(self.pieces, groups), 1)
+            return [groups * (i + 1) // count - groups * i // count for i in range(count)]
+        size = self.minibatch or max(groups, 1)
+        return [min(size, groups - start) for start in range(0, groups, size)] or [0]
+
     def updates(self, groups: int) -> int:
         """Optimiser steps per batch of this many groups."""
-        per_epoch = 1 if self.minibatch is None else -(-groups // self.minibatch)
-        return self.epochs * per_epoch
+        return self.epochs * len(self.cuts(groups))

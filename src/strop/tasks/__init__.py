@@ -26,6 +26,7 @@ SOURCES: dict[str, str] = {
     "mentions": "strop.tasks.mentions:Mentions",
     "path": "strop.tasks.path:Path",
     "skewed": "strop.tasks.skewed:Skewed",
+    "verdict": "strop.tasks.verdict:Verdict",
 }
 """Procedural sources: where each is defined. Imported when asked for."""
 
