@@ -4,6 +4,7 @@ A page is written by hand but for its blocks. A block begins with a line that sa
 
     <!-- explain cdas -->        the method's formulas, as `strop explain` prints them
     <!-- diff grpo cdas -->      what differs, as `strop diff` prints it
+    <!-- table stable_reinforce:kept -->  what this function of the method's experiments gives
     <!-- record cdas-spread -->  the record of a claim's full profile, as `strop claim show` prints it, and its picture
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+from importlib import import_module
 from pathlib import Path
 
 from strop.claims.record import shipped
@@ -20,7 +22,7 @@ from strop.commands.claim import measured
 from strop.report.claim import picture
 
 PAGES = Path(__file__).parent.parent / "docs" / "methods"
-BLOCK = re.compile(r"<!-- (explain|diff|record) ([^>]*?) -->\n(?:(?:(?!<!-- ).)*<!-- end -->\n)?", re.S)
+BLOCK = re.compile(r"<!-- (explain|diff|record|table) ([^>]*?) -->\n(?:(?:(?!<!-- ).)*<!-- end -->\n)?", re.S)
 
 
 def said(*argv: str) -> str:
@@ -31,6 +33,9 @@ def said(*argv: str) -> str:
 
 
 def block(kind: str, names: str) -> str:
+    if kind == "table":
+        module, _, function = names.partition(":")
+        return getattr(import_module(f"strop.experiments.{module}"), function)()
     if kind != "record":
         return f"```\n$ strop {kind} {names}\n{said(kind, *names.split())}\n```"
     made = shipped().get(names)

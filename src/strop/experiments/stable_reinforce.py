@@ -81,6 +81,23 @@ def wrong(trace: Trace) -> float:
     return 1 - right.fn(trace)
 
 
+def kept() -> str:
+    """Which rule leaves wrong rollouts of a batch of 1,000 a credit, by accuracy; and a lone wrong one of a small group."""
+    rules = ("three deviations", "released window")
+
+    def left(rule: str, wrong: int, size: int) -> str:
+        earned_T = torch.tensor([0.5] * wrong + [2.0] * (size - wrong), dtype=torch.float64)
+        everyone = torch.ones(size, dtype=torch.bool)
+        if rule == "released window":
+            return "kept" if raw_window(earned_T, everyone)[0] else "left out"
+        return "kept" if drop_outliers(batch_whiten(earned_T, everyone, std_floor=1e-4))[0] else "left out"
+
+    rates, sizes = (0.5, 0.65, 0.68, 0.69, 0.8, 0.89, 0.91, 0.95, 0.99, 0.999), (4, 8, 10, 11, 16, 64)
+    rows = [[f"{rate:.1%} of 1,000 right", *(left(rule, round(1000 * (1 - rate)), 1000) for rule in rules)] for rate in rates]
+    rows += [[f"all but one of {size}", *(left(rule, 1, size) for rule in rules)] for size in sizes]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [["a wrong rollout's advantage", *rules], ["---"] * 3, *rows])
+
+
 WHITENED = (returns_to_go(), batch_whiten(std_floor=1e-4))
 WINDOW = Claim(
     "stable-reinforce-window",
