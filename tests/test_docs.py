@@ -38,7 +38,7 @@ def test_every_method_with_a_claim_has_a_page_that_shows_its_records():
     from strop.claims import CLAIMS, claims_of, named
 
     for method in {named(name).method for name in CLAIMS}:
-        page = (ROOT / "docs" / "methods" / f"{method}.md").read_text()
+        page = (ROOT / "docs" / "methods" / f"{method.replace('-', '_')}.md").read_text()
         for name in claims_of(method):
             assert f"<!-- record {name} -->" in page, f"docs/methods/{method}.md does not show {name}"
 
