@@ -24,9 +24,14 @@ Curve = list[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Trace:
+    """A run of one arm under one seed, read when something is asked of it."""
+
     arm: str
+    """Its name."""
     seed: int
+    """The run's."""
     directory: Path
+    """Where it stands."""
     unit: str
     """What its budget counts."""
     about: dict[str, Any]

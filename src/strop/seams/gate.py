@@ -1,7 +1,8 @@
 """Gate: decides the fate of rollouts and groups, and says whether more are wanted.
 
 Gates run in the order written; each sees what the earlier ones kept. What is dropped stays on the bill.
-A rollout whose reward could not be measured never reaches a gate: it is dropped as `ungraded`.
+A rollout whose reward could not be measured never reaches a gate: it is dropped as `ungraded`. A group of which nothing is kept
+is replaced while the gates' largest `refill` has rounds left; what is `context` or dropped is counted on the metrics line by its `why`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ class DropFlat:
     """Leave out groups whose rollouts all earned the same: their group-relative credit is zero (DAPO, arXiv:2503.14476)."""
 
     refill: int = 0
+    """Rounds of sampling that may replace them."""
     tolerance: float = 0.0
+    """Rewards this near count as the same."""
 
     def __call__(self, group: Group, rewards: Rewards) -> Fates:
         values = list(rewards.values())
@@ -47,7 +50,9 @@ class MaskOverlong:
     """Rollouts cut at their length limit count in their group's statistics but are not trained (`context`), or are dropped."""
 
     fate: str = "context"
+    """context or drop."""
     refill: int = 0
+    """Rounds of sampling that may replace groups of which nothing is kept."""
 
     def __call__(self, group: Group, rewards: Rewards) -> Fates:
         if self.fate not in ("context", "drop"):
@@ -64,7 +69,9 @@ class SkipZeroCredit:
     """
 
     refill: int = 0
+    """Rounds of sampling that may replace groups of which nothing is kept."""
     tolerance: float = 1e-9
+    """Rewards this near to the mean count as it."""
 
     def __call__(self, group: Group, rewards: Rewards) -> Fates:
         mean = fsum(rewards.values()) / max(len(rewards), 1)
