@@ -123,7 +123,7 @@ class Author:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A labelled stretch [start, stop) of one segment's tokens."""
+    """A labelled stretch [start, stop) of one segment's tokens. A sampler sets them in the rows it gives: `replace(segment, spans=…)`."""
 
     label: str
     """What `on=spans(label)` and a formula's `span("label")` know it by."""

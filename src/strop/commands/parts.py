@@ -2,7 +2,7 @@
 
 Examples:
     strop parts                           the seams
-    strop parts credit                    one of them; also part, batch, records, metrics
+    strop parts credit                    one of them; also part, batch, records, recipe, metrics
     strop parts credit group_centered     a part: constants, formula, what is said of it
     strop parts --page docs/reference     all of it as pages of Markdown, with examples/own/ quoted
 """
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     if args.seam is None:
         rows = [{"seam": name, "stands": seam.stands, "about": first(prose(seam.about))} for name, seam in SEAMS.items()]
         text = table([[r["seam"], r["about"]] for r in rows], ["seam", "what it is"])
-        answer(args, {"seams": rows}, text.replace("`", "") + "\n\nalso: part, batch, records, metrics")
+        answer(args, {"seams": rows}, text.replace("`", "") + "\n\nalso: part, batch, records, recipe, metrics")
         return 0
     return _part(args) if args.part else _seam(args)
 

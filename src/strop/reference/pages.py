@@ -91,11 +91,12 @@ def _seam(seam: Seam) -> Iterator[Block]:
     for place in seam.classes:
         name = place.rpartition(":")[2]
         yield Heading(name)
+        yield _from(place)
         if (said := prose(place)) and place != seam.about:
             yield said
         yield _members(members(place))
-    if seam.helpers and (found := functions(seam.helpers)):
-        yield Heading("Functions beside it")
+    if seam.helpers and (found := (*values(seam.helpers, *seam.values), *functions(seam.helpers))):
+        yield Heading("Functions and values to use")
         yield f"`from {seam.helpers} import …`"
         yield _members(found)
     yield from _shared(seam)
@@ -133,10 +134,10 @@ def _shared(seam: Seam) -> Iterator[Block]:
         from strop.seams.part import written
 
         yield Heading("strop's own")
-        yield f"`strop parts {seam.name} NAME`, or `help(NAME)` in Python, shows formula and constants."
+        yield f"{_own_import(seam)} `strop parts {seam.name} NAME`, or `help(NAME)` in Python, shows formula and constants."
         rows = [
             (
-                f"`{written(part)}`",
+                f"`{written(part)}`{_elsewhere(seam, part)}",
                 ", ".join(f"`{name}`" for name in part.reads),
                 _gives(part),
                 ", ".join(part.needs),
@@ -148,9 +149,26 @@ def _shared(seam: Seam) -> Iterator[Block]:
         yield _table(("part", "reads", "gives", "needs", "what it does"), rows, bare)
     if found := records(seam):
         yield Heading("strop's own records" if parts(shared()[seam.name]) else "strop's own")
-        yield Table(
-            ("record", "what it does"), tuple((f"`{_record(thing)}`", first(inspect.cleandoc(thing.__doc__ or ""))) for thing in found)
-        )
+        yield _own_import(seam)
+        rows = [(f"`{_record(thing)}`{_elsewhere(seam, thing)}", first(inspect.cleandoc(thing.__doc__ or ""))) for thing in found]
+        yield Table(("record", "what it does"), tuple(rows))
+
+
+def _from(place: str) -> str:
+    return "`from {0} import {2}`".format(*place.partition(":"))
+
+
+def _home(seam: Seam) -> str:
+    """The module of its own parts; what stands in another one is said beside it."""
+    return {"claim": "strop.claims.trace"}.get(seam.name, f"strop.seams.{seam.name}")
+
+
+def _own_import(seam: Seam) -> str:
+    return f"`from {_home(seam)} import …`, but for those with another module beside them."
+
+
+def _elsewhere(seam: Seam, thing: Any) -> str:
+    return "" if thing.__module__ == _home(seam) else f" in `{thing.__module__}`"
 
 
 def _gives(part: Any) -> str:
@@ -173,7 +191,7 @@ def _kept(seam: Seam) -> str:
 
 
 def _see(seam: Seam) -> str:
-    return f"Beside it: {', '.join(f'[{name}]({name}.md)' for name in ('overview', *seam.see))}."
+    return f"See also: {', '.join(f'[{name}]({name}.md)' for name in ('overview', *seam.see))}."
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], without: tuple[int, ...] = ()) -> Table:
@@ -287,8 +305,8 @@ RECORDS = (
 def _records() -> Page:
     blocks: list[Block] = [prose("strop.records"), Heading("Words"), _members(values("strop.records", "Kind", "Stop", "ENDED", "KEEP"))]
     for place in RECORDS:
-        module, _, name = place.partition(":")
-        blocks += [Heading(name), f"`from {module} import {name}`", prose(place)]
+        name = place.rpartition(":")[2]
+        blocks += [Heading(name), _from(place), prose(place)]
         if found := [m for m in members(place) if m.name not in ("to_json", "from_json")]:
             blocks.append(_members(found))
     return Page("records", "Records", tuple(blocks))
@@ -306,11 +324,23 @@ def _metrics() -> Page:
     return Page("metrics", "The metrics line", (about, Table(("field", "unit", "what it is", "where"), rows)))
 
 
-MORE = {"overview": _overview, "part": _part, "batch": _batch, "records": _records, "metrics": _metrics}
+def _recipe() -> Page:
+    found = [m for m in members("strop.recipe:Recipe") if not m.called and m.name in _names("strop.recipe:Recipe")]
+    said = "A field is a flag of `strop train` too, with dashes: `--max-tokens 64`, and a key of a recipe in TOML."
+    return Page("recipe", "Recipe", (prose("strop.recipe"), prose("strop.recipe:Recipe"), said, _members(found)))
+
+
+def _names(place: str) -> set[str]:
+    module, _, name = place.partition(":")
+    return _fields(getattr(import_module(module), name))
+
+
+MORE = {"overview": _overview, "part": _part, "batch": _batch, "records": _records, "recipe": _recipe, "metrics": _metrics}
 BESIDE = {
     "part": "What every pure part is: `@part(…)`, axes, constants, needs.",
     "batch": "`Index` in one table, with a picture of a ragged batch; Batch.",
     "records": "Tasks, groups, rollouts, segments, scores, fates: every field.",
+    "recipe": "What to run: every field.",
     "metrics": "Every field of a metrics line.",
 }
 

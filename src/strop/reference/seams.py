@@ -28,6 +28,8 @@ class Seam:
     """Shown with all their members, the protocol first."""
     helpers: str = ""
     """A module whose plain functions one's own may use."""
+    values: tuple[str, ...] = ()
+    """Values of that module."""
     seat: str = ""
     """Of a pure part: correction, credit, signals, reward, grader, schedule, claim."""
     gives: str = ""
@@ -169,6 +171,7 @@ SEAMS: dict[str, Seam] = {
             '`Signal(…, reduce=means("group", "rollout", "token"))`',
             ("strop.seams.reduction:Level",),
             "strop.seams.reduction",
+            ("PER_SEQUENCE", "PER_TOKEN"),
             see=("signal",),
         ),
         Seam(
@@ -177,6 +180,7 @@ SEAMS: dict[str, Seam] = {
             '`signals={"policy": …, "mine": Signal(…, weight=0.01)}`',
             ("strop.seams.signal:Signal", "strop.seams.signal:Where"),
             "strop.seams.signal",
+            ("actions", "teacher", "forced"),
             seat="schedule",
             gives="`factor`, a number",
             own="schedule",
@@ -199,11 +203,12 @@ SEAMS: dict[str, Seam] = {
             "a value `Claim(…)` at the top level of a file",
             (*(f"strop.claims.claim:{name}" for name in ("Claim", "Arm", "Profile", "Check", "HeldOut")), "strop.claims.trace:Trace"),
             "strop.claims.trace",
+            ("Curve",),
             seat="claim",
             gives="a measure `curve`, [(positions spent, value), …]; a check `number`",
             own="claim",
             kept="strop.check.claims:KEPT",
-            see=("metrics", "records"),
+            see=("recipe", "metrics", "records"),
         ),
         Seam("policy", "strop.seams.policy", "a claim's `world`", ("strop.seams.policy:Policy",), see=("claim", "head")),
     )

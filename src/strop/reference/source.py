@@ -81,11 +81,10 @@ def _members(body: list[ast.stmt]) -> Iterator[Member]:
 
 def _called(node: ast.FunctionDef | ast.AsyncFunctionDef, is_property: bool) -> str:
     gives = "" if node.returns is None else f" -> {_type(node.returns)}"
-    name = "" if node.name == "__call__" else node.name
     if is_property:
         return f"{node.name}: {gives.removeprefix(' -> ')}"
     taken = ast.unparse(node.args).removeprefix("self").removeprefix(", ")
-    return f"{'await ' if isinstance(node, ast.AsyncFunctionDef) else ''}{name}({taken}){gives}"
+    return f"{'async ' if isinstance(node, ast.AsyncFunctionDef) else ''}{node.name}({taken}){gives}"
 
 
 def _assigned(node: ast.AnnAssign | ast.Assign) -> tuple[str, str] | None:

@@ -89,8 +89,8 @@ class Handle:
         return await self.engine.generate(node, max=max, stop=(*self.renderer.stop, *stop), sampling=sampling, keep=keep)
 
     async def extend(self, node: Node, text: str, *, kind: Literal["observation", "forced"] = "observation") -> Node:
-        """Under a node, a further message of the user with the next opening (`observation`, never trained); `forced` is text in the
-        policy's mouth, which a signal may train (`on=forced`)."""
+        """Under a node, a further message of the user with the next opening: an `observation`, never trained. Text in the policy's
+        mouth, which a signal may train (`on=forced`), is the engine's: `engine.extend(node, renderer.plain(text), kind="forced")`."""
         return await self.engine.extend(node, self.renderer.turn(text), kind=kind)
 
     async def join(self, node: Node, nodes: Sequence[Node], *, close: Sequence[int]) -> Node:

@@ -254,7 +254,8 @@ def fingerprint(value: Any) -> str:
 def written(value: Any) -> str:
     """A part or record as it would be written in Python, with every constant it has, defaults included."""
     if isinstance(value, Part):
-        return f"{value.name}({', '.join(f'{k}={written(v)}' for k, v in value.constants.items())})"
+        given = (k if v is inspect.Parameter.empty else f"{k}={written(v)}" for k, v in value.constants.items())
+        return f"{value.name}({', '.join(given)})"
     if hasattr(value, "words"):  # a reduction says itself shorter
         return value.words()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

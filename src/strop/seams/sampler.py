@@ -7,6 +7,9 @@ written (`actor.text(node)` is that of its last action), why it ended (`node.sto
 What it may use: the task's prompt, `ctx.rng(name)` for noise of its own, and what came back from the policy. What ends first may not
 decide anything, since that differs from run to run: `asyncio.gather` keeps the order in which was asked. A recipe's `group` and
 `max_tokens` are put into its fields `n` and `max_tokens`, or given to a method `sized(group, max_tokens)` that returns another one.
+
+Two class attributes say what holds of it: `own_context = True`, its rows are the engine's own nodes and its groups' ids the roots they were
+opened with, so that tripwires may draw again; `nested = True`, each rollout names its sub-groups, `keys["nested"]`, outermost first.
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ class Environment(Protocol):
 
     The source grades `rollout.text`: all actions with the observations between them, a line each. A world has no say in the reward but by
     its facts, which a grader of the method's own may read. It goes with a sampler of several turns that keeps room for its answers,
-    `Independent(turns=2, observation=48)`.
+    `Independent(turns=2, observation=48)`. Held-out evaluation asks for one reply and no world.
     """
 
     def start(self, task: Task) -> Any:

@@ -41,11 +41,15 @@ class Where:
 
 
 actions = Where()
+"""What the policy drew."""
 teacher = Where(kinds=("teacher",))
+"""What somebody else wrote: demonstrations, other trainers' rollouts."""
 forced = Where(kinds=("forced",))
+"""What a sampler put in the policy's mouth."""
 
 
 def spans(*labels: str) -> Where:
+    """Actions inside spans of these labels."""
     return Where(labels=labels)
 
 

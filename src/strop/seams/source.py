@@ -3,8 +3,10 @@
 A procedural source is an unlimited stream: task(split, seed, index) is a pure function, and the
 two splits never meet because a task belongs to the split its id hashes to. A finite source has a length.
 
-A class with these five members is a source; a frozen dataclass makes its fields the knobs of `--task FILE.py:NAME:knob=3`. Two that a
-source may have besides: `example(task)`, a worked answer for `--shots`; `grade_many(pairs)`, all (task, text) of a step at once.
+A class with these five members is a source; a frozen dataclass makes its fields the knobs of `--task FILE.py:NAME:knob=3`. An index lies
+below `size` where there is one. What a source may have besides: `sizes`, {"train": n, "test": m} where there are not `size` of either;
+`example(task)`, a worked answer for `--shots`; `grade_many(pairs)`, all (task, text) of a step at once; `answer(text)`, what a vote of
+several replies counts as one.
 """
 
 from __future__ import annotations
