@@ -164,7 +164,8 @@ def _home(seam: Seam) -> str:
 
 
 def _own_import(seam: Seam) -> str:
-    return f"`from {_home(seam)} import …`, but for those with another module beside them."
+    others = any(_elsewhere(seam, thing) for thing in shared()[seam.name])
+    return f"`from {_home(seam)} import …`{', but for those with another module beside them' if others else ''}."
 
 
 def _elsewhere(seam: Seam, thing: Any) -> str:
@@ -204,11 +205,20 @@ strop parts credit                   one of them
 strop parts credit group_centered    a part: constants, formula"""
 
 
+SEATS = {
+    "signals": ("signal", "objective", "reduction"),
+    "environment": ("world",),
+    "graders": ("grader",),
+    "heads": ("head",),
+    "compute": ("engine",),
+}
+"""Pages of a method's fields, where they have other names."""
+
+
 def _overview() -> Page:
     fields_of = {m.name: m for m in members("strop.method:Method")}
-    seats = {"signals": "objective", "environment": "world", "graders": "grader", "heads": "head"}
     rows = [
-        (f"`{m.written}`", m.says, f"[{page}]({page}.md)" if (page := seats.get(name, name)) in SEAMS else "")
+        (f"`{m.written}`", m.says, ", ".join(f"[{page}]({page}.md)" for page in SEATS.get(name, (name,)) if page in SEAMS))
         for name, m in fields_of.items()
         if not m.called and ":" in m.written and name not in ("refills", "lineage", "fingerprint")
     ]
@@ -237,19 +247,11 @@ def _part() -> Page:
     from strop.seams.index import LEVELS
     from strop.seams.part import NEEDS
 
-    axes = (
-        ("_T", "decision: a token that somebody wrote"),
-        ("_W", "row: the segments of one context"),
-        ("_R", "rollout"),
-        ("_G", "group: a task's rollouts"),
-    )
     return Page(
         "part",
         "A part",
         (
             prose("strop.seams.part"),
-            Heading("Axes: the last letter of a name"),
-            Table(("letter", "one number per"), tuple((f"`{letter}`", says) for letter, says in axes)),
             f"Levels, from the finest out: {', '.join(LEVELS)}. All numbers are tensors without padding: [a ragged batch](batch.md).",
             Heading("`@part(…)`, and what a part then has"),
             _members([m for m in members("strop.seams.part:Part") if m.name != "describe"]),

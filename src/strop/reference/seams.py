@@ -97,7 +97,13 @@ SEAMS: dict[str, Seam] = {
             "engine",
             "strop.seams.engine",
             'by a recipe: `engine="embedded"` or `"vllm"`; a sampler is handed one behind a handle, `ctx.policies["actor"]`',
-            ("strop.seams.context:Handle", "strop.seams.engine:Node", "strop.seams.context:Renderer", "strop.seams.engine:Engine"),
+            (
+                "strop.seams.context:Handle",
+                "strop.seams.engine:Node",
+                "strop.seams.context:Renderer",
+                "strop.seams.engine:Engine",
+                "strop.seams.compute:Quantized",
+            ),
             see=("sampler", "records"),
         ),
         Seam(

@@ -110,7 +110,14 @@ def _default(node: ast.expr) -> str:
             given = {k.arg: k.value for k in node.keywords}
             if "default" in given:
                 return ast.unparse(given["default"])
-            return "{}" if "dict" in ast.unparse(given["default_factory"]) else f"{ast.unparse(given['default_factory'])}()"
+            make = given["default_factory"]
+            return (
+                ast.unparse(make.body)
+                if isinstance(make, ast.Lambda)
+                else "{}"
+                if "dict" in ast.unparse(make)
+                else f"{ast.unparse(make)}()"
+            )
     return ast.unparse(node)
 
 

@@ -6,7 +6,8 @@
 Positional parameter names say what a part reads (`logp_T`, `reward_R`, `index`); keyword-only
 parameters are its constants. A method refuses a part that reads what nobody provides.
 
-Axes in names, each ragged over the batch:
+Axes in names, each ragged over the batch; a decision is a token that somebody wrote, a row the segments of one context:
+
     _T decision   _W row   _R rollout   _G group
 """
 
@@ -70,14 +71,17 @@ class Part:
 
     @property
     def name(self) -> str:
+        """Its function's."""
         return self.fn.__name__
 
     @property
     def id(self) -> str:
+        """Its name in saved methods, which says whose it is."""
         return part_id(self)
 
     @cached_property
     def reads(self) -> tuple[str, ...]:
+        """Names of what it takes by position."""
         kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         return tuple(p.name for p in inspect.signature(self.fn).parameters.values() if p.kind in kinds)
 
@@ -89,6 +93,7 @@ class Part:
         return {**own, **dict(self.bound)}
 
     def __call__(self, *data: Any, **constants: Any) -> Any:
+        """With data the function itself; without, the part with these constants bound."""
         if data:
             return self.fn(*data, **{**dict(self.bound), **constants})
         for name in constants:

@@ -1,8 +1,8 @@
 """Policy: what is trained or asked. The only one that knows what a decision is and how likely its weights make it.
 
 A language model needs none of one's own: `--model` takes any causal one. A policy is written for a world that is no language model's, and
-comes into a run by a claim's `world`, a function of recipe and directory that gives {"policy": …, "source": …, "engine": …}: a policy, a source
-for it, and a function of policy and recipe that makes its engine. `strop.lab.tabular` has one, a table, with its engine.
+comes into a run by a claim's `world`, a function of recipe and directory that gives {"policy": …, "source": …, "engine": …}: a policy, a
+source for it, and a function of policy and recipe that makes its engine. `strop.lab.tabular` has one, a table, with its engine.
 """
 
 from __future__ import annotations
