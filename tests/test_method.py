@@ -272,3 +272,22 @@ def test_a_record_that_makes_no_sense_is_refused_in_words(build, words):
 )
 def test_optimiser_steps_per_batch_by_hand(groups, update, steps):
     assert update.updates(groups) == steps
+
+
+@part(gives="reward_R")
+def of_length(length_T: Tensor) -> Tensor:
+    return length_T
+
+
+@part(gives="factor")
+def of_steps(step: float) -> float:
+    return step
+
+
+def test_a_reward_reads_channels_and_a_schedule_how_far_the_run_is():
+    with pytest.raises(ValueError, match="its reward 'of_length' reads length_T: a reward reads channels as <channel>_R"):
+        GRPO.but("mine", reward=of_length)
+    with pytest.raises(ValueError, match=r"the schedule of update 'of_steps' reads step: a schedule reads fraction"):
+        GRPO.but("mine", update=AdamW(schedule=of_steps))
+    with pytest.raises(ValueError, match=r"the weight of signals\.policy 'of_steps' reads step"):
+        GRPO.but("mine", signals={"policy": GRPO.signals["policy"].but(weight=of_steps)})
