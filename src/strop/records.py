@@ -392,3 +392,4 @@ class Fate:
 
 
 KEEP = Fate()
+"""Of a rollout on which no gate has an opinion."""

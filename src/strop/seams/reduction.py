@@ -56,7 +56,10 @@ def power_of(level: str, power: float) -> Level:
 
 @dataclass(frozen=True)
 class Reduction:
+    """What `means` makes: levels, and from them the share of each unit."""
+
     levels: tuple[Level, ...]
+    """The outermost first; the last is the grain of the objectives that it averages."""
 
     @property
     def grain(self) -> str:
