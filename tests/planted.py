@@ -10,6 +10,7 @@ from torch import Tensor
 from strop.methods.grpo import GRPO
 from strop.records import Fate, Group, Rollout, Scores, Task
 from strop.seams.context import Footprint
+from strop.seams.feed import Rollouts
 from strop.seams.index import Index
 from strop.seams.part import part
 from strop.seams.reduction import means
@@ -72,6 +73,15 @@ class Mine:
         return {r.id: Fate('drop') for r in group.rollouts}
 MINE = GRPO.but('mine', gate=(Mine(),))
 """
+FEED = """
+@dataclass(frozen=True)
+class Mine:
+    fresh = True
+    async def take(self, pick, want, sampler, environment, ctx, seen):
+        groups = await Rollouts().take(pick, want, sampler, environment, ctx, seen)
+        return groups + groups[:1]
+MINE = GRPO.but('mine', idea=('feed',), feed=Mine())
+"""
 SAMPLER = """
 @dataclass(frozen=True)
 class Mine(Independent):
@@ -127,7 +137,7 @@ NOISE = "a generator that is not the run's"
 FAULTS: dict[str, tuple[str, str]] = {
     "a flipped sign in a loss": (
         loss("return credit_T * (logp_T - old_logp_T).exp()", "loss_T = -exp(logp_T - old_logp_T) * credit_T"),
-        f"signals.policy mine (planted.py, line 16): {PRINTED}",
+        f"signals.policy mine (planted.py, line 17): {PRINTED}",
     ),
     "another constant than the one printed": (credit("return 2.0 * reward_R", "credit_R = 3 * reward_R"), PRINTED),
     "one number too few": (credit("return reward_R[1:]"), "gives credit_R of shape"),
@@ -180,6 +190,7 @@ FAULTS: dict[str, tuple[str, str]] = {
     "a state that is changed": (curriculum("state['next'] += n; return tasks, state"), "pick changes the state it was given"),
     "a curriculum's own noise": (curriculum("return random.sample(tasks, n), state"), NOISE),
     "a gate for what it was not shown": (GATE, "which it was not shown"),
+    "a feed that gives a group twice": (FEED, "two groups or rollouts of one id"),
     "a footprint that is too small": (SAMPLER, "declared a footprint of"),
     "a world that keeps its state": (WORLD, "changes the state it was given"),
     "a grader that raises for a rollout": (GRADER, "grader raised ZeroDivisionError"),

@@ -57,7 +57,7 @@ def test_training_stops_before_its_first_step_and_says_what_is_wrong(tmp_path, r
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     file = written(tmp_path, planted.FAULTS["a constant of another precision"][0])
     message = refused("train", "--method", file, "--out", tmp_path / "run", "--steps", 0)
-    assert "credit[0] mine (planted.py, line 17): gives credit_R as float32" in message
+    assert "credit[0] mine (planted.py, line 18): gives credit_R as float32" in message
     assert "Nothing was trained." in message
     assert not (tmp_path / "run").exists()
     main(["train", "--method", str(file), "--out", str(tmp_path / "run"), "--steps", "0", "--eval-tasks", "0", "--unchecked"])
@@ -96,6 +96,36 @@ def test_the_command_counts_what_is_to_be_mended(tmp_path, capsys):
 def test_the_page_shows_what_is_planted():
     page = (Path(__file__).parent.parent / "docs" / "your-own.md").read_text()
     assert planted.table() in page
+
+
+ASKING = """
+@dataclass(frozen=True)
+class Hinted:
+    def start(self, task):
+        return {'sum': task.needs['sum']}
+    async def reply(self, state, action):
+        return state, Reply(f"it is {state['sum']}")
+TURNS = Independent(n=2, max_tokens=8, turns=2, observation=8)
+MINE = GRPO.but('mine', idea=('environment', 'sampler'), environment=Hinted(), sampler=TURNS)
+"""
+
+
+def test_a_world_is_shown_a_task_of_its_own_files_source_else_of_the_default_one(tmp_path):
+    both = [str(found) for found in of(str(written(tmp_path, planted.riddles() + ASKING))) if found.fine is False]
+    assert both == []
+    alone = [str(found) for found in of(str(written(tmp_path, ASKING))) if found.fine is False]
+    assert len(alone) == 1
+    assert "start: raises KeyError: 'sum'" in alone[0]
+
+
+def test_a_world_is_shown_a_task_of_the_source_that_is_trained_on(tmp_path, refused, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "world.py").write_text(planted.HEAD + ASKING)
+    (tmp_path / "sums.py").write_text(planted.HEAD + planted.riddles())
+    flags = ("train", "--method", str(tmp_path / "world.py"), "--steps", "0", "--eval-tasks", "0", "--task")
+    main([*flags, str(tmp_path / "sums.py"), "--out", str(tmp_path / "run")])
+    capsys.readouterr()
+    assert "raises KeyError: 'sum'" in refused(*flags, "chain", "--out", tmp_path / "other")
 
 
 def test_what_hangs_is_named_and_what_is_slow_is_no_fault(tmp_path, monkeypatch):

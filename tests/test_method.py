@@ -229,7 +229,10 @@ REFUSED = {
         {"gate": (Duplicate(), DropFlat())},
         "gate[1] DropFlat(refill=0, tolerance=0, of='reward') looks at one group, and stands behind Duplicate(refill=0)",
     ),
-    "a reward that reads decisions": ({"reward": reads_decisions}, "a reward reads channels, NAME_R, and fraction, index, length_R, step"),
+    "a reward that reads decisions": (
+        {"reward": reads_decisions},
+        "a reward reads channels as <channel>_R (outcome_R, lenient_R, a grader's), and fraction, index, length_R, step",
+    ),
     "a credit that reads a channel with a typo": (
         {"credit": (reads_outcom,)},
         "reads outcom_R, which nobody provides. Did you mean 'outcome_R'",
@@ -335,3 +338,22 @@ def test_what_it_cannot_read_is_refused(instead, said):
 
 def test_a_formula_that_gives_what_it_reads_is_reread_up_to_there():
     assert reread("reward_R = reward_R - 1\nx_R = reward_R", {"reward_R": "format_R"}) == "reward_R = format_R - 1\nx_R = reward_R"
+
+
+@part(gives="reward_R")
+def of_length(length_T: Tensor) -> Tensor:
+    return length_T
+
+
+@part(gives="factor")
+def of_steps(step: float) -> float:
+    return step
+
+
+def test_a_reward_reads_channels_and_a_schedule_how_far_the_run_is():
+    with pytest.raises(ValueError, match="its reward 'of_length' reads length_T: a reward reads channels as <channel>_R"):
+        GRPO.but("mine", reward=of_length)
+    with pytest.raises(ValueError, match=r"the schedule of update 'of_steps' reads step: a schedule reads fraction"):
+        GRPO.but("mine", update=AdamW(schedule=of_steps))
+    with pytest.raises(ValueError, match=r"the weight of signals\.policy 'of_steps' reads step"):
+        GRPO.but("mine", signals={"policy": GRPO.signals["policy"].but(weight=of_steps)})

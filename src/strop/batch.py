@@ -34,20 +34,29 @@ class Packed:
 
 @dataclass(frozen=True)
 class Batch:
+    """Groups as arrays. Parts see its tracks and facts by name; a grader gets one from `ctx.evaluate`."""
+
     rows: tuple[Packed, ...]
+    """Tokens of each row, and where its decisions stand."""
     index: Index
+    """Which row, rollout and group each decision belongs to."""
     units: tuple[str, ...]
     """Rollout ids, one per R."""
     kind_T: Tensor
+    """Place of its segment's kind in (action, forced, teacher)."""
     trains_T: Tensor
     """Somebody's row trains it and its rollout is kept."""
     sampling_T: Tensor
     """Which of `samplings` drew it: the learner applies the same temperature and allowed ids."""
     samplings: tuple[Sampling, ...]
     weight_R: Tensor
+    """Of its fate."""
     tracks: dict[str, Tensor]
+    """Numbers per decision, by name: NaN where nobody measured one."""
     facts: dict[str, Tensor]
+    """Numbers per rollout, by name."""
     labels: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    """Decisions inside spans, by label."""
 
     @property
     def trained_T(self) -> Tensor:
@@ -55,6 +64,7 @@ class Batch:
         return self.trains_T & (self.kind_T == KINDS.index("action"))
 
     def with_(self, **tracks: Tensor) -> Batch:
+        """The same with these tracks besides."""
         return replace(self, tracks={**self.tracks, **tracks})
 
     def have(self) -> dict[str, object]:

@@ -26,6 +26,7 @@ COMMANDS = {
     "methods": ("strop.commands.lists:methods", "list the methods, or show one"),
     "explain": ("strop.commands.identity:explain", "print what a method computes, with every constant"),
     "diff": ("strop.commands.identity:diff", "print how two methods differ"),
+    "parts": ("strop.commands.parts", "the seams of a method: what a part may read and give, strop's own parts"),
     "check": ("strop.commands.check", "look at parts of your own before they are trained"),
     "claim": ("strop.commands.claim", "list, show or run claims: experiments that could refute a method"),
     "papers": ("strop.commands.papers", "the catalogue of papers in English and Korean, and what strop has of each"),

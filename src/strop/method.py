@@ -37,19 +37,32 @@ SETTING = ("sampler", "environment", "feed", "curriculum", "update", "tasks", "h
 
 @dataclass(frozen=True)
 class Method:
+    """What is trained, by whom, on what, and how: every part and constant that can change a number."""
+
     name: str
+    """Known by it; a variant gets one of its own, `GRPO.but("mine", …)`."""
     signals: Mapping[str, Signal]
+    """The loss: signals by name, which add."""
     credit: tuple[Part, ...]
+    """A chain, from rewards to what each decision earns."""
     sampler: Sampler = Independent()
+    """Grows the rollouts of a task."""
     environment: Environment | None = None
+    """The world that answers between turns."""
     feed: Feed = Rollouts()
+    """Supplies groups to a step."""
     curriculum: Curriculum = Epochs()
+    """Picks the next tasks."""
     graders: tuple[Part, ...] = added(())
     """Scores of the method's own, beside the source's verdict: a channel each."""
     reward: Part = outcome
+    """From channels to one number per rollout."""
     gate: tuple[Gate, ...] = ()
+    """Which rollouts count, in the order written."""
     correction: Part = none
+    """From the engine's log-probability to the learner's."""
     update: AdamW = AdamW()
+    """Optimiser, epochs, minibatches, clipping, schedule."""
     tasks: int = 32
     """Tasks asked for in one step."""
     heads: tuple[Head, ...] = ()
@@ -59,6 +72,7 @@ class Method:
     compute: Compute = added(EXACT)  # noqa: RUF009
     """What the engine draws with, where the learner computes otherwise."""
     paper: str = ""
+    """Its number at arXiv."""
     idea: tuple[str, ...] = field(default=())
     """The seams that are the paper: `credit`, `gate`, `signals.policy`, `signals.policy.reduce`. What else differs from the parent is
     its setting."""

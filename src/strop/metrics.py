@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import xxhash
@@ -17,6 +17,87 @@ from strop.records import Fate, Group, Scores
 
 Facts = Sequence[Mapping[str, float]]
 """What the learner said of each of a step's updates."""
+
+
+class Figure(NamedTuple):
+    """What one field of the line is."""
+
+    unit: str
+    says: str
+    when: str = ""
+    """Where it stands; empty: on every line."""
+
+
+AHEAD = "with `ahead`"
+SWARM = "in a swarm"
+ALIEN = "where others than these weights drew the rollouts: another engine or dtype, `ahead`, a replay with another method"
+MODEL = "where the policy is a language model"
+FRESH = "where rollouts are fresh and these weights drew them"
+
+LINE: dict[str, Figure] = {
+    "step": Figure("count", "steps done before this one"),
+    "version": Figure("count", "updates of the weights, this step's among them"),
+    "fingerprint": Figure("hash", "of the method"),
+    "reward": Figure("reward", "mean over the rollouts; None where none has one"),
+    "<channel>": Figure("score", "mean over the rollouts of a channel: `outcome`, `lenient`, a grader's"),
+    "spread": Figure("share", "of groups whose rewards differ"),
+    "length": Figure("tokens", "mean length of what the policy wrote"),
+    "cut": Figure("share", "of rollouts that reached the longest reply"),
+    "rollouts": Figure("count", "of this step; demonstrations and other trainers' are not among them"),
+    "dropped.<why>": Figure(
+        "count", "rollouts that are not trained, by the gate's word: those in the context alone too", "where a gate has one"
+    ),
+    "copies": Figure("count", "groups beyond their first that a gate packed again"),
+    "incidents": Figure("count", "scores that nobody could give: our fault"),
+    "entropy": Figure("nats", "mean over the trained decisions, of the distribution each was drawn from"),
+    "off": Figure("share", "of trained decisions whose ratio of now to old lies outside [0.8, 1.2], over all updates"),
+    "far": Figure("share", "of rollouts whose ratio of now to old, the product over their decisions, lies outside [1/2, 2]"),
+    "mismatch": Figure("nats", "largest |logp - old_logp| at the step's first update: 0 but for rounding"),
+    "grad_norm": Figure("norm", "of the gradient before it is clipped, mean over the updates"),
+    "loss.<signal>": Figure("loss", "before its weight, mean over the updates"),
+    "updates": Figure("count", "optimiser steps"),
+    "heads.<head>": Figure("number", "what a head says, mean over decisions or rollouts", "where the method has heads"),
+    "bill.<kind>": Figure(
+        "positions",
+        "spent since the run began: prefilled, decoded, scored, recomputed, copied; trained, measured; POLICY/kind of another policy",
+    ),
+    "digest.groups": Figure("hash", "of what was committed: groups, scores, fates, rewards"),
+    "digest.credit": Figure("hash", "of all tracks at the update"),
+    "digest.weights": Figure("hash", "of the weights after it"),
+    "digest.optimiser": Figure("hash", "of its moments"),
+    "sampler.kl": Figure("nats", "KL(sampler || learner) a decision, by k3", ALIEN),
+    "sampler.effective": Figure("share", "of the decisions that importance weights leave effective", ALIEN),
+    "sampler.largest": Figure("ratio", "the largest importance weight", ALIEN),
+    "age.mean": Figure("versions", "between the weights that wrote the trained decisions and those that learn from them", AHEAD),
+    "age.most": Figure("versions", "the largest of them", AHEAD),
+    "stale": Figure("list", "groups discarded for their age since the last step: place, age, mean length, pass rate", AHEAD),
+    "taken": Figure("list", "mean length and pass rate of each group that was learned from", AHEAD),
+    "swarm.own": Figure("count", "own groups", SWARM),
+    "swarm.foreign": Figure("count", "other trainers' groups", SWARM),
+    "swarm.reward": Figure("reward", "mean over their rollouts, by our own grader", SWARM),
+    "swarm.<tally>": Figure("count", "what was shared, and what was refused from whom, since the run began (docs/swarm.md)", SWARM),
+    "watch.canary.<who>": Figure("nats", "what learner and engine say of eight prompts before the step, and the weights' digest", MODEL),
+    "watch.kept": Figure("count", "rollouts that are trained, of those with an action"),
+    "watch.untrained": Figure("count", "of them, those without a trained decision"),
+    "watch.trained": Figure("count", "decisions that some signal trains"),
+    "watch.cut": Figure(
+        "ratio", "how much the loss of four rows changes in smaller passes", "every third step, where two rows are trained"
+    ),
+    "watch.misplaced": Figure("count", "decisions whose mask is not what the records say"),
+    "watch.kl": Figure("nats", "KL(sampler || learner) a decision, at the first update", FRESH),
+    "watch.ess": Figure("share", "of those decisions that importance weights leave effective", FRESH),
+    "watch.ratio": Figure("ratio", "the largest of their ratios, either way", FRESH),
+    "watch.tokens": Figure("count", "such decisions", FRESH),
+    "watch.drawn": Figure("count", "of them, those whose draw was repeated with the run's noise", FRESH),
+    "watch.undrawn": Figure("count", "of them, those that would have been drawn otherwise", FRESH),
+    "watch.holding": Figure("list", "tripwires that hold, by name (docs/tripwires.md)"),
+    "warnings.<tripwire>": Figure("text", "what a tripwire says that did not hold a step ago", "on the step where it begins"),
+    "t.seconds": Figure("seconds", "of the step; what stands under `t` is no part of what is the same again"),
+    "t.<phase>": Figure("seconds", "of them: sample, grade, commit, learn"),
+    "t.at": Figure("time", "when it ended, in seconds since 1970"),
+    "t.replayed": Figure("truth", "it was computed from a record: nothing was sampled"),
+}
+"""Every field of the line, by its path; what stands in brackets is a name of the run's own."""
 
 
 def drawn(groups: Sequence[Group], scores: Scores, rewards: Mapping[str, float | None], fates: Mapping[str, Fate]) -> dict[str, Any]:

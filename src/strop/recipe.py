@@ -53,6 +53,7 @@ class Recipe:
     budget: str | None = None
     """Ends the run before its last step when so much is spent: '400000 decoded', or '2000000' of all positions."""
     seed: int = 0
+    """Of all noise."""
     lr: float | None = None
     """Learning rate; None takes the model's own: 3e-4 for pico, the method's for others."""
     tasks: int | None = None
@@ -88,6 +89,7 @@ class Recipe:
     eval_samples: int = 16
     """Replies per held-out task."""
     checkpoint_every: int = 20
+    """Steps between two checkpoints."""
     ahead: int = added(0)
     """Steps that are sampled while the learner computes, on a cluster; 0: each step waits for its own rollouts, bit for bit."""
     max_age: int | None = added(None)

@@ -14,7 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 Kind = Literal["prompt", "action", "forced", "observation", "teacher"]
+"""prompt: the question, with all that the template puts around it. action: what the policy drew. forced: what a sampler put in the
+policy's mouth. observation: what a world answered. teacher: what somebody else wrote."""
 Stop = Literal["finished", "stop", "length", "repetition", "turns", "budget", "format", "tool", "error"]
+"""Why it ended. finished: an end token, or the world is done. stop: a text that ends a reply. length: the longest reply was reached.
+repetition: it repeated itself. turns: no turn was left. budget, format, tool: the policy's own fault, as a world saw it. error: ours, so
+the rollout is not graded."""
 SegmentId = str
 
 ENDED: frozenset[Stop] = frozenset({"finished", "stop"})
@@ -44,6 +49,7 @@ class Task:
     """One problem. Its id is a hash of its content, so the same problem has one name everywhere."""
 
     prompt: str
+    """What the policy is asked, as text; the chat template is put around it later."""
     needs: Mapping[str, Any]
     """What the grader needs: plain JSON. Never shown to the policy."""
     source: str
@@ -51,6 +57,7 @@ class Task:
     meta: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Facts about it (difficulty, index); not part of its identity."""
     id: str = ""
+    """Made from prompt, needs and source where none is given."""
 
     def __post_init__(self) -> None:
         if not self.id:
@@ -73,9 +80,13 @@ class Sampling:
     """How a decision is drawn; part of the distribution, so it travels on the segment. Temperature 0 is greedy."""
 
     temperature: float = 1.0
+    """Logits are divided by it; the learner does the same again."""
     top_p: float = 1.0
+    """Below 1 only the likeliest ids that hold so much: for evaluation, refused in training."""
     top_k: int = 0
+    """Only so many of the likeliest ids, 0 for all: for evaluation, refused in training."""
     allowed: tuple[int, ...] | None = None
+    """Only these ids; None allows all."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -96,8 +107,11 @@ class Author:
     """Who wrote a segment: which policy, at which version of its weights, drawn how."""
 
     policy: str
+    """The engine's name: `actor`."""
     version: int
+    """How many updates its weights had seen."""
     sampling: Sampling = Sampling()
+    """How it was drawn."""
 
     def to_json(self) -> dict[str, Any]:
         return {"policy": self.policy, "version": self.version, "sampling": self.sampling.to_json()}
@@ -109,11 +123,14 @@ class Author:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A labelled stretch [start, stop) of one segment's tokens."""
+    """A labelled stretch [start, stop) of one segment's tokens. A sampler sets them in the rows it gives: `replace(segment, spans=…)`."""
 
     label: str
+    """What `on=spans(label)` and a formula's `span("label")` know it by."""
     start: int
+    """Its first token, counted from the segment's beginning."""
     stop: int
+    """One behind its last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +138,21 @@ class Segment:
     """A run of tokens with one author. Its id is unique inside its group."""
 
     kind: Kind
+    """prompt, action, forced, observation or teacher."""
     tokens: tuple[int, ...]
+    """Ids of the policy's own tokenizer; nobody encodes a text again."""
     id: SegmentId
+    """The engine's path of ordinals: rows that hold one segment hold it under one id."""
     author: Author | None = None
+    """Who wrote it; None for a prompt, an observation or a gold text."""
     logp: tuple[float, ...] | None = None
     """One per token, of the distribution it was drawn from; None where nobody measured it, never 0."""
     spans: tuple[Span, ...] = ()
+    """Labelled stretches of it, which signals may be restricted to."""
     parents: tuple[SegmentId, ...] = ()
+    """Segments it follows, where that is not the one before it in its row."""
     tracks: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, "tuple[float, ...]"])
+    """Further numbers per token, by name."""
 
     def __post_init__(self) -> None:
         if self.logp is not None and len(self.logp) != len(self.tokens):
@@ -187,9 +211,11 @@ class Row:
     """
 
     segments: tuple[Segment, ...]
+    """In the order of the context. The first is a prompt: nothing before it would give a decision its probability."""
     trains: frozenset[SegmentId]
     """Ids of the segments that receive gradient in this row. A row that repeats a shared prefix may leave it out."""
     layout: Literal["causal"] = "causal"
+    """Each segment sees all before it; there is no other yet."""
 
     def __post_init__(self) -> None:
         unknown = self.trains.difference(s.id for s in self.segments)
@@ -204,10 +230,12 @@ class Row:
 
     @property
     def tokens(self) -> tuple[int, ...]:
+        """Of all its segments."""
         return tuple(token for segment in self.segments for token in segment.tokens)
 
     @property
     def actions(self) -> int:
+        """How many tokens of it the policy wrote."""
         return sum(len(s.tokens) for s in self.segments if s.kind == "action")
 
     def to_json(self) -> dict[str, Any]:
@@ -223,10 +251,15 @@ class Rollout:
     """One episode. It has several rows when its context was restarted."""
 
     rows: tuple[Row, ...]
+    """One, or several when its context was restarted."""
     id: str
+    """`ctx.place` and its number there: scores, rewards and fates are kept under it."""
     stop: Stop = "finished"
+    """Why it ended."""
     keys: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Plain JSON beside it: `facts` of the world, a dict a turn; `nested`, the sub-groups it belongs to, outermost first."""
     provenance: str = ""
+    """Where it is from, if the policy did not write it here: gold, another trainer."""
     text: str = ""
     """What the policy wrote, decoded once for graders and readers; never encoded again."""
 
@@ -260,9 +293,13 @@ class Group:
     """A task with its rollouts. One task may give several groups with different roles."""
 
     task: Task
+    """What was asked."""
     rollouts: tuple[Rollout, ...]
+    """The answers that are compared with each other."""
     role: str = "solve"
+    """`solve`, or what else was done with the task (`demo`, `foreign`): only `solve` counts in curves, ledger and curriculum."""
     id: str = ""
+    """`ctx.place`, the root of its noise, where a sampler made it; else task and role."""
 
     def __post_init__(self) -> None:
         if not self.id:
@@ -284,8 +321,11 @@ class Incident:
     """Our fault, not the policy's: a timeout, a crash, an unreadable judge. The score is None and this says why."""
 
     unit: str
+    """The rollout that has no score."""
     channel: str
+    """Which score it lacks."""
     why: str
+    """In words."""
 
     def to_json(self) -> list[str]:
         return [self.unit, self.channel, self.why]
@@ -296,9 +336,11 @@ class Scores:
     """{unit id: {channel: value or None}}; a unit is a rollout, a span or a pair. Returned by graders and merged."""
 
     values: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict[str, "Mapping[str, float | None]"])
+    """By unit and channel. What the policy did wrong is a low score; what we did wrong is None."""
     reasons: Mapping[str, str] = field(default_factory=dict[str, str])
     """Why a unit got the lowest score: no parse, wrong call, over its limit."""
     incidents: tuple[Incident, ...] = ()
+    """Why a value is None."""
 
     def __or__(self, other: Scores) -> Scores:
         merged = {unit: dict(channels) for unit, channels in self.values.items()}
@@ -313,9 +355,11 @@ class Scores:
         return Scores(merged, {**self.reasons, **other.reasons}, (*self.incidents, *other.incidents))
 
     def get(self, unit: Rollout | str, channel: str) -> float | None:
+        """One score of a rollout, or of its id; None where nobody gave it."""
         return self.values.get(unit if isinstance(unit, str) else unit.id, {}).get(channel)
 
     def channels(self) -> list[str]:
+        """Names of all channels, sorted."""
         return sorted({channel for channels in self.values.values() for channel in channels})
 
     def rate(self, group: Group, channel: str = "outcome") -> float | None:
@@ -343,8 +387,11 @@ class Fate:
     """What becomes of a rollout: trained, only in its group's statistics, left out, or kept for a later step."""
 
     kind: Literal["keep", "context", "drop", "carry"] = "keep"
+    """keep: trained. context: only in its group's statistics. drop: gone from both. carry: not built yet, refused."""
     weight: float = 1.0
+    """Its losses are multiplied by it."""
     why: str = ""
+    """A word for the metrics line, where it is not kept."""
     times: int = 1
     """How often its group is packed, each copy with numbers of its own."""
 
@@ -353,3 +400,4 @@ class Fate:
 
 
 KEEP = Fate()
+"""Of a rollout on which no gate has an opinion."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,10 @@ NESTED = "nested_RD"
 """Sub-groups of each rollout: only some samplers form any."""
 MOVING = frozenset({"logp_T", "entropy_T"})
 """Tracks of the policy as it moves, and its heads': an objective may read them, a credit or a correction may not."""
+JUDGED = ("groups", "ctx")
+"""What a grader reads."""
+PROGRESS = ("fraction",)
+"""What a schedule reads."""
 
 
 def refuse(method: Method) -> None:
@@ -34,6 +39,7 @@ def refuse(method: Method) -> None:
     _gates(method)
     _compute(method)
     _known(method)
+    _rewards(method)
     _graders(method)
     _formulas(method)
     _counts(method)
@@ -122,39 +128,54 @@ def _formulas(method: Method) -> None:
                 raise ValueError(f"method {method.name!r}: {seam} {part.name!r}: {error}") from error
 
 
-def _known(method: Method) -> None:
-    """Every part reads only what stands ready when it is called."""
+def seats(method: Method) -> Iterator[tuple[str, Part, frozenset[str]]]:
+    """Every part that is called on a batch, in the order of a step, with what stands ready for it."""
     facts = FACTS | ({NESTED} if getattr(method.sampler, "nested", False) else set[str]())
-    ready = set(TRACKS | facts)
-    if method.reference:
-        ready.add("reference_logp_T")
-    ready |= {head.old_track for head in method.heads if head.old_track}
-    for name in method.reward.reads:
-        if name not in SIGHT and not name.endswith("_R"):
-            raise ValueError(
-                f"method {method.name!r}: reward {method.reward.name!r} reads {name}: a reward reads channels, NAME_R, and "
-                f"{', '.join(sorted(SIGHT))}. What is known per decision is for a credit."
-            )
-    _reads(method, "correction", method.correction, ready | {"trained_T"})
+    ready = TRACKS | facts | {head.old_track for head in method.heads if head.old_track}
+    ready |= {"reference_logp_T"} if method.reference else set[str]()
+    yield "correction", method.correction, ready | {"trained_T"}
     ready |= {"weight_T", "reward_T", "fraction", *(f"{name}_R" for name in channels(method))}
     for i, link in enumerate(method.credit):
-        if not link.gives:
-            raise ValueError(f"method {method.name!r}: credit[{i}] {link.name!r} does not say what it gives: write @part(gives='credit_R')")
         own = {name for name in link.reads if name.endswith("_R") and name != "credit_R" and not close(name, ready | MOVING)}
-        _reads(method, f"credit[{i}]", link, ready | own | {"trained_T"})
+        yield f"credit[{i}]", link, ready | own | {"trained_T"}
         given = set(link.gives.split(","))
-        ready |= given | ({"credit_T"} if "credit_R" in given else set())
-    ready = {name for name in ready if name.endswith("_T") or name in facts} | MOVING | {head.track for head in method.heads}
+        ready |= given | ({"credit_T"} if "credit_R" in given else set[str]())
+    ready = frozenset(name for name in ready if name.endswith("_T") or name in facts) | MOVING | {head.track for head in method.heads}
     for name, signal in method.signals.items():
-        _reads(method, f"signals.{name}", signal.objective, ready)
+        yield f"signals.{name}", signal.objective, ready
 
 
-def close(name: str, known: set[str] | frozenset[str]) -> bool:
+def close(name: str, known: frozenset[str]) -> bool:
     """Is it probably one of them, misspelt? A channel of a source is known only once something was graded."""
     return bool(difflib.get_close_matches(name, known, n=1, cutoff=0.8))
 
 
-def _reads(method: Method, seam: str, reader: Part, ready: set[str]) -> None:
+def _known(method: Method) -> None:
+    """Every part reads only what stands ready when it is called."""
+    for seam, reader, ready in seats(method):
+        if seam.startswith("credit") and not reader.gives:
+            raise ValueError(f"method {method.name!r}: {seam} {reader.name!r} does not say what it gives: write @part(gives='credit_R')")
+        _reads(method, seam, reader, ready)
+
+
+def _rewards(method: Method) -> None:
+    """A reward reads channels, lengths and who stands beside whom; a schedule how far the run is."""
+    for name in method.reward.reads:
+        if name not in SIGHT and not name.endswith("_R"):
+            raise ValueError(
+                f"method {method.name!r}: its reward {method.reward.name!r} reads {name}: a reward reads channels as <channel>_R "
+                f"(outcome_R, lenient_R, a grader's), and {', '.join(sorted(SIGHT))}. What is known per decision is for a credit"
+            )
+    schedules = {f"the weight of signals.{name}": s.weight for name, s in method.signals.items() if isinstance(s.weight, Part)}
+    for seam, schedule in {**schedules, "the schedule of update": method.update.schedule}.items():
+        if schedule.reads != PROGRESS:
+            raise ValueError(
+                f"method {method.name!r}: {seam} {schedule.name!r} reads {', '.join(schedule.reads) or 'nothing'}: a schedule reads "
+                "fraction, how much of the run is done"
+            )
+
+
+def _reads(method: Method, seam: str, reader: Part, ready: frozenset[str]) -> None:
     for name in reader.reads:
         if name in ready:
             continue
@@ -181,7 +202,7 @@ def _graders(method: Method) -> None:
     for i, grader in enumerate(method.graders):
         said = f"method {method.name!r}: graders[{i}] {grader.name!r}"
         for name in grader.reads:
-            if name not in ("groups", "ctx"):
+            if name not in JUDGED:
                 raise ValueError(f"{said} reads {name}: a grader reads groups and ctx, and asks ctx.evaluate for tracks")
         if not grader.gives:
             raise ValueError(f"{said} does not say which channel it gives: write @part(gives='NAME')")

@@ -14,13 +14,13 @@ from strop.check.sources import TASKS
 from strop.claims import runner
 from strop.claims.claim import Claim
 
+KEPT = "its arms differ, its held-out tasks are apart, and on two steps its measure and its checks have values"
 SMALL: dict[str, Any] = {"steps": 2, "tasks": 2, "group": 2, "max_tokens": 24}
 
 
 def of_claim(claim: Claim) -> Iterator[Finding]:
     about = f"claim {claim.name}"
-    kept = "its arms differ, its held-out tasks are apart, and on two steps its measure and its checks have values"
-    return held(about, lambda: (Finding(about, says, fine=False) for says in _exam(about, claim)), kept)
+    return held(about, lambda: (Finding(about, says, fine=False) for says in _exam(about, claim)), KEPT)
 
 
 def _exam(about: str, claim: Claim) -> Iterator[str]:

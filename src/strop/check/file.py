@@ -22,11 +22,12 @@ def of_file(file: Path) -> Iterator[Finding]:
     values = list(own.defined(own.loaded(file)).values())
     methods = [value for value in values if isinstance(value, Method)]
     methods += [value.method for value in values if isinstance(value, Recipe) and isinstance(value.method, Method)]
-    for method in dict.fromkeys(methods):
-        yield from of_method(method)
-        yield from of_behaviour(method)
     sources = [value for value in values if is_source(value)]
     made = {type(value) for value in sources}
+    first = next((value() if isinstance(value, type) else value for value in sources), None)
+    for method in dict.fromkeys(methods):
+        yield from of_method(method)
+        yield from of_behaviour(method, source=first)
     for value in sources:
         if value not in made:  # a class whose instance stands there too is looked at once
             yield from of_source(value() if isinstance(value, type) else value)

@@ -96,6 +96,10 @@ def compared(one: Method, text: str, seed: int) -> Iterator[tuple[str, float, fl
     moving = {"logp_T": start + near * rng.normal(size=count), "entropy_T": rng.random(count)}
     moving["value_T"] = batch.tracks["old_value_T"].nan_to_num(0.0).numpy() + near * rng.normal(size=count)
     moving["logz_R"] = rng.normal(size=len(parents["R"]))
+    for head in (head for head in one.heads if head.track not in moving):
+        moving[head.track] = rng.normal(size=count if head.old_track else len(parents["R"]))
+        if head.old_track:
+            batch = batch.with_(**{head.old_track: torch.tensor(moving[head.track] + near * rng.normal(size=count))})
     along = {name: rng.normal(size=len(values)) for name, values in moving.items()}
 
     names = {name: Value(name[-1], np.array(values, dtype=complex)) for name, values in (facts | channels).items()}

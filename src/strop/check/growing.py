@@ -1,4 +1,4 @@
-"""The exams of parts with behaviour: gates, curricula, samplers, graders, worlds. A scripted policy writes; nothing is learned."""
+"""The exams of parts with behaviour: gates, curricula, feeds, samplers, graders, worlds. A scripted policy writes; nothing is learned."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import asyncio
 import copy
 import json
 import random
+from collections import Counter
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from typing import Any, Literal, cast
 
 from strop import own
@@ -23,25 +25,31 @@ from strop.seams.context import Ctx, Footprint, Handle, Progress
 from strop.seams.engine import Counters, Node
 from strop.seams.engine import called as path_of
 from strop.seams.gate import Seen, is_whole
+from strop.seams.sampler import Independent
 from strop.seams.source import Graded
+from strop.tasks import DEFAULT_TASK
+from strop.tasks import source as named
 
 SECONDS = 5.0
 VOCABULARY, END = 20, 0
 
 
-def of_behaviour(method: Method, everything: bool = False) -> Iterator[Finding]:
-    """The method's own gates, curriculum, sampler, graders and world."""
+def of_behaviour(method: Method, everything: bool = False, source: Any = None) -> Iterator[Finding]:
+    """The method's own gates, curriculum, feed, sampler, graders and world; sampler and world are shown a task of the source, or of the
+    default one."""
+    task = (named(DEFAULT_TASK) if source is None else source).task("train", 0, 0)
     exams: list[tuple[str, Any, Any]] = [(f"gate[{i}]", gate, _gate) for i, gate in enumerate(method.gate)]
-    exams += [("curriculum", method.curriculum, _curriculum), ("sampler", method.sampler, _sampler)]
+    exams += [("curriculum", method.curriculum, _curriculum), ("feed", method.feed, _feed)]
+    exams += [("sampler", method.sampler, partial(_sampler, task=task))]
     exams += [(f"graders[{i}]", grader, _grader) for i, grader in enumerate(method.graders)]
-    exams += [("environment", method.environment, _world)] if method.environment is not None else []
+    exams += [("environment", method.environment, partial(_world, task=task))] if method.environment is not None else []
     for seam, thing, exam in exams:
         module = thing.fn.__module__ if hasattr(thing, "fn") else type(thing).__module__
         if not everything and not own.is_own(module):
             continue
         about = called(seam, thing)
         looked = partial(_faults, about, exam(about, thing, method))
-        yield from held(about, looked, KEPT[exam.__name__])
+        yield from held(about, looked, KEPT[seam.partition("[")[0]])
 
 
 def _faults(about: str, says: Iterator[str]) -> Iterator[Finding]:
@@ -49,11 +57,12 @@ def _faults(about: str, says: Iterator[str]) -> Iterator[Finding]:
 
 
 KEPT = {
-    "_gate": "gives fates of the rollouts it was shown, the same twice",
-    "_curriculum": "its state is plain data and comes back; picking changes nothing and repeats",
-    "_sampler": "the same whatever order requests end in, within the footprint it declares",
-    "_grader": "a score for every rollout, the same twice",
-    "_world": "its states are values: asked twice, it answers twice the same",
+    "gate": "gives fates of the rollouts it was shown, the same twice",
+    "curriculum": "its state is plain data and comes back; picking changes nothing and repeats",
+    "feed": "groups of different ids, the same whatever order requests end in",
+    "sampler": "the same whatever order requests end in, within the footprint it declares",
+    "graders": "a score for every rollout, the same twice",
+    "environment": "its states are values: asked twice, it answers twice the same",
 }
 
 
@@ -93,7 +102,7 @@ class Numbers:
         return Graded({"outcome": 0.0})
 
     def gold(self, task: Task) -> str | None:
-        return None
+        return "a number"
 
 
 def _curriculum(about: str, curriculum: Any, method: Method) -> Iterator[str]:
@@ -220,14 +229,13 @@ class Letters:
         return "".join(chr(96 + token) for token in tokens if token != END)
 
 
-def _sampler(about: str, sampler: Any, method: Method) -> Iterator[str]:
-    task = Task("2 + 2 =", {"sum": 4}, "numbers")
+def _sampler(about: str, sampler: Any, method: Method, task: Task) -> Iterator[str]:
     needed = guarded(about, lambda: sampler.footprint(len(task.prompt)), sampler)
     noise = generators()
 
     def grown(turned: bool) -> tuple[list[Group], Script]:
         engine = Script(turned)
-        ctx = Ctx(0, Progress(0, 4), Numbers(None), {"actor": Handle(cast(Any, engine), cast(Any, Letters()))}, grade=None, place="task#0")  # type: ignore[arg-type]
+        ctx = _context(engine)
         return guarded(about, lambda: asyncio.run(asyncio.wait_for(sampler(task, method.environment, ctx), SECONDS)), sampler), engine
 
     groups, engine = grown(turned=False)
@@ -255,8 +263,40 @@ def _sampler(about: str, sampler: Any, method: Method) -> Iterator[str]:
         yield f"keeps {engine.kept} positions and declared a footprint of {needed.positions}: the engine would have no room"
 
 
-def _world(about: str, world: Any, method: Method) -> Iterator[str]:
-    task = Task("2 + 2 =", {"sum": 4}, "numbers")
+def _context(engine: Script) -> Ctx:
+    async def grade(groups: list[Group]) -> Scores:
+        return Scores({r.id: {"outcome": float(len(r.text) % 2)} for g in groups for r in g.rollouts})
+
+    return Ctx(0, Progress(0, 4), Numbers(None), {"actor": Handle(cast(Any, engine), cast(Any, Letters()))}, grade, place="task#0")
+
+
+def _feed(about: str, feed: Any, method: Method) -> Iterator[str]:
+    if getattr(feed, "ahead", 0):
+        return  # engines beside the learner, which are not here
+    sampler, noise = Independent(n=2, max_tokens=8), generators()
+
+    def taken(turned: bool) -> list[Group]:
+        picked = count()
+
+        def pick(n: int) -> list[Task]:
+            return [Numbers(None).task("train", 0, next(picked)) for _ in range(n)]
+
+        took = feed.take(pick, 3, sampler, None, _context(Script(turned)), Counter())
+        return guarded(about, lambda: asyncio.run(asyncio.wait_for(took, SECONDS)), feed)
+
+    groups = taken(turned=False)
+    if not isinstance(groups, list) or any(not isinstance(g, Group) for g in cast(list[Any], groups)):
+        yield f"gives {groups!r}: a feed gives a list of groups"
+        return
+    ids = [r.id for g in groups for r in g.rollouts]
+    if len(set(ids)) < len(ids) or len({g.id for g in groups}) < len(groups):
+        yield "gives two groups or rollouts of one id: scores and fates are kept by it"
+    if [g.to_json() for g in taken(turned=True)] != [g.to_json() for g in groups]:
+        drew = generators() != noise
+        yield NOISE if drew else "gives other groups when its requests end in another order: decide by what was asked"
+
+
+def _world(about: str, world: Any, method: Method, task: Task) -> Iterator[str]:
     state = guarded(f"{about}: start", lambda: world.start(task), world)
     for turn, action in enumerate(("a", "", "b" * 2000, "<answer>4</answer>")):
         before = copy.deepcopy(state)

@@ -36,6 +36,7 @@ from strop.seams.tree import SegmentTree
 
 WORLDS, BATCHES = 8, 6
 """Random batches on which parts are watched, and on which formulas are held to code."""
+KEPT = f"shape, precision and numbers on {WORLDS} awkward batches; the same twice"
 CLOSE, AGREES = 1e-9, 1e-8
 """Relative: the same batch in another order; what is printed and what is computed."""
 LEVEL = {letter: unit for unit, letter in UNITS.items() if letter}
@@ -200,7 +201,7 @@ def _watched(method: Method, parts: Sequence[tuple[str, Part]]) -> Iterator[Find
     for probe in probes.values():
         yield from (Finding(probe.about, said, fine=False) for said in probe.faults.values())
         if not probe.faults and not (broken and broken.finding.about == probe.about):
-            yield Finding(probe.about, f"shape, precision and numbers on {WORLDS} awkward batches; the same twice")
+            yield Finding(probe.about, KEPT)
     if broken is not None:
         raise broken
     if not slopes and (seams := [called(seam, part) for seam, part in parts if not seam.startswith(("weight", "schedule"))]):
@@ -209,7 +210,7 @@ def _watched(method: Method, parts: Sequence[tuple[str, Part]]) -> Iterator[Find
 
 def worlds_for(method: Method) -> Iterator[World]:
     """Several rows, trees, masked and dropped rollouts, single tokens; in some every rollout earned the same."""
-    shapes = ONE_ROW if method.needs("logz_R") else SHAPES
+    shapes = ONE_ROW if any(head.per == "prompt" for head in method.heads) else SHAPES
     for seed in range(WORLDS):
         rng = random.Random(f"check {seed}")
         world = world_of(seed, [[rng.choice(shapes) for _ in range(rng.randint(1, 5))] for _ in range(rng.randint(2, 4))])
@@ -229,17 +230,23 @@ def _played(method: Method, world: World) -> tuple[dict[Decision, float], dict[D
     keys = _decisions(batch)
     count = len(keys)
     batch = batch.with_(place_T=torch.arange(count, dtype=torch.float64))
-    settled = settle(method, batch, FRACTION)
-    old = batch.tracks["old_logp_T"].nan_to_num(-1.5).tolist()
 
     def moved(track: str, unit: str, k: int) -> float:
         return random.Random(f"{world.seed} {track} {unit} {k}").gauss(0, 1)
 
+    for track in (head.old_track for head in method.heads if head.old_track and head.old_track not in batch.tracks):
+        batch = batch.with_(**{track: torch.tensor([moved(track, *key) for key in keys], dtype=torch.float64)})
+    settled = settle(method, batch, FRACTION)
+    old = batch.tracks["old_logp_T"].nan_to_num(-1.5).tolist()
     near = (1e-4, 0.1, 0.5)[world.seed % 3]
     moving = {"logp_T": np.array([o + near * moved("logp_T", *key) for o, key in zip(old, keys, strict=True)])}
     moving["entropy_T"] = np.array([abs(moved("entropy_T", *key)) for key in keys])
     moving["value_T"] = np.array([moved("value_T", *key) for key in keys])
     moving["logz_R"] = np.array([moved("logz_R", unit, 0) for unit in batch.units])
+    for head in method.heads:
+        moving.setdefault(
+            head.track, np.array([moved(head.track, *key) for key in (keys if head.old_track else [(u, 0) for u in batch.units])])
+        )
     policy = Leaves(moving, batch.units)
     backward(method, settled, policy, 10**6, 0.25, (world.seed, 0, 0))
     kept = settled.trains_T.tolist()

@@ -12,14 +12,14 @@ from strop.records import Task
 
 TASKS, PATIENCE = 60, 15.0
 """Tasks of each split and seed that are looked at; seconds for grading what is tried."""
+KEPT = "tasks repeat, splits share nothing, right answers score 1 and wrong ones less"
 WRONG = ("", "I do not know.", "<answer></answer>", "9" * 20_000, "(" * 5_000 + ")" * 5_000)
 """Answers to nothing, and texts that a policy may write."""
 
 
 def of_source(source: Any) -> Iterator[Finding]:
     about, name = called("source", source), getattr(source, "name", "?")
-    kept = f"{name!r}: tasks repeat, splits share nothing, right answers score 1 and wrong ones less"
-    return held(about, lambda: _exam(about, source), kept)
+    return held(about, lambda: _exam(about, source), f"{name!r}: {KEPT}")
 
 
 def _exam(about: str, source: Any) -> Iterator[Finding]:

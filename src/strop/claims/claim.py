@@ -31,11 +31,14 @@ World = Callable[[Recipe, Path], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Arm:
-    """One side of a comparison. `control` says what it controls for; the method on trial has none."""
+    """One side of a comparison."""
 
     name: str
+    """Known by it in `compare`, checks and tables."""
     method: Method
+    """What it trains."""
     control: str = ""
+    """What it controls for; the method on trial has none."""
     random: bool = False
     """The control that selects by chance: required where the method on trial selects."""
     reads: Part | None = None
@@ -47,6 +50,7 @@ class Profile:
     """How much of the experiment is run. Only a full or extended one may end in a verdict."""
 
     seeds: tuple[int, ...]
+    """Each a run of every arm, and a paired difference."""
     budget: str
     """As in a recipe: '400000 decoded'."""
     minutes: float
@@ -62,9 +66,13 @@ class HeldOut:
     """An evaluation on held-out tasks at these shares of the budget, by the same sampler for all arms."""
 
     tasks: int = 200
+    """Of the test split."""
     samples: int = 4
+    """Replies a task."""
     at: tuple[float, ...] = (0.0, 1.0)
+    """Shares of the budget."""
     max_tokens: int = 128
+    """Longest reply."""
     temperature: float = added(1.0)
     """0 is greedy, with one sample a task: at 1 accuracy also rises when a policy merely gets surer of what it said already."""
 
@@ -74,26 +82,37 @@ class Check:
     """A condition without which the comparison says nothing: the mechanism was on. `of` gives a number, which must reach `least`."""
 
     says: str
+    """In words, for the record."""
     of: Part
-    """Reads one `trace`."""
+    """Reads one `trace` and gives a number."""
     arm: str
+    """Whose trace."""
     least: float
+    """Below it the claim is void."""
 
     def value(self, trace: Trace) -> float:
+        """Of one run."""
         return float(self.of.on({"trace": trace}))
 
 
 @dataclass(frozen=True)
 class Claim:
+    """An experiment that could refute a method."""
+
     name: str
+    """Known by it to `strop claim`."""
     mechanism: str
+    """What the method does differently."""
     consequence: str
+    """What can be measured of it, and by how much."""
     regime: str
+    """Where: task, model, budget."""
     method: str
     """Its name in `strop methods`: where the verdict is shown."""
     recipe: Recipe
     """What all arms share; method, seed and budget are put in by the runner."""
     arms: tuple[Arm, ...]
+    """The method on trial and its controls."""
     compare: tuple[str, str]
     """The effect is the measure of the first arm minus that of the second."""
     measure: Part
@@ -101,11 +120,15 @@ class Claim:
     threshold: float
     """Set before the run. Supported: the whole interval above it; refuted: below it."""
     refuted_if: str
+    """In words, before the run."""
     profiles: Mapping[str, Profile]
+    """quick, full, extended: how much of it is run. A pilot is made from full."""
     checks: tuple[Check, ...]
+    """At least one: that the mechanism was on."""
     tie: bool = False
     """The claim is that both arms agree within the threshold."""
     held_out: HeldOut | None = None
+    """Evaluations on the way; None where the measure reads metrics lines alone."""
     selects: bool = False
     """The mechanism chooses tasks, rollouts or tokens, so an arm must choose by chance."""
     random: bool = True
@@ -115,6 +138,7 @@ class Claim:
     world: World | None = None
     """A function at module level; None takes the recipe's own model and task."""
     pitfalls: str = ""
+    """What a reader of the verdict should know."""
     base: Recipe | None = None
     """A stage before: run once per seed, and the model it ends with is the one that all arms start from. None: the recipe's model."""
 
@@ -162,9 +186,11 @@ class Claim:
 
     @property
     def says(self) -> str:
+        """Mechanism, consequence and regime, as one sentence."""
         return f"{self.mechanism} {self.consequence}, {self.regime}"
 
     def arm(self, name: str) -> Arm:
+        """By its name."""
         found = [arm for arm in self.arms if arm.name == name]
         if not found:
             raise ValueError(f"claim {self.name!r} has no arm {name!r}. {nearest(name, [arm.name for arm in self.arms])}")
@@ -182,6 +208,7 @@ class Claim:
         return self.profiles[name]
 
     def runs(self, profile: str) -> tuple[Arm, ...]:
+        """The arms that a profile runs."""
         wanted = self.profile(profile).arms
         return tuple(arm for arm in self.arms if not wanted or arm.name in wanted)
 
@@ -216,6 +243,7 @@ class Claim:
 
     @property
     def fingerprint(self) -> str:
+        """Hash of everything that decides the outcome."""
         return digest(self.describe())[:12]
 
 

@@ -20,13 +20,19 @@ from strop.records import Group, Scores, digest
 from strop.seams.part import part
 
 Curve = list[tuple[float, float]]
+"""(positions spent, value), in the order of steps."""
 
 
 @dataclass(frozen=True)
 class Trace:
+    """A run of one arm under one seed, read when something is asked of it."""
+
     arm: str
+    """Its name."""
     seed: int
+    """The run's."""
     directory: Path
+    """Where it stands."""
     unit: str
     """What its budget counts."""
     about: dict[str, Any]
@@ -48,7 +54,8 @@ class Trace:
 
     @cached_property
     def held_out(self) -> tuple[dict[str, Any], ...]:
-        """Evaluations in order: step, spent, and means by name."""
+        """Evaluations in order: step, spent, and means by name: pass@1 and so on, mean, majority, length, cut, every channel but the
+        outcome."""
         return tuple(json.loads(path.read_text()) for path in sorted((self.directory / "eval").glob("[0-9]*.json")))
 
     def records(self) -> Iterator[dict[str, Any]]:
@@ -89,6 +96,7 @@ def question(prompt: str) -> str:
 
 
 def read(directory: Path, arm: str, seed: int, recipe: Recipe) -> Trace:
+    """What an arm's run left in a directory."""
     return Trace(arm, seed, directory, recipe.budget_in_positions[1], json.loads((directory / "arm.json").read_text()))
 
 

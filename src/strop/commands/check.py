@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from itertools import chain
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from strop import own
@@ -24,6 +24,7 @@ from strop.commands import recipes
 if TYPE_CHECKING:
     from strop.check.finding import Finding
     from strop.claims.claim import Claim
+    from strop.method import Method
     from strop.recipe import Recipe
 
 
@@ -77,16 +78,18 @@ def of(name: str, everything: bool = False) -> Iterator[Finding]:
 def before(recipe: Recipe, source: Any = None, claims: Sequence[Claim] = (), unchecked: bool = False) -> None:
     """What of this is the user's own, before it is trained: what is wrong stops the command. Once for each content of its files."""
     from strop.check.claims import of_claim
-    from strop.check.growing import of_behaviour
-    from strop.check.parts import of_method
     from strop.check.sources import of_source
+    from strop.records import digest
+    from strop.tasks import source as named
 
     methods = [] if isinstance(recipe.method, str) else [recipe.method]
     methods += [arm.method for claim in claims for arm in claim.arms]
-    exams: list[tuple[str, Any, Callable[[], Iterator[Finding]]]] = [
-        (f"method {method.name} {method.fingerprint}", method, lambda method=method: chain(of_method(method), of_behaviour(method)))
-        for method in methods
-    ]
+    exams: list[tuple[str, Any, Callable[[], Iterator[Finding]]]] = []
+    for method in methods:
+        asked = None if method.environment is None else source or named(recipe.task_name())  # a world answers to tasks of one kind
+        told = method.fingerprint if asked is None else digest([method.fingerprint, recipe.task_name()])
+        exam = partial(_of_method, method, asked)
+        exams.append((f"method {method.name} {told}", method, exam))
     if source is not None:
         exams.append((f"source {recipe.task_name()}", source, lambda: of_source(source)))
     exams += [(f"claim {claim.name} {claim.fingerprint}", claim, lambda claim=claim: of_claim(claim)) for claim in claims]
@@ -96,6 +99,14 @@ def before(recipe: Recipe, source: Any = None, claims: Sequence[Claim] = (), unc
         if wrong := remembered(what, [own.hashes(held) for held in files.values()], exam):
             way = "Nothing was trained. `strop check FILE.py` shows all that is looked at; --unchecked trains all the same."
             raise Usage("\n".join([*wrong, way]))
+
+
+def _of_method(method: Method, source: Any) -> Iterator[Finding]:
+    from strop.check.growing import of_behaviour
+    from strop.check.parts import of_method
+
+    yield from of_method(method)
+    yield from of_behaviour(method, source=source)
 
 
 def remembered(what: str, files: list[dict[str, str]], exam: Callable[[], Iterator[Finding]]) -> list[str]:

@@ -27,12 +27,15 @@ class Progress:
     """Where the run stands: steps done and, in [0, 1], how much of its budget is spent."""
 
     step: int = 0
+    """Steps that are done."""
     steps: int = 1
+    """Of the recipe."""
     spent: float | None = None
     """Share of the budget in positions, where the recipe has one: then steps are only its upper bound."""
 
     @property
     def fraction(self) -> float:
+        """How much of the run is done, 0 to 1: by its budget where it has one, else by steps."""
         return min(self.step / max(self.steps, 1) if self.spent is None else self.spent, 1.0)
 
 
@@ -67,34 +70,45 @@ class Renderer(Protocol):
 
 @dataclass(frozen=True)
 class Handle:
-    """A policy behind an engine, as samplers and graders see it."""
+    """A policy behind an engine, as samplers and graders see it: texts go in, nodes come out."""
 
     engine: Engine
+    """What writes; it speaks of tokens."""
     renderer: Renderer
+    """Text to tokens and back."""
 
     async def open(self, text: str, *, root: str) -> Node:
+        """A user's message with the opening of the reply. `root`, a sampler's `ctx.place`, keys the noise of all that follows."""
         return await self.engine.open(self.renderer.prompt(text), root=root)
 
     async def generate(
         self, node: Node, *, max: int, stop: tuple[str, ...] = (), sampling: Sampling = Sampling(), keep: bool = True
     ) -> Node:
+        """One action of at most `max` tokens under a node, until an end token or one of the texts `stop`. Twice on one node is a fork, each
+        with noise of its own. `keep=False`: nobody will build on it."""
         return await self.engine.generate(node, max=max, stop=(*self.renderer.stop, *stop), sampling=sampling, keep=keep)
 
     async def extend(self, node: Node, text: str, *, kind: Literal["observation", "forced"] = "observation") -> Node:
+        """Under a node, a further message of the user with the next opening: an `observation`, never trained. Text in the policy's
+        mouth, which a signal may train (`on=forced`), is the engine's: `engine.extend(node, renderer.plain(text), kind="forced")`."""
         return await self.engine.extend(node, self.renderer.turn(text), kind=kind)
 
     async def join(self, node: Node, nodes: Sequence[Node], *, close: Sequence[int]) -> Node:
+        """Not built yet."""
         raise NotImplementedError("not built yet: join (several predecessors in one row). Use one row per thread.")
 
     async def decide(self, observation: object) -> Node:
+        """Not built yet."""
         raise NotImplementedError("not built yet: decide (policies whose decision is not a token)")
 
     async def score(self, node: Node, *, lens: object = None) -> tuple[float, ...]:
+        """Log-probability of each of the node's own tokens given its past."""
         if lens is not None:
             raise NotImplementedError("not built yet: lens (the same actions under another prompt)")
         return await self.engine.score(node)
 
     def text(self, node: Node) -> str:
+        """Of the action that this node ends, without what ends it."""
         return self.renderer.text(node.written)
 
 
@@ -103,9 +117,12 @@ class Ledger:
     """Facts per task, as of the last step: how often tried, how often solved."""
 
     trials: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Graded rollouts by task id."""
     successes: Mapping[str, float] = field(default_factory=dict[str, float])
+    """The sum of their outcomes by task id."""
 
     def rate(self, task: Task) -> float | None:
+        """Mean outcome of all its rollouts so far; None where it was not tried."""
         tried = self.trials.get(task.id, 0)
         return self.successes.get(task.id, 0.0) / tried if tried else None
 
@@ -127,12 +144,20 @@ def _no_policy(groups: list[Group], scorer: str, want: frozenset[str]) -> Batch:
 
 @dataclass(frozen=True)
 class Ctx:
+    """What every seam is handed beside its data."""
+
     seed: int
+    """The run's."""
     progress: Progress
+    """Where the run stands."""
     source: Source
+    """Where tasks come from."""
     policies: Mapping[str, Handle]
+    """By name; `actor` is the one that is trained."""
     grade: Callable[[list[Group]], Awaitable[Scores]]
+    """The source's verdict on groups, and the method's graders': for feeds and samplers that must know before the step does."""
     ledger: Ledger = Ledger()
+    """How often each task was tried and solved, as of the last step."""
     place: str = ""
     """Set for a sampler: names this asking of this task inside the step, and roots its noise."""
     evaluate: Callable[[list[Group], str, frozenset[str]], Batch] = _no_policy
@@ -143,9 +168,11 @@ class Ctx:
     """Other trainers, where this one is in a swarm."""
 
     def rng(self, *key: str | int) -> random.Random:
+        """A generator of the run's: the same for the same seed, step and key."""
         return keyed(self.seed, self.progress.step, *key)
 
     def at(self, place: str) -> Ctx:
+        """The same at another place."""
         return replace(self, place=place)
 
 

@@ -1,7 +1,8 @@
 """Correction: from the engine's log-probability to the learner's, once, before the update.
 
-Gives a weight and a mask per decision; one that only masks says `gives="mask_T"`. The objective's own ratio then goes from `old_logp`
-to the moving `logp`. With the embedded engine both are the same number and `none` is the honest choice.
+Gives the pair weight_T, mask_T: a factor per decision, and which decisions are left in; one that only masks says `gives="mask_T"`. The
+objective's own ratio then goes from `old_logp` to the moving `logp`. With the embedded engine both are the same number and `none` is the
+honest choice.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Credit: how much each decision earns. A chain over the whole batch; it never reads the moving policy.
 
-A link gives `credit_R` (spread over the rollout's decisions at the end of the chain), `credit_T`, or the
-per-decision `reward_T` that a later link reads. Statistics over rollouts are of those the gate left in the batch,
+A link gives `credit_R` (spread over the rollout's decisions), `credit_T`, the per-decision `reward_T` or another `reward_R` that a
+later link reads; or several tracks, as a dict by the names that its `gives` lists with commas: `credit_T,return_T`. The last
+`credit_T` is what objectives read. Statistics over rollouts are of those the gate left in the batch,
 context included; decisions are the trained ones only, so a prefix that a row repeats and leaves out comes once.
 """
 

@@ -1,4 +1,9 @@
-"""Curriculum: picks the next tasks. What it remembers is plain data, saved with the run."""
+"""Curriculum: picks the next tasks. What it remembers is plain data, saved with the run.
+
+A task has a number in its source: `ctx.source.task("train", ctx.seed, number)` is the same one each time. A finite source counts to
+`ctx.source.size`, a stream has `size` None and never ends. State is what JSON gives back as it was (numbers, texts, lists, dicts with texts
+as keys), and is never changed: give back another one, `{**state, …}`. Noise is `ctx.rng(name)`, a function of seed and step.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +19,13 @@ State = dict[str, Any]
 
 
 class Curriculum(Protocol):
-    def init(self, source: Source) -> State: ...
+    def init(self, source: Source) -> State:
+        """What it knows before the first step. May refuse a source that it cannot pick from (ValueError)."""
+        ...
 
-    def pick(self, n: int, state: State, ctx: Ctx) -> tuple[list[Task], State]: ...
+    def pick(self, n: int, state: State, ctx: Ctx) -> tuple[list[Task], State]:
+        """Exactly n tasks, and the state after. Asked again within a step where a gate's refill wants more."""
+        ...
 
     def observe(self, state: State, groups: list[Group], scores: Scores, ctx: Ctx) -> State:
         """Called on every graded group, before the gate, in canonical order."""
@@ -74,7 +83,9 @@ class NearRate:
     """
 
     target: float = 0.5
+    """The pass rate that is looked for."""
     last: int = 3
+    """Visits of a task that count."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.target <= 1 or self.last < 1:

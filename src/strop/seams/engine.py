@@ -29,12 +29,17 @@ class Node:
     """A segment with its past. Its path of ordinals, fixed when the call is made, names it inside its task."""
 
     segment: Segment
+    """Its own text: tokens, who wrote them and how likely they were."""
     parent: Node | None
+    """What stands before it; None for a prompt."""
     path: tuple[int, ...]
+    """Ordinals from the prompt down: its first child is 0, the next 1."""
     root: str
     """Key given to `open`: with the path it keys the noise of what is generated here."""
     version: int
+    """Of the weights that wrote it."""
     stop: Stop | None = None
+    """Why an action ended; None for other text."""
     length: int = 0
     """Tokens from the root to the end of this node."""
     children: list[int] = field(default_factory=lambda: [0], repr=False)
@@ -69,9 +74,11 @@ class Node:
 
     @property
     def tokens(self) -> tuple[int, ...]:
+        """From the root to here."""
         return tuple(token for node in self.line() for token in node.segment.tokens)
 
     def row(self) -> Row:
+        """Everything from the root to here, with all that is not prompt or observation trained."""
         return Row.of(*(node.segment for node in self.line()))
 
     def next(self) -> tuple[int, ...]:
@@ -124,10 +131,15 @@ class Counters:
     """Positions an engine computed or moved, since its start. Discarded work is in here too."""
 
     prefilled: int = 0
+    """Prompts and observations, each once however often it is generated on."""
     decoded: int = 0
+    """Tokens that were drawn."""
     scored: int = 0
+    """Tokens whose log-probability somebody asked for."""
     recomputed: int = 0
+    """Computed again because their cache had been given up."""
     copied: int = 0
+    """Cached positions that were moved; no work of a policy's."""
 
     def to_json(self) -> dict[str, int]:
         return dict(vars(self))
@@ -138,13 +150,18 @@ class Footprint:
     """The most cached positions a task's sampler needs at one time, and its largest number of requests."""
 
     positions: int
+    """Tokens that stay cached while more is built on them: the prompt, and every `generate` with `keep` and `extend`."""
     requests: int
+    """Calls of `generate` that wait at once."""
 
 
 class Engine(Protocol):
     name: str
+    """The policy's: `actor`."""
     version: int
+    """Of the weights it draws with."""
     counters: Counters
+    """What it computed since its start."""
 
     @property
     def own(self) -> bool:
@@ -171,7 +188,9 @@ class Engine(Protocol):
         """
         ...
 
-    def extend(self, node: Node, tokens: Sequence[int], *, kind: Literal["observation", "forced"]) -> Coroutine[Any, Any, Node]: ...
+    def extend(self, node: Node, tokens: Sequence[int], *, kind: Literal["observation", "forced"]) -> Coroutine[Any, Any, Node]:
+        """Text under `node` that the policy did not choose."""
+        ...
 
     async def score(self, node: Node) -> tuple[float, ...]:
         """Log-probability of each of the node's own tokens given its past, by the weights as they stand."""

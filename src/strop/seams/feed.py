@@ -1,4 +1,9 @@
-"""Feed: what supplies groups to a step. The step is the same whatever stands here."""
+"""Feed: what supplies groups to a step. The step is the same whatever stands here.
+
+A feed of one's own mostly wraps another (`feed: Feed = Rollouts()`) and adds to what it gives or leaves some of it out. What it gives
+is graded, gated and committed as it is; groups of another role than `solve` are trained but count in no curve. A resumed run takes what
+was committed and asks no feed. One that wraps another hands on its `fresh`, and its `ahead` where it has one.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +31,8 @@ class Feed(Protocol):
     async def take(
         self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx, seen: Counter[str]
     ) -> list[Group]:
-        """Groups for `want` tasks in canonical order; `seen` counts how often each task was asked for in this step."""
+        """Groups for `want` tasks in canonical order. `pick(n)` asks the curriculum for n tasks; `seen` counts, within this step, how often
+        each task was asked for, and may hold a word of the feed's own: a step whose gates refill calls it again."""
         ...
 
 
@@ -40,6 +46,7 @@ class Rollouts:
     """
 
     ahead: int = 0
+    """Steps that are grown while the learner computes; needs `--cluster`."""
     max_age: int | None = added(None, shown=False)
     """In versions of the weights; None: `ahead`."""
 
@@ -89,6 +96,7 @@ class Recorded:
     """Groups that exist already, all of them in the first round: a step that was committed, or somebody else's rollouts."""
 
     groups: tuple[Group, ...]
+    """In canonical order."""
 
     @property
     def fresh(self) -> bool:
@@ -126,7 +134,9 @@ class WithDemos:
     """
 
     feed: Feed = Rollouts()
+    """Whose groups they are added to."""
     demos: int = 8
+    """Demonstrations a step."""
     VERSION: ClassVar[int] = 2
 
     @property

@@ -1,7 +1,8 @@
 """Gate: decides the fate of rollouts and groups, and says whether more are wanted.
 
 Gates run in the order written; each sees what the earlier ones kept. What is dropped stays on the bill.
-A rollout whose reward could not be measured never reaches a gate: it is dropped as `ungraded`.
+A rollout whose reward could not be measured never reaches a gate: it is dropped as `ungraded`. A group of which nothing is kept
+is replaced while the gates' largest `refill` has rounds left; what is `context` or dropped is counted on the metrics line by its `why`.
 
 Most look at one group at a time. One with `whole = True` sees the step's groups together, once, after the last round of sampling.
 """
@@ -29,8 +30,11 @@ class Seen:
     """What a gate is shown beside its group: of the rollouts that are still kept."""
 
     rewards: Rewards
+    """Of the rollouts that are still kept, by their ids."""
     scores: Scores = UNSCORED
+    """Every channel that was graded."""
     key: Key = ()
+    """What `rng` is keyed with: seed, step, which gate, and the group."""
 
     def rng(self) -> random.Random:
         """The run's noise for this gate and group: the same whenever the step is computed."""
@@ -60,8 +64,11 @@ class WholeGate(Protocol):
     """A gate that sees all groups of the step, once, after the last round."""
 
     whole: ClassVar[bool]
+    """True."""
 
-    def __call__(self, groups: Sequence[Group], seen: Seen) -> Fates: ...
+    def __call__(self, groups: Sequence[Group], seen: Seen) -> Fates:
+        """Fates of the rollouts it has an opinion on, of all groups of the step; what is dropped now is not refilled."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,9 @@ class DropFlat:
     """Leave out groups whose rollouts all earned the same: their group-relative credit is zero (DAPO, arXiv:2503.14476)."""
 
     refill: int = 0
+    """Rounds of sampling that may replace them."""
     tolerance: float = 0.0
+    """Rewards this near count as the same."""
     of: str = added("reward")
     """What must differ: the reward, or a channel, such as `outcome` where the reward holds more than the verdict."""
 
@@ -85,7 +94,9 @@ class MaskOverlong:
     """Rollouts cut at their length limit count in their group's statistics but are not trained (`context`), or are dropped."""
 
     fate: str = "context"
+    """context or drop."""
     refill: int = 0
+    """Rounds of sampling that may replace groups of which nothing is kept."""
 
     def __call__(self, group: Group, seen: Seen) -> Fates:
         if self.fate not in ("context", "drop"):
@@ -102,7 +113,9 @@ class SkipZeroCredit:
     """
 
     refill: int = 0
+    """Rounds of sampling that may replace groups of which nothing is kept."""
     tolerance: float = 1e-9
+    """Rewards this near to the mean count as it."""
 
     def __call__(self, group: Group, seen: Seen) -> Fates:
         mean = fsum(seen.rewards.values()) / max(len(seen.rewards), 1)
@@ -117,6 +130,7 @@ class Duplicate:
     """
 
     refill: int = 0
+    """Rounds of sampling that may replace dropped groups before."""
     whole: ClassVar[bool] = True
 
     def __call__(self, groups: Sequence[Group], seen: Seen) -> Fates:

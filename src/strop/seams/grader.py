@@ -2,7 +2,8 @@
 
 A grader is an async part that reads groups and a context and gives Scores; `gives` names its one channel. It is asked once per batch of
 fresh groups, its scores are committed, and the reward picks the channel that is trained. What it asks of a policy
-(`ctx.evaluate`) is on the bill as `scored`. A rollout that it could not score is None, never 0.
+(`ctx.evaluate`) is on the bill as `scored`. A rollout that it could not score is None, never 0. It reads what was written as
+`rollout.text`, and what a world noted as `rollout.keys["facts"]`.
 
 A constant called `scorer` says whose weights judge: the learner's as they stand, or the frozen copy of its start.
 """

@@ -18,7 +18,9 @@ from torch import nn
 @dataclass(frozen=True)
 class Head:
     name: str
+    """Parts read it as `NAME_T` or, one per prompt, `NAME_R`."""
     per: Literal["decision", "prompt"] = "decision"
+    """What it gives one number per."""
     net: Literal["linear", "mlp"] = "linear"
     """`linear` starts at zero, so nothing is predicted before it learns. `mlp` is two hidden layers as wide as its input, each with GELU
     and LayerNorm, and starts at random from the run's seed."""

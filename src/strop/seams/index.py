@@ -19,9 +19,13 @@ LEVELS = ("token", "row", "rollout", "group", "batch")
 @dataclass(frozen=True)
 class Index:
     row_T: Tensor
+    """The row of each decision."""
     rollout_W: Tensor
+    """The rollout of each row."""
     group_R: Tensor
+    """The group of each rollout."""
     groups: int
+    """How many groups there are."""
 
     @staticmethod
     def of(sizes: list[list[list[int]]], device: torch.device | str = "cpu") -> Index:
@@ -46,6 +50,7 @@ class Index:
         return Index.of([[[1]] * n])
 
     def size(self, level: str) -> int:
+        """How many units there are of a level: token (a decision), row, rollout, group, batch."""
         return {"token": len(self.row_T), "row": len(self.rollout_W), "rollout": len(self.group_R), "group": self.groups, "batch": 1}[level]
 
     def up(self, fine: str, coarse: str) -> Tensor:
@@ -66,6 +71,7 @@ class Index:
         return ids
 
     def sum(self, x: Tensor, fine: str, coarse: str) -> Tensor:
+        """x has one number per `fine` unit; what each `coarse` unit holds is added up."""
         return x.new_zeros(self.size(coarse)).index_add(0, self.up(fine, coarse), x)
 
     def count(self, fine: str, coarse: str) -> Tensor:
@@ -73,14 +79,15 @@ class Index:
         return torch.bincount(self.up(fine, coarse), minlength=self.size(coarse))
 
     def mean(self, x: Tensor, fine: str, coarse: str) -> Tensor:
-        """A unit that holds nothing has mean 0."""
+        """The mean of what each `coarse` unit holds. A unit that holds nothing has mean 0."""
         return self.sum(x, fine, coarse) / self.count(fine, coarse).clamp_min(1).to(x.dtype)
 
     def max(self, x: Tensor, fine: str, coarse: str) -> Tensor:
-        """A unit that holds nothing has maximum -inf."""
+        """The largest of what each `coarse` unit holds. A unit that holds nothing has maximum -inf."""
         return x.new_full((self.size(coarse),), -torch.inf).scatter_reduce(0, self.up(fine, coarse), x, "amax")
 
     def spread(self, x: Tensor, coarse: str, fine: str) -> Tensor:
+        """The other way: each `fine` unit gets the number of the `coarse` one that holds it."""
         return x[self.up(fine, coarse)]
 
     def active(self, level: str) -> Tensor:

@@ -1,6 +1,7 @@
 """Objective: tracks -> loss at its grain. It does one thing; averaging is the reduction's.
 
-`weight_T` is the correction's weight (1 without one); each policy objective multiplies by it.
+Its grain says what it gives one loss per, `@part(grain="rollout")`; a decision's is the default. `weight_T` is the correction's weight (1
+without one); each policy objective multiplies by it. It sees the decisions of its own signal alone, and `index` holds no others.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@
 Positional parameter names say what a part reads (`logp_T`, `reward_R`, `index`); keyword-only
 parameters are its constants. A method refuses a part that reads what nobody provides.
 
-Axes in names, each ragged over the batch:
+Axes in names, each ragged over the batch; a decision is a token that somebody wrote, a row the segments of one context:
+
     _T decision   _W row   _R rollout   _G group
 """
 
@@ -36,19 +37,33 @@ class PartError(ValueError):
 Grain = str
 """token (one decision), row, rollout, group."""
 
+NEEDS = {
+    "group": "two rollouts or more per group: it compares siblings",
+    "one_update": "no second optimiser step on a batch: it has no ratio of now to old",
+    "clip": "a second optimiser step before its clip is felt; a method whose whole idea is that clip is refused without one",
+    "sampled": "a signal that trains actions: nobody sampled anything else",
+    "reference": "the frozen initial weights, `reference=True`; said for readers, since reading `reference_logp_T` asks for them",
+    "value": "a value head; said for readers, since reading `value_T` or `old_value_T` asks for it",
+}
+"""What a part may ask of the method beyond its arguments."""
+
 
 @dataclass(frozen=True)
 class Part:
     """A function and its bound constants; equal parts have equal descriptions."""
 
     fn: Callable[..., Any]
+    """What it computes: data by position, constants by keyword."""
     bound: tuple[tuple[str, Any], ...] = ()
+    """Constants that differ from their defaults."""
     version: int = 1
+    """Of strop's own parts: raised when the body changes. A user's part has the hash of its body instead."""
     gives: str = ""
+    """Names of what it returns, with commas between; a loss says its grain instead."""
     grain: Grain = "token"
+    """What a loss has one number per: token, row, rollout or group."""
     needs: tuple[str, ...] = ()
-    """What it asks of the method beyond its arguments, checked when the method is built: `group` (two rollouts or more per group),
-    `one_update` (no second optimiser step on a batch), `clip` (felt only from the second on), `sampled`, `reference`, `value`."""
+    """What it asks of the method beyond its arguments, in the words of `NEEDS`, checked when the method is built."""
     formula: Formula = field(default="", compare=False)
     """What it computes, in the language of `seams/formula.py`: lines `name = expression`, where `{constant}` stands for a bound value;
     or a function of the constants that gives such lines, where they decide the form. Not part of the identity: the fingerprint is the
@@ -58,14 +73,17 @@ class Part:
 
     @property
     def name(self) -> str:
+        """Its function's."""
         return self.fn.__name__
 
     @property
     def id(self) -> str:
+        """Its name in saved methods, which says whose it is."""
         return part_id(self)
 
     @cached_property
     def reads(self) -> tuple[str, ...]:
+        """Names of what it takes by position."""
         kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         instead = dict(self.instead)
         return tuple(instead.get(p.name, p.name) for p in inspect.signature(self.fn).parameters.values() if p.kind in kinds)
@@ -78,6 +96,7 @@ class Part:
         return {**own, **dict(self.bound)}
 
     def __call__(self, *data: Any, **constants: Any) -> Any:
+        """With data the function itself; without, the part with these constants bound."""
         if data:
             return self.fn(*data, **{**dict(self.bound), **constants})
         for name in constants:
@@ -117,6 +136,20 @@ class Part:
         given = self.gives or f"loss_{UNITS[self.grain]}"
         return f"{given.replace(',', ', ')} = {self.name}({', '.join((*self.reads, *(f'{k}={v!r}' for k, v in self.constants.items())))})"
 
+    def help(self) -> str:
+        """What `help(part)` shows: its constants, what it reads, gives and needs, its formula, and what its author says of it."""
+        said = [written(self), f"reads {', '.join(self.reads)}"]
+        said += [f"gives {self.gives.replace(',', ', ') or f'a loss per {self.grain}'}"]
+        said += [f"needs {need}: {NEEDS[need]}" for need in self.needs]
+        said += ["", *(f"    {line}" for line in self.says().splitlines())] if self.formula else []
+        return "\n".join([*said, "", inspect.cleandoc(self.fn.__doc__ or "")]).rstrip()
+
+    def signature(self) -> inspect.Signature:
+        """Of its function, with the constants that are bound as defaults."""
+        asked = inspect.signature(self.fn)
+        held = [p.replace(default=self.constants[p.name]) if p.name in self.constants else p for p in asked.parameters.values()]
+        return asked.replace(parameters=held)
+
     def describe(self) -> dict[str, Any]:
         said = {"part": self.id, "version": self.version, "with": describe(self.constants), **_body(self)}
         return {**said, "reading": dict(self.instead)} if self.instead else said
@@ -130,6 +163,22 @@ class Part:
 
     def __hash__(self) -> int:
         return hash((self.id, self.version, self.bound, self.instead))
+
+
+class _Asked:
+    """An attribute that a part makes when somebody asks, and its class has as a class does."""
+
+    def __init__(self, make: Callable[[Part], Any], *of_class: Any):
+        self.make, self.of_class = make, of_class
+
+    def __get__(self, one: Part | None, kind: type | None = None) -> Any:
+        if one is None and not self.of_class:
+            raise AttributeError("a class has its own")
+        return self.of_class[0] if one is None else self.make(one)
+
+
+Part.__doc__ = cast(Any, _Asked(Part.help, Part.__doc__))
+Part.__signature__ = _Asked(Part.signature)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def part(
@@ -151,13 +200,17 @@ def part(
             raise ValueError(
                 f"{fn.__qualname__} gives {gives!r}: a loss says its grain alone, @part(grain={level!r}), and nothing that it gives"
             )
+        for need in needs:
+            if need not in NEEDS:
+                raise ValueError(f"{fn.__qualname__} needs {need!r}, which no method can be asked for. {nearest(need, NEEDS)}")
+        if grain not in UNITS or grain == "batch":
+            raise ValueError(f"{fn.__qualname__} has the grain {grain!r}; a loss has one number per token, row, rollout or group")
         made = Part(fn, (), version, gives, grain, needs, formula)
         if isinstance(formula, str) and formula and placeholders(formula) != set(made.constants):
             raise ValueError(
                 f"the formula of {fn.__qualname__} names the constants {sorted(placeholders(formula))}, but its keyword-only parameters "
                 f"are {sorted(made.constants)}: what is printed must say all of them"
             )
-        object.__setattr__(made, "__doc__", fn.__doc__)
         object.__setattr__(made, "__module__", fn.__module__)
         return made
 
@@ -230,7 +283,8 @@ def fingerprint(value: Any) -> str:
 def written(value: Any) -> str:
     """A part or record as it would be written in Python, with every constant it has, defaults included."""
     if isinstance(value, Part):
-        return f"{value.name}({', '.join(f'{k}={written(v)}' for k, v in value.constants.items())}){value.reread}"
+        given = (k if v is inspect.Parameter.empty else f"{k}={written(v)}" for k, v in value.constants.items())
+        return f"{value.name}({', '.join(given)}){value.reread}"
     if hasattr(value, "words"):  # a reduction says itself shorter
         return value.words()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -1,4 +1,9 @@
-"""Policy: what is trained or asked. The only one that knows what a decision is and how likely its weights make it."""
+"""Policy: what is trained or asked. The only one that knows what a decision is and how likely its weights make it.
+
+A language model needs none of one's own: `--model` takes any causal one. A policy is written for a world that is no language model's, and
+comes into a run by a claim's `world`, a function of recipe and directory that gives {"policy": …, "source": …, "engine": …}: a policy, a
+source for it, and a function of policy and recipe that makes its engine. `strop.lab.tabular` has one, a table, with its engine.
+"""
 
 from __future__ import annotations
 
@@ -18,20 +23,28 @@ if TYPE_CHECKING:
 
 class Policy(Protocol):
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """`actor`."""
+        ...
 
     @property
-    def device(self) -> torch.device: ...
+    def device(self) -> torch.device:
+        """Where its tensors are."""
+        ...
 
     @property
-    def renderer(self) -> Renderer: ...
+    def renderer(self) -> Renderer:
+        """Text to what it decides, and back."""
+        ...
 
     @property
     def heads(self) -> nn.ModuleDict:
         """Further outputs beside the decision itself, by name."""
         ...
 
-    def add_head(self, head: Head) -> None: ...
+    def add_head(self, head: Head) -> None:
+        """Build what a method declares."""
+        ...
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """Everything that is trained, by name."""
@@ -55,7 +68,9 @@ class Policy(Protocol):
         """The weights, without heads, in files that `restore` reads back."""
         ...
 
-    def restore(self, directory: Path) -> None: ...
+    def restore(self, directory: Path) -> None:
+        """What `export` wrote."""
+        ...
 
 
 class InParts(Protocol):

@@ -23,7 +23,10 @@ from strop.seams.index import LEVELS, Index
 
 @dataclass(frozen=True)
 class Level:
+    """One level of a nested mean."""
+
     name: str
+    """group, rollout, row or token."""
     power: float = 1.0
     """Divide by count ** power: 1 is the mean, 0 the sum."""
     constant: float | None = None
@@ -37,20 +40,26 @@ class Level:
 
 
 def sum_over(level: str) -> Level:
+    """Added up, not divided."""
     return Level(level, power=0.0)
 
 
 def over(level: str, constant: float) -> Level:
+    """Added up and divided by a constant."""
     return Level(level, constant=constant)
 
 
 def power_of(level: str, power: float) -> Level:
+    """Added up and divided by count ** power: 1 is the mean, 0 the sum."""
     return Level(level, power=power)
 
 
 @dataclass(frozen=True)
 class Reduction:
+    """What `means` makes: levels, and from them the share of each unit."""
+
     levels: tuple[Level, ...]
+    """The outermost first; the last is the grain of the objectives that it averages."""
 
     @property
     def grain(self) -> str:

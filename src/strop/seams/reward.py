@@ -1,4 +1,7 @@
-"""Reward: channels -> one number per rollout. Pure. A channel nobody could measure is NaN and stays out of the batch."""
+"""Reward: channels -> one number per rollout. Pure. A channel nobody could measure is NaN and stays out of the batch.
+
+A channel is read as `<channel>_R`: the source's `outcome_R` and `lenient_R` or what else it grades, and those of the method's graders.
+"""
 
 from __future__ import annotations
 

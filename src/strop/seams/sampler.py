@@ -1,4 +1,16 @@
-"""Sampler: grows the rollouts of one task, here or where the engine is. Environment: answers the policy between turns."""
+"""Sampler: grows the rollouts of one task, here or where the engine is.
+
+A coroutine that gets a task and gives its groups, mostly one. It asks the policy by a handle, `ctx.policies["actor"]`: `open` a prompt,
+`generate` under a node, `extend` a node with text. A rollout is a row of the nodes it ended with (`node.row()`), the text that was
+written (`actor.text(node)` is that of its last action), why it ended (`node.stop`), and an id that begins with `ctx.place`.
+
+What it may use: the task's prompt, `ctx.rng(name)` for noise of its own, and what came back from the policy. What ends first may not
+decide anything, since that differs from run to run: `asyncio.gather` keeps the order in which was asked. A recipe's `group` and
+`max_tokens` are put into its fields `n` and `max_tokens`, or given to a method `sized(group, max_tokens)` that returns another one.
+
+Two class attributes say what holds of it: `own_context = True`, its rows are the engine's own nodes and its groups' ids the roots they were
+opened with, so that tripwires may draw again; `nested = True`, each rollout names its sub-groups, `keys["nested"]`, outermost first.
+"""
 
 from __future__ import annotations
 
@@ -19,28 +31,50 @@ class Reply:
     """What the world answers to one action."""
 
     observation: str
+    """Shown to the policy as the next message of its user. A text, also where the world is done."""
     done: bool = False
+    """Nothing more is asked; what the policy wrote stands as it is."""
     stop: Stop = "finished"
+    """Why it is done: the rollout's own ending."""
     facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Plain JSON for graders and readers: it stands in the rollout's `keys["facts"]`, one of each turn."""
 
 
 class Environment(Protocol):
+    """World: what answers the policy between turns. Two methods, and a state that is a value.
+
+    `reply` gives back the next state and changes nothing: a rollout that forks asks the same state again, and a world that lives in
+    another process is sent its state. What the policy did wrong is an observation, or an end with a word for it (`stop="format"`); what
+    the world itself fails at is `Reply("", done=True, stop="error", facts={"error": why})`: the rollout is not graded. One that raises
+    stops the run.
+
+    The source grades `rollout.text`: all actions with the observations between them, a line each. A world has no say in the reward but by
+    its facts, which a grader of the method's own may read. It goes with a sampler of several turns that keeps room for its answers,
+    `Independent(turns=2, observation=48)`. Held-out evaluation asks for one reply and no world.
+    """
+
     def start(self, task: Task) -> Any:
-        """The episode's state: a value; `reply` returns the next one."""
+        """The episode's state: a value; `reply` returns the next one. `task.needs` is what the source gave its grader."""
         ...
 
-    async def reply(self, state: Any, action: str) -> tuple[Any, Reply]: ...
+    async def reply(self, state: Any, action: str) -> tuple[Any, Reply]:
+        """The next state, and what the policy reads. `action` is the text of its last reply."""
+        ...
 
 
 class Sampler(Protocol):
-    async def __call__(self, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]: ...
+    async def __call__(self, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:
+        """The groups of one task. `ctx.place` names this asking: it is the `root` of what is opened and begins every id."""
+        ...
 
     def footprint(self, prompt: int) -> Footprint:
         """The most it can need at once, for a prompt of this many tokens."""
         ...
 
     @property
-    def group_size(self) -> int: ...
+    def group_size(self) -> int:
+        """The fewest rollouts of a group: what a credit that compares siblings asks for."""
+        ...
 
 
 @runtime_checkable
@@ -68,11 +102,15 @@ class Independent:
     """n rollouts that know nothing of each other, one row each."""
 
     n: int = 8
+    """Rollouts a task."""
     max_tokens: int = 128
     """Per turn; part of the method's identity, since what is cut earns what a cut answer earns."""
     turns: int = 1
+    """Actions a rollout; above 1 a world answers between them."""
     sampling: Sampling = Sampling()
+    """How each decision is drawn."""
     stop: tuple[str, ...] = ()
+    """Texts that end an action, beside the template's own."""
     observation: int = added(0, shown=False)
     """Longest answer of the environment, in tokens with what the template puts around it: room is kept for it."""
     own_context: ClassVar[bool] = True

@@ -1,4 +1,7 @@
-"""Signal: an objective, where it applies, how it is averaged, how much it weighs. Signals add."""
+"""Signal: an objective, where it applies, how it is averaged, how much it weighs. Signals add.
+
+A weight may be a schedule: a part that reads `fraction`, how much of the run is done, and gives one number, its factor.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,11 @@ class Where:
     """Which decisions a signal trains: by segment kind, by span label, or a keyed random share of them."""
 
     kinds: tuple[str, ...] = ("action",)
+    """Of segments: action, forced, teacher."""
     labels: tuple[str, ...] = ()
+    """Inside spans of these labels; none named means anywhere."""
     share: float = 1.0
+    """A random part of them, drawn anew each minibatch from the run's keyed noise."""
 
     def __post_init__(self) -> None:
         for kind in self.kinds:
@@ -35,11 +41,15 @@ class Where:
 
 
 actions = Where()
+"""What the policy drew."""
 teacher = Where(kinds=("teacher",))
+"""What somebody else wrote: demonstrations, other trainers' rollouts."""
 forced = Where(kinds=("forced",))
+"""What a sampler put in the policy's mouth."""
 
 
 def spans(*labels: str) -> Where:
+    """Actions inside spans of these labels."""
     return Where(labels=labels)
 
 
@@ -51,11 +61,15 @@ def random_share(share: float) -> Where:
 @dataclass(frozen=True)
 class Signal:
     objective: Part
+    """The loss, one number per unit of its grain."""
     reduce: Reduction
+    """What each unit counts; its last level is the objective's grain."""
     on: Where = actions
+    """actions, teacher, forced, `actions | teacher`, spans("label"), random_share(0.6)."""
     weight: float | Part = 1.0
     """A number, or a schedule of the run's progress."""
     policy: str = "actor"
+    """Whose weights it trains; there is only this one yet."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.objective, Part):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -77,9 +91,11 @@ class Signal:
         return " and ".join([*said, "mask_T"])
 
     def weight_at(self, fraction: float) -> float:
+        """Its weight when so much of the run is done."""
         return float(self.weight.on({"fraction": fraction})) if isinstance(self.weight, Part) else self.weight
 
     def but(self, **changes: Any) -> Signal:
+        """The same with these fields replaced."""
         return replace(self, **changes)
 
 

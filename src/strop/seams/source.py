@@ -2,6 +2,11 @@
 
 A procedural source is an unlimited stream: task(split, seed, index) is a pure function, and the
 two splits never meet because a task belongs to the split its id hashes to. A finite source has a length.
+
+A class with these five members is a source; a frozen dataclass makes its fields the knobs of `--task FILE.py:NAME:knob=3`. An index lies
+below `size` where there is one. What a source may have besides: `sizes`, {"train": n, "test": m} where there are not `size` of either;
+`example(task)`, a worked answer for `--shots`; `grade_many(pairs)`, all (task, text) of a step at once; `answer(text)`, what a vote of
+several replies counts as one.
 """
 
 from __future__ import annotations
@@ -24,17 +29,22 @@ class Graded(dict[str, float | None]):
 
 class Source(Protocol):
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """A word that its tasks carry."""
+        ...
 
     @property
     def size(self) -> int | None:
         """Tasks to train on; None for an unlimited stream."""
         ...
 
-    def task(self, split: Split, seed: int, index: int) -> Task: ...
+    def task(self, split: Split, seed: int, index: int) -> Task:
+        """The index-th task of a split, "train" or "test": the same for the same arguments, whenever and wherever it is asked for."""
+        ...
 
     def grade(self, task: Task, text: str) -> Graded:
-        """Channels `outcome` (strict parse) and `lenient` (answer found anywhere sensible), each 0 to 1."""
+        """Channels `outcome` (strict parse) and `lenient` (answer found anywhere sensible), each 0 to 1, and any of its own. It sees what a
+        policy writes, so it may meet any text at all, and never raises for one."""
         ...
 
     def gold(self, task: Task) -> str | None:

@@ -30,9 +30,13 @@ class SegmentTree:
     """`width` leaves of at most `depth` segments of `segment` tokens, as one tree under the prompt."""
 
     width: int = 16
+    """Leaves, each a rollout."""
     depth: int = 6
+    """Segments on the longest path."""
     segment: int = 16
+    """Tokens of a segment at most."""
     branching: int = 2
+    """Copies of the prompt to begin with, and of a path that goes on."""
     first: tuple[int, int] | None = None
     """Copies of the prompt to begin with, drawn between these two; None: as many as `branching`."""
     window: int = 32

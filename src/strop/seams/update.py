@@ -13,13 +13,21 @@ class AdamW:
     """Adam with decoupled weight decay. `minibatch` counts groups per optimiser step; without it the whole batch is one."""
 
     lr: float = 1e-6
+    """Learning rate, times the schedule's factor; a recipe's `lr` goes before it."""
     betas: tuple[float, float] = (0.9, 0.999)
+    """Decay of both moments."""
     eps: float = 1e-8
+    """Added to the root of the second moment."""
     weight_decay: float = 0.0
+    """Decoupled from the gradient."""
     epochs: int = 1
+    """Passes over a batch; from the second on, groups come in the run's random order."""
     minibatch: int | None = None
+    """Groups per optimiser step; None takes the whole batch at once."""
     clip_norm: float | None = 1.0
+    """The gradient's largest norm; None bounds nothing."""
     schedule: Part = constant
+    """A part that reads `fraction` and gives a factor."""
     pieces: int | None = added(None)
     """So many optimiser steps per epoch, whatever the gates left, each on about as many groups."""
 
