@@ -113,6 +113,7 @@ def build(args: argparse.Namespace) -> tuple[Recipe, dict[str, Any]]:
         recipe = settled(load_python(file), given(args))
     else:
         recipe = settled(settled(Recipe(), read_data(file), file.resolve().parent), given(args))
+    recipe = recipe.paced()
     return recipe, sourced(recipe)
 
 
@@ -146,9 +147,9 @@ def _saved(text: str) -> Method | None:
             raise Usage(f"{place} cannot be read as JSON: {error}") from error
         if isinstance(data, dict) and "parts" in data:
             return saved.load(cast(dict[str, Any], data))
-        return settled(_default(), read_data(place), place.resolve().parent).resolved()
+        return settled(_default(), read_data(place), place.resolve().parent).paced().resolved()
     if place.suffix == ".toml" and place.is_file():
-        return settled(_default(), read_data(place), place.resolve().parent).resolved()
+        return settled(_default(), read_data(place), place.resolve().parent).paced().resolved()
     if place.suffix in (".toml", ".json") or text.count("/"):
         raise Usage(f"no file or run {text!r}")
     return None
