@@ -601,7 +601,8 @@ def table() -> str:
         "`--unchecked` trains all the same.",
         "",
         f"Tried on {blind.TASKS} tasks each, wherever it is not the right answer: {', '.join(map(repr, blind.CONSTANTS))},",
-        "the other tasks' answers and the question's own words. Where another task's answer is paid now and then, a task has many right ones.",
+        "the other tasks' answers and the question's own words. Where another task's answer is paid now and then, a task has many right",
+        "ones.",
         "",
     ]
     lines += ["| data set | gold scores | pays 1 for | what is wrong |", "|---|---|---|---|"]
