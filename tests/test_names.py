@@ -343,5 +343,5 @@ def test_a_misspelt_name_is_answered_with_the_near_ones_of_strop_and_of_the_file
     assert "Did you mean 'gspo'" in said
     assert said.strip().endswith("One of your own is FILE.py or FILE.py:NAME. Here stands my.py:GMPO.")
     assert "Here stands my.py." in refused("train", "--task", "my")
-    assert "Did you mean my.py?" in refused("explain", "mi.py")
+    assert "Did you mean my.py?" in refused("explain", "myy.py")
     assert "Here stands" not in refused("explain", "grop")

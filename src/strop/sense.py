@@ -266,8 +266,15 @@ def unfelt(method: Method) -> list[str]:
 def remarks(method: Method) -> list[str]:
     """What is legal and yet worth knowing."""
     clips = [f"the clip of {name} is never felt: one update per batch, so every ratio is 1" for name in unfelt(method)]
+    most = getattr(method.sampler, "max_tokens", None)
+    divided = [
+        f"{name} divides by {level.constant:g} and the longest reply is {most}: the constant is the method's and follows no --max-tokens"
+        for name, signal in method.signals.items()
+        for level in signal.reduce.levels
+        if level.name == "token" and level.constant is not None and most is not None and level.constant != most
+    ]
     rate = [] if method.pico_lr is None else [f"trains the bundled model at a learning rate of {method.pico_lr:g}; --lr sets another"]
-    return [*clips, *rate, *method.notes]
+    return [*clips, *divided, *rate, *method.notes]
 
 
 def _only_constants(a: Signal, b: Signal) -> bool:
