@@ -143,7 +143,7 @@ def _saved(text: str) -> Method | None:
     if place.suffix == ".json" and place.is_file():
         try:
             data = json.loads(place.read_text())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Usage(f"{place} cannot be read as JSON: {error}") from error
         if isinstance(data, dict) and "parts" in data:
             return saved.load(cast(dict[str, Any], data))
@@ -196,7 +196,7 @@ def check_device(name: str) -> None:
 def read_data(file: Path) -> dict[str, Any]:
     try:
         data = tomllib.loads(file.read_text()) if file.suffix == ".toml" else json.loads(file.read_text())
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise Usage(f"{file} cannot be read as {'TOML' if file.suffix == '.toml' else 'JSON'}: {error}") from error
     if not isinstance(data, dict):
         raise Usage(f"{file}: a recipe is an object of fields, got {type(data).__name__}")
