@@ -266,6 +266,29 @@ def reinforce_pp(batch):
     return loss, slope
 
 
+def stable_reinforce(batch, window=False):
+    """arXiv:2505.02835: the return of every token whitened over the batch, nothing beyond three deviations, the log-ratio bounded, each
+    rollout its own length. `window`: as released, between the raw mean less and plus three, and KL to the start in the reward."""
+    found = []
+    for rollout in (r for group in batch for r in learning(group) if acted(r)):
+        to_go = rollout["reward"]
+        for t in reversed(rollout["tokens"]):
+            to_go -= 0.001 * (t["old"] - t["reference"]) if window and t["action"] else 0.0
+            found += [(t, rollout, to_go)] if t["action"] else []
+    returns = np.array([to_go for _, _, to_go in found])
+    loss, slope = 0.0, flat(batch)
+    rollouts = len({id(rollout) for _, rollout, _ in found})
+    for t, rollout, to_go in found:
+        z = (to_go - returns.mean()) / max(returns.std(), 1e-4)
+        kept = returns.mean() - 3 <= z <= returns.mean() + 3 and abs(z) <= 10 if window else abs(z) <= 3
+        away = t["now"] - t["old"]
+        value, steep = clipped(min(max(away, np.log(1e-3)), np.log(1e3)), z if kept else 0.0, 0.2, 0.2)
+        share = rollout["weight"] / rollouts / len(acted(rollout))
+        loss += share * value
+        slope[t["at"]] += share * steep * (1e-3 < np.exp(away) < 1e3)
+    return loss, slope
+
+
 def gspo(batch):
     """arXiv:2507.18071: the geometric mean of the rollout's ratios, clipped within 3e-4 below and 4e-4 above."""
     loss, slope = 0.0, flat(batch)
@@ -389,6 +412,8 @@ ORACLES = {
     "rloo": rloo,
     "rloo@trl-1.16": rloo_trl,
     "reinforce++": reinforce_pp,
+    "stable-reinforce": stable_reinforce,
+    "stable-reinforce@r1-reward-3693413": partial(stable_reinforce, window=True),
     "gspo": gspo,
     "cispo": cispo,
     "ppo": ppo,

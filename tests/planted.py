@@ -176,6 +176,10 @@ FAULTS: dict[str, tuple[str, str]] = {
     ),
     "a gold answer that is wrong": (riddles(gold="return str(task.needs['sum'] + 1)"), "scores 0.0, not 1"),
     "wrong answers that are paid": (riddles(grade=graded("1.0")), "pays 1 for"),
+    "a grader that looks at the form alone": (
+        riddles(grade=graded("float(text.isdigit() and len(text) < 5)")),
+        "pays 1 for what answers nothing: '0'",
+    ),
     "a score out of range": (riddles(grade=graded("10.0 * (text == str(task.needs['sum']))")), "a score lies in [0, 1]"),
     "a grader that raises": (riddles(grade=graded("float(int(text) == task.needs['sum'])")), "raises ValueError: invalid literal"),
     "a gold that is no text": (riddles(gold="return task.needs['sum']"), "it is a text that scores 1"),

@@ -44,6 +44,24 @@ from the versions named, were run on the same batches as TRL's by `tests/peers.p
 """
 
 
+EDGES = """
+## At the edges
+
+What counts in a mean. Here a rollout without a trained decision counts nowhere: one that nobody could grade leaves its group, one that is
+wholly masked (`MaskOverlong`, a correction) stays among its siblings for credit and is in no denominator. So a batch that lost some is as
+one that never had them, and a fault of ours moves nobody's step. TRL 1.16 leaves a completion without a score out of its group's baseline
+too, and keeps it in the denominators with an advantage of 0: the presets of its name follow it in all but that. With
+`mask_truncated_completions` a masked completion adds nothing above the line and one below, in `loss_type` grpo and dr_grpo
+(`tests/test_trl.py` holds both sides). No preset masks at its library's defaults, and means over tokens (`grpo@trl`, `dapo`) count no
+masked ones, so there both agree. TRL's own count is a reduction with constants: `means(over("group", 32), over("rollout", 8), "token")`.
+
+`dr-grpo` divides by 128, the longest reply of its sampler, as TRL's `dr_grpo` does by `max_completion_length`. The constant is the
+method's and does not follow `--max-tokens`: a run of other lengths keeps the fingerprint's meaning, Adam does not feel the factor, and
+`strop explain` says where the two differ. Where a second signal or a clip makes it felt, write it:
+`.but(signals={"policy": ….but(reduce=means("group", "rollout", over("token", 512)))})`.
+"""
+
+
 def page() -> str:
     names = [name for name in METHODS if name in presets.MUTANTS]
     other = [[f"`{alias}`", f"`{name}`"] for alias, name in ALIASES.items()]
@@ -52,7 +70,7 @@ def page() -> str:
     parts += [
         _table(["preset", "oracle: loss", "slope", "mutants killed", "TRL: loss", "slope", "against TRL with"], map(_compared, names))
     ]
-    parts += [OTHERS, "```", (Path(__file__).parent.parent / "docs" / "peers.txt").read_text().strip(), "```"]
+    parts += [OTHERS, "```", (Path(__file__).parent.parent / "docs" / "peers.txt").read_text().strip(), "```", EDGES.rstrip()]
     return "\n".join([*parts, "\n## Other names\n", _table(["alias", "preset"], other)])
 
 

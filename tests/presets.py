@@ -25,6 +25,7 @@ from strop.learning import backward, settle
 from strop.method import Method
 from strop.methods import METHODS, method
 from strop.methods.flowrl import group_balance, trajectory_balance
+from strop.methods.stable_reinforce import drop_outliers, raw_window
 from strop.records import Fate
 from strop.seams.correction import masked, none, truncated
 from strop.seams.credit import (
@@ -462,6 +463,26 @@ MUTANTS: dict[str, dict[str, Change]] = {
         **CLIP,
         **PER_TOKEN,
     },
+    "stable-reinforce": {
+        "not whitened": lambda m: m.but(credit=m.credit[:1]),
+        "whitened without centre": link(1, batch_whiten(center=False)),
+        "beyond one deviation left out": link(2, drop_outliers(limit=1.0)),
+        "as released": credited(returns_to_go(), raw_window()),
+        "bounds of a half and two": constants(low=0.5, high=2.0),
+        "lower clip moved": constants(clip_low=0.28),
+        "upper clip moved": constants(clip_high=0.28),
+        "tokens alike": reduced("token"),
+    },
+    "stable-reinforce@r1-reward-3693413": {
+        "three deviations": lambda m: m.but(credit=(*m.credit[:2], batch_whiten(std_floor=1e-4), drop_outliers())),
+        "no KL": lambda m: m.but(credit=m.credit[1:]),
+        "double the KL": link(0, kl_in_reward(coefficient=0.002)),
+        "a window of two": link(2, raw_window(limit=2.0)),
+        "bounds of a half and two": constants(low=0.5, high=2.0),
+        "lower clip moved": constants(clip_low=0.28),
+        "upper clip moved": constants(clip_high=0.28),
+        "tokens alike": reduced("token"),
+    },
     "gspo": {
         **STANDARDIZED,
         "clip sides swapped": constants(clip_low=4e-4, clip_high=3e-4),
@@ -568,8 +589,8 @@ def _alone(world: World) -> World:
     return dataclasses.replace(world, fates=fates)
 
 
-ESTIMATORS = [name for name in METHODS if not method(name).idea or set(method(name).idea) - {"curriculum", "sampler"}]
-"""Methods with a loss of their own. One whose idea is where rollouts come from trains them as its parent does."""
+ESTIMATORS = [name for name in METHODS if not method(name).idea or set(method(name).idea) - {"curriculum", "sampler", "gate"}]
+"""Methods with a loss of their own. One whose idea is which rollouts there are trains them as its parent does."""
 
 
 def mutants(name: str) -> dict[str, Callable[[World], Answer]]:

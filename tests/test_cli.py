@@ -118,6 +118,7 @@ def test_a_mistake_is_one_message_that_says_what_to_do(argv, wanted, refused, tm
         ("r.json", '{"steps": true}', "steps is a whole number"),
         ("r.json", "{", "cannot be read as JSON"),
         ("r.json", "[1]", "an object of fields"),
+        ("r.json", "[" * 100_000, "cannot be read as JSON"),
         ("r.toml", "steps = ", "cannot be read as TOML"),
         ("r.toml", "tasks = 0", "at least 1"),
         ("r.py", "x = 1", "defines no RECIPE"),

@@ -532,7 +532,7 @@ def test_explain_says_which_log_probability_the_old_one_is():
 
 
 def test_fields_of_a_method_are_identity_or_said():
-    said = {"name", "paper", "idea", "parent", "notes"}
+    said = {"name", "paper", "idea", "parent", "notes", "pico_lr"}
     later = {f.name for f in dataclasses.fields(Method) if "added" in f.metadata}
     assert set(GRPO.describe()) == {f.name for f in dataclasses.fields(Method)} - said - later
     assert later <= set(INTUITOR.but(compute=Quantized()).describe()), "used, it is described"

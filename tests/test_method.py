@@ -11,8 +11,11 @@ from strop import saved
 from strop.identity import explain
 from strop.method import SETTING, Method
 from strop.methods import METHODS, method
+from strop.methods.dr_grpo import DR_GRPO
 from strop.methods.grpo import GRPO
 from strop.methods.ppo import PPO
+from strop.recipe import Recipe
+from strop.saved import load
 from strop.seams.correction import masked, truncated
 from strop.seams.credit import batch_whiten, gae, group_centered, kl_in_reward, returns_to_go, reward_itself
 from strop.seams.curriculum import Uniform
@@ -357,3 +360,16 @@ def test_a_reward_reads_channels_and_a_schedule_how_far_the_run_is():
         GRPO.but("mine", update=AdamW(schedule=of_steps))
     with pytest.raises(ValueError, match=r"the weight of signals\.policy 'of_steps' reads step"):
         GRPO.but("mine", signals={"policy": GRPO.signals["policy"].but(weight=of_steps)})
+
+
+def test_a_method_says_its_rate_on_the_bundled_model_and_a_new_recipe_takes_it_where_nobody_gave_one():
+    gentle = GRPO.but(pico_lr=1e-5)
+    assert gentle.fingerprint == GRPO.fingerprint, "what a recipe may say anew is no part of what it computes"
+    assert Recipe(method=gentle).paced().lr == 1e-5
+    for own in (Recipe(method=gentle, lr=3e-4), Recipe(method=gentle, model="gpt2"), Recipe()):
+        assert own.paced() == own
+    assert gentle.but("child", credit=(group_centered(),)).pico_lr == 1e-5
+    assert (gentle + DR_GRPO).pico_lr == (DR_GRPO + gentle.but("calm", gate=(DropFlat(),))).pico_lr == 1e-5, "a sum takes the gentler rate"
+    assert load(json.loads(json.dumps(gentle.to_json()))).pico_lr == 1e-5
+    with pytest.raises(ValueError, match="pico_lr='fast'; a learning rate is a number"):
+        GRPO.but(pico_lr="fast")

@@ -157,7 +157,7 @@ def test_a_class_takes_knobs_and_a_source_that_is_made_takes_none(mine, tmp_path
     ("argv", "wanted"),
     [
         (["explain", "nowhere.py"], "no file"),
-        (["explain", "squashed.py:SQUASH"], "squashed.py has no method 'SQUASH'. It has GRPO, SQUASHED."),
+        (["explain", "squashed.py:SQUASH"], "squashed.py has no method 'SQUASH'. Did you mean squashed.py:SQUASHED?"),
         (["explain", "riddles.py"], "riddles.py defines no method"),
         (["explain", "two.py"], "defines 2 methods; say which: two.py:A or two.py:B"),
         (["explain", "grop"], "One of your own is FILE.py or FILE.py:NAME"),
@@ -329,3 +329,19 @@ def test_claims_that_a_file_imported_are_not_its_own(tmp_path):
 
 def test_strops_names_are_what_they_were():
     assert all(method(name).name for name in METHODS)
+
+
+def test_a_misspelt_name_is_answered_with_the_near_ones_of_strop_and_of_the_files_here(tmp_path, refused, monkeypatch):
+    (tmp_path / "my.py").write_text(
+        "from strop.methods.grpo import GRPO\nGMPO, OTHER = GRPO.but('gmpo', tasks=8), GRPO.but('other', tasks=4)\n"
+    )
+    (tmp_path / "broken.py").write_text("GMPQ = (")
+    monkeypatch.chdir(tmp_path)
+    assert "has no method 'GMOP'. Did you mean my.py:GMPO?" in refused("explain", "my.py:GMOP")
+    assert "It has GMPO, OTHER." in refused("explain", "my.py:nothing"), "what it imports is not its own"
+    said = refused("explain", "gmpo")
+    assert "Did you mean 'gspo'" in said
+    assert said.strip().endswith("One of your own is FILE.py or FILE.py:NAME. Here stands my.py:GMPO.")
+    assert "Here stands my.py." in refused("train", "--task", "my")
+    assert "Did you mean my.py?" in refused("explain", "myy.py")
+    assert "Here stands" not in refused("explain", "grop")

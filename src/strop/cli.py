@@ -106,6 +106,8 @@ def explain(error: Exception) -> str | None:
             "training pass), --slots (rows decoded at once), --cache (positions kept for prompts), or --group and --max-tokens. "
             "`strop plan` with the same flags says what takes most."
         )
+    if isinstance(error, RecursionError) and "JSON" in text:
+        return "a file of JSON is nested too deeply to be read: it is damaged, or not what its name says. Copy it again."
     if "No space left on device" in text:  # whoever writes: safetensors has an error of its own
         return "the disk is full. Make room, or name a place on another one: --out DIR"
     if isinstance(error, OSError):

@@ -78,7 +78,7 @@ def read_about(directory: Path) -> dict[str, Any]:
     try:
         about = json.loads((directory / "recipe.json").read_text())
         return {**about, "recipe": {**about["recipe"]}}
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise RunError(f"{directory / 'recipe.json'} cannot be read: {error}") from error
 
 
@@ -87,7 +87,7 @@ def read_recipe(directory: Path, method: Method | None = None) -> tuple[dict[str
     about = read_about(directory)
     try:
         recipe = Recipe(**{**about["recipe"], "task": task_of(directory, about)})
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise RunError(f"{directory / 'recipe.json'} cannot be read: {error}") from error
     if method is not None:
         recipe = recipe.but(method=method)
@@ -254,7 +254,7 @@ def read_commit(directory: Path, step: int) -> dict[str, Any] | None:
     try:
         record = json.loads(gzip.decompress(path.read_bytes()))
         holds = record["step"]
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(f"{path} is damaged ({error}). Delete it and what follows it to sample these steps again.") from error
     if holds != step:
         raise RunError(f"{path} holds step {holds}: it was moved. Put it back under its own name.")
@@ -306,7 +306,7 @@ def cut_metrics(path: Path, steps: int) -> None:
         try:
             if json.loads(line)["step"] < steps:
                 kept.append(line)
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             break
     durable.write(path, b"".join(line + b"\n" for line in kept))
 

@@ -128,7 +128,10 @@ def lines(path: Path, first: int = 0) -> list[dict[str, Any]]:
     read: list[dict[str, Any]] = []
     for line in path.read_bytes().splitlines()[first:] if path.exists() else []:
         try:
-            read.append(json.loads(line))
-        except ValueError:
+            found = json.loads(line)
+        except (ValueError, RecursionError):
             break
+        if not isinstance(found, dict):
+            break
+        read.append(found)
     return read

@@ -231,7 +231,7 @@ class Run:
         if theirs or self.swarm is not None:
             reward = mean_known(rewards[r.id] for g in theirs for r in g.rollouts)
             line["swarm"] = {"own": len(tried), "foreign": len(theirs), "reward": reward, **(self.swarm or {})}
-        line = self.watch.close(line)
+        line = self.watch.close(line, tried, scores)
         self.step += 1
         return line
 

@@ -29,8 +29,8 @@ from strop.seams.signal import Signal
 from strop.seams.update import AdamW
 from strop.sense import refuse
 
-SAID = ("name", "paper", "idea", "parent", "notes")
-"""What a method says of itself; it changes no number."""
+SAID = ("name", "paper", "idea", "parent", "notes", "pico_lr")
+"""What a method says of itself; it changes no number that a recipe leaves open."""
 SETTING = ("sampler", "environment", "feed", "curriculum", "update", "tasks", "heads", "reference", "compute")
 """Seams that are a method's set-up unless its `idea` names them."""
 
@@ -80,6 +80,8 @@ class Method:
     """What `but` or `+` made it from."""
     notes: tuple[str, ...] = field(default=(), compare=False, repr=False)
     """What a reader should know of how it was loaded."""
+    pico_lr: float | None = field(default=None, compare=False, repr=False)
+    """The learning rate at which it trains the bundled model, where the one that others take there would destroy it."""
 
     def __post_init__(self) -> None:
         refuse(self)
@@ -178,12 +180,15 @@ class Method:
             changes["reference"] = True
         if brought := [head for head in other.heads if read & {head.track, head.old_track}]:
             changes["heads"] = tuple(dict.fromkeys((*self.heads, *brought)))
+        rates = [one.pico_lr for one in (self, other) if one.pico_lr is not None]
+        changes["pico_lr"] = min(rates, default=None)
         return self.but(name, idea=units, paper=paper, **changes, **({"signals": signals} if signals else {}))
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that says everything, constants written out; `strop.saved.load` gives it back equal."""
         lineage = self.parent.to_json() if self.parent else None
-        return {"name": self.name, "paper": self.paper, "idea": list(self.idea), "parent": lineage, "parts": self.describe()}
+        said = {"name": self.name, "paper": self.paper, "idea": list(self.idea), "parent": lineage}
+        return said | ({} if self.pico_lr is None else {"pico_lr": self.pico_lr}) | {"parts": self.describe()}
 
     def __hash__(self) -> int:
         return hash((self.name, self.fingerprint))

@@ -18,6 +18,7 @@ import re
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -65,7 +66,9 @@ def loaded(file: Path) -> ModuleType:
     """The file as a module. Its own mistakes come back as one sentence with the line."""
     file = file.expanduser().resolve()
     if not file.is_file():
-        raise ValueError(f"no file {str(file)!r}" if not file.exists() else f"{file} is not a Python file")
+        close = _close(file.stem, [other.stem for other in file.parent.glob("*.py")]) if file.parent.is_dir() else []
+        said = f"no file {str(file)!r}." + (f" Did you mean {' or '.join(f'{stem}.py' for stem in close)}?" if close else "")
+        raise ValueError(said if not file.exists() else f"{file} is not a Python file")
     package = _package(file.parent)
     name = f"{package}.{file.stem}"
     if not file.stem.isidentifier():
@@ -126,8 +129,9 @@ def one(where: Place, noun: str, fits: Callable[[Any], bool], preferred: Iterabl
         value = getattr(module, where.name, None)
         if value is not None and fits(value):
             return value
-        names = [name for name, value in vars(module).items() if fits(value)]
-        raise ValueError(f"{where.file} has no {noun} {where.name!r}. {_others(noun, names)}")
+        mine = [name for name, value in defined(module).items() if fits(value)]
+        names = mine or [name for name, value in vars(module).items() if fits(value)]
+        raise ValueError(f"{where.file} has no {noun} {where.name!r}. {_others(noun, names, where)}")
     for name in preferred:
         if (value := getattr(module, name, None)) is not None and fits(value):
             return value
@@ -151,8 +155,32 @@ def name_of(where: Place, value: Any) -> str:
     return next((name for name, other in vars(loaded(where.file)).items() if other is value), where.name)
 
 
-def _others(noun: str, names: list[str]) -> str:
-    return f"It has {', '.join(names)}." if names else f"It has no {noun} at all."
+def _others(noun: str, names: list[str], where: Place) -> str:
+    if not names:
+        return f"It has no {noun} at all."
+    close = _close(where.name, names)
+    return f"Did you mean {' or '.join(f'{where.file.name}:{name}' for name in close)}?" if close else f"It has {', '.join(names)}."
+
+
+def near(name: str) -> str:
+    """How one of the user's own is written, and what stands in the files of this folder under a name like it. They are read, not run."""
+    stands: dict[str, str] = {}
+    for file in [file for file in sorted(Path().glob("*.py")) if file.stat().st_size <= LONGEST][:MOST]:
+        stands.setdefault(file.stem, file.name)
+        with suppress(OSError, ValueError, SyntaxError, RecursionError):
+            stands |= {made: f"{file.name}:{made}" for made in _assigned(file) if made not in stands}
+    said = "One of your own is FILE.py or FILE.py:NAME."
+    return f"{said} Here stands {' or '.join(stands[each] for each in close)}." if (close := _close(name, stands)) else said
+
+
+MOST, LONGEST = 40, 200_000
+"""Files of a folder that are looked through for a name, and bytes of each."""
+
+
+def _close(name: str, known: Iterable[str]) -> list[str]:
+    """The nearest of these, whatever their case."""
+    folded = {each.casefold().replace("_", "-"): each for each in known}
+    return [folded[each] for each in difflib.get_close_matches(name.casefold().replace("_", "-"), folded, n=3, cutoff=0.6)]
 
 
 # ------------------------------------------------------------------------------------------------ what belongs to a file

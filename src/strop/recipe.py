@@ -55,7 +55,7 @@ class Recipe:
     seed: int = 0
     """Of all noise."""
     lr: float | None = None
-    """Learning rate; None takes the model's own: 3e-4 for pico, the method's for others."""
+    """Learning rate; None takes the model's own: 3e-4 for pico, or what the method says of it; the method's for others."""
     tasks: int | None = None
     """Tasks per step; None takes the method's."""
     group: int | None = None
@@ -222,6 +222,12 @@ class Recipe:
                 "feed=Swarm(…) and a signal on=actions | teacher."
             )
         return made.but(**changes) if changes else made
+
+    def paced(self) -> Recipe:
+        """With the rate written in at which its method trains the bundled model, where the method has one and nobody gave another. A new
+        run's recipe is paced; one that is read from a run's directory says what that run did."""
+        own = self.resolved().pico_lr if self.lr is None and self.model == "pico" else None
+        return self if own is None else replace(self, lr=own)
 
     def describe(self) -> dict[str, Any]:
         from strop.tasks import identity

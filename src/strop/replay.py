@@ -46,7 +46,7 @@ def plan(origin: Path, method: str | Method | None = None, own: Method | None = 
     if method is None:
         check_method(origin, about, recipe.resolved() if drew_itself(about) else recipe.resolved().off_policy())
         return Plan(recipe, Recording(origin, steps, foreign), tuple(notes), past(about, recipe))
-    other = recipe.but(method=method)
+    other = recipe.but(method=method).paced()
     recording = Recording(origin, steps, foreign=True)
     return Plan(other, recording, (*notes, *fit(recipe.resolved(), other.resolved(), origin)))
 

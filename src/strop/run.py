@@ -49,6 +49,7 @@ from strop.tasks.shots import shown
 
 def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:
     """A new run in a directory that is not there yet."""
+    recipe = recipe if parts.get("recording") else recipe.paced()
     lock = make(directory)
     run = Run(recipe, directory, **parts)
     run.lock = lock

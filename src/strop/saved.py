@@ -28,6 +28,7 @@ def load(data: Mapping[str, Any], parts: Iterable[Known] = ()) -> Method:
             if seam not in seams:
                 raise ValueError(f"saved method {name!r}: a method has no seam {seam!r}. {nearest(seam, seams)}")
         found: dict[str, Any] = {seam: _loaded(value, known, notes) for seam, value in data["parts"].items()}
+        found |= {"pico_lr": data["pico_lr"]} if "pico_lr" in data else {}
         above = None if parent is None else load(parent, parts)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a saved method: {type(error).__name__} {error}") from error

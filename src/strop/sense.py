@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from dataclasses import fields
+from math import inf
 from typing import TYPE_CHECKING
 
 from strop.seams.compute import Exact, Quantized
@@ -224,6 +225,8 @@ def _counts(method: Method) -> None:
             raise NotImplementedError(
                 f"not built yet: several trained policies (signal {name!r} trains {signal.policy!r}). Train the actor."
             )
+    if (rate := method.pico_lr) is not None and not (isinstance(rate, float) and 0 <= rate < inf):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError(f"method {method.name!r}: pico_lr={rate!r}; a learning rate is a number of at least 0")
     if method.tasks < 1:
         raise ValueError(f"method {method.name!r}: tasks={method.tasks}; a step needs at least one task")
     updates = method.update.updates(method.tasks)
@@ -297,7 +300,15 @@ def unfelt(method: Method) -> list[str]:
 def remarks(method: Method) -> list[str]:
     """What is legal and yet worth knowing."""
     clips = [f"the clip of {name} is never felt: one update per batch, so every ratio is 1" for name in unfelt(method)]
-    return [*clips, *method.notes]
+    most = getattr(method.sampler, "max_tokens", None)
+    divided = [
+        f"{name} divides by {level.constant:g} and the longest reply is {most}: the constant is the method's and follows no --max-tokens"
+        for name, signal in method.signals.items()
+        for level in signal.reduce.levels
+        if level.name == "token" and level.constant is not None and most is not None and level.constant != most
+    ]
+    rate = [] if method.pico_lr is None else [f"trains the bundled model at a learning rate of {method.pico_lr:g}; --lr sets another"]
+    return [*clips, *divided, *rate, *method.notes]
 
 
 def _only_constants(a: Signal, b: Signal) -> bool:

@@ -23,7 +23,7 @@ from strop.run import create
 from strop.seams.credit import group_standardized
 from strop.seams.objective import clipped_surrogate
 from strop.seams.part import NEEDS, part
-from strop.sense import seats
+from strop.sense import channels_read, seats
 
 ROOT = Path(__file__).parent.parent.parent
 REFERENCE, OWN = ROOT / "docs" / "reference", ROOT / "examples" / "own"
@@ -90,8 +90,9 @@ def test_what_a_page_says_may_be_read_is_what_method_building_lets_it_read():
     for name in METHODS:
         for seam, reader, ready in seats(method(name)):
             seat = re.split(r"[.[]", seam)[0]
-            assert set(reader.reads) <= said[seat], (name, seam)
-            assert ready - said[seat] <= {"value_T"}, (name, seam)
+            assert set(reader.reads) <= said[seat] | {f"{channel}_R" for channel in channels_read(method(name))}, (name, seam)
+            own = {f"{grader.gives}_R" for grader in method(name).graders}
+            assert ready - said[seat] - own <= {"value_T"}, (name, seam)
 
 
 def test_every_kind_has_one_of_ones_own_and_every_file_is_on_a_page():

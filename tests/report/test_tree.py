@@ -4,6 +4,7 @@ import html5lib
 import pytest
 
 from strop.methods.treepo import TREEPO
+from strop.records import Scores
 from strop.report import tree
 
 HOSTILE = "</title><script>alert(1)</script>"
@@ -28,7 +29,7 @@ def group():
 
 @pytest.fixture
 def credit(group):
-    record = {"groups": [group], "rewards": REWARDS, "fates": FATES, "version": 0}
+    record = {"groups": [group], "rewards": REWARDS, "fates": FATES, "version": 0, "scores": Scores().to_json()}
     return tree.credits({"method": TREEPO.to_json()}, record)
 
 

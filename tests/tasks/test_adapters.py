@@ -8,8 +8,9 @@ import os
 
 import pytest
 
+from strop.commands.check import others
 from strop.seams.source import split_of
-from strop.tasks import adapters, parse, source
+from strop.tasks import adapters, blind, parse, source
 from strop.tasks.adapters import adapter
 from strop.tasks.worker import MissingExtra, close_all
 
@@ -323,7 +324,34 @@ def test_gold_scores_one_in_every_registered_data_set_but_two():
     found = adapters.survey()
     assert {f.name: f.wrong for f in found if f.gold != 1.0} == dict.fromkeys(("boxnet", "rush_hour"), "reasoning-gym writes no solution")
     assert {f.name for f in found if f.executes} == set(EXECUTING)
+    assert {f.name for f in found if blind.blindly(f.pays)} == set(BLIND)
     assert len(found) > 100
+
+
+BLIND = ("coin_flip", "game_of_life_halting", "puzzle24")
+"""Data sets of reasoning-gym whose graders pay for answers to nothing."""
+
+
+@needs_gym
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BLIND)
+def test_a_data_set_whose_grader_pays_for_anything_is_refused_before_training(name, tmp_path, refused, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    said = refused("train", "--task", f"rg:{name}", "--out", tmp_path / "run", "--steps", 0)
+    assert "graded by reasoning-gym" in said
+    assert "pays 1 for what answers nothing" in said
+    assert not (tmp_path / "run").exists()
+    assert others(source(f"pool:4:rg:{name}+chain")), "one of a pool is looked at too"
+
+
+def test_an_answer_that_is_right_is_not_tried_as_a_wrong_one_and_a_grader_that_looks_pays_for_none(write):
+    table = adapter("jsonl", write(*({"prompt": f"Is {n} odd?", "answer": "yes" if n % 2 else "no"} for n in range(24))) + ",grader=exact")
+    tasks = [table.task("train", 0, index) for index in range(blind.TASKS)]
+    tried = blind.attempts(tasks, [table.gold(task) for task in tasks])
+    scores = [graded["outcome"] for graded in table.grade_many([(attempt.task, attempt.text) for attempt in tried])]
+    assert len(tried) > 100
+    assert blind.paid(list(zip(tried, scores, strict=True))) == {}
+    assert blind.blindly({"'0'": (8, 8), "another task's answer": (31, 56), "'1'": (3, 3)}) == {"'0'": (8, 8)}
 
 
 def test_a_word_is_compared_as_a_word_and_not_as_a_product_of_its_letters(tmp_path):

@@ -95,7 +95,8 @@ CLEAN: dict[str, Callable[[], Recipe]] = {
     "reinforce++": lambda: BASE.but(method="reinforce++"),
     "ppo": lambda: BASE.but(method="ppo"),
     "ppo with one rollout a task": lambda: BASE.but(method=PPO.but(sampler=replace(PPO.sampler, n=1)), group=1, tasks=32),
-    "intuitor: no label is read": lambda: BASE.but(method="intuitor", lr=1e-4),
+    "intuitor: no label is read": lambda: BASE.but(method="intuitor"),
+    "flowrl": lambda: BASE.but(method="flowrl"),
     "flat groups that carry signal": lambda: grpo(reward=group_mean(), credit=(reward_itself(), batch_whiten())),
     "distillation: only a teacher's text is learned": lambda: grpo(
         feed=WithDemos(demos=8), signals={"policy": Signal(cross_entropy(), on=teacher, reduce=means("token"))}

@@ -46,6 +46,8 @@ torch.set_num_threads(1)
 PAGE = Path(__file__).parents[2] / "docs" / "tripwires.md"
 BASE = Recipe(model="pico", task="chain", steps=4, tasks=8, group=4, max_tokens=24, eval_tasks=0, slots=32, checkpoint_every=100)
 LONG = BASE.but(steps=18, tasks=4, group=6, task="path")
+LEARNS = BASE.but(task="skewed", tasks=4, steps=3, max_tokens=16)
+JUMPS = {"onset": 4, "within": 5, "recipe": BASE.but(steps=9, task="skewed")}
 
 
 @dataclass(frozen=True)
@@ -594,6 +596,35 @@ def _(run: Run, patch: pytest.MonkeyPatch, value: Any) -> None:
 
 
 # Windows.
+
+
+@variants(
+    (1, "the credit of every token is lost on its way to the loss", "gross", "no-gradient", {"within": 3, "recipe": LEARNS}),
+    (2, "the credit is lost in every second step", "mild", None, {"recipe": LEARNS}),
+)
+def _(run: Run, patch: pytest.MonkeyPatch, value: int) -> None:
+    real = learning.settle
+
+    def loses(method: Any, batch: Batch) -> Batch:
+        settled = real(method, batch)
+        return settled.with_(credit_T=0 * settled.tracks["credit_T"]) if run.step % value == 0 else settled
+
+    patch.setattr(train, "settle", loses)
+
+
+@variants(
+    (100, "after four steps the learning rate is a hundred times too high", "gross", "outcome-collapse", JUMPS),
+    (2, "after four steps the learning rate is twice as high", "mild", None, JUMPS),
+)
+def _(run: Run, patch: pytest.MonkeyPatch, value: float) -> None:
+    apply, calm = run.learner.apply, run.learner.method
+    hot = calm.but(update=replace(calm.update, lr=value * calm.update.lr))
+
+    def jumps(fraction: float) -> None:
+        run.learner.method = hot if run.step >= 4 else calm
+        apply(fraction)
+
+    run.learner.apply = jumps
 
 
 @variants(

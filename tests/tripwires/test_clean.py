@@ -14,9 +14,11 @@ SILENT = {
     "intuitor: no label is read": {"constant-grader"},
     "offline": {
         "undelivered-weights", "stale-weights", "retokenised", "sampling", "mismatch-ratio", "mismatch-kl", "mismatch-ess",
-        "length-collapse", "runaway-length",
+        "length-collapse", "runaway-length", "outcome-collapse",
     },
-    "nothing is trained": {"undelivered-weights", "entropy-collapse", "length-collapse", "runaway-length"},
+    "nothing is trained": {
+        "undelivered-weights", "entropy-collapse", "length-collapse", "runaway-length", "no-gradient", "outcome-collapse",
+    },
 }  # fmt: skip
 
 

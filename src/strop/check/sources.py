@@ -9,6 +9,7 @@ from typing import Any
 
 from strop.check.finding import Finding, called, generators, guarded, held
 from strop.records import Task
+from strop.tasks import blind
 
 TASKS, PATIENCE = 60, 15.0
 """Tasks of each split and seed that are looked at; seconds for grading what is tried."""
@@ -81,19 +82,19 @@ def _graded(about: str, source: Any, tasks: list[Task]) -> Iterator[Finding]:
     known = [(t, g) for t, g in zip(tasks, golds, strict=True) if g is not None]
     if not known:
         yield Finding(about, "writes no gold answer (gold gives None), so nothing says that a right one scores 1", None)
-    yield from _paid(about, source, tasks[:8], known)
+    yield from _paid(about, source, tasks[: blind.TASKS], known)
 
 
 def _paid(about: str, source: Any, tasks: list[Task], known: list[tuple[Task, str]]) -> Iterator[Finding]:
     """Right answers score 1, wrong ones less, as far as grading them takes seconds and not minutes."""
     said: dict[str, str] = {}
     began = time.perf_counter()
-    others = {gold for _, gold in known}
-    asked = [(task, gold, "gold") for task, gold in known]
-    asked += [(task, text, "wrong") for text in WRONG for task in tasks]
-    asked += [(known[0][0], text, "other") for text in sorted(others - {known[0][1]})] if known else []
-    scores: dict[str, list[float | None]] = {"gold": [], "wrong": [], "other": []}
-    for number, (task, text, kind) in enumerate(asked):
+    golds = {task.id: gold for task, gold in known}
+    asked = [blind.Attempt(task, gold, "gold") for task, gold in known] + [blind.Attempt(t, text, "wrong") for text in WRONG for t in tasks]
+    asked += blind.attempts(tasks, [golds.get(task.id) for task in tasks])
+    tried: list[tuple[blind.Attempt, float | None]] = []
+    for number, attempt in enumerate(asked):
+        task, text, kind = attempt.task, attempt.text, attempt.what
         if (spent := time.perf_counter() - began) > PATIENCE:
             yield Finding(about, f"grades slowly: {number} of {len(asked)} answers took {spent:.0f} s, and the others were not tried", None)
             break
@@ -101,14 +102,33 @@ def _paid(about: str, source: Any, tasks: list[Task], known: list[tuple[Task, st
         if wrong:
             yield Finding(about, wrong, fine=False)
             return
-        scores[kind].append(score)
+        tried.append((attempt, score))
         if kind == "gold" and score != 1:
             said.setdefault(kind, f"its gold answer {text[:60]!r} to {task.prompt[-60:]!r} scores {score}, not 1")
         if kind == "wrong" and (score or 0) >= 1:
             said.setdefault(kind, f"pays 1 for {text[:40]!r} to {task.prompt[-60:]!r}")
-    if scores["other"] and all((score or 0) >= 1 for score in scores["other"]):
-        said["other"] = f"every other task's gold answer scores 1 for {known[0][0].prompt[-60:]!r}: it grades nothing"
     yield from (Finding(about, each, fine=False) for each in said.values())
+    if "wrong" not in said:
+        yield from _blindly(about, [each for each in tried if each[0].what not in ("gold", "wrong")])
+
+
+def of_grader(source: Any) -> Iterator[Finding]:
+    """Of a source whose tasks and grader are other people's: what it pays for whatever was asked."""
+    about = f"{source.name}, graded by {source.graded_by}"
+
+    def exam() -> Iterator[Finding]:
+        tasks = [source.task("train", 0, i) for i in range(blind.TASKS)]
+        asked = blind.attempts(tasks, [source.gold(task) for task in tasks])
+        scores = [graded["outcome"] for graded in source.grade_many([(attempt.task, attempt.text) for attempt in asked])]
+        yield from _blindly(about, list(zip(asked, scores, strict=True)))
+
+    return held(about, exam, "answers to other questions and to none are not paid")
+
+
+def _blindly(about: str, tried: list[tuple[blind.Attempt, float | None]]) -> Iterator[Finding]:
+    if found := blind.blindly(blind.paid(tried)):
+        said = ", ".join(f"{what} ({got} of {of})" for what, (got, of) in found.items())
+        yield Finding(about, f"pays 1 for what answers nothing: {said}. Training would teach that and not the task.", fine=False)
 
 
 def _score(about: str, source: Any, task: Task, text: str) -> tuple[float | None, str]:

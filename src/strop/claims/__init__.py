@@ -86,7 +86,7 @@ def named(name: str) -> Claim:
     from strop.seams.part import nearest
 
     if name not in CLAIMS:
-        raise ValueError(f"no claim {name!r}. {nearest(name, CLAIMS)} Those of a file are FILE.py, or FILE.py:NAME.")
+        raise ValueError(f"no claim {name!r}. {nearest(name, CLAIMS)} {own.near(name)}")
     found = at(CLAIMS[name])
     if found.name != name:
         raise ValueError(f"{CLAIMS[name]} is named {found.name!r}, not {name!r}")

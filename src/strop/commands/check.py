@@ -5,6 +5,7 @@ Examples:
     strop check my.py:MINE              one method, source or claim of it
     strop check "my.py + treepo"        a method, by any text that names one
     strop check grpo --all              strop's own parts too
+    strop check rg:coin_flip            a task source by name: what reasoning-gym's grader pays for
 
 `train`, `replay` and `claim run` do the same with parts of your own, once for each body they have (about a second).
 """
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("names", nargs="+", metavar="WHAT", help="FILE.py, FILE.py:NAME, or a method as `strop train --method` takes it")
+    parser.add_argument("names", nargs="+", metavar="WHAT", help="FILE.py, FILE.py:NAME, or a method or task as `strop train` takes them")
     parser.add_argument("--all", action="store_true", help="the parts of a method that are strop's too")
 
 
@@ -54,8 +55,11 @@ def of(name: str, everything: bool = False) -> Iterator[Finding]:
     from strop.check.sources import of_source
     from strop.claims.claim import Claim
     from strop.method import Method
-    from strop.tasks import place_of
+    from strop.tasks import ADAPTERS, SOURCES, place_of, source
 
+    if name.partition(":")[0] in (*SOURCES, *ADAPTERS):
+        yield from of_source(source(name))
+        return
     where = own.place(name) if " + " not in name else None
     if where is not None and not where.name:
         yield from of_file(where.near(None).file)
@@ -66,8 +70,6 @@ def of(name: str, everything: bool = False) -> Iterator[Finding]:
             yield from of_claim(value)
             return
         if not isinstance(value, Method) and place_of(name) is not None:
-            from strop.tasks import source
-
             yield from of_source(source(name))
             return
     method = recipes.method(name)
@@ -78,7 +80,7 @@ def of(name: str, everything: bool = False) -> Iterator[Finding]:
 def before(recipe: Recipe, source: Any = None, claims: Sequence[Claim] = (), unchecked: bool = False) -> None:
     """What of this is the user's own, before it is trained: what is wrong stops the command. Once for each content of its files."""
     from strop.check.claims import of_claim
-    from strop.check.sources import of_source
+    from strop.check.sources import of_grader, of_source
     from strop.records import digest
     from strop.tasks import source as named
 
@@ -99,6 +101,9 @@ def before(recipe: Recipe, source: Any = None, claims: Sequence[Claim] = (), unc
         if wrong := remembered(what, [own.hashes(held) for held in files.values()], exam):
             way = "Nothing was trained. `strop check FILE.py` shows all that is looked at; --unchecked trains all the same."
             raise Usage("\n".join([*wrong, way]))
+    for theirs in () if unchecked else others(source):
+        if wrong := remembered(f"the grader of {theirs.name}: {theirs.graded_by}", [], lambda theirs=theirs: of_grader(theirs)):
+            raise Usage("\n".join([*wrong, "Nothing was trained. Take another task; --unchecked trains all the same."]))
 
 
 def _of_method(method: Method, source: Any) -> Iterator[Finding]:
@@ -109,7 +114,12 @@ def _of_method(method: Method, source: Any) -> Iterator[Finding]:
     yield from of_behaviour(method, source=source)
 
 
-def remembered(what: str, files: list[dict[str, str]], exam: Callable[[], Iterator[Finding]]) -> list[str]:
+def others(source: Any) -> list[Any]:
+    """The sources among these whose grader is other people's code."""
+    return [one for one in (source, *getattr(source, "sources", ())) if hasattr(one, "graded_by")]
+
+
+def remembered(what: str, files: list[Any], exam: Callable[[], Iterator[Finding]]) -> list[str]:
     """What is wrong, by an exam that these files have passed before or sit now."""
     from strop import __version__, durable
     from strop.records import digest

@@ -99,7 +99,7 @@ def subject(said: str) -> Method:
     Of a recipe or a run it has the recipe's numbers.
     """
     if (file := Path(said)).suffix == ".py" and file.is_file() and hasattr(own.loaded(file), "RECIPE"):
-        return recipes.load_python(file).resolved()
+        return recipes.load_python(file).paced().resolved()
     return recipes.method(said)
 
 

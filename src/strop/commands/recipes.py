@@ -113,6 +113,7 @@ def build(args: argparse.Namespace) -> tuple[Recipe, dict[str, Any]]:
         recipe = settled(load_python(file), given(args))
     else:
         recipe = settled(settled(Recipe(), read_data(file), file.resolve().parent), given(args))
+    recipe = recipe.paced()
     return recipe, sourced(recipe)
 
 
@@ -142,13 +143,13 @@ def _saved(text: str) -> Method | None:
     if place.suffix == ".json" and place.is_file():
         try:
             data = json.loads(place.read_text())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Usage(f"{place} cannot be read as JSON: {error}") from error
         if isinstance(data, dict) and "parts" in data:
             return saved.load(cast(dict[str, Any], data))
-        return settled(_default(), read_data(place), place.resolve().parent).resolved()
+        return settled(_default(), read_data(place), place.resolve().parent).paced().resolved()
     if place.suffix == ".toml" and place.is_file():
-        return settled(_default(), read_data(place), place.resolve().parent).resolved()
+        return settled(_default(), read_data(place), place.resolve().parent).paced().resolved()
     if place.suffix in (".toml", ".json") or text.count("/"):
         raise Usage(f"no file or run {text!r}")
     return None
@@ -195,7 +196,7 @@ def check_device(name: str) -> None:
 def read_data(file: Path) -> dict[str, Any]:
     try:
         data = tomllib.loads(file.read_text()) if file.suffix == ".toml" else json.loads(file.read_text())
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise Usage(f"{file} cannot be read as {'TOML' if file.suffix == '.toml' else 'JSON'}: {error}") from error
     if not isinstance(data, dict):
         raise Usage(f"{file}: a recipe is an object of fields, got {type(data).__name__}")

@@ -122,13 +122,13 @@ def go_on(directory: Path) -> str:
 
 def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run:
     recipe, parts = recipes.build(args)
-    check.before(recipe, parts.get("source"), unchecked=args.unchecked)
     directory = Path(args.out) if args.out else default_directory(recipe, parts)
-    placed = _placed(args, stack, recipe, parts)
-    if "source" not in parts:
-        from strop.tasks import source
+    from strop.tasks import source
 
-        parts["source"] = source(recipe.task_name())  # before the model: what is wrong with a file is said at once
+    drawn = parts.get("source") or source(recipe.task_name())  # before the model: what is wrong with a file is said at once
+    check.before(recipe, drawn, unchecked=args.unchecked)
+    placed = _placed(args, stack, recipe, parts)
+    parts["source"] = drawn
     for split in ("train", "test")[: 1 + bool(recipe.eval_tasks)]:
         parts["source"].task(split, 0, 0)
     swarm.check(recipe)

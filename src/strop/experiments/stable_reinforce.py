@@ -103,7 +103,7 @@ WINDOW = Claim(
     "stable-reinforce-window",
     mechanism="Leaving out advantages beyond three deviations, instead of those outside of the released window,",
     consequence="keeps nine tenths or more of all negative advantages that the released window drops",
-    regime="at 80 % accuracy with rewards of 2 and 0.5, a batch of 256, weights that stand still",
+    regime="in batches of 256 at 80 % accuracy, with rewards of 2 and 0.5 and weights that stand still",
     method=STABLE_REINFORCE.name,
     recipe=Recipe(task="table", model="table", tasks=256, group=1, max_tokens=1, steps=1000, lr=0.0, checkpoint_every=1000),
     arms=(

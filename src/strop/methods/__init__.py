@@ -85,7 +85,7 @@ def _one(name: str, beside: Path | None, elsewhere: Elsewhere | None) -> Method:
         return of_file(where.near(beside), beside=beside, elsewhere=elsewhere)
     if elsewhere is not None and (found := elsewhere(name)) is not None:
         return found
-    raise ValueError(f"unknown method {name!r}. {nearest(name, (*METHODS, *ALIASES))} One of your own is FILE.py or FILE.py:NAME.")
+    raise ValueError(f"unknown method {name!r}. {nearest(name, (*METHODS, *ALIASES))} {own.near(name)}")
 
 
 def of_file(where: own.Place, *, beside: Path | None = None, elsewhere: Elsewhere | None = None) -> Method:

@@ -123,6 +123,7 @@ FLOWRL = GRPO.but(
     credit=(group_normalized(eps=1e-6),),
     signals={"policy": Signal(trajectory_balance(), means("rollout"))},
     update=AdamW(lr=1e-6, weight_decay=0.1, minibatch=2),
+    pico_lr=3e-5,  # sixteen updates a batch
 )
 
 

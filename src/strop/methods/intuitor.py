@@ -58,6 +58,7 @@ INTUITOR = GRPO.but(
     signals={"kl": Signal(kl_to(estimator="k3"), reduce=means("group", "rollout", "token"), weight=0.005)},
     reference=True,
     update=AdamW(lr=3e-6, schedule=warmup_cosine(warmup=0.1)),
+    pico_lr=1e-5,  # faster, it gets certain of what is wrong
 )
 FROZEN = INTUITOR.but("intuitor-frozen", idea=("graders",), graders=(self_certainty(scorer="frozen"),))
 RELEASED = INTUITOR.but(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from strop.batch import Batch
-from strop.policies import adapters, gguf, shared
+from strop.policies import adapters, config, gguf, shared
 from strop.policies.chat import Chat, ChatRenderer, ModelError, eos_ids, first_line, templated
 from strop.policies.forward import parted
 from strop.policies.likelihood import Draws, likelihood
@@ -46,9 +46,12 @@ def blank(recipe: Recipe) -> tuple[CausalPolicy, Any]:
     import transformers
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    config = transformers.AutoConfig.from_pretrained(_locate(recipe.model), trust_remote_code=False)
+    read = config.opened(_locate(recipe.model), recipe.model)
     with torch.device("meta"):
-        model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+        try:
+            model = transformers.AutoModelForCausalLM.from_config(read, dtype=torch.float32).eval()
+        except Exception as error:  # whatever a library makes of a file of others
+            raise ModelError(f"model {recipe.model!r} cannot be built from its config.json: {config.why(error)}") from error
         adapter = adapters.adapt(model, recipe.lora, recipe.lora_targets, recipe.seed) if recipe.lora else None
         policy = CausalPolicy(model, SimpleNamespace(eos_token_id=0), recipe.model)
         for head in recipe.resolved().heads:
@@ -71,10 +74,7 @@ def blank(recipe: Recipe) -> tuple[CausalPolicy, Any]:
 
 def renderer(recipe: Recipe) -> ChatRenderer:
     """What writes the recipe's prompts, without the model."""
-    import transformers
-
-    tokenizer = transformers.AutoTokenizer.from_pretrained(_locate(recipe.model), trust_remote_code=False)
-    written = templated(tokenizer, recipe.model, recipe.prompts)
+    written = templated(config.tokenizer(_locate(recipe.model), recipe.model), recipe.model, recipe.prompts)
     written.check()
     return written
 
@@ -102,8 +102,6 @@ def undropped(model: Any) -> Any:
 
 def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32, chat: Chat | None = None) -> CausalPolicy:
     """A bundled name (`pico`), a directory in Hugging Face format, or a hub id already in the local cache or reachable."""
-    import json
-
     import transformers
     from safetensors import SafetensorError
 
@@ -112,18 +110,13 @@ def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32, 
     path = _locate(name)
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ModelError(f"device={device!r}: torch sees no such device on this machine. Leave --device out, or say cpu.")
-    try:
-        config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
-        raise ModelError(
-            f"model {name!r}: cannot read its config ({first_line(error)}). It needs a config.json of a causal language model."
-        ) from error
+    read = config.opened(path, name)
     known = transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    made_for = config.architectures or []
-    if config.model_type not in known or (
+    made_for = [read.architectures] if isinstance(read.architectures, str) else [str(made) for made in read.architectures or []]
+    if read.model_type not in known or (
         made_for and not any("CausalLM" in a or "ConditionalGeneration" in a or "LMHead" in a for a in made_for)
     ):
-        raise ModelError(f"model {name!r} is {'/'.join(made_for) or config.model_type}, not a causal language model; strop trains those.")
+        raise ModelError(f"model {name!r} is {'/'.join(made_for) or read.model_type}, not a causal language model; strop trains those.")
     directory = Path(path)
     if directory.is_dir() and not list(directory.glob("*.safetensors")):
         pickles = [p.name for p in directory.glob("*.bin")] + [p.name for p in directory.glob("*.pt")]
@@ -133,18 +126,21 @@ def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32, 
         how: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True, "dtype": dtype}
         loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(path, **how, output_loading_info=True)
         model, told = loaded
-        tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     except SafetensorError as error:
         raise ModelError(f"model {name!r}: its weights file is damaged ({first_line(error)}). Copy or export it again.") from error
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and _is_memory(error):
+    except Exception as error:  # whatever a library makes of files of others
+        if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _is_memory(error)):
             raise
-        raise ModelError(f"model {name!r} cannot be loaded: {first_line(error)}") from error
+        shapes = "its weights have other shapes than its config.json says: one of the two is another model's"
+        raise ModelError(
+            f"model {name!r} cannot be loaded: {shapes if 'ignore_mismatched_sizes' in str(error) else config.why(error)}"
+        ) from error
+    tokenizer = config.tokenizer(path, name)
     if absent := sorted(told["missing_keys"]):  # tied ones are not among them; the loader would leave these at random
         unread = sorted(told["unexpected_keys"])
         instead = f", and holds {len(unread)} that it does not know, as {unread[0]}" if unread else ""
         raise ModelError(
-            f"model {name!r}: its weights lack {len(absent)} of the tensors that a {config.model_type} has, as {absent[0]}{instead}. They "
+            f"model {name!r}: its weights lack {len(absent)} of the tensors that a {read.model_type} has, as {absent[0]}{instead}. They "
             "were renamed, or saved for another architecture: save the whole model with `model.save_pretrained(path)`."
         )
     written = templated(tokenizer, name, chat)
@@ -153,15 +149,37 @@ def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32, 
             f"model {name!r} names no token that ends a reply, so no reply would end. Set tokenizer.eos_token and save the "
             "tokenizer, or write prompts in a format that has a text which ends a reply: --chat qa."
         )
+    rows = model.get_input_embeddings().weight.shape[0]
+    if odd := [end for end in eos_ids(tokenizer, model) if not 0 <= end < rows]:
+        raise ModelError(
+            f"model {name!r} has {rows} embeddings and ends a reply with token {odd[0]}, so no reply would end. Mend eos_token_id in its "
+            "generation_config.json, or copy the tokenizer that belongs to it."
+        )
     model.to(torch.device(device))  # pyright: ignore[reportArgumentType, reportCallIssue]
     policy = CausalPolicy(undropped(model.eval()), tokenizer, name, chat=chat)
     policy.renderer.check()
-    rows = policy.model.get_input_embeddings().weight.shape[0]
     if (most := max(policy.renderer.prompt("?"))) >= rows:
         raise ModelError(
             f"model {name!r} has {rows} embeddings and its chat template writes token {most}: the tokenizer is another model's."
         )
+    _speaks(policy, name)
     return policy
+
+
+def _speaks(policy: CausalPolicy, name: str) -> None:
+    """It gives numbers for one prompt: what is wrong with its weights or its config is said here and not in the first step."""
+    try:
+        with torch.no_grad():
+            logits = policy.model(input_ids=torch.tensor([policy.renderer.prompt("?")], device=policy.device), use_cache=False).logits
+    except RuntimeError as error:
+        if _is_memory(error):
+            raise
+        raise ModelError(f"model {name!r} cannot compute ({first_line(error)}): its config.json is another model's.") from error
+    if not bool(logits.isfinite().all()):
+        raise ModelError(
+            f"model {name!r} gives no finite numbers for a prompt of one question: its weights hold NaN or infinity, or its config.json is "
+            "another model's. Copy or export it again."
+        )
 
 
 def _locate(name: str) -> str:

@@ -349,6 +349,8 @@ def eos_ids(tokenizer: Any, model: Any = None) -> tuple[int, ...]:
     ids = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
     more = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     for extra in more if isinstance(more, list) else [more]:
+        if extra is not None and (isinstance(extra, bool) or not isinstance(extra, int)):
+            raise ModelError(f"generation_config.json says eos_token_id = {str(extra)[:40]!r}, and that is the number of a token.")
         if extra is not None and extra not in ids:
-            ids.append(int(extra))
+            ids.append(extra)
     return tuple(ids)

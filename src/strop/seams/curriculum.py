@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from strop.records import Group, Scores, Task
 from strop.seams.context import Ctx, keyed
@@ -36,6 +36,9 @@ class Curriculum(Protocol):
 class Uniform:
     """Every task drawn independently; the same one may come twice."""
 
+    steady: ClassVar[bool] = True
+    """Picks whatever was scored: a step's tasks are as hard as another's."""
+
     def init(self, source: Source) -> State:
         return {"drawn": 0}
 
@@ -52,6 +55,8 @@ class Uniform:
 @dataclass(frozen=True)
 class Epochs:
     """Every task once before any comes again, each epoch in an order of its own. A stream never comes round."""
+
+    steady: ClassVar[bool] = True
 
     def init(self, source: Source) -> State:
         return {"drawn": 0}

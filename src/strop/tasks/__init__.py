@@ -59,7 +59,7 @@ def source(text: str) -> Source:
 
         return adapters.adapter(name, rest)
     if name not in SOURCES:
-        raise ValueError(f"no task source {name!r}. {nearest(name, [*SOURCES, *ADAPTERS])} One of your own is FILE.py or FILE.py:NAME.")
+        raise ValueError(f"no task source {name!r}. {nearest(name, [*SOURCES, *ADAPTERS])} {own.near(name)}")
     make = maker(name)
     return make(**arguments(name, make, rest))
 

@@ -27,8 +27,9 @@ import math
 import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from strop.durable import hash_of
 from strop.records import Incident, Task, digest
 from strop.seams.part import nearest
 from strop.seams.source import Graded, Source, Split, split_of
-from strop.tasks import parse
+from strop.tasks import blind, parse
 from strop.tasks.worker import Limits, MissingExtra, Outcome, pool
 
 INSTRUCTION = "\n\nGive only the final answer between <answer> and </answer>."
@@ -161,6 +162,10 @@ class Gym:
         prompt = made["question"] + INSTRUCTION
         name = identity(prompt, {"answer": made["answer"]}, self.name)
         return Task(prompt, {"seed": own_seed, "answer": made["answer"]}, self.name, {"data_set": self.data_set, **place}, name)
+
+    @property
+    def graded_by(self) -> str:
+        return f"reasoning-gym {version('reasoning-gym')}"
 
     def gold(self, task: Task) -> str | None:
         """None where reasoning-gym writes no solution."""
@@ -546,7 +551,7 @@ PROBE = "<answer>__import__('os').mkdir('strop-probe')</answer>"
 
 @dataclass(frozen=True)
 class Finding:
-    """What one training problem of a data set shows."""
+    """What a few training problems of a data set show."""
 
     name: str
     gold: float | None = None
@@ -554,6 +559,8 @@ class Finding:
     """Why gold does not score 1."""
     executes: bool = False
     """Whether the scorer runs the answer as code, which `worker` then refuses."""
+    pays: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, "tuple[int, int]"])
+    """Wrong answers that scored 1: how often, of how many tries."""
 
 
 def survey() -> list[Finding]:
@@ -564,32 +571,44 @@ def survey() -> list[Finding]:
 def find(name: str) -> Finding:
     try:
         source = Gym(name, EXAMPLES.get(name))
-        task = source.task("train", seed=0, index=0)
+        tasks = [source.task("train", seed=0, index=index) for index in range(blind.TASKS)]
     except (ValueError, RuntimeError) as error:
         return Finding(name, wrong=str(error))
-    executes = any("tried" in incident.why for incident in source.grade(task, PROBE).incidents)
-    gold = source.gold(task)
-    if gold is None:
-        return Finding(name, None, "reasoning-gym writes no solution", executes)
-    marks = source.grade(task, gold)
+    executes = any("tried" in incident.why for incident in source.grade(tasks[0], PROBE).incidents)
+    golds = [source.gold(task) for task in tasks]
+    asked = blind.attempts(tasks, golds)
+    scores = [marks["outcome"] for marks in source.grade_many([(attempt.task, attempt.text) for attempt in asked])]
+    pays = blind.paid(list(zip(asked, scores, strict=True)))
+    if golds[0] is None:
+        return Finding(name, None, "reasoning-gym writes no solution", executes, pays)
+    marks = source.grade(tasks[0], golds[0])
     wrong = "; ".join(i.why for i in marks.incidents[:1]) or ("" if marks["outcome"] == 1.0 else marks.reason)
-    return Finding(name, marks["outcome"], wrong, executes)
+    return Finding(name, marks["outcome"], wrong, executes, pays)
 
 
 def table() -> str:
     """The survey in Markdown: the counts, those that fail with the reason, then all."""
-    from importlib.metadata import version
-
     found = survey()
     good = sum(f.gold == 1.0 for f in found)
     unsafe = [f.name for f in found if f.executes]
     lines = ["# reasoning-gym through strop", "", "Printed by `python -m strop.tasks.adapters`."]
     lines += ["", f"reasoning-gym {version('reasoning-gym')}: {len(found)} data sets, gold = 1 in {good}, not in {len(found) - good}."]
     lines += ["", f"Scorers that execute the answer, in a locked process: {len(unsafe)} ({', '.join(unsafe)}).", ""]
-    lines += ["| data set | gold scores | what is wrong |", "|---|---|---|"]
+    blindly = [f.name for f in found if blind.blindly(f.pays)]
     lines += [
-        f"| {f.name} | {'none' if f.gold is None else f'{f.gold:g}'} | {f.wrong} |" for f in sorted(found, key=lambda f: f.gold == 1.0)
+        f"Graders that pay for what answers nothing: {len(blindly)} ({', '.join(blindly)}).",
+        "`strop train --task rg:NAME` looks at the grader of its data set, as it is configured, and refuses such a one;",
+        "`--unchecked` trains all the same.",
+        "",
+        f"Tried on {blind.TASKS} tasks each, wherever it is not the right answer: {', '.join(map(repr, blind.CONSTANTS))},",
+        "the other tasks' answers and the question's own words. Where another task's answer is paid now and then, a task has many right",
+        "ones.",
+        "",
     ]
+    lines += ["| data set | gold scores | pays 1 for | what is wrong |", "|---|---|---|---|"]
+    for f in sorted(found, key=lambda f: (f.gold == 1.0, not blind.blindly(f.pays))):
+        paid = ", ".join(f"{what} ({got} of {of})" for what, (got, of) in f.pays.items())
+        lines.append(f"| {f.name} | {'none' if f.gold is None else f'{f.gold:g}'} | {paid} | {f.wrong} |")
     return "\n".join(lines)
 
 

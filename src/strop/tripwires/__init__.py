@@ -48,6 +48,7 @@ NOISE, LEDGER = "the engine can repeat its noise", "the engine remembers what it
 EXACT = "training computes in float32"
 MODEL = "the policy is a language model"
 VERDICT = "the reward reads the source's verdict"
+STEADY = "the curriculum looks at no score"
 
 TRIPWIRES: tuple[Tripwire, ...] = (
     Tripwire(
@@ -130,6 +131,20 @@ TRIPWIRES: tuple[Tripwire, ...] = (
         "the tasks are all too easy or all too hard, so group-relative credit is zero and nothing is learned",
         "change the tasks, use a curriculum, or raise the group size",
         (RELATIVE, REWARD),
+    ),
+    Tripwire(
+        "no-gradient", "warn", "step", 3, "steps in a row", sees.no_gradient,
+        "the loss does not depend on the weights: credit lost on the way, a signal that selects nothing it can move, a detached "
+        "log-probability, or a policy so certain that nothing moves it",
+        "look at the signals' weights and credit (`strop explain`), and at the entropy on the lines before",
+        (TRAINED, REWARD),
+    ),
+    Tripwire(
+        "outcome-collapse", "warn", "step", 0.3, "share of its best outcome that the policy lost", sees.fallen,
+        "the updates destroy what the policy could do: a learning rate that is too high for this model, or a reward that pays for "
+        "something else than right answers",
+        "lower the learning rate and start again, or go back to an earlier checkpoint; read rollouts with high reward and no outcome",
+        (FRESH, TRAINED, STEADY),
     ),
     Tripwire(
         "entropy-collapse", "warn", "step", 0.05, "entropy of the last 5 steps over the first 5", sees.entropy,

@@ -6,6 +6,7 @@ the last WINDOW lines with the first WINDOW.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,10 @@ Lines = Sequence[Line]
 WINDOW = 5
 FELT = 1 / 50
 """Of the limit: a smaller move of the learner's answers may be lost in the engine's rounding."""
+ENOUGH, LEAST = 32, 3
+"""Groups, and steps, in each of two windows before one outcome is called lower than the other."""
+ERRORS = 5.0
+"""Standard errors between them: of all windows the best is taken, at every step anew."""
 
 
 def _now(lines: Lines) -> Mapping[str, Any]:
@@ -171,6 +176,39 @@ def no_spread(lines: Lines, limit: float) -> str | None:
     if len(lines) < steps or any(line.get("spread") != 0 for line in lines[-steps:]):
         return None
     return f"for {steps} steps the rollouts of every group have earned the same"
+
+
+def no_gradient(lines: Lines, limit: float) -> str | None:
+    steps = max(int(limit), 1)
+    last = lines[-steps:]
+    if len(last) < steps or any(line.get("grad_norm") != 0 or not line.get("watch", {}).get("apart") for line in last):
+        return None
+    return f"for {steps} steps the gradient was exactly zero, though trained rollouts earned different rewards"
+
+
+def fallen(lines: Lines, limit: float) -> str | None:
+    """The outcome of the last steps against that of the best window before, where the groups of both are enough to tell them apart.
+
+    A group's mean is one draw: its rollouts share a task. A window holds ENOUGH groups; the last one is LEAST steps or more, and so are
+    those before it, or shorter: a policy may be destroyed before it has made LEAST steps.
+    """
+    rates = [rate for line in lines if (rate := line.get("watch", {}).get("rates"))]
+    short = math.ceil(ENOUGH / min((rate["groups"] for rate in rates), default=ENOUGH))
+    steps = max(LEAST, short)
+    if len(rates) < steps + short:
+        return None
+    now, now_error = _window(rates[-steps:])
+    windows = [_window(rates[end - width : end]) for width in {short, steps} for end in range(len(rates) - steps, width - 1, -width)]
+    better = [best for best, error in windows if best - now > max(limit * best, ERRORS * math.hypot(error, now_error))]
+    return f"the mean outcome was {max(better):.3g} at its best and is {now:.3g} over the last {steps} steps" if better else None
+
+
+def _window(rates: Sequence[Mapping[str, float]]) -> tuple[float, float]:
+    """Mean over the groups of some steps, and its standard error."""
+    count = sum(rate["groups"] for rate in rates)
+    mean = sum(rate["groups"] * rate["mean"] for rate in rates) / count
+    square = sum(rate["groups"] * (rate["deviation"] ** 2 + (rate["mean"] - mean) ** 2) for rate in rates) / count
+    return mean, math.sqrt(square / count)
 
 
 def entropy(lines: Lines, limit: float) -> str | None:

@@ -13,6 +13,7 @@ import math
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import mean, pstdev
 from typing import Any
 
 import torch
@@ -108,6 +109,23 @@ async def constant(source: Any, groups: Sequence[Group], scores: Scores) -> floa
     return known.pop() if {again.get(r, "outcome") for group in tried for r in group.rollouts} == known else None
 
 
+def rates(groups: Sequence[Group], scores: Scores) -> dict[str, float] | None:
+    """Groups with an outcome, the mean of their mean outcomes, and how far those lie apart."""
+    known = [rate for group in groups if (rate := scores.rate(group)) is not None]
+    return {"groups": len(known), "mean": mean(known), "deviation": pstdev(known)} if known else None
+
+
+def apart(batch: Batch, trained_T: Tensor, relative: bool) -> int:
+    """Groups in which trained rollouts earned different rewards; where credit compares no siblings, the step is one group."""
+    count_R = batch.index.sum(trained_T.long(), "token", "rollout").tolist()
+    group_R = batch.index.up("rollout", "group").tolist()
+    earned: dict[int, set[float]] = {}
+    for reward, count, group in zip(batch.facts["reward_R"].tolist(), count_R, group_R, strict=True):
+        if count and reward == reward:
+            earned.setdefault(group if relative else 0, set()).add(reward)
+    return sum(len(rewards) > 1 for rewards in earned.values())
+
+
 # Masks, counted from the records.
 
 
@@ -147,12 +165,20 @@ def misplaced(method: Method, rollouts: Mapping[str, Rollout], fates: Mapping[st
     return wrong
 
 
-def coverage(method: Method, groups: Sequence[Group], fates: Mapping[str, Fate], batch: Batch, key: tuple[Any, ...]) -> dict[str, int]:
-    """Kept rollouts with actions, how many of them train no token, and how many decisions are trained."""
+def coverage(
+    method: Method, groups: Sequence[Group], fates: Mapping[str, Fate], batch: Batch, key: tuple[Any, ...], relative: bool
+) -> dict[str, int]:
+    """Kept rollouts with actions, how many of them train no token, how many decisions are trained, and in how many groups differently."""
     kept = {r.id for g in groups for r in g.rollouts if fates.get(r.id, KEEP).kind == "keep" and r.length}
     per_rollout = batch.index.sum(batch.trains_T.long(), "token", "rollout").tolist()
     trains = {unit for unit, count in zip(batch.units, per_rollout, strict=True) if count}
-    return {"kept": len(kept), "untrained": len(kept - trains), "trained": int(selected(method, batch, key).sum())}
+    trained_T = selected(method, batch, key)
+    return {
+        "kept": len(kept),
+        "untrained": len(kept - trains),
+        "trained": int(trained_T.sum()),
+        "apart": apart(batch, trained_T, relative),
+    }
 
 
 def selected(method: Method, batch: Batch, key: tuple[Any, ...]) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from torch import Tensor
@@ -29,6 +29,7 @@ from strop.tripwires import (
     RELATIVE,
     REWARD,
     SAMPLES,
+    STEADY,
     TRAINED,
     TRIPWIRES,
     VERDICT,
@@ -59,6 +60,7 @@ HOLDS: dict[str, Callable[[Run], bool]] = {
     RELATIVE: lambda run: any("group" in link.needs for link in run.method.credit),
     REWARD: lambda run: any({"reward_R", "reward_T"} & set(link.reads) for link in run.method.credit),
     VERDICT: lambda run: bool({"outcome", "lenient"} & set(_channels(run))),
+    STEADY: lambda run: getattr(run.method.curriculum, "steady", False),
     NOISE: lambda run: hasattr(run.engine, "noise") and getattr(run.method.sampler, "own_context", False),
     LEDGER: lambda run: hasattr(run.engine, "wrote"),
 }
@@ -145,7 +147,7 @@ class Watch:
         self._rollouts = {r.id: (g.id, r) for g in groups for r in g.rollouts}
         self._fates = fates
         key = (run.recipe.seed, run.step, 0)
-        self.now |= evidence.coverage(run.method, groups, fates, batch, key)
+        self.now |= evidence.coverage(run.method, groups, fates, batch, key, HOLDS[RELATIVE](run))
         if self.on("denominators") and run.step % CUT_EVERY == 0:
             change = evidence.cut(run.method, batch, run.policy, fraction, key)
             self.now |= {} if change is None else {"cut": change}
@@ -173,9 +175,11 @@ class Watch:
     def _line(self) -> Line:
         return {"step": self.run.step, "watch": self.now}
 
-    def close(self, line: dict[str, Any]) -> dict[str, Any]:
-        """The metrics line with its evidence, what holds, and the warnings that are new."""
-        found = self.holding("step", line)
+    def close(self, line: dict[str, Any], groups: Sequence[Group], scores: Scores) -> dict[str, Any]:
+        """The metrics line with its evidence, what holds, and the warnings that are new. `groups`: those that solved a task."""
+        if (rates := evidence.rates(groups, scores)) is not None:
+            self.now["rates"] = rates
+        found = self.holding("step", {**line, "watch": self.now})
         before = self.lines[-1]["watch"]["holding"] if self.lines else []
         line["watch"] = {**self.now, "holding": [t.name for t, _ in found]}
         fresh = {t.name: message(t, seen) for t, seen in found if t.name not in before}

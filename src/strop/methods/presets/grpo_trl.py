@@ -5,6 +5,7 @@ sequence's ratio, 0 above 3), 3110-3176 (objective, and division by all tokens o
 the defaults: loss_type "dapo", beta 0, epsilon 0.2, num_iterations 1.
 By default TRL makes one update per generated batch, so its clip is never felt. With more (steps_per_generation above
 gradient_accumulation_steps) it divides each minibatch by the batch's mean count of tokens, not by the minibatch's own: left out.
+A rollout that nobody could grade leaves its group's baseline there too, and its tokens stay in the division; here it is in neither.
 """
 
 from strop.methods.grpo import GRPO
