@@ -529,8 +529,8 @@ def _(run: Run, patch: pytest.MonkeyPatch) -> None:
 def _(run: Run, patch: pytest.MonkeyPatch) -> None:
     real = learning.settle
 
-    def breaks(method: Any, batch: Batch) -> Batch:
-        settled = real(method, batch)
+    def breaks(method: Any, batch: Batch, fraction: float) -> Batch:
+        settled = real(method, batch, fraction)
         settled.tracks["credit_T"][0] = float("nan")
         return settled
 
@@ -605,8 +605,8 @@ def _(run: Run, patch: pytest.MonkeyPatch, value: Any) -> None:
 def _(run: Run, patch: pytest.MonkeyPatch, value: int) -> None:
     real = learning.settle
 
-    def loses(method: Any, batch: Batch) -> Batch:
-        settled = real(method, batch)
+    def loses(method: Any, batch: Batch, fraction: float) -> Batch:
+        settled = real(method, batch, fraction)
         return settled.with_(credit_T=0 * settled.tracks["credit_T"]) if run.step % value == 0 else settled
 
     patch.setattr(train, "settle", loses)
