@@ -32,6 +32,7 @@ AHEAD = "with `ahead`"
 SWARM = "in a swarm"
 ALIEN = "where others than these weights drew the rollouts: another engine or dtype, `ahead`, a replay with another method"
 MODEL = "where the policy is a language model"
+TRIED = "where a task was tried"
 FRESH = "where rollouts are fresh and these weights drew them"
 
 LINE: dict[str, Figure] = {
@@ -80,6 +81,12 @@ LINE: dict[str, Figure] = {
     "watch.kept": Figure("count", "rollouts that are trained, of those with an action"),
     "watch.untrained": Figure("count", "of them, those without a trained decision"),
     "watch.trained": Figure("count", "decisions that some signal trains"),
+    "watch.apart": Figure(
+        "count", "groups whose trained rollouts earned different rewards; one for the step where credit compares no siblings"
+    ),
+    "watch.rates.groups": Figure("count", "groups with an outcome", TRIED),
+    "watch.rates.mean": Figure("score", "mean of their mean outcomes", TRIED),
+    "watch.rates.deviation": Figure("score", "how far those lie apart", TRIED),
     "watch.cut": Figure(
         "ratio", "how much the loss of four rows changes in smaller passes", "every third step, where two rows are trained"
     ),
