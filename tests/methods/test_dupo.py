@@ -1,6 +1,7 @@
 """What copying groups equals, by enumeration of every way to draw the copies."""
 
 import itertools
+import shutil
 from collections import Counter
 
 import pytest
@@ -8,10 +9,13 @@ import torch
 
 from strop.batch import pack
 from strop.check.worlds import Bigram
+from strop.directory import cut_metrics, read_metrics
 from strop.learning import backward, settle
 from strop.methods.dupo import DUPO
 from strop.methods.grpo import GRPO
+from strop.recipe import Recipe
 from strop.records import Author, Fate, Group, Rollout, Row, Segment, Task
+from strop.run import create, resume
 from strop.seams.credit import group_centered
 from strop.seams.objective import policy_gradient
 from strop.seams.reduction import means, over, sum_over
@@ -90,3 +94,22 @@ def test_against_a_fixed_count_copies_are_keeping_with_more_weight(length):
 def test_a_batch_keeps_its_updates():
     assert DUPO.update.updates(DUPO.tasks) == 4
     assert [type(gate).__name__ for gate in DUPO.gate] == ["DropFlat", "Duplicate"]
+
+
+@pytest.mark.slow  # a run of two steps, and one of them again
+def test_a_run_copies_is_watched_as_any_other_and_is_computed_again_alike(tmp_path):
+    recipe = Recipe(
+        method="dupo", task="chain:steps=2", steps=2, tasks=6, group=8, max_tokens=48, eval_tasks=0, slots=32, checkpoint_every=1
+    )
+    run = create(recipe, tmp_path / "run")
+    run.train()
+    lines = read_metrics(tmp_path / "run")
+    flat = [line["dropped"].get("flat", 0) // 8 for line in lines]
+    assert [line["copies"] for line in lines] == [count if count < 6 else 0 for count in flat]
+    assert sum(line["copies"] for line in lines) > 0
+    assert all(line["watch"]["drawn"] and not line["watch"]["undrawn"] and not line["watch"]["misplaced"] for line in lines)
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "000002")
+    cut_metrics(tmp_path / "run" / "metrics.jsonl", 1)
+    again = resume(tmp_path / "run")
+    again.train()
+    assert again.digest_weights() == run.digest_weights()

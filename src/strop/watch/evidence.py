@@ -256,18 +256,18 @@ class Comparison:
 
 def noise(engine: Any, rollouts: Mapping[str, tuple[str, Rollout]], batch: Batch) -> Tensor:
     """The number in [0, 1) each action was drawn with, by its address (group, segment, position); NaN where nobody drew."""
-    seen, found = Counter[str](), list[float]()
-    for unit in (batch.units[number] for number in batch.index.rollout_W.tolist()):
-        root, rollout = rollouts[unit]
+    seen, found = Counter[int](), list[float]()
+    for number in batch.index.rollout_W.tolist():
+        root, rollout = rollouts[batch.units[number]]
         start = 0
-        for segment in rollout.rows[seen[unit]].segments:
+        for segment in rollout.rows[seen[number]].segments:
             count = len(segment.tokens)
             if segment.kind == "action":
                 found += engine.noise(root, segment.id, start, count).tolist()
             elif segment.kind in ("forced", "teacher"):
                 found += [math.nan] * count
             start += count
-        seen[unit] += 1
+        seen[number] += 1
     return torch.tensor(found, dtype=torch.float64)
 
 
