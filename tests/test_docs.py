@@ -51,3 +51,9 @@ def test_the_pages_of_papers_hold_what_the_catalogue_and_the_code_say():
     assert there == {path for path in files if path.parent == paper_pages.PAGES}, "a page too many or too few: python tests/paper_pages.py"
     for path, text in files.items():
         assert path.read_text() == text, f"{path.name} is out of date: python tests/paper_pages.py"
+
+
+def test_the_readme_shows_as_many_tripwires_as_there_are():
+    from strop.tripwires import TRIPWIRES
+
+    assert f"\ntripwires: {len(TRIPWIRES)} on\n" in (ROOT / "README.md").read_text()
