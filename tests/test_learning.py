@@ -10,7 +10,7 @@ from strop.identity import explain
 from strop.learning import reward_of, settle
 from strop.methods.grpo import GRPO
 from strop.records import Author, Fate, Group, Rollout, Row, Scores, Segment, Task
-from strop.seams.context import Progress
+from strop.seams.context import Ctx, Progress
 from strop.seams.credit import group_centered
 from strop.seams.index import Index
 from strop.seams.part import part
@@ -38,6 +38,11 @@ def against_siblings(outcome_R: Tensor, length_R: Tensor, step: int, fraction: f
 @part(gives="credit_R", formula="credit_R = credit_R + fraction * (outcome_R - lenient_R)")
 def with_the_verdicts(credit_R: Tensor, outcome_R: Tensor, lenient_R: Tensor, fraction: float) -> Tensor:
     return credit_R + fraction * (outcome_R - lenient_R)
+
+
+@part(gives="length")
+async def lengths(groups: list[Group], ctx: Ctx) -> Scores:
+    return Scores({r.id: {"length": 0.0} for g in groups for r in g.rollouts})
 
 
 MINE = GRPO.but("mine", reward=against_siblings, credit=(group_centered, with_the_verdicts))
@@ -71,6 +76,15 @@ def test_a_channel_that_nobody_grades_is_named():
     batch = pack(GROUPS, {}, dict.fromkeys("abcde", 0.0), 0, SCORES)
     with pytest.raises(ValueError, match="its credit 'with_the_verdicts' reads the channel 'lenient', which nobody grades here"):
         settle(MINE, batch.with_(old_logp_T=batch.tracks["sampled_logp_T"]))
+
+
+def test_a_channel_takes_no_facts_place():
+    scores = Scores({unit: {"outcome": 0.0, "reward": 7.0, "length": 7.0} for unit in "abcde"})
+    batch = pack(GROUPS, {}, dict.fromkeys("abcde", 1.0), 0, scores)
+    assert batch.facts["reward_R"].tolist() == [1.0] * 5
+    assert batch.facts["length_R"].tolist() == [1.0, 2.0, 3.0, 4.0, 5.0]
+    with pytest.raises(ValueError, match="gives the channel 'length', and length_R is something else already"):
+        GRPO.but("mine", graders=(lengths,))
 
 
 def test_what_such_parts_print_is_what_they_compute():

@@ -256,11 +256,11 @@ def pack(
         weight_R=torch.tensor(weight),
         tracks={"sampled_logp_T": torch.tensor(logp), "age_T": torch.tensor(age)},
         facts={
+            **{f"{name}_R": _known([scores.get(unit, name) for unit in units]) for name in scores.channels()},
             "reward_R": _known(reward),
             "truncated_R": torch.tensor(cut, dtype=torch.bool),
             "length_R": torch.tensor(length),
             "nested_RD": numbered(nested),
-            **{f"{name}_R": _known([scores.get(unit, name) for unit in units]) for name in scores.channels()},
         },
         labels=masks,
     )
