@@ -567,3 +567,10 @@ def test_threads_wait_asleep_only_where_there_is_more_work_than_cores(monkeypatc
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     cli._wait_asleep_when_busy()
     assert os.environ.get("OMP_WAIT_POLICY") == policy
+
+
+def test_a_task_that_gives_no_channel_which_the_method_reads_is_refused_before_anything_is_made(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--method", "stable-reinforce", "--out", str(tmp_path / "run")])
+    assert "its reward 'gated_bonus' reads the channel 'consistent', which nobody grades here" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

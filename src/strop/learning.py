@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from strop import sense
 from strop.batch import Batch
 from strop.method import Method
 from strop.records import Group, Row, Scores
@@ -32,12 +33,9 @@ def reward_of(method: Method, groups: Sequence[Group], scores: Scores, progress:
     part = method.reward
     channels = [name for name in part.reads if name.endswith("_R") and name != "length_R"]
     members = [r for g in groups for r in g.rollouts]
-    for name in channels:
-        if any(name[:-2] not in scores.values[r.id] for r in members if scores.get(r, "outcome") is not None):
-            raise ValueError(
-                f"method {method.name!r}: its reward {part.name!r} reads the channel {name[:-2]!r}, which nobody grades here. "
-                f"What is graded: {', '.join(scores.channels())}. Choose a task whose source gives it (`strop tasks`)."
-            )
+    for r in members:
+        if scores.get(r, "outcome") is not None and any(name[:-2] not in scores.values[r.id] for name in channels):
+            sense.graded(method, scores.values[r.id])
     rewards: dict[str, float | None] = dict.fromkeys((r.id for r in members), None)
     known = [[r for r in g.rollouts if all(scores.get(r, name[:-2]) is not None for name in channels)] for g in groups]
     inside = [r for rollouts in known for r in rollouts]
@@ -126,10 +124,8 @@ def settle(method: Method, batch: Batch, fraction: float = 0.0) -> Batch:
     tracks: dict[str, Tensor] = {"weight_T": weight_T, "mask_T": mask_T, "reward_T": reward_T}
     have |= tracks
     for link in method.credit:
-        if unknown := [name for name in link.reads if name not in have]:
-            raise ValueError(
-                f"method {method.name!r}: its credit {link.name!r} reads the channel {unknown[0][:-2]!r}, which nobody grades here."
-            )
+        if any(name not in have for name in link.reads):
+            sense.graded(method, [name[:-2] for name in have if name.endswith("_R")])
         given = link.on(have)
         given = dict(given) if isinstance(given, Mapping) else {link.gives: given}
         if "credit_R" in given:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from math import inf
 from typing import TYPE_CHECKING
 
 from strop.seams.compute import Exact, Quantized
 from strop.seams.formula import RESERVED, UNITS, check
-from strop.seams.gate import is_whole
+from strop.seams.gate import DropFlat, is_whole
 from strop.seams.grader import SCORERS, judges_frozen
 from strop.seams.head import KNOWN, Head
 from strop.seams.part import Part, nearest, written
@@ -84,7 +84,7 @@ def _parts(method: Method) -> None:
 
 def _gates(method: Method) -> None:
     """Gates run in the order written, so what looks at one group stands before what looks at all of them."""
-    whole = [is_whole(gate) for gate in method.gate]
+    whole: list[bool] = [is_whole(gate) for gate in method.gate]
     if whole != sorted(whole):
         first = whole.index(True)
         late = whole.index(False, first)
@@ -100,9 +100,30 @@ def channels(method: Method) -> set[str]:
 
 
 def channels_read(method: Method) -> set[str]:
-    """The channels that its reward and its credit read."""
-    settled = {"reward_R", "truncated_R", "length_R", "credit_R"}
-    return {name[:-2] for part in (method.reward, *method.credit) for name in part.reads if name.endswith("_R") and name not in settled}
+    """The channels that its reward, its credit and its gates read."""
+    return {name for _, name in _readers(method)}
+
+
+def _readers(method: Method) -> list[tuple[str, str]]:
+    """(who, channel) of each."""
+    found = [(f"reward {method.reward.name!r}", name) for name in _channels_of(method.reward)]
+    found += [(f"credit {link.name!r}", name) for link in method.credit for name in _channels_of(link)]
+    return found + [(f"gate {written(gate)}", gate.of) for gate in method.gate if isinstance(gate, DropFlat) and gate.of != "reward"]
+
+
+def _channels_of(part: Part) -> list[str]:
+    return [name[:-2] for name in part.reads if name.endswith("_R") and name not in FACTS | {"credit_R"}]
+
+
+def graded(method: Method, given: Iterable[str]) -> None:
+    """Refuse a channel that is read and that neither the task's source, which gives these, nor a grader of the method's gives."""
+    have = {*given, *(grader.gives for grader in method.graders)}
+    for reader, name in _readers(method):
+        if name not in have:
+            raise ValueError(
+                f"method {method.name!r}: its {reader} reads the channel {name!r}, which nobody grades here. What is graded: "
+                f"{', '.join(sorted(have))}. Choose a task whose source gives it (`strop tasks`)."
+            )
 
 
 def _compute(method: Method) -> None:
@@ -162,7 +183,7 @@ def _known(method: Method) -> None:
 def _rewards(method: Method) -> None:
     """A reward reads channels, lengths and who stands beside whom; a schedule how far the run is."""
     for name in method.reward.reads:
-        if name not in SIGHT and not name.endswith("_R"):
+        if name not in SIGHT and (not name.endswith("_R") or name in FACTS):
             raise ValueError(
                 f"method {method.name!r}: its reward {method.reward.name!r} reads {name}: a reward reads channels as <channel>_R "
                 f"(outcome_R, lenient_R, a grader's), and {', '.join(sorted(SIGHT))}. What is known per decision is for a credit"
@@ -199,7 +220,7 @@ def _reads(method: Method, seam: str, reader: Part, ready: frozenset[str]) -> No
 
 def _graders(method: Method) -> None:
     """Each gives a channel of its own, reads what graders are given, and its scorer is there."""
-    channels = ["outcome", "lenient"]
+    given = ["outcome", "lenient"]
     for i, grader in enumerate(method.graders):
         said = f"method {method.name!r}: graders[{i}] {grader.name!r}"
         for name in grader.reads:
@@ -207,9 +228,13 @@ def _graders(method: Method) -> None:
                 raise ValueError(f"{said} reads {name}: a grader reads groups and ctx, and asks ctx.evaluate for tracks")
         if not grader.gives:
             raise ValueError(f"{said} does not say which channel it gives: write @part(gives='NAME')")
-        if grader.gives in channels:
+        if grader.gives in given:
             raise ValueError(f"{said} gives the channel {grader.gives!r}, which is given already. Name their channels apart.")
-        channels.append(grader.gives)
+        if f"{grader.gives}_R" in FACTS | {"credit_R"}:
+            raise ValueError(
+                f"{said} gives the channel {grader.gives!r}, and {grader.gives}_R is something else already. Name it otherwise."
+            )
+        given.append(grader.gives)
         scorer = grader.constants.get("scorer", "online")
         if scorer not in SCORERS:
             raise ValueError(f"{said}: unknown scorer {scorer!r}. {nearest(scorer, SCORERS)}")

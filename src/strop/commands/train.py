@@ -34,6 +34,7 @@ from strop.commands import check, recipes
 if TYPE_CHECKING:
     from strop.evaluate import Evaluation
     from strop.loop import Run
+    from strop.method import Method
     from strop.recipe import Recipe
 
 COOLER = (0.3, 0.6)
@@ -130,7 +131,8 @@ def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run:
     placed = _placed(args, stack, recipe, parts)
     parts["source"] = drawn
     for split in ("train", "test")[: 1 + bool(recipe.eval_tasks)]:
-        parts["source"].task(split, 0, 0)
+        drawn.task(split, 0, 0)
+    _graded(recipe.resolved(), drawn)
     swarm.check(recipe)
     from strop.run import create
 
@@ -139,6 +141,20 @@ def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run:
     if (told := getattr(run.source, "contents", None)) is not None:
         say(about_data(told()))
     return run
+
+
+def _graded(method: Method, source: Any) -> None:
+    """Refuse a method that reads what this task's grader does not give, before a model is loaded. One that fails is named by the run."""
+    from strop import grading, sense
+    from strop.records import Group, Rollout
+
+    if sense.channels_read(method) <= sense.channels(method):
+        return
+    task = source.task("train", 0, 0)
+    rollout = Rollout((), "gold", text=source.gold(task) or "")
+    scores = asyncio.run(grading.grade(source, [Group(task, (rollout,))]))
+    if scores.get(rollout, "outcome") is not None:
+        sense.graded(method, scores.values[rollout.id])
 
 
 def _resumed(args: argparse.Namespace, stack: ExitStack) -> Run:
