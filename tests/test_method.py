@@ -230,7 +230,7 @@ REFUSED = {
     "a value nobody gives, in an objective": ({"signals": signal(reads_old_value)}, "needs heads=(Head('value'),)"),
     "a gate for one group behind one for the step": (
         {"gate": (Duplicate(), DropFlat())},
-        "gate[1] DropFlat(refill=0, tolerance=0, of='reward') looks at one group, and stands behind Duplicate(refill=0)",
+        "gate[1] DropFlat(refill=0, tolerance=0, of='reward') looks at one group, and stands behind Duplicate()",
     ),
     "a reward that reads decisions": (
         {"reward": reads_decisions},

@@ -19,7 +19,7 @@ from strop.seams.compute import EXACT, Compute, Quantized
 from strop.seams.correction import none, truncated
 from strop.seams.curriculum import Curriculum, Epochs
 from strop.seams.feed import Feed, Rollouts
-from strop.seams.gate import Gate
+from strop.seams.gate import Gate, WholeGate, is_whole
 from strop.seams.grader import judges_frozen
 from strop.seams.head import Head
 from strop.seams.part import Part, added, describe, fingerprint, nearest, unused, written
@@ -57,7 +57,7 @@ class Method:
     """Scores of the method's own, beside the source's verdict: a channel each."""
     reward: Part = outcome
     """From channels to one number per rollout."""
-    gate: tuple[Gate, ...] = ()
+    gate: tuple[Gate | WholeGate, ...] = ()
     """Which rollouts count, in the order written."""
     correction: Part = none
     """From the engine's log-probability to the learner's."""
@@ -88,7 +88,7 @@ class Method:
 
     @property
     def refills(self) -> int:
-        return max((gate.refill for gate in self.gate), default=0)
+        return max((gate.refill for gate in self.gate if not is_whole(gate)), default=0)
 
     def needs(self, *names: str) -> bool:
         """Does some part read one of these?"""

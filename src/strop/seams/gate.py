@@ -14,11 +14,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import fsum
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from strop.records import UNSCORED, Fate, Group, Scores
 from strop.seams.context import keyed
 from strop.seams.part import added
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 Rewards = Mapping[str, float]
 Fates = dict[str, Fate]
@@ -61,10 +64,10 @@ class Gate(Protocol):
 
 
 class WholeGate(Protocol):
-    """A gate that sees all groups of the step, once, after the last round."""
+    """A gate that sees all groups of the step, once, after the last round. It asks for no more of them."""
 
-    whole: ClassVar[bool]
-    """True."""
+    whole: ClassVar[Literal[True]]
+    """What tells it from a gate for one group."""
 
     def __call__(self, groups: Sequence[Group], seen: Seen) -> Fates:
         """Fates of the rollouts it has an opinion on, of all groups of the step; what is dropped now is not refilled."""
@@ -129,9 +132,7 @@ class Duplicate:
     A step keeps its size, and with it its number of updates. Where nothing was kept nothing is filled.
     """
 
-    refill: int = 0
-    """Rounds of sampling that may replace dropped groups before."""
-    whole: ClassVar[bool] = True
+    whole: ClassVar[Literal[True]] = True
 
     def __call__(self, groups: Sequence[Group], seen: Seen) -> Fates:
         left = [units for g in groups if (units := [r.id for r in g.rollouts if r.id in seen.rewards])]
@@ -141,11 +142,14 @@ class Duplicate:
         return {unit: Fate(times=1 + count) for place, count in copies.items() for unit in left[place]}
 
 
-def is_whole(gate: Any) -> bool:
+Gates = Iterable[Gate | WholeGate]
+
+
+def is_whole(gate: Gate | WholeGate) -> TypeIs[WholeGate]:
     return getattr(gate, "whole", False)
 
 
-def decide(gates: Iterable[Any], group: Group, rewards: Mapping[str, float | None], scores: Scores = UNSCORED, key: Key = ()) -> Fates:
+def decide(gates: Gates, group: Group, rewards: Mapping[str, float | None], scores: Scores = UNSCORED, key: Key = ()) -> Fates:
     """One fate per rollout of the group, by the gates that look at one. A demonstration is not judged: nothing was tried."""
     fates: Fates = {r.id: Fate() if rewards[r.id] is not None else Fate("drop", why="ungraded") for r in group.rollouts}
     for number, gate in enumerate(gates):
@@ -156,7 +160,7 @@ def decide(gates: Iterable[Any], group: Group, rewards: Mapping[str, float | Non
 
 
 def finish(
-    gates: Iterable[Any],
+    gates: Gates,
     groups: Sequence[Group],
     fates: Mapping[str, Fate],
     rewards: Mapping[str, float | None],
