@@ -3,8 +3,9 @@ import math
 import pytest
 import torch
 
+from strop.experiments.stable_reinforce import left
 from strop.methods import method
-from strop.methods.stable_reinforce import STABLE_REINFORCE, bounded_surrogate, drop_outliers, gated_bonus, raw_window
+from strop.methods.stable_reinforce import STABLE_REINFORCE, bounded_surrogate, drop_outliers, gated_bonus
 from strop.seams.credit import batch_whiten
 from strop.seams.objective import clipped_surrogate
 from strop.tasks import source
@@ -13,36 +14,23 @@ RATES = (0.5, 0.6, 0.68, 0.7, 0.8, 0.89, 0.91, 0.95, 0.99, 0.996)
 SIZES = (4, 8, 10, 11, 16, 64)
 
 
-def rewards(wrong: int, size: int) -> torch.Tensor:
-    return torch.tensor([0.5] * wrong + [2.0] * (size - wrong), dtype=torch.float64)
-
-
-def kept(rule: str, wrong: int, size: int) -> bool:
-    """Is a wrong rollout's advantage left, of so many wrong ones under one mean?"""
-    reward_T = rewards(wrong, size)
-    everything = torch.ones(size, dtype=torch.bool)
-    if rule == "released":
-        return bool(raw_window(reward_T, everything)[0] != 0)
-    return bool(drop_outliers(batch_whiten(reward_T, everything, std_floor=1e-4))[0] != 0)
-
-
 @pytest.mark.parametrize("rate", RATES)
 def test_three_deviations_begin_at_nine_tenths_and_the_released_window_at_seven(rate):
     size = 1000
     wrong = round(size * (1 - rate))
-    assert kept("symmetric", wrong, size) == (rate <= 0.9)
-    assert kept("released", wrong, size) == (rate < 0.685)
+    assert left("three deviations", wrong, size) == (rate <= 0.9)
+    assert left("released window", wrong, size) == (rate < 0.685)
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_nothing_is_left_out_of_ten_rollouts_or_fewer(size):
-    fired = [wrong for wrong in range(1, size) if not kept("symmetric", wrong, size)]
+    fired = [wrong for wrong in range(1, size) if not left("three deviations", wrong, size)]
     assert bool(fired) == (size > 10)
     assert not fired or fired[0] == 1, "a lone wrong one lies farthest"
 
 
 def test_the_papers_case_one_wrong_of_256():
-    z_T = batch_whiten(rewards(1, 256), torch.ones(256, dtype=torch.bool))
+    z_T = batch_whiten(torch.tensor([0.5] + [2.0] * 255, dtype=torch.float64), torch.ones(256, dtype=torch.bool))
     assert z_T[0].item() == pytest.approx(-15.97, abs=0.01)
     assert drop_outliers(z_T)[0] == 0
 

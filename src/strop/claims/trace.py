@@ -17,7 +17,7 @@ from typing import Any
 
 from strop.recipe import Recipe
 from strop.records import Group, Scores, digest
-from strop.seams.part import part
+from strop.seams.part import Part, part
 
 Curve = list[tuple[float, float]]
 """(positions spent, value), in the order of steps."""
@@ -114,6 +114,12 @@ def at(curve: Curve, spent: float) -> float:
 def in_step(trace: Trace, *, name: str, step: int) -> float:
     """One number of one metrics line, for checks; step -1 is the last."""
     return float(trace.lines[step][name])
+
+
+@part(gives="number")
+def end_of(trace: Trace, *, measure: Part) -> float:
+    """Where a curve ends, for checks."""
+    return measure.on({"trace": trace})[-1][1]
 
 
 # Measures: one curve per trace.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from strop.claims.claim import Arm, Check, Claim, Profile
-from strop.claims.trace import Curve, Trace
+from strop.claims.trace import Curve, Trace, end_of, mean_so_far
 from strop.method import Method
 from strop.methods.dupo import DUPO
 from strop.methods.grpo import GRPO
@@ -32,7 +32,7 @@ def tables(recipe: Recipe, directory: Path) -> dict[str, Any]:
     """64 tasks in each of which 8 of a hundred words of up to three letters are right: at first most groups of eight agree."""
     from strop.lab.tabular import TabularPolicy, engine
 
-    return {"policy": TabularPolicy(64, hard().language, seed=recipe.seed), "source": hard(), "engine": engine}
+    return {"policy": TabularPolicy(hard().tasks, hard().language, seed=recipe.seed), "source": hard(), "engine": engine}
 
 
 @part(gives="curve")
@@ -40,7 +40,7 @@ def pass_rate(trace: Trace) -> Curve:
     """The exact pass rate, by enumeration, at the checkpoints that were kept."""
     from strop.lab.tabular import TabularPolicy
 
-    policy, curve = TabularPolicy(64, hard().language), Curve()
+    policy, curve = TabularPolicy(hard().tasks, hard().language), Curve()
     for step, checkpoint in trace.checkpoints.items():
         policy.restore(checkpoint)
         rates = policy.rates(hard())
@@ -52,12 +52,6 @@ def pass_rate(trace: Trace) -> Curve:
 def flat(trace: Trace) -> float:
     """Share of sampled groups whose rewards agree, over the whole run."""
     return 1 - sum(line["spread"] for line in trace.lines) / len(trace.lines)
-
-
-@part(gives="number")
-def a_step(trace: Trace, *, name: str) -> float:
-    """Mean of one number of the metrics lines."""
-    return sum(line[name] for line in trace.lines) / len(trace.lines)
 
 
 def on_tables(name: str, *gate: Any, minibatch: int | None = None, pieces: int | None = None) -> Method:
@@ -96,8 +90,8 @@ TIE = Claim(
     },
     checks=(
         Check("groups agree: their share of those sampled", flat(), "dupo", least=0.3),
-        Check("their places are filled: copies a step", a_step(name="copies"), "dupo", least=5),
-        Check("as many updates are made without copies", a_step(name="updates"), "drop", least=3.8),
+        Check("their places are filled: copies a step", end_of(measure=mean_so_far(name="copies")), "dupo", least=5),
+        Check("as many updates are made without copies", end_of(measure=mean_so_far(name="updates")), "drop", least=3.8),
     ),
     world=tables,
 )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from strop.claims.claim import Arm, Check, Claim, HeldOut, Profile
-from strop.claims.trace import Curve, Trace, held_out_when
+from strop.claims.trace import Curve, Trace, end_of, held_out_when
 from strop.method import Method
 from strop.methods.flowrl import FLOWRL, group_balance, trajectory_balance
 from strop.methods.grpo import GRPO
@@ -65,12 +65,6 @@ def covered(trace: Trace) -> float:
     """Modes that hold at least half of what they hold in the tilted reference, at the end."""
     tilted_N, reached_N = tilted_and_reached(trace.checkpoints[max(trace.checkpoints)])
     return float(sum(bool(reached_N[ball].exp().sum() >= tilted_N[ball].exp().sum() / 2) for ball in modes().balls(0)))
-
-
-@part(gives="number")
-def end_of(trace: Trace, *, measure: Part) -> float:
-    """Where a curve ends."""
-    return measure.on({"trace": trace})[-1][1]
 
 
 @part(gives="number")

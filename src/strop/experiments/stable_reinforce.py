@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from strop.claims.claim import Arm, Check, Claim, Profile
-from strop.claims.trace import Curve, Trace
+from strop.claims.trace import Curve, Trace, end_of, mean_so_far
 from strop.methods.stable_reinforce import STABLE_REINFORCE, drop_outliers, raw_window
 from strop.recipe import Recipe
 from strop.records import Fate, Group, Scores
@@ -71,30 +71,27 @@ def negatives_left(trace: Trace, *, credit: tuple[Part, ...]) -> Curve:
 
 
 @part(gives="number")
-def right(trace: Trace) -> float:
-    """Accuracy over the run."""
-    return sum(line["outcome"] for line in trace.lines) / len(trace.lines)
-
-
-@part(gives="number")
 def wrong(trace: Trace) -> float:
-    return 1 - right.fn(trace)
+    """Share of wrong replies over the run."""
+    return 1 - sum(line["outcome"] for line in trace.lines) / len(trace.lines)
+
+
+def left(rule: str, wrong: int, size: int) -> bool:
+    """Does this rule leave wrong rollouts an advantage, of so many under one mean of so many?"""
+    earned_T = torch.tensor([0.5] * wrong + [2.0] * (size - wrong), dtype=torch.float64)
+    everyone = torch.ones(size, dtype=torch.bool)
+    if rule == "released window":
+        return bool(raw_window(earned_T, everyone)[0] != 0)
+    return bool(drop_outliers(batch_whiten(earned_T, everyone, std_floor=1e-4))[0] != 0)
 
 
 def kept() -> str:
-    """Which rule leaves wrong rollouts of a batch of 1,000 a credit, by accuracy; and a lone wrong one of a small group."""
+    """Which rule leaves wrong rollouts of a batch of 1,000 an advantage, by accuracy; and a lone wrong one of a small group."""
     rules = ("three deviations", "released window")
-
-    def left(rule: str, wrong: int, size: int) -> str:
-        earned_T = torch.tensor([0.5] * wrong + [2.0] * (size - wrong), dtype=torch.float64)
-        everyone = torch.ones(size, dtype=torch.bool)
-        if rule == "released window":
-            return "kept" if raw_window(earned_T, everyone)[0] else "left out"
-        return "kept" if drop_outliers(batch_whiten(earned_T, everyone, std_floor=1e-4))[0] else "left out"
-
     rates, sizes = (0.5, 0.65, 0.68, 0.69, 0.8, 0.89, 0.91, 0.95, 0.99, 0.999), (4, 8, 10, 11, 16, 64)
-    rows = [[f"{rate:.1%} of 1,000 right", *(left(rule, round(1000 * (1 - rate)), 1000) for rule in rules)] for rate in rates]
-    rows += [[f"all but one of {size}", *(left(rule, 1, size) for rule in rules)] for size in sizes]
+    cases = [(f"{rate:.1%} of 1,000 right", round(1000 * (1 - rate)), 1000) for rate in rates]
+    cases += [(f"all but one of {size}", 1, size) for size in sizes]
+    rows = [[said, *("kept" if left(rule, wrong, size) else "left out" for rule in rules)] for said, wrong, size in cases]
     return "\n".join(f"| {' | '.join(row)} |" for row in [["a wrong rollout's advantage", *rules], ["---"] * 3, *rows])
 
 
@@ -123,7 +120,7 @@ WINDOW = Claim(
     profiles={"quick": Profile((0, 1), "1000 decoded", 1), "full": Profile((0, 1, 2, 3), "5000 decoded", 1)},
     checks=(
         Check("there is something to leave out: wrong replies", wrong(), "symmetric", least=0.1),
-        Check("accuracy lies where the two differ, above 0.69", right(), "symmetric", least=0.7),
+        Check("accuracy lies where the two differ, above 0.69", end_of(measure=mean_so_far(name="outcome")), "symmetric", least=0.7),
     ),
     random=False,
     world=still,
