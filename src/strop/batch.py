@@ -86,6 +86,9 @@ class Batch:
             for label in where.labels:
                 inside = inside | self.labels.get(label, torch.zeros_like(mask_T))
             mask_T = mask_T & inside
+        if where.side:
+            wanted_R = self.facts["chosen_R"] == float(where.side == "chosen")
+            mask_T = mask_T & self.index.spread(wanted_R, "rollout", "token")
         if where.share < 1:
             rng = keyed(*key, "share")
             draw = torch.tensor([rng.random() for _ in range(len(mask_T))], dtype=torch.float64)

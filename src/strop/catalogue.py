@@ -11,7 +11,8 @@ from importlib import import_module
 
 import strop.seams
 from strop.claims import OWN as OWN_CLAIMS
-from strop.methods import METHODS
+from strop.methods import METHODS, PROGRAMS
+from strop.program import Share, Steps, When
 from strop.records import Sampling
 from strop.seams.gate import Seen
 from strop.seams.part import OWN, Part, body, part_id
@@ -20,7 +21,7 @@ from strop.seams.sampler import Reply
 Known = Part | type
 """A part, or the frozen dataclass of a record."""
 
-RECORDS = ("gate", "sampler", "tree", "curriculum", "feed", "swarm", "update", "compute", "reduction", "signal", "head")
+RECORDS = ("gate", "sampler", "tree", "curriculum", "feed", "swarm", "update", "compute", "reduction", "signal", "head", "recorded", "role")
 """Modules whose frozen dataclasses are records of a method, but for what an environment answers."""
 
 
@@ -28,9 +29,9 @@ RECORDS = ("gate", "sampler", "tree", "curriculum", "feed", "swarm", "update", "
 def own() -> dict[str, Known]:
     """strop's parts: everything decorated with @part in `strop.seams` or in a method's or its experiment's file, and the records of a
     method."""
-    found: dict[str, Known] = {"Sampling": Sampling}
+    found: dict[str, Known] = {"Sampling": Sampling, **{kind.__name__: kind for kind in (Steps, Share, When)}}
     seams = [f"strop.seams.{m.name}" for m in pkgutil.iter_modules(strop.seams.__path__)]
-    methods = dict.fromkeys(where.partition(":")[0] for where in (*METHODS.values(), *OWN_CLAIMS.values()))
+    methods = dict.fromkeys(where.partition(":")[0] for where in (*METHODS.values(), *PROGRAMS.values(), *OWN_CLAIMS.values()))
     for module in map(import_module, (*seams, *methods)):
         holds_records = module.__name__ in methods or module.__name__.rpartition(".")[2] in RECORDS
         for value in vars(module).values():

@@ -34,6 +34,8 @@ from strop.seams.policy import Policy
 from strop.tasks import place_of
 
 KEEP_CHECKPOINTS = 2
+PROGRAM = "program.json"
+"""In the directory of a program: what it is, and which of its stages are done."""
 
 
 class RunError(ValueError):
@@ -58,12 +60,12 @@ def locked(directory: Path) -> durable.Lock:
         raise RunError(f"another process is training in {directory}. Wait for it, stop it, or name another place: --out DIR.") from error
 
 
-def make(directory: Path) -> durable.Lock:
+def make(directory: Path, folders: Sequence[str] = ("", "groups", "checkpoints", "eval")) -> durable.Lock:
     """A new one, or refused where something stands already."""
     if directory.is_file() or any(not p.is_dir() for p in directory.rglob("*")):  # empty folders: a run that never began
         raise RunError(f"{directory} exists already. Go on with it: strop train --resume {directory}. Or name another: --out DIR.")
     try:
-        for name in ("", "groups", "checkpoints", "eval"):
+        for name in folders:
             (directory / name).mkdir(parents=True, exist_ok=True)
         durable.sync_directory(directory)
     except OSError as error:
@@ -74,12 +76,37 @@ def make(directory: Path) -> durable.Lock:
 def read_about(directory: Path) -> dict[str, Any]:
     """What recipe.json says."""
     if not (directory / "recipe.json").exists():
+        if (directory / PROGRAM).exists():
+            places = ", ".join(str(place) for place in stages(directory))
+            raise RunError(f"{directory} holds a program, and one run is asked for. The runs of its stages: {places or 'none yet'}.")
         raise RunError(f"{directory} holds no run (no recipe.json). `strop runs` lists the runs there are.")
     try:
         about = json.loads((directory / "recipe.json").read_text())
         return {**about, "recipe": {**about["recipe"]}}
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise RunError(f"{directory / 'recipe.json'} cannot be read: {error}") from error
+
+
+def read_program(directory: Path) -> dict[str, Any]:
+    """What program.json says."""
+    if not (directory / PROGRAM).exists():
+        raise RunError(f"{directory} holds no program ({PROGRAM}).")
+    try:
+        about = json.loads((directory / PROGRAM).read_text())
+        return {**about, "recipe": {**about["recipe"]}, "done": [{**entry} for entry in about["done"]]}
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise RunError(f"{directory / PROGRAM} cannot be read: {error}") from error
+
+
+def stages(directory: Path) -> list[Path]:
+    """The runs of a program's stages that were begun, in order."""
+    found = [place for place in directory.iterdir() if place.name.partition("-")[0].isdigit() and (place / "recipe.json").exists()]
+    return sorted(found, key=lambda place: int(place.name.partition("-")[0]))
+
+
+def runs(directory: Path) -> list[Path]:
+    """The directories of runs in which the steps of a run, or of a program's stages, stand."""
+    return stages(directory) if (directory / PROGRAM).exists() else [directory]
 
 
 def read_recipe(directory: Path, method: Method | None = None) -> tuple[dict[str, Any], Recipe]:
@@ -89,6 +116,8 @@ def read_recipe(directory: Path, method: Method | None = None) -> tuple[dict[str
         recipe = Recipe(**{**about["recipe"], "task": task_of(directory, about)})
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise RunError(f"{directory / 'recipe.json'} cannot be read: {error}") from error
+    if model := about.get("stage", {}).get("model"):
+        recipe = recipe.but(model=str(directory.parent / model))  # wherever the program lies now
     if method is not None:
         recipe = recipe.but(method=method)
     elif "asked" in about or not known(str(recipe.method)):
@@ -202,6 +231,7 @@ def check_data(directory: Path, about: Mapping[str, Any]) -> None:
 
 def check_recipe(directory: Path, about: Mapping[str, Any], recipe: Recipe) -> None:
     """What recipe.json asks for is what it asked for when the run began."""
+    recipe = recipe.but(model=about["recipe"]["model"])
     if "files" not in about or recipe.fingerprint == about["fingerprint"]["recipe"]:  # earlier versions told own tasks apart by no content
         return
     now, was = recipe.describe(), about["resolved"]
@@ -296,7 +326,14 @@ def good_checkpoints(directory: Path, say: Callable[[str], None] = lambda said: 
 
 
 def read_metrics(directory: Path) -> list[dict[str, Any]]:
-    return durable.lines(directory / "metrics.jsonl")
+    """The lines of a run; of a program those of its stages one after another, numbered on, each with its `stage`."""
+    if not (directory / PROGRAM).exists():
+        return durable.lines(directory / "metrics.jsonl")
+    found: list[dict[str, Any]] = []
+    for place in stages(directory):
+        before = len(found)
+        found += [{**line, "step": before + line["step"], "stage": place.name} for line in durable.lines(place / "metrics.jsonl")]
+    return found
 
 
 def cut_metrics(path: Path, steps: int) -> None:

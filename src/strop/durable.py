@@ -100,9 +100,9 @@ class Lock:
             self.handle = -1
             raise
 
-    def __del__(self) -> None:
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:  # by then the module may be gone
         if getattr(self, "handle", -1) >= 0:
-            os.close(self.handle)
+            close(self.handle)
 
 
 def locked(directory: Path) -> Lock:

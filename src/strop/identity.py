@@ -12,20 +12,60 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from strop.method import SAID, Method
+from strop.program import Program, Repeat, Share, Stage, Steps
 from strop.seams.compute import Quantized
 from strop.seams.formula import UNITS, number
 from strop.seams.part import Part, written
 from strop.seams.reduction import Reduction
 from strop.seams.signal import Signal
+from strop.seams.update import Still
 from strop.sense import remarks
 
 
-def explain(method: Method, *, own: bool = True) -> str:
-    """The whole method as text, top to bottom as a step runs it, with every constant.
+def explain(method: Method | Program, *, own: bool = True) -> str:
+    """The whole method as text, top to bottom as a step runs it, with every constant; of a program stage after stage.
 
     `own`: the learner's own weights and arithmetic draw the rollouts; another's recording, or another engine, does not.
     """
-    return "\n".join(_lines(method, own))
+    return "\n".join(_staged(method, own) if isinstance(method, Program) else _lines(method, own))
+
+
+def _staged(program: Program, own: bool) -> Iterator[str]:
+    yield f"program {program.name}: weights, noise, bill and ledger go on; optimiser, reference and curriculum begin anew where a"
+    yield "stage does not keep them; step and fraction are the stage's"
+    at = 0
+    for one in program.stages:
+        stages = one.stages if isinstance(one, Repeat) else (one,)
+        if isinstance(one, Repeat):
+            yield f"\n{'=' * 20} {one.times} times: {', '.join(stage.name for stage in stages)}"
+        for stage in stages:
+            yield f"\n{'=' * 20} stage {at + 1}, {stage.name}: {stage.method.name}, {ends(stage)}"
+            yield from (f"    {line}" for line in _taken(stage))
+            yield ""
+            yield from _lines(stage.method, own)
+            at += 1
+        at += (one.times - 1) * len(stages) if isinstance(one, Repeat) else 0
+
+
+def ends(stage: Stage) -> str:
+    """When a stage is over, in words."""
+    until = stage.until
+    if isinstance(until, Steps):
+        return f"{until.count} steps"
+    if isinstance(until, Share):
+        return "what is left of the budget" if until.of == 1 else f"{number(until.of)} of the budget"
+    return f"until {written(until.part)}, at most {until.at_most} steps"
+
+
+def _taken(stage: Stage) -> Iterator[str]:
+    if stage.begins != "last":
+        yield f"begins with the weights of {stage.begins}"
+    if stage.keeps:
+        yield f"keeps {', '.join(stage.keeps)}"
+    if stage.pace != 1:
+        yield f"at {number(stage.pace)} of the recipe's learning rate"
+    if stage.task:
+        yield f"on {stage.task}"
 
 
 def _lines(method: Method, own: bool) -> Iterator[str]:
@@ -41,8 +81,15 @@ def _lines(method: Method, own: bool) -> Iterator[str]:
         yield "graders, beside the source's verdict"
         yield from (f"    {written(grader)}: {(grader.fn.__doc__ or '').strip().splitlines()[0]}" for grader in method.graders)
         yield ""
-    yield "reward, for every rollout:"
-    yield from _said(method.reward)
+    if getattr(method.feed, "paired", False):
+        yield "pairs"
+        yield "    chosen_R is 1 for the better text of each pair and 0 for the other; nothing is graded"
+    else:
+        yield "reward, for every rollout:"
+        yield from _said(method.reward)
+    for name, role in method.roles.items():
+        yield f"reward, for rollouts of role {name}:"
+        yield from _said(role.reward)
     yield ""
     yield "gate"
     for gate in method.gate:
@@ -68,6 +115,8 @@ def _lines(method: Method, own: bool) -> Iterator[str]:
     for name, signal in method.signals.items():
         yield ""
         yield from _signal(name, signal)
+    if not method.signals:
+        return
     yield ""
     yield "the loss of a minibatch:"
     yield f"    loss = {' + '.join(f'{_weight(name, s)} * {name}' for name, s in method.signals.items())}"
@@ -81,6 +130,10 @@ def _signal(name: str, signal: Signal) -> Iterator[str]:
     letter = UNITS[signal.objective.grain]
     kept = "" if signal.objective.grain == "group" else "weight_R * "
     yield f"signal {name}, over each minibatch, decisions where {signal.where}:"
+    if signal.running is not None:
+        yield "    # a running mean, over all minibatches so far"
+        yield from _said(signal.running)
+        yield "    running = (earlier_sum + sum(value_R, batch, active(rollout))) / max(earlier_count + active(rollout, batch), 1)"
     yield from _said(signal.objective)
     yield f"    # {signal.reduce.words()}"
     yield f"    {signal.reduce.formula()}"
@@ -97,6 +150,9 @@ def _weight(name: str, signal: Signal) -> str:
 def _update(method: Method) -> Iterator[str]:
     update = method.update
     yield f"    {written(update)}"
+    if isinstance(update, Still):
+        yield f"    none: {method.tasks} tasks a step are sampled, graded and committed, and no weight moves"
+        return
     yield from _said(update.schedule)
     yield f"    lr = {number(update.lr)} * factor"
     held = "the whole batch at once" if update.minibatch is None else f"minibatches of {update.minibatch} groups"
@@ -140,7 +196,7 @@ def log_probabilities(method: Method, own: bool = True) -> Iterator[str]:
 
 def _said_to_read(method: Method) -> set[str]:
     """Names in the formulas, or, where a part has none, what it takes."""
-    parts = [method.correction, *method.credit, *(s.objective for s in method.signals.values())]
+    parts = [method.correction, *method.credit, *(p for s in method.signals.values() for p in (s.objective, s.running) if p is not None)]
     return {name for each in parts for name in each.reads if name in each.says()}
 
 
@@ -165,9 +221,9 @@ class Difference:
         return self.fingerprints[0] == self.fingerprints[1]
 
 
-def differences(a: Method, b: Method) -> Difference:
-    """Which seams and parts differ, their constants side by side, and the lines of the formula that differ."""
-    seams = tuple(_differing("", _tree(a), _tree(b)))
+def differences(a: Method | Program, b: Method | Program) -> Difference:
+    """Which seams and parts differ, their constants side by side, and the lines of the formula that differ; of programs the lines alone."""
+    seams = () if isinstance(a, Program) or isinstance(b, Program) else tuple(_differing("", _tree(a), _tree(b)))
     return Difference((a.name, b.name), (a.fingerprint, b.fingerprint), seams, tuple(_changed(a, b)))
 
 
@@ -216,7 +272,7 @@ def _flat(tree: Any) -> str:
     return f"{name}({', '.join(f'{k}={_flat(v)}' for k, v in inside.items())})"
 
 
-def _changed(a: Method, b: Method) -> Iterator[str]:
+def _changed(a: Method | Program, b: Method | Program) -> Iterator[str]:
     """The lines that differ, each block under its heading."""
     import difflib
 

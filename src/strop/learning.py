@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from strop.records import Group, Row, Scores
 from strop.seams.context import Progress
 from strop.seams.index import Index
 from strop.seams.learner import ALONE, Key, Learner, Look, Peers
+from strop.seams.part import Part
 from strop.seams.signal import KINDS
 
 ORDER = ("token", "row", "rollout", "group")
@@ -29,8 +30,14 @@ FAR = math.log(2)
 
 
 def reward_of(method: Method, groups: Sequence[Group], scores: Scores, progress: Progress) -> dict[str, float | None]:
-    """The reward part on these groups' channels; None where a channel it reads is unknown, and such a rollout is in no statistic."""
-    part = method.reward
+    """Each role's reward part on its groups' channels; None where a channel it reads is unknown: such a rollout is in no statistic."""
+    rewards: dict[str, float | None] = {}
+    for role, members in method.by_role(groups):
+        rewards |= _rewarded(method, role.reward, members, scores, progress)
+    return rewards
+
+
+def _rewarded(method: Method, part: Part, groups: Sequence[Group], scores: Scores, progress: Progress) -> dict[str, float | None]:
     channels = [name for name in part.reads if name.endswith("_R") and name != "length_R"]
     members = [r for g in groups for r in g.rollouts]
     for r in members:
@@ -61,7 +68,9 @@ def measure(method: Method, batch: Batch, learner: Learner, bill: Counter[str], 
     `own`: these weights drew the batch themselves, so what was recorded while sampling is the learner's own.
     """
     sampled_T = batch.tracks["sampled_logp_T"]
-    readers = (s.on.kinds for s in method.signals.values() if "old_logp_T" in s.objective.reads)
+    readers = (
+        s.on.kinds for s in method.signals.values() if any(p is not None and "old_logp_T" in p.reads for p in (s.objective, s.running))
+    )
     read_T = batch.of_kinds({kind for kinds in readers for kind in kinds}) & batch.trains_T
     unknown = not own or bool(sampled_T[read_T].isnan().any())
     tracks = {"old_logp_T": sampled_T}
@@ -135,6 +144,23 @@ def settle(method: Method, batch: Batch, fraction: float = 0.0) -> Batch:
     return batch.with_(**{name: track.new_zeros(len(kept_T)).masked_scatter_(kept_T, track.detach()) for name, track in tracks.items()})
 
 
+def follow(method: Method, mini: Batch, before: Mapping[str, Sequence[float]], key: Key) -> tuple[Batch, dict[str, list[float]]]:
+    """A minibatch with the running means that its signals read, and what to go on from: [sum, count] of each signal."""
+    sums = {name: [*before.get(name, (0.0, 0))] for name, signal in method.signals.items() if signal.running is not None}
+    facts = dict(mini.facts)
+    for name, (total, count) in sums.items():
+        signal = method.signals[name]
+        assert signal.running is not None
+        mask_T = mini.selected(signal.on, (*key, name)) & mini.tracks["mask_T"]
+        index = mini.index.select(mask_T)
+        tracks = {track: values[mask_T] if track.endswith("_T") else values for track, values in (mini.tracks | mini.facts).items()}
+        value_R = signal.running.on(tracks | {"index": index})[index.active("rollout")].double()
+        total, count = total + value_R.sum().item(), count + len(value_R)
+        sums[name] = [total, count]
+        facts[f"running_{name}"] = torch.tensor(total / max(count, 1))
+    return replace(mini, facts=facts), sums
+
+
 @dataclass(frozen=True)
 class Plan:
     """How one minibatch is computed: settled before the first forward pass and from all of it, whoever computes which pass."""
@@ -186,13 +212,17 @@ def backward(
     Shares are settled from counts over the whole minibatch before the first pass, so how it is cut changes nothing.
     `look` only looks on.
     """
+    if any(s.running is not None and f"running_{name}" not in mini.facts for name, s in method.signals.items()):
+        mini, _ = follow(method, mini, {}, key)
     planned = plan(method, mini, budget, key)
     masks, shares = planned.masks, planned.shares
     heads = tuple(head.track for head in method.heads)
     want = frozenset({"logp_T", "entropy_T", *(track for track in heads if method.needs(track))})
     names = ("trained", "positions", "entropy", "off", "gap", "rollouts", "far")
     facts = dict.fromkeys((*names, *(f"loss/{name}" for name in method.signals), *(f"head/{name}" for name in heads)), 0.0)
+    pairs = "chosen_R" in mini.facts and method.reference
     moved_R = torch.zeros(mini.index.size("rollout"), dtype=torch.float64)
+    apart_R = torch.zeros_like(moved_R)
     seen_R = torch.zeros_like(moved_R, dtype=torch.long)
     if look is not None:
         look.masks(masks)
@@ -213,7 +243,8 @@ def backward(
                 have: dict[str, Any] = {
                     track: values[mask_T] if track.endswith("_T") else values for track, values in {**micro.tracks, **moving}.items()
                 }
-                unit_loss = signal.objective.on(have | micro.facts | {"index": index})
+                facts_here = micro.facts if signal.running is None else {**micro.facts, "running": micro.facts[f"running_{name}"]}
+                unit_loss = signal.objective.on(have | facts_here | {"index": index})
                 share = _share_here(shares[name], signal.reduce.grain, masks[name], at_T[mask_T], rows, index)
                 share = share * mini.weight_R[index.up(signal.reduce.grain, "rollout")] if signal.reduce.grain != "group" else share
                 active = share != 0
@@ -230,6 +261,9 @@ def backward(
                 index = micro.index.select(trained_T)
                 moved_R += index.sum(gap_T.double(), "token", "rollout").cpu()
                 seen_R |= index.active("rollout").long()
+                if pairs:
+                    apart_T = (moving["logp_T"] - micro.tracks["reference_logp_T"]).where(micro.trains_T, 0.0)
+                    apart_R += micro.index.sum(apart_T.double(), "token", "rollout").cpu()
                 for track in heads:
                     if track in want:
                         known = moving[track][trained_T] if track.endswith("_T") else moving[track][index.active("rollout")]
@@ -239,7 +273,16 @@ def backward(
     facts = dict(zip(facts, summed.tolist(), strict=True)) | {"gap": peers.max(torch.tensor(gap, dtype=torch.float64)).item()}
     moved_R, seen_R = peers.sum(moved_R), peers.sum(seen_R)
     facts["rollouts"], facts["far"] = int((seen_R > 0).sum()), int((moved_R.abs() > FAR).sum())
-    return facts
+    return facts | (_preferred(mini, peers.sum(apart_R)) if pairs else {})
+
+
+def _preferred(mini: Batch, apart_R: Tensor) -> dict[str, float]:
+    """Of a minibatch's pairs before its update: how many, how far the better text's log-ratio lies above the other's, how often it does."""
+    chosen_R = mini.facts["chosen_R"].double()
+    margin_G = mini.index.sum(torch.where(chosen_R == 1, apart_R, -apart_R), "rollout", "group")
+    here_G = mini.index.count("token", "group") > 0
+    here_G &= mini.index.sum((chosen_R == 1).double(), "rollout", "group") == 1
+    return {"pairs": int(here_G.sum()), "margin": margin_G[here_G].sum().item(), "preferred": int((margin_G[here_G] > 0).sum())}
 
 
 def passed(

@@ -12,7 +12,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +22,54 @@ from torch import Tensor
 from strop import directory as folder
 from strop import durable, engines, grading, learning, train
 from strop.batch import Batch, pack
-from strop.bill import Bill
+from strop.bill import Bill, spend
 from strop.directory import Recording, RunError, commit_path
 from strop.learners.local import Local
 from strop.method import Method
 from strop.metrics import ages, digest, distance, drawn, learned, mean_known
 from strop.policies.causal import of
+from strop.program import When
 from strop.recipe import Recipe
-from strop.records import Fate, Group, Scores, Task, canonical
+from strop.records import UNSCORED, Fate, Group, Scores, Task, canonical
 from strop.seams.context import Ctx, Handle, Ledger, Progress
 from strop.seams.engine import Engine
 from strop.seams.exchange import FOREIGN, Exchange
 from strop.seams.feed import Recorded
 from strop.seams.flight import Flight
 from strop.seams.grader import SCORERS
-from strop.seams.learner import Learner
+from strop.seams.learner import Key, Learner
+from strop.seams.part import nearest
 from strop.seams.policy import Policy, equip
 from strop.seams.signal import KINDS
 from strop.seams.source import Source
 from strop.tasks import source as named_source
 from strop.tasks.shots import show
 from strop.watch.watch import Watch
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What goes on where a run is a stage of a program: what the stages before it left. It stands in the run's recipe.json."""
+
+    number: int = 0
+    """Steps of the stages before: noise goes on from them."""
+    bill: Mapping[str, int] = field(default_factory=dict[str, int])
+    """What they spent."""
+    learned: Mapping[str, int] = field(default_factory=dict[str, int])
+    """The learner's part of that."""
+    ledger: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """How often each task was tried and solved."""
+    state: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Of parts that the stage keeps."""
+    stages: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Directories of the stages before, by name, beside this one."""
+    optimiser: str = ""
+    """The checkpoint whose optimiser goes on."""
+    reference: str = ""
+    """The model that stays the reference; empty: the weights the stage begins with."""
+    model: str = ""
+    """The checkpoint it begins with, from the program's directory; empty: the recipe's model."""
+
 
 SAME_WEIGHTS = 0.05
 """Nats a decision: an engine and the learner on the same weights differ by 1e-4 or less, two models by far more."""
@@ -62,12 +89,16 @@ class Run:
         exchange: Exchange | None = None,
         learner: Callable[[Any, Method, Recipe], Learner] = Local,
         past: tuple[tuple[int, Recipe], ...] = (),
+        begun: Begun | None = None,
+        ends: When | None = None,
     ):
         self.recipe, self.directory, self.recording = recipe, directory, recording
         self.lock: durable.Lock | None = None
         """Held by a run that writes to its directory."""
         self.past = past
         """(until which step, what it then was) of a recipe that was made longer on the way, the oldest first."""
+        self.begun, self.ends = begun or Begun(), ends
+        """What it goes on from, as a stage of a program, and what says that it is done."""
         self.foreign = recording is not None and recording.foreign
         self.method = recipe.resolved()
         drawn = source if source is not None else named_source(recipe.task_name())
@@ -80,11 +111,17 @@ class Run:
         """With other trainers, where this one shares its groups."""
         self.swarm: dict[str, Any] | None = None
         """What was counted of them up to this step, as it was committed."""
-        self.state = {"curriculum": self.method.curriculum.init(self.source)}
-        self.ledger = Ledger()
+        self.state: dict[str, Any] = {"curriculum": self.method.curriculum.init(self.source), **self.begun.state}
+        self.ledger = Ledger(**self.begun.ledger)
+        self.known = UNSCORED
+        """What was graded in this step, or was known of what a feed gave."""
+        self.memory: dict[str, Any] = {}
+        self.running: dict[str, list[float]] = {}
+        """[sum, count] of what each signal keeps a running mean of, after the last update."""
         self.step, self.version = 0, 0
         self.engine = (engine or engines.build)(self.policy, recipe)
         self.bill = Bill(self.engine)
+        self.bill.restore(self.begun.bill, self.begun.learned)
         ahead = getattr(self.feed, "ahead", 0)
         self.flight = Flight() if ahead else None
         same = recipe.dtype == "float32"  # an engine draws with the float32 weights
@@ -93,17 +130,34 @@ class Run:
         if not self.own:
             self.method = self.method.off_policy()
         self.handle = Handle(self.engine, self.policy.renderer)
-        self.learner = learner(self.policy, self.method, recipe)
+        self.learner = self._learning(learner)
         self.digest_groups = ""
         self.replayed: dict[str, Any] | None = None
         self.watch = Watch(self)
         self.clock: dict[str, float] = {}
         self._mark = time.perf_counter()
 
+    def _learning(self, make: Callable[..., Learner]) -> Learner:
+        """The learner, with the reference and the optimiser of an earlier stage where they are kept."""
+        kept: dict[str, Any] = {}
+        if self.begun.reference and self.method.reference:
+            there = self.directory.parent / self.begun.reference
+            first = of(self.recipe.but(model=str(there) if there.exists() else self.begun.reference))
+            kept["reference"] = first.frozen("reference")
+        learner = make(self.policy, self.method, self.recipe, **kept)
+        if self.begun.optimiser:
+            learner.restore(self.directory.parent / self.begun.optimiser)
+        return learner
+
+    @property
+    def number(self) -> int:
+        """Of the step, counted from the program's first: noise goes by it."""
+        return self.begun.number + self.step
+
     # What the step asks for, in the order it asks.
 
     def context(self) -> Ctx:
-        progress = Progress(self.step, self.then.steps, self.spent)
+        progress = Progress(self.step, self.then.steps, self.spent, self.begun.number)
         return Ctx(
             self.recipe.seed,
             progress,
@@ -114,7 +168,31 @@ class Run:
             evaluate=self.evaluate,
             flight=self.flight,
             exchange=self.exchange,
+            earlier=self.earlier,
+            graded=self.recall,
+            memory=self.memory,
         )
+
+    def recall(self, scores: Scores) -> None:
+        """Scores that are known already: nobody is asked for them."""
+        self.known |= scores
+
+    def earlier(self, stage: str) -> tuple[list[Group], Scores]:
+        """What an earlier stage committed, held to the digests on its metrics lines."""
+        if stage not in self.begun.stages:
+            raise RunError(f"{self.directory} has no stage {stage!r} before it. {nearest(stage, self.begun.stages)}")
+        place = self.directory.parent / self.begun.stages[stage]
+        groups, scores = list[Group](), UNSCORED
+        for line in folder.read_metrics(place):
+            record = folder.read_commit(place, line["step"])
+            if record is None:
+                raise RunError(f"{commit_path(place, line['step'])} is gone, and {self.directory} learns from it. Put it back.")
+            body = canonical({name: record[name] for name in ("groups", "scores", "fates", "rewards")})
+            if hashlib.sha256(body.encode()).hexdigest()[:16] != line["digest"]["groups"]:
+                raise RunError(f"{commit_path(place, line['step'])} was changed since its step was learned from. Put the old file back.")
+            groups += [Group.from_json(group) for group in record["groups"]]
+            scores |= Scores.from_json(record["scores"])
+        return groups, scores
 
     def pick(self, n: int) -> list[Task]:
         tasks, self.state["curriculum"] = self.method.curriculum.pick(n, self.state["curriculum"], self.context())
@@ -124,11 +202,13 @@ class Run:
         self.lap("sample")
         if self.replayed is not None:
             return Scores.from_json(self.replayed["scores"])
-        self.watch.sampled(groups)
-        scores = await grading.grade(self.source, groups) | await grading.judged(self.method.graders, groups, self.context())
-        await self.watch.graded(groups, scores)
+        if new := [g for g in groups if any(r.id not in self.known.values for r in g.rollouts)]:
+            self.watch.sampled(new)
+            scores = await grading.grade(self.source, new) | await grading.judged(self.method.graders, new, self.context())
+            await self.watch.graded(new, scores)
+            self.known |= scores
         self.lap("grade")
-        return scores
+        return self.known.of(groups)
 
     def evaluate(self, groups: list[Group], scorer: str, want: frozenset[str]) -> Batch:
         """These groups with tracks of all their decisions, under the weights of a scorer as they stand, without gradient."""
@@ -139,7 +219,7 @@ class Run:
 
     def observe(self, groups: list[Group], scores: Scores) -> None:
         self.state["curriculum"] = self.method.curriculum.observe(self.state["curriculum"], groups, scores, self.context())
-        self.ledger = self.ledger.after(groups, scores)
+        self.ledger = self.ledger.after(groups, scores, self.number)
 
     def commit(self, groups: list[Group], scores: Scores, fates: Mapping[str, Fate], rewards: Mapping[str, float | None]) -> None:
         """On disk, all of it or nothing. What an earlier life committed is there already."""
@@ -190,6 +270,11 @@ class Run:
                 f"not draw them: {self.recipe.model!r} is not the model that the run started from. Put that model back in its place."
             )
 
+    def follow(self, mini: Batch, key: Key) -> Batch:
+        """The minibatch with what its signals keep a running mean of; what was summed goes on with the next one."""
+        mini, self.running = learning.follow(self.method, mini, self.running, key)
+        return mini
+
     def deliver(self) -> None:
         self.version += 1
         self.learner.gather()
@@ -206,7 +291,7 @@ class Run:
         facts: list[dict[str, float]],
     ) -> dict[str, Any]:
         """The metrics line. Everything outside `t` is the same whenever and however often this step is computed."""
-        tried = [g for g in groups if g.role not in ("demo", FOREIGN)]
+        tried = [g for g in groups if g.role == "solve"]
         self.bill.learn(int(sum(f["positions"] for f in facts)))
         line: dict[str, Any] = {
             "step": self.step,
@@ -222,6 +307,8 @@ class Run:
                 "optimiser": self.digest_optimiser(),
             },
         }
+        if self.running:
+            line["running"] = {name: total / max(count, 1) for name, (total, count) in self.running.items()}
         if not self.own:
             line["sampler"] = distance(batch)
         if self.flight is not None:
@@ -247,15 +334,18 @@ class Run:
 
     @property
     def spent(self) -> float | None:
-        """The share of the recipe's budget that is spent, in positions; None without one. Discarded work is spent too."""
+        """The share of the recipe's budget that is spent, in positions; None without one. Discarded work is spent too. A stage's budget
+        says where the program's bill will stand at its end; its share is of what it has itself."""
         if self.then.budget is None:
             return None
         count, unit = self.then.budget_in_positions
-        return self.bill.spent(unit) / count
+        before = spend(self.begun.bill, unit)
+        return (self.bill.spent(unit) - before) / (count - before) if count > before else 1.0
 
     @property
     def finished(self) -> bool:
-        return self.step >= self.until or (self.spent is not None and self.spent >= 1)
+        over = self.step >= self.until or (self.spent is not None and self.spent >= 1)
+        return over or (self.ends is not None and self.ends.done(self.watch.lines))
 
     # Its life.
 
@@ -275,7 +365,7 @@ class Run:
 
     def advance(self) -> dict[str, Any]:
         """One step, and its line."""
-        self._mark, self.clock = time.perf_counter(), {}
+        self._mark, self.clock, self.known = time.perf_counter(), {}, UNSCORED
         self.replayed = self.record(self.step)
         self.feed = self.method.feed if self.replayed is None else Recorded(tuple(Group.from_json(g) for g in self.replayed["groups"]))
         if self.replayed is None and self.flight is not None and not len(self.flight) and "feed" in self.state:
@@ -330,6 +420,7 @@ class Run:
             "learned": dict(self.bill.learned),
             "state": self.state,
             "ledger": asdict(self.ledger),
+            "running": self.running,
             "bill": self.bill.total,
             "threads": torch.get_num_threads(),
             "digest": {"weights": self.digest_weights(), "optimiser": digest(optimiser)},
@@ -343,6 +434,7 @@ class Run:
         if (found := self.digest_weights(like=(was := state["digest"]["weights"]))) != was:
             raise RunError(f"{path}: the weights read from it have the digest {found}, and it was written with {was}.")
         self.step, self.version, self.state, self.ledger = state["step"], state["version"], state["state"], Ledger(**state["ledger"])
+        self.running = state.get("running", {})
         self.bill.restore(state["bill"], state["learned"])
         self.engine.deliver(self.version)
 

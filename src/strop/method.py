@@ -10,11 +10,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, cast
 
+from strop.records import Group
 from strop.seams.compute import EXACT, Compute, Quantized
 from strop.seams.correction import none, truncated
 from strop.seams.curriculum import Curriculum, Epochs
@@ -23,10 +24,12 @@ from strop.seams.gate import Gate, WholeGate, is_whole
 from strop.seams.grader import judges_frozen
 from strop.seams.head import Head
 from strop.seams.part import Part, added, describe, fingerprint, nearest, unused, written
+from strop.seams.recorded import PAIR
 from strop.seams.reward import outcome
+from strop.seams.role import PAIRED, Role
 from strop.seams.sampler import Environment, Independent, Sampler
 from strop.seams.signal import Signal
-from strop.seams.update import AdamW
+from strop.seams.update import AdamW, Update
 from strop.sense import refuse
 
 SAID = ("name", "paper", "idea", "parent", "notes", "pico_lr")
@@ -61,8 +64,8 @@ class Method:
     """Which rollouts count, in the order written."""
     correction: Part = none
     """From the engine's log-probability to the learner's."""
-    update: AdamW = AdamW()
-    """Optimiser, epochs, minibatches, clipping, schedule."""
+    update: Update = AdamW()
+    """Optimiser, epochs, minibatches, clipping, schedule; or `Still()`."""
     tasks: int = 32
     """Tasks asked for in one step."""
     heads: tuple[Head, ...] = ()
@@ -71,6 +74,8 @@ class Method:
     """Keep the initial weights frozen beside the actor, for parts that read `reference_logp_T`."""
     compute: Compute = added(EXACT)  # noqa: RUF009
     """What the engine draws with, where the learner computes otherwise."""
+    roles: Mapping[str, Role] = added({})
+    """Groups of other roles than `solve`, by role: their reward and gates."""
     paper: str = ""
     """Its number at arXiv."""
     idea: tuple[str, ...] = field(default=())
@@ -89,6 +94,17 @@ class Method:
     @property
     def refills(self) -> int:
         return max((gate.refill for gate in self.gate if not is_whole(gate)), default=0)
+
+    def role(self, name: str) -> Role:
+        """How groups of a role are rewarded and kept: as the method says, or like its own."""
+        return self.roles.get(name) or (PAIRED if name == PAIR else Role(self.reward, self.gate))
+
+    def by_role(self, groups: Sequence[Group]) -> list[tuple[Role, list[Group]]]:
+        """The groups that are rewarded and kept alike, in their order."""
+        found: dict[str, list[Group]] = {}
+        for group in groups:
+            found.setdefault(group.role if group.role in (*self.roles, PAIR) else "solve", []).append(group)
+        return [(self.role(name), members) for name, members in found.items()]
 
     def needs(self, *names: str) -> bool:
         """Does some part read one of these?"""
@@ -223,15 +239,3 @@ def _units(path: str, signals: Iterable[str]) -> list[str]:
     if path == "signals":
         return [f"signals.{name}" for name in signals]
     return [".".join(path.split(".")[: 2 if path.startswith("signals.") else 1])]
-
-
-@dataclass(frozen=True)
-class Program:
-    """Stages of methods, one after another or repeated, on one bill."""
-
-    stages: tuple[Method, ...]
-
-    def __post_init__(self) -> None:
-        raise NotImplementedError(
-            "not built yet: Program (stages of methods). Run the stages one after another, each from the last checkpoint."
-        )

@@ -29,6 +29,7 @@ class Figure(NamedTuple):
 
 
 AHEAD = "with `ahead`"
+PAIRS = "where pairs are learned from, with a reference"
 SWARM = "in a swarm"
 ALIEN = "where others than these weights drew the rollouts: another engine or dtype, `ahead`, a replay with another method"
 MODEL = "where the policy is a language model"
@@ -57,6 +58,10 @@ LINE: dict[str, Figure] = {
     "grad_norm": Figure("norm", "of the gradient before it is clipped, mean over the updates"),
     "loss.<signal>": Figure("loss", "before its weight, mean over the updates"),
     "updates": Figure("count", "optimiser steps"),
+    "pairs.count": Figure("count", "pairs that were learned from", PAIRS),
+    "pairs.margin": Figure("nats", "log-ratio to the reference of the better text less the other's, before each update", PAIRS),
+    "pairs.preferred": Figure("share", "of the pairs whose margin is above 0", PAIRS),
+    "running.<signal>": Figure("number", "the mean that a signal keeps over all minibatches so far", "where one does"),
     "heads.<head>": Figure("number", "what a head says, mean over decisions or rollouts", "where the method has heads"),
     "bill.<kind>": Figure(
         "positions",
@@ -136,6 +141,9 @@ def learned(method: Method, facts: Facts) -> dict[str, Any]:
         "loss": {name[5:]: value / updates for name, value in total.items() if name.startswith("loss/")},
         "updates": len(facts),
     }
+    if total.get("pairs"):
+        pairs = total["pairs"]
+        line["pairs"] = {"count": pairs, "margin": total["margin"] / pairs, "preferred": total["preferred"] / pairs}
     if method.heads:
         count = {"T": trained, "R": rollouts}
         line["heads"] = {h.name: total.get(f"head/{h.track}", 0.0) / count[h.track[-1]] for h in method.heads}

@@ -10,9 +10,11 @@ from typing import Any, cast
 from strop.engines import known
 from strop.method import Method
 from strop.policies.chat import Chat
+from strop.program import Program, Share, Stage, Steps
 from strop.seams.compute import Quantized
 from strop.seams.feed import Rollouts
 from strop.seams.part import added, describe, fingerprint, nearest, unused
+from strop.seams.update import Still
 from strop.tripwires import limits
 
 
@@ -20,8 +22,8 @@ from strop.tripwires import limits
 class Recipe:
     """`Recipe()` is the default run. Every field can be set on the command line."""
 
-    method: str | Method = "grpo"
-    """A name from `strop methods`, FILE.py or FILE.py:NAME, a run, a sum of them ("gspo + my.py"), or a Method."""
+    method: str | Method | Program = "grpo"
+    """A name from `strop methods`, FILE.py or FILE.py:NAME, a run, a sum of them ("gspo + my.py"), a Method or a Program."""
     task: str = ""
     """A source from `strop tasks`, with options: chain:steps=5; or FILE.py, FILE.py:NAME. Empty: the default task."""
     data: str = added("")
@@ -194,16 +196,50 @@ class Recipe:
         how |= {"held_out": self.eval_data} if self.eval_data else {}
         return ",".join((f"{kind}:{self.data}", *(f"{name}={value}" for name, value in how.items())))
 
+    @property
+    def program(self) -> Program | None:
+        """What its method is, where that is stages of methods."""
+        from strop.methods import named
+
+        made = named(self.method) if isinstance(self.method, str) else self.method
+        return made if isinstance(made, Program) else None
+
+    def stage(self, stage: Stage, spent: int = 0, made: int = 0, model: str = "") -> Recipe:
+        """What a stage of its program runs, where so many positions of the budget were spent before, and so many of its steps made by
+        stages that share them: with its method and task, until its own end, from a model of its own."""
+        changes: dict[str, Any] = {"method": stage.method, **({"task": stage.task, "data": ""} if stage.task else {})}
+        changes |= {"model": model} if model else {}
+        own = stage.method.pico_lr if self.model == "pico" and self.lr is None else None
+        lr = self.lr if self.lr is not None else PICO_LR if self.model == "pico" else None
+        if lr is not None and not isinstance(stage.method.update, Still):
+            changes["lr"] = lr * stage.pace if own is None else own
+        if isinstance(stage.until, Share):
+            if self.budget is None:
+                changes["steps"] = max(min(round(stage.until.of * self.steps), self.steps - made), 0)
+            else:
+                count, unit = self.budget_in_positions
+                changes["budget"] = f"{min(spent + round(stage.until.of * count), count)} {unit}"
+        else:
+            changes["steps"] = stage.until.count if isinstance(stage.until, Steps) else stage.until.at_most
+        return self.but(**changes)
+
+    def each(self) -> tuple[Recipe, ...]:
+        """Itself; of a program one for each stage, as they would be if nothing were spent."""
+        program = self.program
+        return (self,) if program is None else tuple(self.stage(stage) for stage in program.plan)
+
     def resolved(self) -> Method:
         """The method with this recipe's numbers put into its parts."""
         from strop.methods import method as named
 
         made = named(self.method) if isinstance(self.method, str) else self.method
+        if isinstance(made, Program):
+            raise ValueError(f"{made.name!r} is a program of {len(made.plan)} stages, and one method is asked for here")
         changes: dict[str, Any] = {}
         if self.group is not None or self.max_tokens is not None:
             changes["sampler"] = sized(made.sampler, self.group, self.max_tokens)
         lr = self.lr if self.lr is not None else (PICO_LR if self.model == "pico" else None)
-        if lr is not None:
+        if lr is not None and not isinstance(made.update, Still):
             changes["update"] = replace(made.update, lr=lr)
         if self.tasks is not None:
             changes["tasks"] = self.tasks
@@ -226,13 +262,15 @@ class Recipe:
     def paced(self) -> Recipe:
         """With the rate written in at which its method trains the bundled model, where the method has one and nobody gave another. A new
         run's recipe is paced; one that is read from a run's directory says what that run did."""
+        if self.program is not None:
+            return self
         own = self.resolved().pico_lr if self.lr is None and self.model == "pico" else None
         return self if own is None else replace(self, lr=own)
 
     def describe(self) -> dict[str, Any]:
         from strop.tasks import identity
 
-        method = self.resolved()
+        method = self.program or self.resolved()
         said = (
             "method",
             "task",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
@@ -357,6 +357,15 @@ class Scores:
     def get(self, unit: Rollout | str, channel: str) -> float | None:
         """One score of a rollout, or of its id; None where nobody gave it."""
         return self.values.get(unit if isinstance(unit, str) else unit.id, {}).get(channel)
+
+    def of(self, groups: Iterable[Group]) -> Scores:
+        """Those of these groups' rollouts."""
+        units = {r.id for g in groups for r in g.rollouts}
+        return Scores(
+            {unit: self.values[unit] for unit in (r.id for g in groups for r in g.rollouts) if unit in self.values},
+            {unit: why for unit, why in self.reasons.items() if unit in units},
+            tuple(incident for incident in self.incidents if incident.unit in units),
+        )
 
     def channels(self) -> list[str]:
         """Names of all channels, sorted."""

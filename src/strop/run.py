@@ -9,6 +9,7 @@ What stands in the directory: `strop.directory`. What a run does: `strop.loop`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -39,7 +40,7 @@ from strop.directory import (
     versions,
     write_about,
 )
-from strop.loop import Run
+from strop.loop import Begun, Run
 from strop.method import Method
 from strop.policies import gguf
 from strop.recipe import Recipe
@@ -74,6 +75,8 @@ def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:
         about["shots"] = list(shown(run.policy.renderer))
     if run.recording is not None:
         about["replay"] = {"of": str(run.recording.directory.resolve()), "steps": run.recording.steps, "foreign": run.foreign}
+    if "begun" in parts:
+        about["stage"] = asdict(run.begun)
     about["tripwires"] = [{"from_step": 0, **run.watch.describe()}]
     write_about(directory, about)
     return run
@@ -175,6 +178,8 @@ def reopen(directory: Path, say: Callable[[str], None] = print, method: Method |
     """The run of a directory at its start, made of the same parts, or refused where those are no longer the same."""
     about, recipe = read_recipe(directory, method)
     check_data(directory, about)
+    if "stage" in about:
+        parts["begun"] = Begun(**about["stage"])
     recipe = recipe.but(tripwire=",".join(filter(None, (recipe.tripwire, tripwire))))
     parts["past"] = past(about, recipe)
     if "replay" in about:

@@ -15,8 +15,28 @@ from strop import directory as folder
 from strop import own
 from strop.catalogue import Known, with_own
 from strop.method import Method
+from strop.program import Program, Repeat, Stage
 from strop.seams.part import OWN, Part, describe, nearest, version_of
 from strop.tasks import place_of, source
+
+
+def program(data: Mapping[str, Any], parts: Iterable[Known] = ()) -> Program:
+    """What `Program.to_json` wrote."""
+    known, notes = with_own(parts), list[str]()
+
+    def stage(entry: Mapping[str, Any]) -> Stage | Repeat:
+        if "times" in entry:
+            return Repeat(entry["times"], tuple(cast(Stage, stage(each)) for each in entry["stages"]))
+        until = _loaded(entry["until"], known, notes)
+        method = load(entry["method"], parts)
+        notes.extend(method.notes)
+        return Stage(entry["name"], method, until, entry["task"], entry["begins"], tuple(entry["keeps"]), float(entry["pace"]))
+
+    try:
+        stages = tuple(stage(entry) for entry in data["stages"])
+        return Program(data["name"], stages, data["paper"], tuple(dict.fromkeys(notes)))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not a saved program: {type(error).__name__} {error}") from error
 
 
 def load(data: Mapping[str, Any], parts: Iterable[Known] = ()) -> Method:
@@ -80,11 +100,14 @@ def _loaded(value: Any, known: Mapping[str, Known], notes: list[str]) -> Any:
 
 def brought(directory: Path) -> dict[str, Any]:
     """What a run was made of that no name of strop's gives, `method` and `source`, from the files that it kept: for `run.resume`."""
-    about = folder.read_about(directory)
+    whole = (directory / folder.PROGRAM).exists()
+    about = folder.read_program(directory) if whole else folder.read_about(directory)
     if "files" not in about:
         return _brought_before(directory)
     found: dict[str, Any] = {}
-    if "asked" in about:
+    if whole and not about["named"]:
+        found["method"] = program(about["program"], parts_of(directory))
+    elif "asked" in about:
         found["method"] = load(about["asked"], parts_of(directory))
     if place_of(task := folder.task_of(directory, about)) is not None:
         found["source"] = source(task)
@@ -100,8 +123,10 @@ def _brought_before(directory: Path) -> dict[str, Any]:
     return ({"method": method} if isinstance(method, Method) else {}) | ({} if made is None else {"source": made})
 
 
-def method_of(directory: Path) -> Method:
+def method_of(directory: Path) -> Method | Program:
     """What a run trained with, as it was saved."""
+    if (directory / folder.PROGRAM).exists():
+        return program(folder.read_program(directory)["program"], parts_of(directory))
     about = folder.read_about(directory)
     if "method" not in about:
         raise ValueError(
@@ -112,7 +137,7 @@ def method_of(directory: Path) -> Method:
 
 def parts_of(directory: Path) -> list[Known]:
     """Every part and record in sight of the files that a run kept."""
-    about = folder.read_about(directory)
+    about = folder.read_program(directory) if (directory / folder.PROGRAM).exists() else folder.read_about(directory)
     if "files" in about:
         modules = folder.modules(directory, about)
     else:

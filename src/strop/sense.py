@@ -14,6 +14,7 @@ from strop.seams.gate import DropFlat, is_whole
 from strop.seams.grader import SCORERS, judges_frozen
 from strop.seams.head import KNOWN, Head
 from strop.seams.part import Part, nearest, written
+from strop.seams.update import Still
 
 if TYPE_CHECKING:
     from strop.method import Method
@@ -27,6 +28,8 @@ FACTS = frozenset({"reward_R", "truncated_R", "length_R", "index"})
 """What every run can provide per rollout, and the index."""
 NESTED = "nested_RD"
 """Sub-groups of each rollout: only some samplers form any."""
+CHOSEN = "chosen_R"
+"""Which text of a pair is the better one: only some feeds give pairs."""
 MOVING = frozenset({"logp_T", "entropy_T"})
 """Tracks of the policy as it moves, and its heads': an objective may read them, a credit or a correction may not."""
 JUDGED = ("groups", "ctx")
@@ -43,6 +46,7 @@ def refuse(method: Method) -> None:
     _rewards(method)
     _graders(method)
     _formulas(method)
+    _pairs(method)
     _counts(method)
     _foreign(method)
     _ratios(method)
@@ -105,7 +109,9 @@ def channels_read(method: Method) -> set[str]:
 
 
 def _readers(method: Method) -> list[tuple[str, str]]:
-    """(who, channel) of each."""
+    """(who, channel) of each. A method that learns from pairs asks no verdict."""
+    if getattr(method.feed, "paired", False):
+        return [(f"credit {link.name!r}", name) for link in method.credit for name in _channels_of(link)]
     found = [(f"reward {method.reward.name!r}", name) for name in _channels_of(method.reward)]
     found += [(f"credit {link.name!r}", name) for link in method.credit for name in _channels_of(link)]
     return found + [(f"gate {written(gate)}", gate.of) for gate in method.gate if isinstance(gate, DropFlat) and gate.of != "reward"]
@@ -141,6 +147,9 @@ def _formulas(method: Method) -> None:
         parts.append((f"signals.{name}", signal.objective, f"loss_{UNITS[signal.objective.grain]}"))
         if isinstance(signal.weight, Part):
             parts.append((f"the weight of signals.{name}", signal.weight, "factor"))
+        if signal.running is not None:
+            parts.append((f"signals.{name}.running", signal.running, "value_R"))
+    parts += [(f"roles.{role}.reward", one.reward, "reward_R") for role, one in method.roles.items()]
     parts.append(("the schedule of update", method.update.schedule, "factor"))
     for seam, part, gives in parts:
         if part.formula:
@@ -162,9 +171,13 @@ def seats(method: Method) -> Iterator[tuple[str, Part, frozenset[str]]]:
         yield f"credit[{i}]", link, ready | own | {"trained_T"}
         given = set(link.gives.split(","))
         ready |= given | ({"credit_T"} if "credit_R" in given else set[str]())
-    ready = frozenset(name for name in ready if name.endswith("_T") or name in facts) | MOVING | {head.track for head in method.heads}
+    ready = frozenset(name for name in ready if name.endswith("_T") or name in facts)
+    ready |= {CHOSEN} if getattr(method.feed, "paired", False) else set[str]()
+    moving = ready | MOVING | {head.track for head in method.heads}
     for name, signal in method.signals.items():
-        yield f"signals.{name}", signal.objective, ready
+        if signal.running is not None:
+            yield f"signals.{name}.running", signal.running, ready
+        yield f"signals.{name}", signal.objective, moving | ({"running"} if signal.running is not None else set[str]())
 
 
 def close(name: str, known: frozenset[str]) -> bool:
@@ -207,6 +220,13 @@ def _reads(method: Method, seam: str, reader: Part, ready: frozenset[str]) -> No
                 f"{said}, the sub-groups that rollouts of one task share, and its sampler {type(method.sampler).__name__} forms none. "
                 "Sample a tree (SegmentTree), or use a credit over whole groups (group_centered)."
             )
+        if name == CHOSEN:
+            raise ValueError(
+                f"{said}, which text of a pair is the better one, and its feed {written(method.feed)} gives no pairs. Learn from a file of "
+                "them (feed=Pairs()) or from an earlier stage (feed=Earlier(stage, correctness_pairs()))."
+            )
+        if name == "running":
+            raise ValueError(f"{said}, the running mean of what its signal follows: Signal(…, running=implicit_reward())")
         if name == "reference_logp_T":
             raise ValueError(f"{said}, so it needs reference=True")
         if name in MOVING or name in {head.track for head in method.heads}:
@@ -242,9 +262,23 @@ def _graders(method: Method) -> None:
             raise ValueError(f"{said} scores with the frozen start, so it needs reference=True")
 
 
+def _pairs(method: Method) -> None:
+    """A side of a pair is there where pairs are, and a running mean where somebody reads it."""
+    for name, signal in method.signals.items():
+        if signal.on.side and not getattr(method.feed, "paired", False):
+            raise ValueError(
+                f"method {method.name!r}: signals.{name} trains the {signal.on.side} text of pairs, and its feed {written(method.feed)} "
+                "gives none. Learn from a file of them (feed=Pairs()) or from an earlier stage (feed=Earlier(stage, correctness_pairs()))."
+            )
+        if signal.running is not None and "running" not in signal.objective.reads:
+            raise ValueError(f"method {method.name!r}: signals.{name} keeps a running mean that {signal.objective.name!r} does not read")
+
+
 def _counts(method: Method) -> None:
-    if "policy" not in method.signals and not method.signals:
-        raise ValueError(f"method {method.name!r} has no signal, so it would train nothing")
+    if not method.signals and not isinstance(method.update, Still):
+        raise ValueError(
+            f"method {method.name!r} has no signal, so it would train nothing. A stage that only samples says so: update=Still()."
+        )
     for name, signal in method.signals.items():
         if signal.policy != "actor":
             raise NotImplementedError(

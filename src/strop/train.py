@@ -22,8 +22,8 @@ async def step(run: Run) -> dict[str, Any]:
     method, ctx = run.method, run.context()
     groups, scores, fates, rewards = [], Scores(), {}, {}
     seen: Counter[str] = Counter()
-    key = (run.recipe.seed, run.step)
-    run.engine.begin(run.step)
+    key = (run.recipe.seed, run.number)
+    run.engine.begin(run.number)
     await run.watch.begin()
     for _ in range(1 + method.refills):
         want = method.tasks - sum(g.role == "solve" and any(fates[r.id].kind == "keep" for r in g.rollouts) for g in groups)
@@ -34,9 +34,10 @@ async def step(run: Run) -> dict[str, Any]:
         run.observe(fresh, graded)
         rewards |= reward_of(method, fresh, graded, ctx.progress)
         for group in fresh:
-            fates |= decide(method.gate, group, rewards, graded, key)
+            fates |= decide(method.role(group.role).gate, group, rewards, graded, key)
         groups, scores = groups + fresh, scores | graded
-    fates = finish(method.gate, groups, fates, rewards, scores, key)
+    for role, members in method.by_role(groups):
+        fates |= finish(role.gate, members, fates, rewards, scores, key)
     run.commit(groups, scores, fates, rewards)  # from here the update is a function of this record
 
     batch = run.measure(pack(groups, fates, rewards, run.version, scores))
@@ -48,6 +49,7 @@ async def step(run: Run) -> dict[str, Any]:
         if epoch:
             keyed(*key, "epoch", epoch).shuffle(order)
         for mini in batch.minibatches(method.update.cuts(len(order)), order):
+            mini = run.follow(mini, (*key, len(facts)))
             look = run.watch.minibatch(mini, first=not facts)
             facts.append(run.learner.backward(mini, ctx.progress.fraction, (*key, len(facts)), look))
             facts[-1]["grad_norm"] = norm = run.learner.clip()

@@ -67,7 +67,8 @@ def structure(world: World) -> tuple[dict[str, list[int]], dict[str, list[float]
 def rewarded(world: World, one: Method) -> tuple[World, dict[str, list[float | None]]]:
     """The world with the method's own reward on random channels, and those channels of the rollouts in the batch."""
     rng = random.Random(world.seed)
-    channels = sorted({"outcome_R", "lenient_R", *(f"{name}_R" for name in channels_read(one))})
+    paired = {"chosen_R"} if getattr(one.feed, "paired", False) else set[str]()
+    channels = sorted({"outcome_R", "lenient_R", *(f"{name}_R" for name in channels_read(one)), *paired})
     values: dict[str, dict[str, float | None]] = {}
     for unit, known in world.rewards.items():
         values[unit] = {c[:-2]: None if known is None else _score(c, rng) for c in channels}
@@ -80,7 +81,9 @@ def rewarded(world: World, one: Method) -> tuple[World, dict[str, list[float | N
 
 
 def _score(channel: str, rng: random.Random) -> float:
-    """A verdict is often 0 or 1; what else a source says lies between them."""
+    """A verdict is often 0 or 1, a text of a pair always; what else a source says lies between them."""
+    if channel == "chosen_R":
+        return float(rng.random() < 0.5)
     return rng.choice((0.0, 1.0, rng.random())) if channel in ("outcome_R", "lenient_R") else 0.98 * rng.random()
 
 
@@ -110,6 +113,7 @@ def compared(one: Method, text: str, seed: int) -> Iterator[tuple[str, float, fl
     nested_R[:] = [tuple(r.keys.get("nested", ())) for r in inside]
     names["nested_RD"] = Value("R", nested_R)
     names["step"] = Value("", np.array([complex(0)]))
+    names |= {name: Value("", np.array([complex(0)])) for name in ("earlier_sum", "earlier_count")}
     names["fraction"] = Value("", np.array([complex(FRACTION)]))
 
     batch = settle(one, batch.with_(place_T=torch.arange(count, dtype=torch.float64)), FRACTION)

@@ -18,6 +18,7 @@ from typing import Any
 
 from strop.claims.trace import Trace
 from strop.method import Method
+from strop.program import Program
 from strop.recipe import Recipe
 from strop.records import digest
 from strop.seams.part import Part, added, describe, nearest
@@ -35,8 +36,8 @@ class Arm:
 
     name: str
     """Known by it in `compare`, checks and tables."""
-    method: Method
-    """What it trains."""
+    method: Method | Program
+    """What it trains; a program's stages share the budget."""
     control: str = ""
     """What it controls for; the method on trial has none."""
     random: bool = False

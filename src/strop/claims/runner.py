@@ -20,12 +20,14 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from strop import claims, durable
+from strop import claims, durable, staged
 from strop.claims import record as records
 from strop.claims.claim import Arm, Claim, World
 from strop.claims.statistics import corrected, judge, judge_tie, smallest_detectable
 from strop.claims.trace import Curve, Trace, at, question, read
+from strop.program import Program
 from strop.records import Sampling, canonical, finite
+from strop.run import create, resume
 from strop.seams.part import describe, fingerprint
 
 FAR = 2
@@ -44,7 +46,6 @@ Tell = Callable[[str, int, float], None]
 def run_base(claim: Claim, seed: int, directory: Path, tell: Tell | None = None) -> Path | None:
     """The model that every arm of this seed starts from, made once: the last checkpoint of a run, which is gone on with if incomplete."""
     from strop.directory import good_checkpoints
-    from strop.run import create, resume
 
     if claim.base is None:
         return None
@@ -52,7 +53,7 @@ def run_base(claim: Claim, seed: int, directory: Path, tell: Tell | None = None)
     final = place / "checkpoints" / f"{recipe.steps:06d}"
     if not final.parent.exists() or final not in good_checkpoints(place):
         begun = (place / "recipe.json").exists()
-        method = None if isinstance(recipe.method, str) else recipe.method
+        method = None if isinstance(recipe.method, str) else recipe.resolved()
         run = resume(place, say=lambda _: None, method=method) if begun else create(recipe, place)
         run.train(show=None if tell is None else lambda line: tell("base", seed, (line["step"] + 1) / recipe.steps))
     return final
@@ -69,8 +70,7 @@ def run_arm(
     model: Path | None = None,
 ) -> Trace:
     """One arm under one seed: begun, gone on with, or read if it is done. `model` is what the claim's base made."""
-    from strop.directory import read_metrics
-    from strop.run import create, resume
+    from strop.directory import PROGRAM, read_metrics
 
     recipe = claim.recipe_of(arm, seed, profile)
     recipe = recipe if model is None else recipe.but(model=str(model))
@@ -78,10 +78,10 @@ def run_arm(
         return read(directory, arm.name, seed, recipe)
     world = world or claim.world
     parts = {} if world is None else world(recipe, directory)
-    if (directory / "recipe.json").exists():
-        run = resume(directory, say=lambda _: None, method=arm.method, **parts)
+    if (directory / "recipe.json").exists() or (directory / PROGRAM).exists():
+        run = _resumed(arm, directory, parts)
     else:
-        run = create(recipe, directory, **parts)
+        run = staged.create(recipe, directory, **parts) if isinstance(arm.method, Program) else create(recipe, directory, **parts)
         (directory / "initial").write_text(run.digest_weights(heads=False))
     tested = HeldOutTests(claim, run)
     tested.when(run.spent or 0.0)
@@ -101,6 +101,12 @@ def run_arm(
     }
     durable.write(directory / "arm.json", canonical(about).encode())
     return read(directory, arm.name, seed, recipe)
+
+
+def _resumed(arm: Arm, directory: Path, parts: dict[str, Any]) -> Any:
+    if isinstance(arm.method, Program):
+        return staged.resume(directory, say=lambda _: None, method=arm.method, **parts)
+    return resume(directory, say=lambda _: None, method=arm.method, **parts)
 
 
 class HeldOutTests:

@@ -39,6 +39,13 @@ class Trace:
     """`arm.json`: initial weights, seconds, held-out task ids."""
 
     @cached_property
+    def places(self) -> list[Path]:
+        """The directories of its runs: itself, or a program's stages in order."""
+        from strop.directory import runs
+
+        return runs(self.directory)
+
+    @cached_property
     def lines(self) -> tuple[dict[str, Any], ...]:
         """Its metrics, a line a step."""
         from strop.directory import read_metrics
@@ -60,13 +67,14 @@ class Trace:
 
     def records(self) -> Iterator[dict[str, Any]]:
         """What was committed, step by step: groups, scores, rewards, fates."""
-        for path in sorted((self.directory / "groups").glob("*.json.gz")):
-            yield json.loads(gzip.decompress(path.read_bytes()))
+        for place in self.places:
+            for path in sorted((place / "groups").glob("*.json.gz")):
+                yield json.loads(gzip.decompress(path.read_bytes()))
 
     @cached_property
     def checkpoints(self) -> dict[int, Path]:
         """Those that were kept, by the number of steps before them."""
-        return {int(path.name): path for path in sorted((self.directory / "checkpoints").iterdir()) if path.name.isdigit()}
+        return {int(path.name): path for path in sorted((self.places[-1] / "checkpoints").iterdir()) if path.name.isdigit()}
 
     def steps(self) -> Iterator[tuple[list[Group], Scores]]:
         """What was sampled and graded, step by step."""
@@ -76,7 +84,7 @@ class Trace:
     @cached_property
     def state(self) -> dict[str, Any]:
         """Of the parts, as the last step left it."""
-        last = max((self.directory / "groups").glob("*.json.gz"))
+        last = max((self.places[-1] / "groups").glob("*.json.gz"))
         return json.loads(gzip.decompress(last.read_bytes()))["state"]
 
     @cached_property

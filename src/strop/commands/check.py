@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from strop import own
 from strop.cli import Usage, answer, say
 from strop.commands import recipes
+from strop.program import Program
 
 if TYPE_CHECKING:
     from strop.check.finding import Finding
@@ -69,6 +70,11 @@ def of(name: str, everything: bool = False) -> Iterator[Finding]:
         if isinstance(value, Claim):
             yield from of_claim(value)
             return
+        if isinstance(value, Program):
+            for method in dict.fromkeys(stage.method for stage in value.plan):
+                yield from of_method(method, everything)
+                yield from of_behaviour(method, everything)
+            return
         if not isinstance(value, Method) and place_of(name) is not None:
             yield from of_source(source(name))
             return
@@ -84,8 +90,9 @@ def before(recipe: Recipe, source: Any = None, claims: Sequence[Claim] = (), unc
     from strop.records import digest
     from strop.tasks import source as named
 
-    methods = [] if isinstance(recipe.method, str) else [recipe.method]
-    methods += [arm.method for claim in claims for arm in claim.arms]
+    asked_for = [] if isinstance(recipe.method, str) else [recipe.method]
+    asked_for += [arm.method for claim in claims for arm in claim.arms]
+    methods = [method for one in asked_for for method in ([s.method for s in one.plan] if isinstance(one, Program) else [one])]
     exams: list[tuple[str, Any, Callable[[], Iterator[Finding]]]] = []
     for method in methods:
         asked = None if method.environment is None else source or named(recipe.task_name())  # a world answers to tasks of one kind

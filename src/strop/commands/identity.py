@@ -13,6 +13,7 @@ from strop.commands import recipes
 
 if TYPE_CHECKING:
     from strop.method import Method
+    from strop.program import Program
 
 WHAT = "a method's name, FILE.py or FILE.py:NAME, a recipe file, a run's directory, a saved method (.json), or a sum (\"gspo + my.py\")"
 
@@ -33,6 +34,7 @@ class explain:
     @staticmethod
     def run(args: argparse.Namespace) -> int:
         from strop.identity import explain as formula
+        from strop.program import Program
         from strop.sense import remarks
 
         one = subject(args.method)
@@ -41,7 +43,7 @@ class explain:
             "asked": args.method,
             "fingerprint": one.fingerprint,
             "formula": text,
-            "remarks": remarks(one),
+            "remarks": [] if isinstance(one, Program) else remarks(one),
             **one.to_json(),
         }
         answer(args, value, f"{heading(args.method, one)}\n\n{text}")
@@ -77,30 +79,34 @@ class diff:
             answer(args, value, f"{args.a} and {args.b} compute the same: fingerprint {a.fingerprint}")
             return 0
         sides = [f"{said} ({one.fingerprint})" for said, one in ((args.a, a), (args.b, b))]
-        answer(args, value, "\n".join([table(found.seams, ["seam", *sides]), "", "the formulas", *(f"  {line}" for line in found.lines)]))
+        seams = [table(found.seams, ["seam", *sides]), ""] if found.seams else [f"- {sides[0]}", f"+ {sides[1]}", ""]
+        answer(args, value, "\n".join([*seams, "the formulas", *(f"  {line}" for line in found.lines)]))
         return 0
 
 
-def heading(asked: str, one: Method) -> str:
+def heading(asked: str, one: Method | Program) -> str:
     """Who it is: its name, what it is an alias of, its fingerprint and paper, and what it takes from whom."""
     from strop.methods import ALIASES
+    from strop.program import Program
 
     lines = [f"{asked} is {one.name}"] if asked in ALIASES else []
     paper = f"   arXiv:{one.paper}" if one.paper else ""
     lines.append(f"{one.name}   fingerprint {one.fingerprint}{paper}")
-    if one.parent is not None:
+    if isinstance(one, Program):
+        lines.append(f"a program of {len(one.plan)} stages")
+    elif one.parent is not None:
         lines.append(f"from {one.parent.name}; its idea: {', '.join(one.idea) or 'none of its own'}")
     return "\n".join(lines)
 
 
-def subject(said: str) -> Method:
-    """The method that a name, a place, a sum, a recipe file, a run's directory or a saved method stands for.
+def subject(said: str) -> Method | Program:
+    """The method or program that a name, a place, a sum, a recipe file, a run's directory or a saved method stands for.
 
     Of a recipe or a run it has the recipe's numbers.
     """
     if (file := Path(said)).suffix == ".py" and file.is_file() and hasattr(own.loaded(file), "RECIPE"):
-        return recipes.load_python(file).paced().resolved()
-    return recipes.method(said)
+        return recipes.of_recipe(recipes.load_python(file))
+    return recipes.named(said)
 
 
 def drawn_by_others(place: Path) -> bool:

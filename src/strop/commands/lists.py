@@ -33,15 +33,15 @@ class methods:
     @staticmethod
     def run(args: argparse.Namespace) -> int:
         from strop import own
-        from strop.methods import ALIASES, METHODS, all_of_file
+        from strop.methods import ALIASES, METHODS, PROGRAMS, all_of_file
 
-        named, where = [*METHODS], own.place(args.name or "")
+        named, where = [*METHODS, *PROGRAMS], own.place(args.name or "")
         if where is not None and not where.name:
             named = [*all_of_file(where.near(None).file)]
             if not named:
                 raise Usage(f"{where.file} defines no method: a value `GRPO.but(…)` at its top level (docs/add-a-method.md)")
         elif args.name:
-            one = recipes.method(args.name)
+            one = recipes.named(args.name)
             said = about(args.name)
             value = {"name": one.name, "fingerprint": one.fingerprint, "paper": one.paper, "about": said, "parts": one.describe()}
             known_as = f"{args.name} is {one.name}" if args.name in ALIASES else one.name
@@ -58,32 +58,41 @@ class methods:
 def about(name: str) -> str:
     """What the file of a method says; a sum has none."""
     from strop import own
-    from strop.methods import METHODS, target
+    from strop.methods import METHODS, PROGRAMS, target
 
-    recipes.method(name)
+    recipes.named(name)
     if (where := own.place(name)) is not None and " + " not in name:
         return (own.loaded(where.file).__doc__ or "").strip()
-    return (sys.modules[METHODS[target(name)].partition(":")[0]].__doc__ or "").strip() if target(name) in METHODS else ""
+    stands = {**METHODS, **PROGRAMS}.get(target(name), "").partition(":")[0]
+    return (sys.modules[stands].__doc__ or "").strip() if stands else ""
 
 
 def _method_row(name: str) -> dict[str, Any]:
     from strop.claims import claims_of
     from strop.claims.record import verdict_of
     from strop.identity import seams_that_differ
+    from strop.program import Program
 
     claims = claims_of(name)
-    one, first = recipes.method(name), about(name).partition("\n")[0]
-    grouped = any("group" in link.needs for link in one.credit)
+    one, first = recipes.named(name), about(name).partition("\n")[0]
+    if isinstance(one, Program):
+        stages = [f"{stage.name} ({stage.method.name})" for stage in one.plan]
+        said: dict[str, Any] = {"baseline": "—", "heads": [], "parent": None, "idea": [], "differs": [f"stages: {', '.join(stages)}"]}
+    else:
+        grouped = any("group" in link.needs for link in one.credit)
+        said = {
+            "baseline": "learned" if one.needs("old_value_T") else "group" if grouped else "none",
+            "heads": [head.name for head in one.heads],
+            "parent": one.parent.name if one.parent else None,
+            "idea": list(one.idea),
+            "differs": seams_that_differ(one),
+        }
     return {
         "name": name,
-        "baseline": "learned" if one.needs("old_value_T") else "group" if grouped else "none",
         "paper": one.paper,
         "about": first.partition(": ")[2] or first,
         "fingerprint": one.fingerprint,
-        "heads": [head.name for head in one.heads],
-        "parent": one.parent.name if one.parent else None,
-        "idea": list(one.idea),
-        "differs": seams_that_differ(one),
+        **said,
         "claim": claims,
         "verdict": [verdict_of(claim) for claim in claims],
     }
@@ -135,12 +144,13 @@ def page() -> str:
     """The table, the language, and the formula of every method."""
     from strop.commands.identity import heading
     from strop.identity import explain
-    from strop.methods import METHODS, method
+    from strop.methods import METHODS, PROGRAMS, named
     from strop.seams import formula
 
     language = "\n".join((formula.__doc__ or "").strip().splitlines()[2:]).strip()
-    shown = [f"## {name}\n\n{about(name)}\n\n```\n{heading(name, method(name))}\n\n{explain(method(name))}\n```\n" for name in METHODS]
-    rows = [_method_row(name) for name in METHODS]
+    names = [*METHODS, *PROGRAMS]
+    shown = [f"## {name}\n\n{about(name)}\n\n```\n{heading(name, named(name))}\n\n{explain(named(name))}\n```\n" for name in names]
+    rows = [_method_row(name) for name in names]
     return PAGE.format(table=_method_table(rows), language=language, glossary=formula.glossary(), methods="\n".join(shown)).rstrip()
 
 
@@ -278,7 +288,8 @@ class runs:
         root = Path(args.directory)
         if args.directory != "runs" and not root.is_dir():
             raise Usage(f"no directory {args.directory!r}")
-        places = [root] if (root / "recipe.json").exists() else sorted(p.parent for p in root.glob("*/recipe.json"))
+        here = [*root.glob("recipe.json"), *root.glob("program.json")]
+        places = [root] if here else sorted(p.parent for kind in ("recipe", "program") for p in root.glob(f"*/{kind}.json"))
         rows = [row for place in places if (row := _run_row(place))]
         head = ["run", "method", "task", "model", "steps", "before", "after", "seconds"]
         text = table([[r[h] for h in head] for r in rows], head) if rows else f"no runs in {root}. `strop train` makes one."
@@ -289,25 +300,25 @@ class runs:
 
 def _run_row(place: Path) -> dict[str, Any] | None:
     """From the files alone: no heavy import."""
+    program = (place / "program.json").exists()
     try:
-        about = json.loads((place / "recipe.json").read_text())
+        about = json.loads((place / ("program.json" if program else "recipe.json")).read_text())
         result = json.loads((place / "result.json").read_text()) if (place / "result.json").exists() else {}
         recipe, resolved = about["recipe"], about["resolved"]
         steps, model, method = recipe["steps"], recipe["model"], resolved["method"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    metrics = place / "metrics.jsonl"
-    done = metrics.read_bytes().count(b"\n") if metrics.exists() else 0
+    done = sum(metrics.read_bytes().count(b"\n") for metrics in place.glob("*/metrics.jsonl" if program else "metrics.jsonl"))
     sides = {when: (result.get(when) or {}).get("pass@1") for when in ("before", "after")}
     return {
         "run": str(place),
         "method": method,
         "task": resolved["task"],
         "model": model,
-        "steps": f"{done}/{steps}",
+        "steps": str(done) if program else f"{done}/{steps}",
         **sides,
         "seconds": result.get("seconds"),
-        "twins": twins(place),
-        "fingerprint": about["fingerprint"]["method"],
-        "resume": None if done >= steps else f"strop train --resume {place}",
+        "twins": [] if program else twins(place),
+        "fingerprint": about["fingerprint"]["program" if program else "method"],
+        "resume": None if (bool(result) if program else done >= steps) else f"strop train --resume {place}",
     }

@@ -21,6 +21,7 @@ from strop.seams.part import nearest
 
 if TYPE_CHECKING:
     from strop.method import Method
+    from strop.program import Program
     from strop.recipe import Recipe
 
 
@@ -131,12 +132,19 @@ def method(text: str, beside: Path | None = None) -> Method:
     return methods.method(text, beside=beside, elsewhere=_saved)
 
 
-def _saved(text: str) -> Method | None:
-    """The method that a run trained with, or that a file of `Method.to_json` holds."""
+def named(text: str, beside: Path | None = None) -> Method | Program:
+    """The same, or a program of stages."""
+    from strop import methods
+
+    return methods.named(text, beside=beside, elsewhere=_saved)
+
+
+def _saved(text: str) -> Method | Program | None:
+    """The method or program that a run trained with, or that a file of `to_json` holds."""
     from strop import saved
 
     place = Path(text).expanduser()
-    if (place / "recipe.json").is_file():
+    if (place / "recipe.json").is_file() or (place / "program.json").is_file():
         return saved.method_of(place)
     if place.is_dir():
         raise Usage(f"{text} is a directory, but holds no run (no recipe.json). `strop runs` lists the runs there are.")
@@ -147,12 +155,19 @@ def _saved(text: str) -> Method | None:
             raise Usage(f"{place} cannot be read as JSON: {error}") from error
         if isinstance(data, dict) and "parts" in data:
             return saved.load(cast(dict[str, Any], data))
-        return settled(_default(), read_data(place), place.resolve().parent).paced().resolved()
+        if isinstance(data, dict) and "stages" in data:
+            return saved.program(cast(dict[str, Any], data))
+        return of_recipe(settled(_default(), read_data(place), place.resolve().parent))
     if place.suffix == ".toml" and place.is_file():
-        return settled(_default(), read_data(place), place.resolve().parent).paced().resolved()
+        return of_recipe(settled(_default(), read_data(place), place.resolve().parent))
     if place.suffix in (".toml", ".json") or text.count("/"):
         raise Usage(f"no file or run {text!r}")
     return None
+
+
+def of_recipe(recipe: Recipe) -> Method | Program:
+    """The method that a recipe trains, with its numbers; or its program."""
+    return recipe.program or recipe.paced().resolved()
 
 
 def _default() -> Recipe:
@@ -177,14 +192,15 @@ def settled(recipe: Recipe, changes: Mapping[str, Any], beside: Path | None = No
         changes = {**changes, "chat": opened(changes["chat"])}
     recipe = recipe.but(**changes)
     if isinstance(recipe.method, str) and not known(recipe.method):
-        recipe = replace(recipe, method=method(recipe.method, beside))
+        recipe = replace(recipe, method=named(recipe.method, beside))
     if (where := place_of(recipe.task)) is not None:
         recipe = replace(recipe, task=str(where.near(beside)))
     if recipe.model != "pico" and Path(recipe.model).exists():
         recipe = replace(recipe, model=str(Path(recipe.model).resolve()))
     recipe = replace(recipe, **{name: str(Path(file).expanduser().resolve()) for name in FILES if (file := getattr(recipe, name))})
     check_device(recipe.device)
-    recipe.resolved()
+    for one in recipe.each():
+        one.resolved()
     return recipe
 
 

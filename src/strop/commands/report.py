@@ -33,9 +33,11 @@ def run(args: argparse.Namespace) -> int:
         return _watch(args, directory)
     if args.port is not None:
         raise Usage("--port is where --watch serves the page: add --watch")
-    from strop.report import curve, page
+    from strop.directory import PROGRAM
+    from strop.report import curve, page, program
 
-    target = page.write(directory, Path(args.out) if args.out else directory / "report.html")
+    made = program if (directory / PROGRAM).exists() else page
+    target = made.write(directory, Path(args.out) if args.out else directory / "report.html")
     picture = curve.write(directory, directory / "curve.png")
     value = {"run": str(directory), "report": str(target), "curve": str(picture), "bytes": target.stat().st_size}
     answer(args, value, f"{target}\n{picture}")

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from strop.loop import Run
     from strop.method import Method
     from strop.recipe import Recipe
+    from strop.staged import Staged
 
 COOLER = (0.3, 0.6)
 """Temperatures, beside 1, at which the base is tried: what sharpening alone gives."""
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         return _follow(args)
     with ExitStack() as stack:
         run = _resumed(args, stack) if args.resume else _fresh(args, stack)
-        return _worked(args, run, started)
+        return _worked(args, run, started) if hasattr(run, "learner") else _staged(args, run, started)
 
 
 def several() -> bool:
@@ -121,7 +122,23 @@ def go_on(directory: Path) -> str:
     return f"Everything sampled is kept. Go on with:  strop train --resume {directory}"
 
 
-def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run:
+def _staged(args: argparse.Namespace, program: Staged, started: float) -> int:
+    """The stages one after another, and what came of them all."""
+    if args.track:
+        raise Usage("--track follows one run, and a program has one for each stage: its lines stand in each stage's metrics.jsonl")
+    try:
+        with stopping() as asked:
+            result, shown = work_through(program, started, asked)
+    except KeyboardInterrupt as stop:
+        raise Interrupted(go_on(program.directory)) from stop
+    except Exception as error:
+        error.add_note(go_on(program.directory))
+        raise
+    answer(args, result, shown)
+    return 0
+
+
+def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run | Staged:
     recipe, parts = recipes.build(args)
     directory = Path(args.out) if args.out else default_directory(recipe, parts)
     from strop.tasks import source
@@ -132,12 +149,16 @@ def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run:
     parts["source"] = drawn
     for split in ("train", "test")[: 1 + bool(recipe.eval_tasks)]:
         drawn.task(split, 0, 0)
-    _graded(recipe.resolved(), drawn)
+    for one in recipe.each():
+        _graded(one.resolved(), source(one.task_name()) if one.task != recipe.task else drawn)
     swarm.check(recipe)
-    from strop.run import create
+    from strop import run as ordinary
+    from strop import staged
 
     say(f"loading {recipe.model}")
-    run = create(recipe, directory, **parts, **placed)
+    if recipe.program is not None:
+        return staged.create(recipe, directory, say, **parts, **placed)
+    run = ordinary.create(recipe, directory, **parts, **placed)
     if (told := getattr(run.source, "contents", None)) is not None:
         say(about_data(told()))
     return run
@@ -157,7 +178,7 @@ def _graded(method: Method, source: Any) -> None:
         sense.graded(method, scores.values[rollout.id])
 
 
-def _resumed(args: argparse.Namespace, stack: ExitStack) -> Run:
+def _resumed(args: argparse.Namespace, stack: ExitStack) -> Run | Staged:
     given = recipes.given(args)
     again = given.pop("tripwire", "")
     reached = {name: given.pop(name) for name in ("peer", "listen") if name in given}
@@ -172,10 +193,19 @@ def _resumed(args: argparse.Namespace, stack: ExitStack) -> Run:
     from strop.run import resume
 
     directory = Path(args.resume)
-    from strop.directory import read_recipe
+    from strop.directory import PROGRAM, read_recipe
     from strop.saved import brought
 
+    if (directory.parent / PROGRAM).exists():
+        raise Usage(f"{directory} is a stage of the program {directory.parent}: go on with that, --resume {directory.parent}")
     parts = brought(directory)
+    if (directory / PROGRAM).exists():
+        from strop import staged
+
+        if longer or again or reached:
+            raise Usage("a program is gone on with as it was asked for: --resume takes no other flag there")
+        whole = staged.recipe_of(directory, parts.get("method"))
+        return staged.resume(directory, say=say, **parts, **_placed(args, stack, whole, parts))
     placed = _placed(args, stack, read_recipe(directory, parts.get("method"))[1], parts)
     run = resume(directory, say=say, tripwire=again, longer=longer, **parts, **placed)
     run.recipe = run.recipe.but(**reached)
@@ -254,7 +284,7 @@ def work(run: Run, started: float, asked: list[bool], news: Callable[[], list[st
     recipe, directory = run.recipe, run.directory
     what = f"{run.method.name} ({run.method.fingerprint}) on {_source_text(run)}, {recipe.model}"
     say(f"{directory}: {what}, {recipe.steps} steps, seed {recipe.seed}")
-    before = _before(run)
+    before = _before(run, directory, run.step)
     say(tripwires(run))
     live = Live(recipe.steps, read_metrics(directory))
 
@@ -275,13 +305,59 @@ def work(run: Run, started: float, asked: list[bool], news: Callable[[], list[st
         finally:
             live.first(directory)
         asked[0] = False
-    after = _after(run)
+    after = _after(run, directory)
     result = assemble(run, before, after, time.perf_counter() - started)
     result["warnings"] = said_again(run)
     (directory / "result.json").write_text(json.dumps(result, indent=2) + "\n")
     curve.write(directory, directory / "curve.png")
     page.write(directory, directory / "report.html")
     return result, text(result, run, before, after)
+
+
+def work_through(program: Staged, started: float, asked: list[bool]) -> tuple[dict[str, Any], str]:
+    """Evaluation, every stage that is left, evaluation again."""
+    from strop.commands.live import Live
+    from strop.directory import read_metrics
+    from strop.identity import ends
+    from strop.report import curve, page
+    from strop.report import program as report
+
+    recipe, directory, plan = program.recipe, program.directory, program.program.plan
+    what = f"{program.program.name} ({program.program.fingerprint}) on {_source_text(program.now)}, {recipe.model}"
+    say(f"{directory}: program {what}, {len(plan)} stages, seed {recipe.seed}")
+    before = _before(program.now, directory, program.step)
+    for run in program.runs():
+        stage = plan[len(program.done)]
+        say(f"stage {len(program.done) + 1} of {len(plan)}, {stage.name}: {run.method.name}, {ends(stage)}")
+        say(tripwires(run))
+
+        def show(line: dict[str, Any], run: Run = run) -> None:
+            live.first(run.directory)
+            live.show(line)
+            if asked[1]:
+                raise KeyboardInterrupt
+            asked[0] = not run.finished
+
+        with Live(run.recipe.steps, read_metrics(run.directory)) as live:
+            asked[0] = not run.finished
+            try:
+                run.train(show=show)
+            finally:
+                live.first(run.directory)
+            asked[0] = False
+        curve.write(run.directory, run.directory / "curve.png")
+        page.write(run.directory, run.directory / "report.html")
+    after = _after(program.now, directory)
+    result = assemble(program.now, before, after, time.perf_counter() - started)
+    result |= {"run": str(directory), "method": program.program.name, "fingerprint": program.program.fingerprint}
+    result |= {"recipe": recipe.fingerprint, "model": recipe.model, "steps": program.step, "stages": report.stages(directory)}
+    result["warnings"] = [f"{place.name}: {said}" for place in program.places for said in said_again_of(place)]
+    (directory / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    curve.write(directory, directory / "curve.png")
+    report.write(directory, directory / "report.html")
+    held = text(result, program.now, before, after).splitlines()
+    rows = table(report.text(result["stages"]), report.HEAD).splitlines()
+    return result, "\n".join([held[0], "", *rows, *held[1:]])
 
 
 def _source_text(run: Run) -> str:
@@ -305,30 +381,34 @@ def tripwires(run: Run) -> str:
 
 def said_again(run: Run) -> list[str]:
     """Every warning of the run, and the one that needs its siblings."""
+    return said_again_of(run.directory) + [f"{tripwire.name}: {said}" for tripwire, said in run.watch.end()]
+
+
+def said_again_of(directory: Path) -> list[str]:
+    """Every warning on a run's lines."""
     from strop.directory import read_metrics
 
-    lines = read_metrics(run.directory)
-    found = [f"step {line['step']}: {name}: {said}" for line in lines for name, said in line.get("warnings", {}).items()]
-    return found + [f"{tripwire.name}: {said}" for tripwire, said in run.watch.end()]
+    lines = read_metrics(directory)
+    return [f"step {line['step']}: {name}: {said}" for line in lines for name, said in line.get("warnings", {}).items()]
 
 
 # Evaluation before and after: kept in the run's directory, so that a resumed run does not repeat it.
 
 
-def _before(run: Run) -> dict[str, Evaluation]:
-    path = run.directory / "eval" / "before.json"
+def _before(run: Run, directory: Path, step: int) -> dict[str, Evaluation]:
+    path = directory / "eval" / "before.json"
     if path.exists():
         return _read(path)
     if not run.recipe.eval_tasks:
         return {}
-    if run.step:
+    if step:
         say("note: the evaluation before training is missing and cannot be made now")
         return {}
     return _measure(run, path, "before", COOLER)
 
 
-def _after(run: Run) -> dict[str, Evaluation]:
-    path = run.directory / "eval" / "after.json"
+def _after(run: Run, directory: Path) -> dict[str, Evaluation]:
+    path = directory / "eval" / "after.json"
     if path.exists():
         return _read(path)
     return _measure(run, path, "after", ()) if run.recipe.eval_tasks else {}
@@ -449,9 +529,10 @@ def text(result: dict[str, Any], run: Run, before: dict[str, Evaluation], after:
         lines.append(staleness.text(staleness.seen(read_metrics(run.directory))))
     lines += [f"warning: {said}" for said in result["warnings"]]
     lines += swarm.said(run.watch.lines[-1]) if run.watch.lines else []
-    lines += ["", f"run     {run.directory}", f"report  {run.directory / 'report.html'}", f"model   {_last_checkpoint(run.directory)}"]
+    place = result["run"]
+    lines += ["", f"run     {place}", f"report  {Path(place, 'report.html')}", f"model   {_last_checkpoint(run.directory)}"]
     if not run.finished:
-        lines.append(f"resume  strop train --resume {run.directory}")
+        lines.append(f"resume  strop train --resume {place}")
     return "\n".join(lines)
 
 

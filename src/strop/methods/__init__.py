@@ -15,6 +15,7 @@ from strop import own
 
 if TYPE_CHECKING:
     from strop.method import Method
+    from strop.program import Program
 
 METHODS = {
     "grpo@strop-1": "strop.methods.grpo:GRPO",
@@ -41,15 +42,23 @@ METHODS = {
     "flowrl": "strop.methods.flowrl:FLOWRL",
     "treepo": "strop.methods.treepo:TREEPO",
     "abstain": "strop.methods.abstain:ABSTAIN",
+    "dpo": "strop.methods.dpo:DPO",
+    "rft": "strop.methods.rft:RFT",
+    "mpo": "strop.methods.cascade:MPO",
     "swarm": "strop.methods.swarm:SWARM",
     "swarm@genrl-0.1.4": "strop.methods.presets.swarm_genrl:SWARM_GENRL",
 }
+
+PROGRAMS = {
+    "cascade": "strop.methods.cascade:CASCADE",
+}
+"""Stages of methods, by name: they stand for a method wherever something is trained."""
 
 ALIASES = {"grpo": "grpo@strop-1"} | {name.rpartition("-")[0]: name for name in METHODS if "@" in name}
 """The bare `grpo` is strop's own; a library's without the version is the one version read."""
 
 
-Elsewhere = Callable[[str], "Method | None"]
+Elsewhere = Callable[[str], "Method | Program | None"]
 """What else a piece of a text may name, as a run does to the commands."""
 
 
@@ -60,52 +69,66 @@ def target(name: str) -> str:
 
 def known(name: str) -> bool:
     """A name of strop's own, or a sum of such names."""
-    return all(target(piece.partition(".only(")[0].strip()) in METHODS for piece in name.split(" + "))
+    return name in PROGRAMS or all(target(piece.partition(".only(")[0].strip()) in METHODS for piece in name.split(" + "))
 
 
 def method(name: str, *, beside: Path | None = None, elsewhere: Elsewhere | None = None) -> Method:
     """By its name, or its place: `grpo`, `FILE.py`, `FILE.py:NAME`. `a + b` is a with b's idea, `a.only(gate)` one of a's ideas on its
     root: "gspo + dapo.only(gate)". Files are looked for `beside` first, then where the command runs."""
+    from strop.program import Program
+
+    found = named(name, beside=beside, elsewhere=elsewhere)
+    if isinstance(found, Program):
+        raise ValueError(f"{name!r} is a program of {len(found.plan)} stages, and one method is asked for here")
+    return found
+
+
+def named(name: str, *, beside: Path | None = None, elsewhere: Elsewhere | None = None) -> Method | Program:
+    """What a name or place stands for: a method, a sum of methods, or a program of stages."""
     first, *others = (_one(piece.strip(), beside, elsewhere) for piece in name.split(" + "))
     for other in others:
-        first = first + other
+        first = first + other  # type: ignore[operator]  # a program refuses, in words
     return first
 
 
-def _one(name: str, beside: Path | None, elsewhere: Elsewhere | None) -> Method:
+def _one(name: str, beside: Path | None, elsewhere: Elsewhere | None) -> Method | Program:
     from strop.seams.part import nearest
 
     whole, only, units = name.partition(".only(")
     if only:
-        return _one(whole, beside, elsewhere).only(*(unit.strip(" '\"") for unit in units.removesuffix(")").split(",")))
-    if target(name) in METHODS:
-        module, attribute = METHODS[target(name)].split(":")
+        return method(whole, beside=beside, elsewhere=elsewhere).only(*(unit.strip(" '\"") for unit in units.removesuffix(")").split(",")))
+    if (where_it_stands := {**METHODS, **PROGRAMS}.get(target(name))) is not None:
+        module, attribute = where_it_stands.split(":")
         return getattr(import_module(module), attribute)
     if (where := own.place(name)) is not None:
         return of_file(where.near(beside), beside=beside, elsewhere=elsewhere)
     if elsewhere is not None and (found := elsewhere(name)) is not None:
         return found
-    raise ValueError(f"unknown method {name!r}. {nearest(name, (*METHODS, *ALIASES))} {own.near(name)}")
+    raise ValueError(f"unknown method {name!r}. {nearest(name, (*METHODS, *PROGRAMS, *ALIASES))} {own.near(name)}")
 
 
-def of_file(where: own.Place, *, beside: Path | None = None, elsewhere: Elsewhere | None = None) -> Method:
+def of_file(where: own.Place, *, beside: Path | None = None, elsewhere: Elsewhere | None = None) -> Method | Program:
     """What stands at a place; of a file alone its recipe's method, or the only one that it defines."""
     from strop.method import Method
+    from strop.program import Program
 
     asked = getattr(getattr(own.loaded(where.file), "RECIPE", None), "method", None)
     if where.name or asked is None:
-        found = own.one(where, "method", lambda value: isinstance(value, Method))
+        programs = [name for name, value in own.defined(own.loaded(where.file)).items() if isinstance(value, Program)]
+        first = programs if len(programs) == 1 else []  # the others are its stages' methods
+        found = own.one(where, "method", lambda value: isinstance(value, Method | Program), first)
     else:
-        found = asked if isinstance(asked, Method) else method(asked, beside=where.file.parent, elsewhere=elsewhere)
-    if target(found.name) in METHODS and method(found.name).fingerprint != found.fingerprint:
+        found = asked if isinstance(asked, Method | Program) else named(asked, beside=where.file.parent, elsewhere=elsewhere)
+    if target(found.name) in {**METHODS, **PROGRAMS} and named(found.name).fingerprint != found.fingerprint:
         raise ValueError(
             f"{where.file}: its method differs from strop's {found.name!r}; give it a name of its own: `.but('my-{found.name}', …)`"
         )
     return found
 
 
-def all_of_file(file: Path) -> dict[str, Method]:
-    """{place: method} of all that a file defines."""
+def all_of_file(file: Path) -> dict[str, Method | Program]:
+    """{place: method or program} of all that a file defines."""
     from strop.method import Method
+    from strop.program import Program
 
-    return {f"{file}:{name}": value for name, value in own.defined(own.loaded(file)).items() if isinstance(value, Method)}
+    return {f"{file}:{name}": value for name, value in own.defined(own.loaded(file)).items() if isinstance(value, Method | Program)}

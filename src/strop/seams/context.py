@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from strop.records import Group, Sampling, Scores, Task, digest
 from strop.seams.engine import Engine, Footprint, Node
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from strop.batch import Batch
     from strop.seams.exchange import Exchange
     from strop.seams.flight import Flight
+
+
+T = TypeVar("T")
 
 
 def keyed(*key: str | int | float) -> random.Random:
@@ -27,11 +30,13 @@ class Progress:
     """Where the run stands: steps done and, in [0, 1], how much of its budget is spent."""
 
     step: int = 0
-    """Steps that are done."""
+    """Steps that are done; in a program those of the stage."""
     steps: int = 1
-    """Of the recipe."""
+    """Of the recipe, or the stage."""
     spent: float | None = None
     """Share of the budget in positions, where the recipe has one: then steps are only its upper bound."""
+    before: int = 0
+    """Steps of earlier stages: noise goes on from them."""
 
     @property
     def fraction(self) -> float:
@@ -120,22 +125,30 @@ class Ledger:
     """Graded rollouts by task id."""
     successes: Mapping[str, float] = field(default_factory=dict[str, float])
     """The sum of their outcomes by task id."""
+    last: Mapping[str, Sequence[float]] = field(default_factory=dict[str, "Sequence[float]"])
+    """The last time it was tried, by task id: mean outcome, graded rollouts, step."""
 
     def rate(self, task: Task) -> float | None:
         """Mean outcome of all its rollouts so far; None where it was not tried."""
         tried = self.trials.get(task.id, 0)
         return self.successes.get(task.id, 0.0) / tried if tried else None
 
-    def after(self, groups: list[Group], scores: Scores) -> Ledger:
+    def after(self, groups: list[Group], scores: Scores, step: int = 0) -> Ledger:
         """Only groups of the task itself (role `solve`) count."""
-        trials, successes = dict(self.trials), dict(self.successes)
+        trials, successes, last = dict(self.trials), dict(self.successes), dict(self.last)
         for group in groups:
             if group.role != "solve":
                 continue
             known = [v for r in group.rollouts if (v := scores.get(r, "outcome")) is not None]
             trials[group.task.id] = trials.get(group.task.id, 0) + len(known)
             successes[group.task.id] = successes.get(group.task.id, 0.0) + sum(known)
-        return Ledger(trials, successes)
+            if known:
+                last[group.task.id] = [sum(known) / len(known), len(known), step]
+        return Ledger(trials, successes, last)
+
+
+def _no_stage(stage: str) -> tuple[list[Group], Scores]:
+    raise ValueError(f"there is no stage {stage!r} before this run: Earlier({stage!r}, …) reads the groups of a program's earlier stage")
 
 
 def _no_policy(groups: list[Group], scorer: str, want: frozenset[str]) -> Batch:
@@ -166,10 +179,22 @@ class Ctx:
     """Tasks that are being grown ahead of the learner, where a feed asks for that."""
     exchange: Exchange | None = None
     """Other trainers, where this one is in a swarm."""
+    earlier: Callable[[str], tuple[list[Group], Scores]] = _no_stage
+    """What an earlier stage of the program committed: its groups and their scores."""
+    graded: Callable[[Scores], None] = lambda scores: None
+    """What a feed or sampler knows already of what it gives: the step asks nobody for it again."""
+    memory: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What `once` made."""
 
     def rng(self, *key: str | int) -> random.Random:
         """A generator of the run's: the same for the same seed, step and key."""
-        return keyed(self.seed, self.progress.step, *key)
+        return keyed(self.seed, self.progress.before + self.progress.step, *key)
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """Made when it is first asked for, and kept while the process lives: what takes long and comes out the same again."""
+        if name not in self.memory:
+            self.memory[name] = make()
+        return self.memory[name]
 
     def at(self, place: str) -> Ctx:
         """The same at another place."""

@@ -116,6 +116,56 @@ class NearRate:
         return {**state, "rates": rates}
 
 
+@dataclass(frozen=True)
+class Band:
+    """Another curriculum's tasks, but for those whose mean outcome, when they were last tried, lay outside of a band. Untried ones pass.
+
+    In a program the ledger holds what earlier stages tried. Where the band leaves too few, those nearest to it fill the step.
+    """
+
+    inner: Curriculum = Epochs()
+    """Whose tasks are looked through."""
+    low: float = 0.2
+    """Least mean outcome."""
+    high: float = 0.8
+    """Largest."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low <= self.high <= 1:
+            raise ValueError(f"Band(low={self.low}, high={self.high}): 0 <= low <= high <= 1, mean outcomes of tasks")
+
+    def init(self, source: Source) -> State:
+        return {"inner": self.inner.init(source), "passed": 0}
+
+    def pick(self, n: int, state: State, ctx: Ctx) -> tuple[list[Task], State]:
+        inner, passed = state["inner"], state["passed"]
+        found: list[Task] = []
+        outside: list[tuple[float, int, Task]] = []
+        looked, most = 0, ctx.source.size or LOOK * n
+        while len(found) < n and looked < most:
+            tasks, inner = self.inner.pick(n - len(found), inner, ctx)
+            looked += len(tasks)
+            for task in tasks:
+                rate = ctx.ledger.last.get(task.id, (self.low,))[0]
+                away = max(self.low - rate, rate - self.high)
+                if away <= 0:
+                    found.append(task)
+                else:
+                    outside.append((away, len(outside), task))
+        fill = [task for _, _, task in sorted(outside, key=lambda one: one[:2])[: n - len(found)]]
+        while len(found) + len(fill) < n:
+            more, inner = self.inner.pick(n - len(found) - len(fill), inner, ctx)
+            fill += more
+        return [*found, *fill], {"inner": inner, "passed": passed + len(outside) - len(fill)}
+
+    def observe(self, state: State, groups: list[Group], scores: Scores, ctx: Ctx) -> State:
+        return {**state, "inner": self.inner.observe(state["inner"], groups, scores, ctx)}
+
+
+LOOK = 8
+"""Tasks that a band looks through for each it wants, where there is no end to them."""
+
+
 # What curricula share that remember every task: {task id: place} in their state, and a first pass in random order.
 
 

@@ -168,7 +168,7 @@ def finish(
     key: Key = (),
 ) -> Fates:
     """The fates once the gates that see the whole step have looked at what the others kept."""
-    done = dict(fates)
+    done = {r.id: fates[r.id] for group in groups for r in group.rollouts}
     for number, gate in enumerate(gates):
         if is_whole(gate):
             _merge(done, gate(groups, _seen(done, rewards, scores, (*key, "gate", number))))

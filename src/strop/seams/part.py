@@ -247,11 +247,13 @@ def describe(value: Any) -> Any:
 def added(default: Any, *, shown: bool = True) -> Any:
     """A field that a record got when others of its kind had been saved: at its default it is not described, so fingerprints stand.
     One that is not `shown` is left out of the record's printed form."""
-    return field(default=default, repr=shown, metadata={"added": True})
+    held: dict[str, Any] = {"default_factory": dict} if default == {} else {"default": default}
+    return field(**held, repr=shown, metadata={"added": True})
 
 
 def unused(one: dataclasses.Field[Any], record: Any) -> bool:
-    return "added" in one.metadata and getattr(record, one.name) == one.default
+    default = one.default if one.default_factory is dataclasses.MISSING else one.default_factory()
+    return "added" in one.metadata and getattr(record, one.name) == default
 
 
 def part_id(thing: Part | type) -> str:

@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from strop.seams.formula import number
-from strop.seams.part import Part, nearest, part
+from strop.seams.part import Part, added, nearest, part
 from strop.seams.reduction import Reduction
 
 KINDS = ("action", "forced", "teacher")
 """Kinds of segments that can be trained."""
+SIDES = ("chosen", "rejected")
+"""Of a pair: its first rollout is the better one."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,12 @@ class Where:
     """Inside spans of these labels; none named means anywhere."""
     share: float = 1.0
     """A random part of them, drawn anew each minibatch from the run's keyed noise."""
+    side: str = added("")
+    """Of pairs: those of the `chosen` or of the `rejected` rollout; empty means both."""
 
     def __post_init__(self) -> None:
+        if self.side and self.side not in SIDES:
+            raise ValueError(f"a pair has no side {self.side!r}. {nearest(self.side, SIDES)}")
         for kind in self.kinds:
             if kind not in KINDS:
                 raise ValueError(f"unknown kind {kind!r}. {nearest(kind, KINDS)}")
@@ -35,7 +41,7 @@ class Where:
             raise ValueError(f"a share lies in (0, 1], got {self.share}")
 
     def __or__(self, other: Where) -> Where:
-        if (self.labels, self.share) != (other.labels, other.share):
+        if (self.labels, self.share, self.side) != (other.labels, other.share, other.side):
             raise ValueError("only selections by kind can be joined with |")
         return replace(self, kinds=tuple(sorted({*self.kinds, *other.kinds})))
 
@@ -46,6 +52,12 @@ teacher = Where(kinds=("teacher",))
 """What somebody else wrote: demonstrations, other trainers' rollouts."""
 forced = Where(kinds=("forced",))
 """What a sampler put in the policy's mouth."""
+
+
+chosen = Where(kinds=("teacher",), side="chosen")
+"""The better text of each pair."""
+rejected = Where(kinds=("teacher",), side="rejected")
+"""The other one."""
 
 
 def spans(*labels: str) -> Where:
@@ -70,6 +82,9 @@ class Signal:
     """A number, or a schedule of the run's progress."""
     policy: str = "actor"
     """Whose weights it trains; there is only this one yet."""
+    running: Part | None = added(None)  # noqa: RUF009
+    """A number per rollout whose mean over all minibatches so far, this one included, the objective reads as `running`. It reads what is
+    known before the update, so no gradient passes; what was summed is committed with the step."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.objective, Part):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -79,6 +94,8 @@ class Signal:
                 f"objective {self.objective.name!r} gives one loss per {self.objective.grain}, but its reduction ends at "
                 f"{self.reduce.grain!r}: write means(..., {self.objective.grain!r})."
             )
+        if self.running is not None and self.running.gives != "value_R":
+            raise ValueError(f"what a signal keeps a running mean of is a part that gives value_R, got {self.running!r}")
 
     @property
     def where(self) -> str:
@@ -87,6 +104,7 @@ class Signal:
         labels = " or ".join(f'span("{label}")' for label in self.on.labels)
         said = ["trains_T", f"({kinds})" if len(self.on.kinds) > 1 else kinds]
         said += [f"({labels})" if len(self.on.labels) > 1 else labels] if labels else []
+        said += [f"chosen_R == {int(self.on.side == 'chosen')}"] if self.on.side else []
         said += [f"random_T < {number(self.on.share)}"] if self.on.share < 1 else []
         return " and ".join([*said, "mask_T"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from strop.seams.part import Part, added
 from strop.seams.signal import constant
@@ -58,3 +59,29 @@ class AdamW:
     def updates(self, groups: int) -> int:
         """Optimiser steps per batch of this many groups."""
         return self.epochs * len(self.cuts(groups))
+
+
+@dataclass(frozen=True)
+class Still:
+    """No update: a step samples, grades and commits, and moves no weight. A stage that makes data for the stages after it."""
+
+    lr: ClassVar[float] = 0.0
+    betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
+    eps: ClassVar[float] = 1e-8
+    weight_decay: ClassVar[float] = 0.0
+    epochs: ClassVar[int] = 0
+    minibatch: ClassVar[int | None] = None
+    clip_norm: ClassVar[float | None] = None
+    schedule: ClassVar[Part] = constant
+    pieces: ClassVar[int | None] = None
+
+    def cuts(self, groups: int) -> list[int]:
+        """All of them at once, were they learned from."""
+        return [groups]
+
+    def updates(self, groups: int) -> int:
+        """None."""
+        return 0
+
+
+Update = AdamW | Still

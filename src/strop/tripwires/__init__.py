@@ -48,6 +48,7 @@ NOISE, LEDGER = "the engine can repeat its noise", "the engine remembers what it
 EXACT = "training computes in float32"
 MODEL = "the policy is a language model"
 VERDICT = "the reward reads the source's verdict"
+UPDATES = "a step makes updates"
 STEADY = "the curriculum looks at no score"
 
 TRIPWIRES: tuple[Tripwire, ...] = (
@@ -89,6 +90,7 @@ TRIPWIRES: tuple[Tripwire, ...] = (
         "empty-mask", "stop", "batch", 0, "share of kept rollouts without a trained token", sees.empty,
         "rows name no segment to train, or a selection or correction leaves nothing: the step would be a no-op",
         "look at Row.trains and at the signals' `on`; `strop report` shows the first batch",
+        (UPDATES,),
     ),
     Tripwire(
         "denominators", "stop", "batch", 1e-4, "relative change of the loss when four rows are cut into smaller passes", sees.cut,

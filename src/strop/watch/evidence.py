@@ -24,7 +24,8 @@ from strop.batch import Batch
 from strop.method import Method
 from strop.records import KEEP, Fate, Group, Rollout, Row, Sampling, Scores
 from strop.seams.engine import Engine
-from strop.seams.signal import Where
+from strop.seams.recorded import PAIR
+from strop.seams.signal import SIDES, Where
 
 CANARIES, LONGEST = 8, 64
 """Prompts of the canary, and how many of their tokens are looked at."""
@@ -144,7 +145,9 @@ def due(row: Row, fate: Fate, where: Where) -> list[tuple[int, int, float | None
     return found
 
 
-def misplaced(method: Method, rollouts: Mapping[str, Rollout], fates: Mapping[str, Fate], mini: Batch, masks: Mapping[str, Tensor]) -> int:
+def misplaced(
+    method: Method, rollouts: Mapping[str, tuple[Group, Rollout]], fates: Mapping[str, Fate], mini: Batch, masks: Mapping[str, Tensor]
+) -> int:
     """Decisions that are trained and should not be, or the other way round, over the signals of one minibatch."""
     counts, rollout_W = mini.index.count("token", "row").tolist(), mini.index.rollout_W.tolist()
     sampled = [None if v != v else v for v in mini.tracks["sampled_logp_T"].tolist()]
@@ -154,9 +157,11 @@ def misplaced(method: Method, rollouts: Mapping[str, Rollout], fates: Mapping[st
         mask, at, seen = masks[name].tolist(), 0, Counter[int]()
         for packed, count, number in zip(mini.rows, counts, rollout_W, strict=True):
             unit = mini.units[number]
-            row = rollouts[unit].rows[seen[number]]
+            group, rollout = rollouts[unit]
+            row = rollout.rows[seen[number]]
             seen[number] += 1
-            should = set(due(row, fates.get(unit, KEEP), signal.on))
+            beside = signal.on.side and (group.role != PAIR or unit != group.rollouts[SIDES.index(signal.on.side)].id)
+            should = set(due(row, fates.get(unit, KEEP), signal.on)) if not beside else set[tuple[int, int, float | None]]()
             does = {(p, packed.tokens[p], sampled[at + i]) for i, p in enumerate(packed.at) if mask[at + i]}
             wrong += len(does - should)
             if whole and signal.on.share >= 1:
@@ -184,7 +189,7 @@ def coverage(
 def selected(method: Method, batch: Batch, key: tuple[Any, ...]) -> Tensor:
     """The decisions that some signal trains."""
     masks = [batch.selected(s.on, (*key, name)) & batch.tracks["mask_T"] for name, s in method.signals.items()]
-    return torch.stack(masks).any(0)
+    return torch.stack(masks).any(0) if masks else torch.zeros_like(batch.trains_T)
 
 
 # The loss of a few rows, whole and cut.
@@ -254,16 +259,16 @@ class Comparison:
         return {**said, "drawn": self.drawn, "undrawn": self.undrawn} if self.drawn else said
 
 
-def noise(engine: Any, rollouts: Mapping[str, tuple[str, Rollout]], batch: Batch) -> Tensor:
+def noise(engine: Any, rollouts: Mapping[str, tuple[Group, Rollout]], batch: Batch) -> Tensor:
     """The number in [0, 1) each action was drawn with, by its address (group, segment, position); NaN where nobody drew."""
     seen, found = Counter[int](), list[float]()
     for number in batch.index.rollout_W.tolist():
-        root, rollout = rollouts[batch.units[number]]
+        group, rollout = rollouts[batch.units[number]]
         start = 0
         for segment in rollout.rows[seen[number]].segments:
             count = len(segment.tokens)
             if segment.kind == "action":
-                found += engine.noise(root, segment.id, start, count).tolist()
+                found += engine.noise(group.id, segment.id, start, count).tolist()
             elif segment.kind in ("forced", "teacher"):
                 found += [math.nan] * count
             start += count

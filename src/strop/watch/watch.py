@@ -17,6 +17,7 @@ from torch import Tensor
 from strop import durable, grading
 from strop.batch import Batch
 from strop.records import Fate, Group, Rollout, Scores
+from strop.seams.context import Ledger
 from strop.tripwires import (
     BY_NAME,
     EXACT,
@@ -32,6 +33,7 @@ from strop.tripwires import (
     STEADY,
     TRAINED,
     TRIPWIRES,
+    UPDATES,
     VERDICT,
     Line,
     Tripped,
@@ -60,6 +62,7 @@ HOLDS: dict[str, Callable[[Run], bool]] = {
     RELATIVE: lambda run: any("group" in link.needs for link in run.method.credit),
     REWARD: lambda run: any({"reward_R", "reward_T"} & set(link.reads) for link in run.method.credit),
     VERDICT: lambda run: bool({"outcome", "lenient"} & set(_channels(run))),
+    UPDATES: lambda run: run.method.update.epochs > 0,
     STEADY: lambda run: getattr(run.method.curriculum, "steady", False),
     NOISE: lambda run: hasattr(run.engine, "noise") and getattr(run.method.sampler, "own_context", False),
     LEDGER: lambda run: hasattr(run.engine, "wrote"),
@@ -77,7 +80,7 @@ class Watch:
         self.now: dict[str, Any] = {}
         """This step's evidence, as its metrics line will carry it."""
         self._canary: list[tuple[int, ...]] = []
-        self._rollouts: dict[str, tuple[str, Rollout]] = {}
+        self._rollouts: dict[str, tuple[Group, Rollout]] = {}
         self._fates: Mapping[str, Fate] = {}
 
     def describe(self) -> dict[str, Any]:
@@ -144,11 +147,11 @@ class Watch:
 
     def batch(self, groups: list[Group], fates: Mapping[str, Fate], batch: Batch, fraction: float) -> None:
         run = self.run
-        self._rollouts = {r.id: (g.id, r) for g in groups for r in g.rollouts}
+        self._rollouts = {r.id: (g, r) for g in groups for r in g.rollouts}
         self._fates = fates
-        key = (run.recipe.seed, run.step, 0)
+        key = (run.recipe.seed, run.number, 0)
         self.now |= evidence.coverage(run.method, groups, fates, batch, key, HOLDS[RELATIVE](run))
-        if self.on("denominators") and run.step % CUT_EVERY == 0:
+        if self.on("denominators") and run.method.signals and run.step % CUT_EVERY == 0:
             change = evidence.cut(run.method, batch, run.policy, fraction, key)
             self.now |= {} if change is None else {"cut": change}
         if run.step == 0 and HOLDS[MODEL](run) and not (run.directory / first.NAME).exists():
@@ -199,7 +202,7 @@ class Watch:
         lost = [name for name, now in again.items() if was[name] != now]
         if record is not None:
             lost += [f"state of the {name}" for name, state in record["state"].items() if run.state.get(name) != state]
-            lost += ["ledger"] if record["ledger"] != {"trials": run.ledger.trials, "successes": run.ledger.successes} else []
+            lost += ["ledger"] if Ledger(**record["ledger"]) != run.ledger else []
         self.judge("resume", lost=lost)
 
     def end(self) -> list[tuple[Tripwire, str]]:
@@ -230,8 +233,7 @@ class Minibatch:
 
     def masks(self, masks: Mapping[str, Tensor]) -> None:
         if self.watch.on("mask"):
-            rollouts = {unit: rollout for unit, (_, rollout) in self.watch._rollouts.items()}
-            self.misplaced = evidence.misplaced(self.watch.run.method, rollouts, self.watch._fates, self.mini, masks)
+            self.misplaced = evidence.misplaced(self.watch.run.method, self.watch._rollouts, self.watch._fates, self.mini, masks)
 
     def see(self, micro: Batch, moving: Mapping[str, Tensor], at_T: Tensor) -> None:
         if self.comparison is not None:

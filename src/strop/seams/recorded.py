@@ -1,0 +1,176 @@
+"""Recorded: groups made of what an earlier stage committed, and pairs that a file holds.
+
+A maker turns an earlier stage's groups into others: pairs (role `pair`, the better text first) or demonstrations (role `demo`). What it
+takes from a rollout becomes teacher text: it was drawn by other weights, and nobody corrects for them. `provenance` names the rollout.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+
+from strop.records import Group, Rollout, Row, Scores, Segment, Task
+from strop.seams.context import Ctx, keyed
+from strop.seams.feed import Pick
+from strop.seams.part import Part, part
+from strop.seams.sampler import Environment, Sampler
+
+PAIR = "pair"
+"""The role of a group of two texts, the better one first."""
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What a maker makes of an earlier stage's groups, each once before any comes again, every time in another order."""
+
+    stage: str
+    """The latest one of this name."""
+    make: Part
+    """correctness_pairs(), right_ones(), or one of your own: (groups, scores, rng) -> groups."""
+
+    @property
+    def fresh(self) -> bool:
+        return False
+
+    @property
+    def paired(self) -> bool:
+        """Whether its groups are pairs."""
+        return self.make.gives == "pairs"
+
+    def made(self, ctx: Ctx) -> tuple[Sequence[Group], Scores]:
+        """All there is, made once a stage, and what is known of it. None at all is refused with counts."""
+        groups, scores = ctx.earlier(self.stage)
+        made: list[Group] = self.make.on({"groups": groups, "scores": scores, "rng": keyed(ctx.seed, "earlier", self.stage)})
+        if not made:
+            rates = Counter(_verdict(scores, r) for g in groups for r in g.rollouts)
+            raise ValueError(
+                f"{self.make.name} finds nothing in stage {self.stage!r}: {len(groups)} groups with {rates['right']} right rollouts, "
+                f"{rates['wrong']} wrong and {rates['unknown']} without a verdict. Sample more, or tasks that are solved now and then."
+            )
+        if odd := next((g for g in made if g.role == PAIR and len(g.rollouts) != 2), None):
+            raise ValueError(f"{self.make.name} made a pair of {len(odd.rollouts)} texts ({odd.id}): a pair has two, the better one first")
+        return made, recalled(made, scores)
+
+    async def take(
+        self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx, seen: Counter[str]
+    ) -> list[Group]:
+        made, known = ctx.once(f"earlier {self.stage}", lambda: self.made(ctx))
+        first = ctx.progress.step * want
+        groups = [_again(made[at], turn) for turn, at in _turns(len(made), first, want, ctx.seed)] if not seen["earlier"] else []
+        seen["earlier"] += 1
+        ctx.graded(recalled(groups, known))
+        return groups
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The pairs of a file: `--data pairs.jsonl` with the fields `prompt`, `chosen` and `rejected`, one pair a task."""
+
+    paired = True
+
+    @property
+    def fresh(self) -> bool:
+        return False
+
+    async def take(
+        self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx, seen: Counter[str]
+    ) -> list[Group]:
+        groups = [pair_of(task, f"pair/{task.id}#{number}", ctx) for number, task in enumerate(pick(want), start=seen["pairs"])]
+        seen["pairs"] += want
+        ctx.graded(recalled(groups, Scores()))
+        return groups
+
+
+def pair_of(task: Task, place: str, ctx: Ctx) -> Group:
+    """The two texts of a task of a file, as teacher segments."""
+    if "rejected" not in task.needs:
+        raise ValueError(
+            f"source {ctx.source.name!r} has no pairs: task {task.id} holds no rejected text. Give a file of them: --data pairs.jsonl "
+            "with the fields prompt, chosen and rejected."
+        )
+    renderer = ctx.policies["actor"].renderer
+    prompt = Segment("prompt", renderer.prompt(task.prompt), "0")
+
+    def text(side: str, number: int) -> Rollout:
+        said = Segment("teacher", renderer.reply(task.needs[side]), f"0.{number}")
+        return Rollout((Row.of(prompt, said),), f"{place}/{number}", provenance=side, text=task.needs[side])
+
+    return Group(task, (text("chosen", 0), text("rejected", 1)), role=PAIR, id=place)
+
+
+# Makers.
+
+
+@part(gives="pairs")
+def correctness_pairs(groups: Sequence[Group], scores: Scores, rng: Random, *, most: int = 15) -> list[Group]:
+    """Right texts over wrong ones of the same task: up to `most` different pairs, drawn by chance. Equal texts count once."""
+    made: list[Group] = []
+    for group in (g for g in groups if g.role == "solve"):
+        sides: dict[str, dict[tuple[int, ...], Rollout]] = {"right": {}, "wrong": {}, "unknown": {}}
+        for rollout in group.rollouts:
+            sides[_verdict(scores, rollout)].setdefault(rollout.rows[-1].tokens, rollout)
+        both = [(good, bad) for good in sides["right"].values() for bad in sides["wrong"].values()]
+        for number, pair in enumerate(rng.sample(both, min(most, len(both)))):
+            place = f"{group.id}/pair{number}"
+            made.append(Group(group.task, tuple(taught(r, f"{place}/{i}") for i, r in enumerate(pair)), role=PAIR, id=place))
+    return made
+
+
+@part(gives="demos")
+def right_ones(groups: Sequence[Group], scores: Scores, rng: Random) -> list[Group]:
+    """Every right text, as a demonstration: what rejection sampling learns from. Equal texts of a task count once."""
+    made: list[Group] = []
+    for group in (g for g in groups if g.role == "solve"):
+        right = {r.rows[-1].tokens: r for r in reversed(group.rollouts) if _verdict(scores, r) == "right"}
+        for number, rollout in enumerate(reversed(right.values())):
+            place = f"{group.id}/right{number}"
+            made.append(Group(group.task, (taught(rollout, f"{place}/0"),), role="demo", id=place))
+    return made
+
+
+def taught(rollout: Rollout, name: str) -> Rollout:
+    """Somebody's rollout as teacher text, under an id of its own."""
+    return replace(rollout, rows=tuple(_taught_row(row) for row in rollout.rows), id=name, provenance=rollout.id)
+
+
+def _taught_row(row: Row) -> Row:
+    said = (replace(s, kind="teacher", author=None, logp=None) if s.kind == "action" else s for s in row.segments)
+    return replace(row, segments=tuple(said))
+
+
+def _verdict(scores: Scores, rollout: Rollout) -> str:
+    outcome = scores.get(rollout, "outcome")
+    return "unknown" if outcome is None else "right" if outcome >= 1 else "wrong"
+
+
+def recalled(groups: Sequence[Group], known: Scores) -> Scores:
+    """What is known of made groups: their rollouts' scores, and of a pair which text is the better one."""
+    values: dict[str, Mapping[str, float | None]] = {}
+    for group in groups:
+        for number, rollout in enumerate(group.rollouts):
+            side = {"chosen": float(number == 0)} if group.role == PAIR else {}
+            values[rollout.id] = {**known.values.get(rollout.id, known.values.get(rollout.provenance, {})), **side}
+    return Scores(values)
+
+
+def _turns(size: int, first: int, want: int, seed: int) -> list[tuple[int, int]]:
+    """(turn, place) of so many from the first on: every place once a turn, in the turn's own order."""
+    places: list[tuple[int, int]] = []
+    orders: dict[int, list[int]] = {}
+    for at in range(first, first + want):
+        turn, place = divmod(at, size)
+        if turn not in orders:
+            orders[turn] = list(range(size))
+            keyed(seed, "turn", turn).shuffle(orders[turn])
+        places.append((turn, orders[turn][place]))
+    return places
+
+
+def _again(group: Group, turn: int) -> Group:
+    """The group as it comes in a later turn: two of one id may not meet in a step."""
+    if not turn:
+        return group
+    rollouts = tuple(replace(r, id=f"{r.id}~{turn}") for r in group.rollouts)
+    return Group(group.task, rollouts, role=group.role, id=f"{group.id}~{turn}")
