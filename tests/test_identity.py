@@ -32,6 +32,7 @@ from strop.seams.feed import WithDemos
 from strop.seams.objective import clipped_surrogate, importance_sampling, kl_to, sequence_ratio
 from strop.seams.part import Part, describe, part
 from strop.seams.reduction import means, over, power_of
+from strop.seams.role import Role
 from strop.seams.signal import Signal, linear, random_share, spans, teacher, warmup_cosine
 from strop.seams.update import AdamW
 from strop.sense import remarks
@@ -65,6 +66,7 @@ OTHER_WORDS = {
     "token": ("sequence", "row"), "sequence": ("token",), "k1": ("k2",), "k2": ("k3",), "k3": ("k1",), "context": ("drop",),
     "action": ("teacher",), "teacher": ("forced",), "rollout": ("row",), "group": ("rollout",), "actor": (), "online": ("frozen",),
     "linear": ("mlp",), "mlp": ("linear",), "mean": ("sum",), "uniform": ("top",), "top": ("uniform",),
+    "chosen": ("rejected",),
 }  # fmt: skip
 """What else may stand where a word stands; nothing else trains than the actor."""
 
@@ -154,7 +156,8 @@ def test_changing_any_constant_of_any_part_changes_the_printed_formula_and_the_f
 
 GRADERS = [thing for thing in own().values() if isinstance(thing, Part) and "ctx" in thing.reads]
 """They ask policies and judges; what they give is a channel, not an expression."""
-EVALUATED = [thing for thing in own().values() if isinstance(thing, Part) and thing not in GRADERS]
+EVALUATED = [thing for thing in own().values() if isinstance(thing, Part) and "groups" not in thing.reads]
+"""Neither graders nor makers: those give groups."""
 
 
 @pytest.mark.parametrize("each", EVALUATED, ids=lambda each: each.name)
@@ -482,7 +485,8 @@ def test_an_idea_includes_those_of_the_ancestors_that_the_other_lacks():
         (lambda: DAPO + DAPO, "dapo has no idea that dapo lacks"),
         (lambda: DAPO.only("gates"), "'gates' is not among them. Did you mean 'gate'"),
         (lambda: DAPO.only(), "only of what? The ideas of 'dapo' are gate, signals.policy"),
-        (lambda: method("gspo + dpo.only(gate)"), "unknown method 'dpo'"),
+        (lambda: method("gspo + dipo.only(gate)"), "unknown method 'dipo'"),
+        (lambda: method("gspo + dpo.only(gate)"), "'dpo' has no idea of its own"),
     ],
 )
 def test_a_sum_that_says_nothing_is_refused(build, words):
@@ -535,4 +539,4 @@ def test_fields_of_a_method_are_identity_or_said():
     said = {"name", "paper", "idea", "parent", "notes", "pico_lr"}
     later = {f.name for f in dataclasses.fields(Method) if "added" in f.metadata}
     assert set(GRPO.describe()) == {f.name for f in dataclasses.fields(Method)} - said - later
-    assert later <= set(INTUITOR.but(compute=Quantized()).describe()), "used, it is described"
+    assert later <= set(INTUITOR.but(compute=Quantized(), roles={"write": Role()}).describe()), "used, it is described"

@@ -96,7 +96,7 @@ class Numbers:
         self.size = size
 
     def task(self, split: str, seed: int, index: int) -> Task:
-        return Task(f"{split} {index}", {}, self.name)
+        return Task(f"{split} {index}", {"chosen": "a number", "rejected": "none"}, self.name)
 
     def grade(self, task: Task, text: str) -> Graded:
         return Graded({"outcome": 0.0})

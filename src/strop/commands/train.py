@@ -73,7 +73,9 @@ def run(args: argparse.Namespace) -> int:
         return _follow(args)
     with ExitStack() as stack:
         run = _resumed(args, stack) if args.resume else _fresh(args, stack)
-        return _worked(args, run, started) if hasattr(run, "learner") else _staged(args, run, started)
+        from strop.staged import Staged
+
+        return _staged(args, run, started) if isinstance(run, Staged) else _worked(args, run, started)
 
 
 def several() -> bool:

@@ -26,7 +26,8 @@ def content(directory: Path) -> tuple[str, str]:
     resolved = about["resolved"]
     title = f"{resolved['method']} on {resolved['task']}"
     rows = stages(directory)
-    said = f"{escape(directory.name)} · program {escape(about['fingerprint']['program'])} · {len(about['done'])} of {_count(about)} stages done"
+    said = f"{escape(directory.name)} · program {escape(about['fingerprint']['program'])} · "
+    said += f"{len(about['done'])} of {_count(about)} stages done"
     body = [
         f"<h1>{escape(title)}</h1>",
         f"<p class=dim>{said} · {len(lines)} steps</p>",
