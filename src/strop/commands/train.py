@@ -170,7 +170,15 @@ def _graded(method: Method, source: Any) -> None:
     """Refuse a method that reads what this task's grader does not give, before a model is loaded. One that fails is named by the run."""
     from strop import grading, sense
     from strop.records import Group, Rollout
+    from strop.seams.recorded import Pairs, check
 
+    if isinstance(method.feed, Pairs):
+        check(source.task("train", 0, 0), source.name)
+    elif getattr(source, "ungraded", False):
+        raise Usage(
+            f"{source.name} holds pairs and no answers, so no reply to its questions can be graded: learn from the pairs (--method dpo, mpo, "
+            "rft), or give its rows an answer."
+        )
     if sense.channels_read(method) <= sense.channels(method):
         return
     task = source.task("train", 0, 0)
@@ -429,6 +437,10 @@ def _measure(run: Run, path: Path, when: str, cooler: tuple[float, ...]) -> dict
     from strop.evaluate import evaluate
     from strop.records import Sampling, canonical
 
+    if getattr(run.source, "ungraded", False):
+        found = {"pairs": _preferences(run)}
+        durable.write(path, canonical({name: e.to_json() for name, e in found.items()}).encode())
+        return found
     recipe, most = run.recipe, getattr(run.method.sampler, "max_tokens", 128)
     plan = [("sampled", 1.0, recipe.eval_samples), ("greedy", 0.0, 1)]
     plan += [(f"{t:g}", t, max(recipe.eval_samples // 4, 1)) for t in cooler]
@@ -454,6 +466,22 @@ def _measure(run: Run, path: Path, when: str, cooler: tuple[float, ...]) -> dict
     return made
 
 
+def _preferences(run: Run) -> Evaluation:
+    """Of held-out pairs: is the better text likelier than the other, and by how many nats."""
+    from strop.batch import pack
+    from strop.evaluate import HELD_OUT_SEED, Evaluation
+    from strop.seams.recorded import pair_of
+
+    count, ctx = min(run.recipe.eval_tasks, run.source.sizes["test"]), run.context()  # type: ignore[attr-defined]  # a table
+    tasks = [run.source.task("test", HELD_OUT_SEED, i) for i in range(count)]
+    groups = [pair_of(task, f"held out/{i}", ctx) for i, task in enumerate(tasks)]
+    batch = pack(groups, {}, {r.id: None for g in groups for r in g.rollouts}, run.version)
+    tracks, _ = run.learner.evaluate(batch, frozenset({"logp_T"}))
+    logp_R = batch.index.sum(tracks["logp_T"].double(), "token", "rollout").view(-1, 2)
+    margin_G = (logp_R[:, 0] - logp_R[:, 1]).tolist()
+    return Evaluation({"likelier": tuple(float(m > 0) for m in margin_G), "margin": tuple(margin_G)}, 1)
+
+
 # What is said at the end.
 
 
@@ -473,11 +501,12 @@ def assemble(run: Run, before: dict[str, Evaluation], after: dict[str, Evaluatio
         "before": summary(before),
         "after": summary(after),
     }
-    if before:
+    if "sampled" in before:
         cooler = {name: e.mean("pass@1") for name, e in before.items() if name not in ("sampled", "greedy")}
         result["base_at_temperature"] = {**cooler, "1.0": before["sampled"].mean("pass@1")}
-    if before and after and (gap := rise(before["sampled"], after["sampled"])):
-        result["rise"] = {"pass@1": gap[0], "interval": list(gap[1])}
+    side, name = ("pairs", "likelier") if "pairs" in before else ("sampled", "pass@1")
+    if before and after and (gap := rise(before[side], after[side], name)):
+        result["rise"] = {name: gap[0], "interval": list(gap[1])}
     result["bill"], result["memory"] = run.bill.total, peak_memory()
     if run.flight is not None:
         from strop.directory import read_metrics
@@ -498,6 +527,10 @@ def peak_memory() -> int:
 def summary(made: dict[str, Evaluation]) -> dict[str, Any] | None:
     if not made:
         return None
+    if "pairs" in made:
+        pairs = made["pairs"]
+        known = {name: list(found) for name in pairs.values if (found := pairs.interval(name))}
+        return {**{name: pairs.mean(name) for name in pairs.values}, "interval": known, "tasks": pairs.tasks}
     said = made["sampled"].summary()
     said["greedy"] = made["greedy"].mean("pass@1")
     said["greedy_lenient"] = made["greedy"].mean("lenient")
@@ -511,12 +544,13 @@ def text(result: dict[str, Any], run: Run, before: dict[str, Evaluation], after:
     what = f"{result['method']} ({result['fingerprint']}) on {result['task']}, {result['model']}"
     lines = [f"{what}: {result['steps']} steps, {result['seconds']:.0f} s, {result['memory'] / 1e9:.1f} GB of memory at the most"]
     if last:
-        names = ["pass@1", "pass@8", "greedy", "majority", "lenient", "length", "cut"]
+        names = ["pass@1", "pass@8", "greedy", "majority", "lenient", "length", "cut", "likelier", "margin"]
         rows = [[n, _with_interval(first, n), _with_interval(last, n)] for n in names if last.get(n) is not None]
         lines += ["", table(rows, ["held out", "before", "after"]), ""]
     if "rise" in result:
         low, high = result["rise"]["interval"]
-        lines.append(f"rise of pass@1: {result['rise']['pass@1']:+.3f} [{low:+.3f}, {high:+.3f}]")
+        name = next(iter(result["rise"]))
+        lines.append(f"rise of {name}: {result['rise'][name]:+.3f} [{low:+.3f}, {high:+.3f}]")
     if first and last and first.get("lenient") is not None:
         gaps = [(side["lenient"] or 0) - (side["mean"] or 0) for side in (first, last)]
         lines.append(f"right but not in the required form (lenient - strict): {gaps[0]:.3f} before, {gaps[1]:.3f} after")

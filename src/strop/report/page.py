@@ -23,6 +23,8 @@ CURVES = (
     ("entropy", "nats a decision"),
     ("spread", "share of groups whose rewards differ"),
     ("grad_norm", "before clipping"),
+    ("pairs.margin", "nats by which the better text's log-ratio lies above the other's"),
+    ("pairs.preferred", "share of pairs with a margin above 0"),
     ("mismatch", "largest gap of sampled and trained log-probability"),
     ("sampler.kl", "nats a decision from whoever drew to the learner"),
     ("age.mean", "versions since the oldest decision of a group"),
@@ -142,6 +144,7 @@ def before_after(result: dict[str, Any]) -> str:
     if not any(sides):
         return "<p class=dim>not evaluated</p>"
     names = [k for k in sides[-1] or sides[0] if k.startswith("pass@")] + ["greedy", "majority", "mean", "lenient", "length", "cut"]
+    names = ["likelier", "margin"] if "likelier" in (sides[-1] or sides[0]) else names
     rows = [(name, *(_ranged(side, name) for side in sides)) for name in names]
     more = ""
     if tried := result.get("base_at_temperature"):

@@ -16,6 +16,7 @@ from strop.seams.context import Ctx, keyed
 from strop.seams.feed import Pick
 from strop.seams.part import Part, part
 from strop.seams.sampler import Environment, Sampler
+from strop.seams.signal import SIDES
 
 PAIR = "pair"
 """The role of a group of two texts, the better one first."""
@@ -85,11 +86,7 @@ class Pairs:
 
 def pair_of(task: Task, place: str, ctx: Ctx) -> Group:
     """The two texts of a task of a file, as teacher segments."""
-    if "rejected" not in task.needs:
-        raise ValueError(
-            f"source {ctx.source.name!r} has no pairs: task {task.id} holds no rejected text. Give a file of them: --data pairs.jsonl "
-            "with the fields prompt, chosen and rejected."
-        )
+    check(task, ctx.source.name)
     renderer = ctx.policies["actor"].renderer
     prompt = Segment("prompt", renderer.prompt(task.prompt), "0")
 
@@ -98,6 +95,15 @@ def pair_of(task: Task, place: str, ctx: Ctx) -> Group:
         return Rollout((Row.of(prompt, said),), f"{place}/{number}", provenance=side, text=task.needs[side])
 
     return Group(task, (text("chosen", 0), text("rejected", 1)), role=PAIR, id=place)
+
+
+def check(task: Task, source: str) -> None:
+    """Refuse a task that carries no pair."""
+    if any(side not in task.needs for side in SIDES):
+        raise ValueError(
+            f"source {source!r} has no pairs: task {task.id} holds no chosen and rejected text. Give a file of them: --data pairs.jsonl "
+            "with the fields prompt, chosen and rejected."
+        )
 
 
 # Makers.

@@ -31,11 +31,12 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from strop.durable import hash_of
 from strop.records import Incident, Task, digest
 from strop.seams.part import nearest
+from strop.seams.signal import SIDES
 from strop.seams.source import Graded, Source, Split, split_of
 from strop.tasks import blind, parse
 from strop.tasks.worker import Limits, MissingExtra, Outcome, pool
@@ -402,6 +403,67 @@ class Table:
         return grade_texts([text for _, text in pairs], item, exact if self.how.grader == "exact" else mathematical)
 
 
+class PairTable(Table):
+    """Rows of a file as tasks that carry their pair. `Pairs` learns from them."""
+
+    def _tasks(self, rows: Iterable[Any], label: str) -> tuple[int, list[Task]]:
+        """How many rows there are, and the different pairs among them. Two equal texts are no pair: such rows are left out, and counted."""
+        found: dict[str, Task] = {}
+        equal = count = 0
+        for count, row in enumerate(rows, start=1):
+            number, content = row if isinstance(row, tuple) else (count, row)
+            where = f"row {number} of {label}"
+            if not holds_pair(content):
+                raise ValueError(f"{where} has no fields 'chosen' and 'rejected', which the first row has. Write all rows alike.")
+            values = cast(Mapping[str, Any], content)
+            chosen, rejected = (a_text(values[side], f"{where}: field {side!r}") for side in SIDES)
+            if chosen == rejected:
+                equal += 1
+                continue
+            needs: dict[str, Any] = {"chosen": chosen, "rejected": rejected}
+            prompt = a_text(self.how._field(values, "prompt", where), f"{where}: field {self.how.prompt!r}")
+            if self.how.answer in values:
+                prompt, needs["answer"] = self.how.read(values, where)
+                needs["grader"] = self.how.grader
+            name = digest(spelled(prompt.removesuffix(INSTRUCTION)))[:8] + digest({"prompt": prompt, "source": self.name, **needs})[:8]
+            found.setdefault(name, Task(prompt, needs, self.name, {"row": number, "file": label}, name))
+        self._leave_out("hold the same text twice", equal)
+        if not found:
+            raise ValueError(f"{label} has no pairs" + (f": its {equal} rows hold the same text twice" if equal else ""))
+        return count, [*found.values()]
+
+    @property
+    def ungraded(self) -> bool:
+        """No row says which answer is right, so no reply can be graded."""
+        return not any("answer" in task.needs for tasks in self.splits.values() for task in tasks)
+
+    def gold(self, task: Task) -> str | None:
+        return super().gold(task) if "answer" in task.needs else task.needs["chosen"]
+
+    def example(self, task: Task) -> str:
+        return task.needs["chosen"]
+
+    def grade_many(self, pairs: Sequence[tuple[Task, str]]) -> list[Graded]:
+        known = [pair for pair in pairs if "answer" in pair[0].needs]
+        verdicts = iter(super().grade_many(known) if known else [])
+        return [next(verdicts) if "answer" in task.needs else Graded({"outcome": None}) for task, _ in pairs]
+
+
+def a_text(value: Any, where: str) -> str:
+    """A text, or the one message of a list of them, as preference data sets write it."""
+    if isinstance(value, list) and len(cast(list[Any], value)) == 1 and isinstance(value[0], Mapping):
+        value = cast(Mapping[str, Any], value[0]).get("content")
+    if isinstance(value, list):
+        raise ValueError(f"{where} holds {len(cast(list[Any], value))} messages: one question and one reply are learned from.")
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{where} must be a text that is not empty, got {str(value)[:40]!r}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{where} holds {error.object[error.start]!r}, half a character, which no tokenizer reads") from None
+    return value
+
+
 def mathematical(items: list[dict[str, Any]]) -> list[Outcome]:
     """math-verify's verdict; of a word, ours: to it letters are variables, and `Parsi` is the product that `Paris` is."""
     words = [WORD.fullmatch(item["gold"].strip()) is not None for item in items]
@@ -461,14 +523,21 @@ def parquet(path: str, options: dict[str, str]) -> Table:
 def of_files(kind: str, path: str, options: dict[str, str]) -> Table:
     how, file = columns(options, kind, "held_out"), file_at(path, kind)
     read = {"jsonl": json_rows, "parquet": parquet_rows}
+    first = next(iter(read[kind](file, how)), None)
+    made = PairTable if holds_pair(first[1] if isinstance(first, tuple) else first) else Table
     if "held_out" not in options:
-        return Table(f"{kind}:{file.name}", read[kind](file, how), how, file.name, files=[file])
+        return made(f"{kind}:{file.name}", read[kind](file, how), how, file.name, files=[file])
     other = file_at(options["held_out"], "held_out")
     if other.resolve() == file.resolve():
         raise ValueError(f"{file.name} is named for training and for holding out. Leave the second out: one row in eight is held out then.")
     other_rows = read["parquet" if other.suffix == ".parquet" else "jsonl"](other, how)
     held_out = (other_rows, other.name if other.name != file.name else str(other))
-    return Table(f"{kind}:{file.name}", read[kind](file, how), how, file.name, held_out, [file, other])
+    return made(f"{kind}:{file.name}", read[kind](file, how), how, file.name, held_out, [file, other])
+
+
+def holds_pair(row: Any) -> bool:
+    """Does a row hold a better and a worse text?"""
+    return isinstance(row, Mapping) and all(side in row for side in SIDES)
 
 
 def json_rows(file: Path, how: Columns) -> Iterator[tuple[int, Any]]:
@@ -488,8 +557,10 @@ def parquet_rows(file: Path, how: Columns) -> list[Any]:
 
     try:
         with pyarrow.parquet.ParquetFile(file) as reading:
-            wanted = [name for name in reading.schema_arrow.names if name in (how.prompt, how.answer)]
-            check_columns(how, reading.schema_arrow.names, file.name)
+            names = reading.schema_arrow.names
+            wanted = [name for name in names if name in (how.prompt, how.answer, *SIDES)]
+            if not holds_pair(dict.fromkeys(names)):
+                check_columns(how, names, file.name)
             return [row for batch in reading.iter_batches(columns=wanted) for row in batch.to_pylist()]
     except pyarrow.ArrowInvalid as error:
         raise ValueError(f"{file.name} cannot be read as Parquet: {error}") from None
