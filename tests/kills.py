@@ -2,6 +2,7 @@
 
     python tests/kills.py write 0 10               kills number 0 to 9 inside writes, fsyncs and renames
     python tests/kills.py update 0 5 flowrl        of a method with a head, between updates
+    python tests/kills.py program 0 20             inside the writes of a program of four stages, at boundaries too
 
 Every run is a fork of this process, so a kill is a real one and costs no second import of torch. One thread: a
 fork of a process whose thread pool is running would hang.
@@ -19,11 +20,19 @@ from pathlib import Path
 
 import torch
 
-from strop import durable
-from strop.directory import read_metrics
+from strop import durable, staged
+from strop.directory import read_metrics, read_program, stages
 from strop.loop import Run
+from strop.method import Method
+from strop.methods.cascade import MPO
+from strop.methods.grpo import GRPO
+from strop.program import Program, Stage, steps
 from strop.recipe import Recipe
 from strop.run import create, resume
+from strop.seams.curriculum import Band
+from strop.seams.recorded import Earlier, correctness_pairs
+from strop.seams.sampler import Independent
+from strop.seams.update import AdamW, Still
 
 STEPS = 5
 
@@ -31,6 +40,24 @@ STEPS = 5
 def recipe(model: str, method: str) -> Recipe:
     sizes = {"tasks": 4, "group": 4, "max_tokens": 12, "eval_tasks": 0, "checkpoint_every": 2, "slots": 16}
     return Recipe(method=method, task="chain", model=model, steps=STEPS, seed=3, lr=1e-3, **sizes)
+
+
+COLLECT = Method("collect", sampler=Independent(n=6, max_tokens=24), credit=(), signals={}, update=Still(), tasks=6)
+OWN = MPO.but("own", feed=Earlier("collect", correctness_pairs(most=4)), tasks=4)
+CURVED = GRPO.but("curved", curriculum=Band(low=0.1, high=0.9), tasks=4, update=AdamW(minibatch=2))
+PROGRAM = Program(
+    "four",
+    (
+        Stage("collect", COLLECT, steps(2)),
+        Stage("prefer", OWN, steps(3)),
+        Stage("easy", CURVED, steps(2)),
+        Stage("more", CURVED, steps(2), keeps=("optimiser", "curriculum")),
+    ),
+)
+
+
+def whole_program(model: str) -> Recipe:
+    return Recipe(method=PROGRAM, task="chain:steps=1", model=model, lr=1e-3, seed=3, eval_tasks=0, checkpoint_every=2, slots=16)
 
 
 def die() -> None:
@@ -96,11 +123,63 @@ def outcome(directory: Path) -> dict:
 
 
 def groups(directory: Path) -> dict[str, bytes]:
-    return {p.name: p.read_bytes() for p in sorted((directory / "groups").glob("*.gz"))}
+    return {p.relative_to(directory).as_posix(): p.read_bytes() for p in sorted(directory.rglob("groups/*.gz"))}
+
+
+def of_program(directory: Path) -> dict:
+    """What came of each stage, and what program.json says of them."""
+    return {"done": read_program(directory)["done"], **{place.name: outcome(place) for place in stages(directory)}}
+
+
+def programs(first: int, last: int) -> None:
+    """Kills spread over all writes of a program, from the one that began it on."""
+    from strop import pico
+
+    model, base = str(pico.path()), Path(tempfile.mkdtemp())
+    points = [0]
+
+    def counted(_: str) -> None:
+        points[0] += 1
+
+    durable.watch(counted)
+    begun = staged.create(whole_program(model), base / "whole")
+    before = points[0]
+    begun.train()
+    durable.watch(None)
+    wanted, results = of_program(base / "whole"), []
+    for number in range(first, last):
+        directory, at = base / f"program-{number}", before + (points[0] - before) * number // last
+
+        def killed(directory: Path = directory, at: int = at) -> None:
+            durable.watch(countdown(at))
+            staged.create(whole_program(model), directory).train()
+
+        def resumed(directory: Path = directory) -> None:
+            staged.resume(directory, say=lambda _: None, method=PROGRAM).train()
+
+        code = child(killed)
+        kept, done = groups(directory), [entry["place"] for entry in read_program(directory)["done"]]
+        again = child(resumed)
+        after = groups(directory)
+        results.append(
+            {
+                "at": at,
+                "killed": code == -signal.SIGKILL,
+                "done": done,
+                "committed": len(kept),
+                "resumed": again == 0,
+                "kept": all(after.get(name) == data for name, data in kept.items()),
+                "equal": again == 0 and of_program(directory) == wanted,
+            }
+        )
+    print(json.dumps(results))
 
 
 def main(phase: str, first: int, last: int, method: str = "grpo") -> None:
     torch.set_num_threads(1)
+    if phase == "program":
+        programs(first, last)
+        return
     from strop import pico
 
     model, base = str(pico.path()), Path(tempfile.mkdtemp())

@@ -176,8 +176,8 @@ def _graded(method: Method, source: Any) -> None:
         check(source.task("train", 0, 0), source.name)
     elif getattr(source, "ungraded", False):
         raise Usage(
-            f"{source.name} holds pairs and no answers, so no reply to its questions can be graded: learn from the pairs (--method dpo, mpo, "
-            "rft), or give its rows an answer."
+            f"{source.name} holds pairs and no answers, so no reply to its questions can be graded: learn from the pairs (--method dpo, "
+            "mpo, rft), or give its rows an answer."
         )
     if sense.channels_read(method) <= sense.channels(method):
         return
