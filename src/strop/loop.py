@@ -103,6 +103,8 @@ class Run:
         self.method = recipe.resolved()
         drawn = source if source is not None else named_source(recipe.task_name())
         self.policy: Policy = policy if policy is not None else of(recipe)
+        if policy is not None and self.begun.model:  # one that was handed over is not what a path says
+            policy.restore(directory.parent / self.begun.model)
         show(self.policy.renderer, drawn, recipe.shots)
         self.source = roomy(drawn, self.policy, getattr(self.method.sampler, "max_tokens", 1), recipe.longest_prompt)
         equip(self.policy, self.method.heads, recipe.seed)
@@ -190,8 +192,9 @@ class Run:
             body = canonical({name: record[name] for name in ("groups", "scores", "fates", "rewards")})
             if hashlib.sha256(body.encode()).hexdigest()[:16] != line["digest"]["groups"]:
                 raise RunError(f"{commit_path(place, line['step'])} was changed since its step was learned from. Put the old file back.")
-            groups += [Group.from_json(group) for group in record["groups"]]
-            scores |= Scores.from_json(record["scores"])
+            given, graded = [Group.from_json(group) for group in record["groups"]], Scores.from_json(record["scores"])
+            groups += [group.within(str(line["step"])) for group in given]
+            scores |= Scores({f"{line['step']}/{unit}": values for unit, values in graded.values.items()})
         return groups, scores
 
     def pick(self, n: int) -> list[Task]:

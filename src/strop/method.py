@@ -164,6 +164,8 @@ class Method:
         The other's idea is all it and its ancestors changed since the nearest ancestor that both have. Two different ideas for one unit
         are refused.
         """
+        if not isinstance(other, Method):  # pyright: ignore[reportUnnecessaryIsInstance]
+            return NotImplemented  # a program says why not
         theirs = other.units(self.lineage)
         mine = self.units(other.lineage)
         for unit in theirs:

@@ -128,6 +128,8 @@ class Stage:
             if kept not in KEPT:
                 raise ValueError(f"stage {self.name!r} keeps {kept!r}. {nearest(kept, KEPT)} Weights, noise, bill and ledger go on anyway.")
 
+        object.__setattr__(self, "keeps", tuple(sorted(self.keeps)))
+
     @property
     def earlier(self) -> str:
         """The stage whose groups its feed reads."""
@@ -235,6 +237,6 @@ def _setting(stage: Stage) -> dict[str, Any]:
         "until": describe(stage.until),
         "task": stage.task,
         "begins": stage.begins,
-        "keeps": sorted(stage.keeps),
+        "keeps": list(stage.keeps),
         "pace": describe(stage.pace),
     }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
 Kind = Literal["prompt", "action", "forced", "observation", "teacher"]
@@ -307,6 +307,11 @@ class Group:
 
     def __hash__(self) -> int:
         return hash(self.id)
+
+    def within(self, place: str) -> Group:
+        """The same under ids that say where: those of two steps are alike where a task comes again."""
+        rollouts = tuple(replace(r, id=f"{place}/{r.id}") for r in self.rollouts)
+        return Group(self.task, rollouts, self.role, f"{place}/{self.id}")
 
     def to_json(self) -> dict[str, Any]:
         return {"id": self.id, "role": self.role, "task": self.task.to_json(), "rollouts": [r.to_json() for r in self.rollouts]}

@@ -132,8 +132,10 @@ class Staged:
     def _model(self, number: int) -> str:
         """The checkpoint that a stage begins with, from here; empty: the recipe's model."""
         begins, names = self.program.plan[number].begins, [stage.name for stage in self.program.plan[:number]]
-        if begins == INITIAL or not number:
+        if not number:
             return ""
+        if begins == INITIAL:
+            return HANDED if (self.directory / HANDED).exists() else ""
         at = number - 1 if begins == LAST else len(names) - 1 - names[::-1].index(begins)
         return self.done[at].checkpoint
 
@@ -191,6 +193,9 @@ def create(recipe: Recipe, directory: Path, say: Callable[[str], None] = lambda 
         "files": keep(directory, own.files_of(recipe.method, parts.get("source"), at=place_of(recipe.task))),
         "done": [],
     }
+    if "policy" in parts:
+        (directory / HANDED).mkdir()
+        parts["policy"].export(directory / HANDED)
     _write(directory, about)
     made = Staged(recipe, directory, say, parts)
     made.lock = lock
@@ -235,8 +240,8 @@ def refuse(recipe: Recipe, parts: Mapping[str, Any]) -> None:
         beside = "a swarm" if recipe.swarm else "steps ahead"
         raise ValueError(f"{program.name!r} is a program: its stages are run one after another, without {beside}")
     for stage in program.plan:
-        if "reference" in stage.keeps and "learner" in parts:
-            raise ValueError(f"stage {stage.name!r} keeps the reference, which only a learner in this process can: leave out --ranks")
+        if "reference" in stage.keeps and set(parts) & {"learner", "policy"}:
+            raise ValueError(f"stage {stage.name!r} keeps the reference, which only a learner in this process can, of a recipe's model")
         if recipe.lora and (kept := set(stage.keeps) & {"optimiser", "reference"}):
             raise ValueError(f"stage {stage.name!r} keeps the {kept.pop()}; with LoRA a stage begins with new adapters on merged weights")
     for one in recipe.each():
@@ -244,6 +249,8 @@ def refuse(recipe: Recipe, parts: Mapping[str, Any]) -> None:
 
 
 NAME = folder.PROGRAM
+HANDED = "initial"
+"""The weights of a policy that was handed over and is no recipe's model."""
 
 
 def _read(directory: Path) -> dict[str, Any]:

@@ -32,6 +32,7 @@ OWN = {
     "abstain-score": "strop.experiments.abstain:SCORE",
     "dupo-tie": "strop.experiments.dupo:TIE",
     "stable-reinforce-window": "strop.experiments.stable_reinforce:WINDOW",
+    "cascade-better": "strop.experiments.cascade:BETTER",
 }
 """strop's own, {name: module:attribute}; imported when asked for."""
 CLAIMS: dict[str, str] = {**OWN}
@@ -40,14 +41,14 @@ CLAIMS: dict[str, str] = {**OWN}
 
 def claims_of(method: str) -> list[str]:
     """The claims about a method: those of its file's name in `strop.experiments`."""
-    from strop.methods import METHODS
+    from strop.methods import METHODS, PROGRAMS
 
     if (where := own.place(method)) is not None:
         from strop.methods import of_file as method_of
 
         called = method_of(where.near(None)).name
         return [name for name, place in of_place(own.Place(where.file)).items() if at(place).method == called]
-    file = METHODS[method].partition(":")[0].replace("strop.methods.", "strop.experiments.", 1)
+    file = {**METHODS, **PROGRAMS}[method].partition(":")[0].replace("strop.methods.", "strop.experiments.", 1)
     return [name for name, where in CLAIMS.items() if where.partition(":")[0] == file]
 
 
