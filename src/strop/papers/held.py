@@ -15,7 +15,7 @@ from typing import Any
 
 from strop.claims import OWN as CLAIMS
 from strop.claims.record import shipped, verdicts
-from strop.methods import METHODS
+from strop.methods import METHODS, PROGRAMS
 from strop.papers import CHECKED, Paper
 
 PACKAGE = Path(__file__).parent.parent
@@ -79,7 +79,7 @@ def held() -> dict[str, Held]:
             stem,
             called,
             about,
-            tuple(name for name, where in METHODS.items() if where.partition(":")[0] == f"strop.methods.{stem}"),
+            tuple(name for name, where in {**METHODS, **PROGRAMS}.items() if where.partition(":")[0] == f"strop.methods.{stem}"),
             {name: ended.get(name, NOT_RUN) for name, where in CLAIMS.items() if where.partition(":")[0].rpartition(".")[2] == stem},
         )
         for paper, (stem, called, about) in first_lines().items()
@@ -99,8 +99,8 @@ def covered(paper: Paper) -> int:
 def formula(paper: Paper) -> str:
     """What its methods compute, as `strop explain` prints it; empty where strop has none."""
     from strop.identity import explain
-    from strop.methods import method
+    from strop.methods import named
 
     found = held().get(paper.id)
-    each = [(name, explain(method(name))) for name in (found.methods if found else ())]
+    each = [(name, explain(named(name))) for name in (found.methods if found else ())]
     return "\n\n".join(text if len(each) == 1 else f"{name}\n\n{text}" for name, text in each)
