@@ -76,6 +76,14 @@ SEAMS: dict[str, Seam] = {
             see=("context", "records", "curriculum"),
         ),
         Seam(
+            "program",
+            "strop.program",
+            "`Recipe(method=Program(…))`, `strop train --method FILE.py`, an arm of a claim",
+            ("strop.program:Program", "strop.program:Stage", "strop.program:Repeat"),
+            "strop.program",
+            see=("feed", "metrics", "curriculum"),
+        ),
+        Seam(
             "sampler",
             "strop.seams.sampler",
             "`sampler=Mine()`",
@@ -273,9 +281,11 @@ def _kind(value: Any) -> str:
 
 def _with() -> Iterator[tuple[str, Method]]:
     """A plain method, and one thing more at a time."""
+    from strop.methods.cascade import MPO
     from strop.methods.grpo import GRPO
     from strop.seams.credit import credit_at_end, gae
     from strop.seams.head import Head, value
+    from strop.seams.recorded import Pairs
     from strop.seams.tree import SegmentTree
 
     valued = GRPO.but(heads=(value,))
@@ -284,6 +294,8 @@ def _with() -> Iterator[tuple[str, Method]]:
     yield '`heads=(Head("value"),)`', valued
     yield '`heads=(Head("logz", per="prompt"),)`', GRPO.but(heads=(Head("logz", per="prompt"),))
     yield "a sampler that names sub-groups", GRPO.but(sampler=SegmentTree())
+    yield "a feed of pairs", (paired := GRPO.but(feed=Pairs(), reference=True))
+    yield "`Signal(…, running=implicit_reward())`", paired.but(signals={"policy": MPO.signals["quality"]})
     yield "a link before gives it", GRPO.but(credit=(*GRPO.credit, credit_at_end()))
     yield "a link before gives it", valued.but(credit=(gae(), gae()))
 
@@ -309,12 +321,16 @@ def shared() -> dict[str, list[Known]]:
     return found
 
 
+BESIDE = {"tree": "sampler", "swarm": "feed", "recorded": "feed", "preference": "objective", "role": "reward", "trace": "claim"}
+"""Files whose parts stand on another's page."""
+
+
 def seam_of(thing: Known) -> str | None:
     """Where it goes: by the file of strop's it stands in, else by what it reads, gives and does."""
     from strop.seams.part import Part
     from strop.sense import JUDGED
 
-    module = {"tree": "sampler", "swarm": "feed", "trace": "claim"}.get(last := thing.__module__.rpartition(".")[2], last)
+    module = BESIDE.get(last := thing.__module__.rpartition(".")[2], last)
     if thing.__module__.startswith(("strop.seams.", "strop.claims.")):
         return module if module in SEAMS else None
     if isinstance(thing, Part):
