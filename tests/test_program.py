@@ -203,6 +203,17 @@ def test_a_share_of_the_budget_is_what_the_stage_itself_spends(tmp_path):
     assert 300 <= spent[0] < 600 <= spent[1]
 
 
+def test_a_stages_progress_is_its_own_whatever_is_left_of_the_budget(tmp_path):
+    stages = (Stage("a", LEARN, steps(2)), Stage("b", LEARN, rest()))
+    one = staged.create(recipe(stages, budget="2000 decoded").but(steps=100), tmp_path / "p", **parts())
+    fractions = {"1-a": [], "2-b": []}
+    for stage in one.runs():
+        stage.train(show=lambda line, stage=stage: fractions[stage.directory.name].append(stage.context().progress.fraction))
+    assert fractions["1-a"] == [0.5, 1.0]
+    assert 0 < fractions["2-b"][0] < 0.5
+    assert fractions["2-b"][-1] == 1.0
+
+
 def test_stages_that_repeat_read_the_latest_of_a_name(tmp_path):
     made(tmp_path / "p", (Repeat(2, (THREE[0], Stage("imitate", IMITATE, steps(1)))),))
     last = directory.read_about(tmp_path / "p" / "4-imitate")["stage"]

@@ -109,6 +109,14 @@ def runs(directory: Path) -> list[Path]:
     return stages(directory) if (directory / PROGRAM).exists() else [directory]
 
 
+def last(directory: Path) -> Path:
+    """The run whose weights are the latest: itself; of a program its last stage that was begun."""
+    found = runs(directory)
+    if not found:
+        raise RunError(f"{directory} holds a program of which no stage was begun. Go on with it: strop train --resume {directory}")
+    return found[-1]
+
+
 def read_recipe(directory: Path, method: Method | None = None) -> tuple[dict[str, Any], Recipe]:
     """What recipe.json says, and the recipe in it."""
     about = read_about(directory)

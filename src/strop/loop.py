@@ -69,6 +69,8 @@ class Begun:
     """The model that stays the reference; empty: the weights the stage begins with."""
     model: str = ""
     """The checkpoint it begins with, from the program's directory; empty: the recipe's model."""
+    counted: bool = False
+    """It ends by a number of steps, which its progress goes by; the budget is a bound."""
 
 
 SAME_WEIGHTS = 0.05
@@ -159,7 +161,7 @@ class Run:
     # What the step asks for, in the order it asks.
 
     def context(self) -> Ctx:
-        progress = Progress(self.step, self.then.steps, self.spent, self.begun.number)
+        progress = Progress(self.step, self.then.steps, None if self.begun.counted else self.spent, self.begun.number)
         return Ctx(
             self.recipe.seed,
             progress,

@@ -141,9 +141,10 @@ class Staged:
 
     def _begun(self, number: int) -> Begun:
         """What goes on from the stages before."""
-        if not number:
-            return Begun()
         stage, before = self.program.plan[number], self.done[:number]
+        counted = not isinstance(stage.until, Share)
+        if not number:
+            return Begun(counted=counted)
         last = self.directory / before[-1].checkpoint
         state = json.loads((last / "state.json").read_text())
         earlier = folder.read_about(self.directory / before[-1].place)
@@ -158,6 +159,7 @@ class Staged:
             optimiser=before[-1].checkpoint if "optimiser" in stage.keeps else "",
             reference=reference if "reference" in stage.keeps else "",
             model=self._model(number),
+            counted=counted,
         )
 
     def _close(self, stage: Run) -> None:

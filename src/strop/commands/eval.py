@@ -140,11 +140,12 @@ def replies(found: dict[str, Any]) -> str:
 def find(name: str) -> tuple[str, dict[str, Any] | None, dict[str, Any]]:
     """(model to load, the run's recipe, the parts it brought) of a model or a run."""
     directory = Path(name)
-    if not (directory / "recipe.json").exists():
+    if not any((directory / said).exists() for said in ("recipe.json", "program.json")):
         return name, None, {}
-    from strop.directory import good_checkpoints, read_about, task_of
+    from strop.directory import good_checkpoints, last, read_about, task_of
     from strop.saved import brought
 
+    directory = last(directory)
     about, parts = read_about(directory), brought(directory)
     about["recipe"] |= {"task": task_of(directory, about)}
     if not (good := good_checkpoints(directory, say)):

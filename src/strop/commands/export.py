@@ -22,7 +22,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="the run's directory")
+    parser.add_argument("run", metavar="RUN", help="the run's directory; of a program the last stage is taken")
     parser.add_argument("directory", metavar="DIR", type=Path, help="where the model goes; not there yet, or empty")
     parser.add_argument("--step", type=int, metavar="N", help="the checkpoint after this many steps [the last]")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the weights [float32, as they were trained]")
@@ -30,10 +30,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from strop import durable
-    from strop.directory import good_checkpoints, read_metrics, read_recipe
+    from strop.directory import good_checkpoints, last, read_metrics, read_recipe
     from strop.saved import brought
 
-    origin, out = Path(args.run), args.directory
+    origin, out = last(Path(args.run)), args.directory
     about, recipe = read_recipe(origin, brought(origin).get("method"))
     if "method" not in about:
         raise Usage(

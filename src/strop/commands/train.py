@@ -7,6 +7,8 @@ Examples:
     strop train --method "my.py + treepo" --task riddles.py:Riddles     a method and a task of your own files
     strop train --resume runs/chain-grpo-1         go on with a run that was stopped
     strop train --resume runs/chain-grpo-1 --steps 80    with one that was finished
+    strop train --method dpo --data pairs.jsonl    learn from pairs: fields prompt, chosen, rejected
+    strop train --method cascade                   stages one after another (docs/programs.md); --resume goes on with all of them
     strop train --method swarm --swarm home        share graded groups with others who say --swarm home
     strop train --track tensorboard --track wandb  the metrics there too (wandb: offline, unless WANDB_MODE=online)
     strop train --cluster local --replicas 2       rollouts on Ray actors, here or (auto, ray://HOST:PORT) on many machines
