@@ -106,15 +106,16 @@ class Forecast:
 def forecast(recipe: Recipe, lengths: Lengths) -> Forecast:
     """The peak of one process that trains, and samples where the engine is embedded in it."""
     method = recipe.resolved()
-    rollouts = method.tasks * getattr(method.sampler, "group_size", getattr(method.sampler, "n", 1))
+    paired, learns = getattr(method.feed, "paired", False), bool(method.signals)
+    rollouts = method.tasks * (2 if paired else getattr(method.sampler, "group_size", getattr(method.sampler, "n", 1)))
     policy, mode = blank(recipe)
     weights = sum(p.numel() * 4 for p in policy.model.parameters())
     trained = sum(p.numel() * 4 for p in policy.parameters().values())
     per_minibatch = rollouts * max(method.update.cuts(method.tasks)) // method.tasks
     rows = max(min(recipe.token_budget // lengths.row, per_minibatch), 1)
-    first, later = passes(policy, mode, method, rows, lengths)
+    first, later = passes(policy, mode, method, rows, lengths) if learns else (trained, trained)
     several = per_minibatch > rows
-    here = recipe.engine == "embedded"
+    here = recipe.engine == "embedded" and not paired
     rounded = isinstance(method.compute, Quantized)  # then the engine has a copy of the weights, of half their size
     kv = keys_and_values(policy.model.config, min(recipe.slots, rollouts), lengths) // (2 if rounded else 1) if here else 0
     laid_out = (4 * copied(policy.model) + rounded * weights) // (2 if rounded else 1) if here else 0
@@ -123,10 +124,10 @@ def forecast(recipe: Recipe, lengths: Lengths) -> Forecast:
         "reference": weights if method.reference and not recipe.lora else 0,
         "engine's weights": laid_out,
         "keys and values": kv,
-        "moments": 2 * trained,
+        "moments": 2 * trained if learns else 0,
     }
     moments = {
-        "a training pass": {"gradients": trained, "activations": (later if several else first) - trained},
+        "a training pass": {"gradients": trained, "activations": (later if several else first) - trained} if learns else {},
         "a checkpoint": {"copies being written": 2 * trained},
         "a delivery": {"weights laid out again": laid_out},
     }

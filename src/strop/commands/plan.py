@@ -37,9 +37,12 @@ def run(args: argparse.Namespace) -> int:
     if args.prompt is not None and args.prompt < 1:
         raise Usage(f"--prompt {args.prompt}: a prompt has at least 1 token")
     recipe, parts = recipes.build(args)
-    lengths = longest(recipe, parts, args.prompt)
+    looked = [(one, longest(one, parts, args.prompt)) for one in recipe.each()]
+    forecasts = [forecast(one, lengths) for one, lengths in looked]
+    most = max(range(len(looked)), key=lambda at: forecasts[at].peak)
+    found, lengths = forecasts[most], looked[most][1]
     on_gpu = gpu(recipe.device)
-    found, room = forecast(recipe, lengths), available(on_gpu)
+    room = available(on_gpu)
     needs = found.peak + (0 if on_gpu else PROCESS)
     fits = room is None or needs <= room
     rows = [[name, _mib(size)] for name, size in sorted(found.parts.items(), key=lambda item: -item[1])]
@@ -49,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     text = [
         f"{recipe.model}: {shape['parameters']:,} parameters, {shape['trained']:,} of them trained; prompts of {lengths.prompt} tokens, "
         f"replies of {lengths.reply}, {shape['rows']} rows in a pass",
-        f"most is needed at {found.moment}",
+        f"most is needed at {found.moment}" + (f", in stage {program.place(most)}" if (program := recipe.program) else ""),
         "",
         table(rows, ["what", "MiB"]),
         "",
