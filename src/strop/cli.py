@@ -23,6 +23,7 @@ COMMANDS = {
     "train": ("strop.commands.train", "train a model, with a held-out evaluation before and after"),
     "eval": ("strop.commands.eval", "score a model or a run on held-out tasks"),
     "export": ("strop.commands.export", "write what a run learned as a Hugging Face directory with a model card"),
+    "export-data": ("strop.commands.export_data", "write what a run sampled as JSON lines: rollouts, pairs, right texts"),
     "methods": ("strop.commands.lists:methods", "list the methods, or show one"),
     "explain": ("strop.commands.identity:explain", "print what a method computes, with every constant"),
     "diff": ("strop.commands.identity:diff", "print how two methods differ"),
@@ -147,7 +148,7 @@ def understood(argv: Sequence[str]) -> tuple[Any, argparse.Namespace]:
 
 def overview() -> str:
     lines = ["strop: post-training of reasoning models", "", "usage: strop COMMAND [--help] …", ""]
-    lines += [f"  {name:10} {about}" for name, (_, about) in COMMANDS.items()]
+    lines += [f"  {name:11} {about}" for name, (_, about) in COMMANDS.items()]
     lines += ["", "Every command takes --json [FILE]. With no arguments, `strop train` trains the bundled model on the default task."]
     return "\n".join(lines)
 

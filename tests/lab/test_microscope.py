@@ -40,9 +40,9 @@ def run(place):
 
 @pytest.fixture(scope="module")
 def methods(run):
-    """All whose reward reads nothing but the verdicts that chain gives."""
+    """All that learn from rollouts and read nothing but the verdicts that chain gives."""
     resolved = [run.recipe.but(method=name).resolved() for name in METHODS]
-    return [m for m in resolved if not {"abstained_R", "target_R"} & set(m.reward.reads)]
+    return [m for m in resolved if channels_read(m) <= channels(m) and not getattr(m.feed, "paired", False)]
 
 
 SOME = ("grpo@strop-1", "dr-grpo", "dapo", "gspo", "ppo")

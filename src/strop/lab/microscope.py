@@ -30,6 +30,7 @@ from strop.method import Method
 from strop.policies.causal import load
 from strop.records import Fate, Group, Rollout, Scores
 from strop.seams.gate import decide, finish
+from strop.seams.recorded import PAIR
 
 KINDS = ("length", "correctness", "position", "staleness")
 MOVING = ("logp_T", "entropy_T")
@@ -152,6 +153,10 @@ def look(run: Run, methods: Sequence[Method]) -> Sight:
         raise RunError(f"{run.directory} has no record of step {run.step}.")
     groups, scores = [Group.from_json(g) for g in record["groups"]], Scores.from_json(record["scores"])
     methods = [method if run.own else method.off_policy() for method in methods]
+    if apart := [method.name for method in methods if getattr(method.feed, "paired", False) and not any(g.role == PAIR for g in groups)]:
+        raise ValueError(
+            f"{apart[0]!r} learns from pairs, and step {run.step} of {run.directory} holds none: look at a run of such a method"
+        )
     for method in methods:
         for head in method.heads:
             if head.name not in run.policy.heads:
