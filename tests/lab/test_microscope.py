@@ -22,6 +22,7 @@ from strop.records import Group, Scores
 from strop.report import lens
 from strop.run import at_step
 from strop.seams.gate import decide
+from strop.sense import channels, channels_read
 
 STEP = 1
 

@@ -1,4 +1,4 @@
-"""What a run sampled, as rows for a file: every rollout with its scores, pairs of right and wrong texts, or right texts; and a card of them."""
+"""What a run sampled, as rows for a file: every rollout with its scores, pairs of right and wrong texts, or right texts; and a card."""
 
 from __future__ import annotations
 
@@ -53,13 +53,8 @@ def kept(place: Path) -> Iterator[tuple[list[Group], Scores, dict[str, Fate], in
 def _each(groups: Sequence[Group], scores: Scores, fates: dict[str, Fate], step: int) -> Iterator[dict[str, Any]]:
     for group in groups:
         for rollout in group.rollouts:
-            said = {
-                "prompt": group.task.prompt,
-                "text": rollout.text,
-                "scores": dict(scores.values.get(rollout.id, {})),
-                "stop": rollout.stop,
-            }
-            said |= {"tokens": rollout.length, "fate": fates[rollout.id].kind}
+            said = {"prompt": group.task.prompt, "text": rollout.text, "scores": dict(scores.values.get(rollout.id, {}))}
+            said |= {"stop": rollout.stop, "tokens": rollout.length, "fate": fates[rollout.id].kind}
             yield said | {"from": {"step": step, "task": group.task.id, "rollouts": [f"{step}/{rollout.id}"]}}
 
 
