@@ -1,5 +1,7 @@
 """What a reward and a credit may read, and what becomes of a rollout that nobody could grade."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -12,8 +14,10 @@ from strop.methods.grpo import GRPO
 from strop.records import Author, Fate, Group, Rollout, Row, Scores, Segment, Task
 from strop.seams.context import Ctx, Progress
 from strop.seams.credit import group_centered
+from strop.seams.gate import DropFlat, MaskOverlong
 from strop.seams.index import Index
 from strop.seams.part import part
+from strop.seams.role import Role
 
 PROMPT = Segment("prompt", (9,), "0")
 
@@ -100,3 +104,28 @@ def test_a_copy_of_a_group_has_numbers_of_its_own():
     assert batch.units == tuple("abcdede")
     assert batch.index.groups == 3
     assert [len(mini.rows) for mini in batch.minibatches(1)] == [3, 2, 2]
+
+
+@part(gives="reward_R", formula="reward_R = 2 * lenient_R")
+def doubled(lenient_R: Tensor) -> Tensor:
+    return 2 * lenient_R
+
+
+def test_each_role_is_rewarded_by_its_own_part_and_pairs_by_their_side():
+    written = replace(GROUPS[1], role="write", rollouts=(rollout("w", 1), rollout("v", 1)), id="w")
+    pair = Group(Task("r", {}, "s"), (rollout("x", 1), rollout("y", 1)), role="pair")
+    scores = SCORES | Scores({"w": {"outcome": 0.0, "lenient": 0.5}, "v": {"outcome": 1.0, "lenient": None}})
+    scores |= Scores({"x": {"chosen": 1.0}, "y": {"chosen": 0.0}})
+    one = GRPO.but("roles", roles={"write": Role(reward=doubled)})
+    given = reward_of(one, [*GROUPS, written, pair], scores, Progress())
+    assert given == {"a": 1.0, "b": 0.0, "c": None, "d": 1.0, "e": 1.0, "w": 1.0, "v": None, "x": 1.0, "y": 0.0}
+
+
+def test_a_roles_gates_see_its_own_groups_alone():
+    one = GRPO.but("roles", gate=(DropFlat(),), roles={"write": Role(gate=(MaskOverlong(),))})
+    assert [(role.gate, [g.role for g in groups]) for role, groups in one.by_role([*GROUPS, replace(GROUPS[0], role="write")])] == [
+        ((DropFlat(),), ["solve", "solve"]),
+        ((MaskOverlong(),), ["write"]),
+    ]
+    assert one.role("demo") == Role(one.reward, one.gate), "what has no role of its own is kept like the method's"
+    assert one.role("pair").gate == ()

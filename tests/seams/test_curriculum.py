@@ -1,13 +1,14 @@
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strop.records import Task
-from strop.seams.context import Ctx, Progress
-from strop.seams.curriculum import Epochs, Uniform
+from strop.seams.context import Ctx, Ledger, Progress
+from strop.seams.curriculum import Band, Epochs, Uniform
 
 some = settings(max_examples=25, deadline=None, derandomize=True, database=None)
 
@@ -76,3 +77,32 @@ def test_uniform_draws_differ_and_stay_inside():
     assert set(numbers) <= set(range(5))
     assert len(set(numbers)) > 1
     assert numbers == drawn(Uniform(), [20], 5)
+
+
+def tried(rates: dict[str, float], size: int | None) -> Ctx:
+    made = [Numbers(size).task("train", 0, int(number)) for number in rates]
+    last = {task.id: [rate, 8, 0] for task, rate in zip(made, rates.values(), strict=True)}
+    return replace(ctx(size), ledger=Ledger(last=last))
+
+
+def test_a_band_passes_over_tasks_that_were_last_solved_too_often_or_too_seldom():
+    known = tried({"0": 0.0, "1": 0.5, "2": 1.0, "3": 0.2, "4": 0.8, "5": 0.81}, None)
+    curriculum = Band(Epochs(), low=0.2, high=0.8)
+    tasks, state = curriculum.pick(4, curriculum.init(Numbers(None)), known)
+    assert [task.prompt for task in tasks] == ["1", "3", "4", "6"], "an untried one passes"
+    assert state["passed"] == 3
+    assert [task.prompt for task in curriculum.pick(1, state, known)[0]] == ["7"]
+
+
+def test_where_the_band_leaves_too_few_the_nearest_to_it_fill_the_step():
+    known = tried({"0": 0.0, "1": 0.1, "2": 1.0, "3": 0.5}, 4)
+    curriculum = Band(Epochs(), low=0.2, high=0.6)
+    tasks, _ = curriculum.pick(3, curriculum.init(Numbers(4)), known)
+    assert len(tasks) == 3
+    assert {task.prompt for task in tasks} == {"3", "1", "0"}
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.1, 0.5), (0.6, 0.5), (0.5, 1.1)])
+def test_a_band_lies_between_no_and_all(low, high):
+    with pytest.raises(ValueError, match="0 <= low <= high <= 1"):
+        Band(low=low, high=high)

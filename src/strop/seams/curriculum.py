@@ -143,7 +143,7 @@ class Band:
         outside: list[tuple[float, int, Task]] = []
         looked, most = 0, ctx.source.size or LOOK * n
         while len(found) < n and looked < most:
-            tasks, inner = self.inner.pick(n - len(found), inner, ctx)
+            tasks, inner = self.inner.pick(min(n - len(found), most - looked), inner, ctx)
             looked += len(tasks)
             for task in tasks:
                 rate = ctx.ledger.last.get(task.id, (self.low,))[0]
@@ -153,10 +153,11 @@ class Band:
                 else:
                     outside.append((away, len(outside), task))
         fill = [task for _, _, task in sorted(outside, key=lambda one: one[:2])[: n - len(found)]]
+        passed += len(outside) - len(fill)
         while len(found) + len(fill) < n:
             more, inner = self.inner.pick(n - len(found) - len(fill), inner, ctx)
             fill += more
-        return [*found, *fill], {"inner": inner, "passed": passed + len(outside) - len(fill)}
+        return [*found, *fill], {"inner": inner, "passed": passed}
 
     def observe(self, state: State, groups: list[Group], scores: Scores, ctx: Ctx) -> State:
         return {**state, "inner": self.inner.observe(state["inner"], groups, scores, ctx)}
