@@ -126,6 +126,8 @@ class Staged:
         parts = {**self.parts, "ends": ends} if not stage.task else {**{k: v for k, v in self.parts.items() if k != "source"}, "ends": ends}
         if (place / "recipe.json").exists():
             return run.resume(place, say=self.say, method=stage.method, **parts)
+        if number and not stage.task:  # the file of questions that the first stage read
+            folder.check_data(first := self.directory / before[0].place, folder.read_about(first))
         shutil.rmtree(place, ignore_errors=True)  # a stage that was killed before it began
         return run.create(recipe, place, begun=self._begun(number), **parts)
 
@@ -214,6 +216,8 @@ def resume(directory: Path, say: Callable[[str], None] = print, method: Program 
             f"{directory} was made by program {about['fingerprint']['program']}, and the same recipe gives "
             f"{found.fingerprint if found else 'none'} today. Resume it with the version named in its program.json, or start a new one."
         )
+    if recipe.fingerprint != about["fingerprint"]["recipe"]:
+        raise RunError(f"{directory / NAME} was changed since the program began: its recipe is another. Put the old values back.")
     refuse(recipe, parts)
     made = Staged(recipe, directory, say, parts)
     made.lock = lock
