@@ -174,7 +174,7 @@ def test_trls_mixture_is_nothing_else(change, one):
 
 
 def by_hand(world: World, numbers: list[int], seen: list[float], beta: float = 0.1) -> tuple[float, float, Tensor]:
-    """BCO of these pairs as a loop: the shift over what was seen before and these, the loss, and its slope, to which the shift is a number."""
+    """BCO of these pairs as a loop, the shift over what was seen before and these: shift, loss, and slope with the shift as a number."""
     old, policy, reference = world.old, world.policy, world.reference
 
     def h(moving: Bigram, rollout: Rollout) -> Tensor:
