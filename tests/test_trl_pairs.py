@@ -8,6 +8,7 @@ fused head always computes in.
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import random
 from collections.abc import Iterator
@@ -28,12 +29,17 @@ from strop import pico
 from strop.check.worlds import VOCABULARY
 from strop.learning import backward, follow, settle
 from strop.methods import method
+from strop.recipe import Recipe
 from strop.records import Fate, Group, Rollout, Row, Scores, Segment, Task
+from strop.run import create
 from strop.seams.index import Index
+from strop.seams.objective import cross_entropy
 from strop.seams.part import part
 from strop.seams.preference import bco, dpo
 from strop.seams.recorded import PAIR
 from strop.seams.reduction import means, sum_over
+from strop.seams.signal import Signal, chosen
+from strop.seams.update import AdamW
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the library's own
 
@@ -72,9 +78,9 @@ def pairs(number: int, length: int | None = None, count: int | None = None) -> W
         rollouts = tuple(Rollout((Row.of(prompt, text),), f"{g}/{i}") for i, text in enumerate(texts))
         groups.append(Group(Task(f"{g}", {}, "pairs"), rollouts, role=PAIR, id=f"{g}"))
     units = [r.id for group in groups for r in group.rollouts]
-    chosen = Scores({unit: {"chosen": float(unit.endswith("/0"))} for unit in units})
+    sides = Scores({unit: {"chosen": float(unit.endswith("/0"))} for unit in units})
     far = 0.3 if number % 2 else 3.0  # every other time so far apart that the sigmoids are flat
-    return World(groups, {unit: Fate() for unit in units}, dict.fromkeys(units, 0.0), number, far, chosen)
+    return World(groups, {unit: Fate() for unit in units}, dict.fromkeys(units, 0.0), number, far, sides)
 
 
 def ours(one: Any, world: World) -> tuple[float, Any]:
@@ -226,3 +232,72 @@ def test_trls_earlier_shift_is_the_same_where_minibatches_are_alike():
                 means_so_far.append(here[0] / here[1])
                 apart = max(apart, abs(sum(means_so_far) / len(means_so_far) - mini.facts["running_prefer"].item()))
         assert (apart < SAME) == alike
+
+
+@pytest.mark.slow  # a real model on both sides
+def test_a_real_model_is_trained_as_trl_trains_it(tmp_path):
+    """Two updates of pico in float32, DPO with the chosen text's likelihood beside it: token ids, losses and the gradient of every weight.
+    TRL's trainer does all of it: chat template, collator, two models, clipping, AdamW."""
+    import trl
+    from datasets import Dataset
+    from torch.utils.data import SequentialSampler
+
+    rng = random.Random(0)
+    rows = [{"prompt": f"{n} + {n}?", "chosen": "yes " * rng.randint(1, 9), "rejected": f"{n} " * rng.randint(1, 9)} for n in range(40)]
+    (tmp_path / "pairs.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    write = Signal(cross_entropy(), on=chosen, reduce=means("token"))
+    one = DPO.but("dpo-written", signals={"write": write}, update=AdamW(lr=1e-4), tasks=8)
+    settings: dict[str, Any] = {"data": str(tmp_path / "pairs.jsonl"), "instruct": "no", "steps": 2, "eval_tasks": 0, "lr": 1e-4}
+    run = create(Recipe(method=one, **settings), tmp_path / "run")
+    here: list[dict[str, Tensor]] = []
+    clip = run.learner.clip
+
+    def seen() -> float:
+        here.append({name.removeprefix("model."): p.grad.clone() for name, p in run.policy.parameters().items()})
+        return clip()
+
+    run.learner.clip = seen
+    lines = [run.advance(), run.advance()]
+    groups = [Group.from_json(g) for step in range(2) for g in run.record(step)["groups"]]
+
+    there: list[dict[str, Tensor]] = []
+
+    class InOrder(trl.DPOTrainer):
+        def _get_train_sampler(self, *_: Any) -> SequentialSampler:
+            return SequentialSampler(self.train_dataset)
+
+        def training_step(self, model: Any, *rest: Any) -> Tensor:
+            loss = super().training_step(model, *rest)
+            there.append({n: p.grad.clone() for n, p in model.named_parameters()})
+            return loss
+
+    given = [{"prompt": g.task.prompt, "chosen": g.task.needs["chosen"], "rejected": g.task.needs["rejected"]} for g in groups]
+    roles = {"prompt": "user", "chosen": "assistant", "rejected": "assistant"}
+    theirs = InOrder(
+        model=str(pico.path()),
+        args=trl.DPOConfig(
+            output_dir=str(tmp_path / "trl"),
+            loss_type=["sigmoid", "sft"],
+            per_device_train_batch_size=8,
+            max_steps=2,
+            learning_rate=1e-4,
+            lr_scheduler_type="constant",
+            logging_steps=1,
+            save_strategy="no",
+            gradient_checkpointing=False,
+            bf16=False,
+            use_cpu=True,
+            report_to="none",
+        ),
+        train_dataset=Dataset.from_list([{f: [{"role": role, "content": row[f]}] for f, role in roles.items()} for row in given]),
+    )
+    theirs.train()
+
+    for group, row in zip(groups, theirs.train_dataset, strict=True):
+        for text, side in zip(group.rollouts, ("chosen", "rejected"), strict=True):
+            assert list(text.rows[0].tokens) == row["prompt_ids"] + row[f"{side}_ids"]
+    for line, said, ours, slopes in zip(lines, theirs.state.log_history[:2], here, there, strict=True):
+        assert abs(sum(line["loss"].values()) - said["loss"]) < 1e-5 * said["loss"]
+        assert ours.keys() == slopes.keys()
+        largest = max(slope.abs().max().item() for slope in slopes.values())
+        assert max((ours[name] - slopes[name]).abs().max().item() for name in ours) < 1e-5 * largest
