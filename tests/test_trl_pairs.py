@@ -151,7 +151,7 @@ def test_rft_is_trls_sft():
 
 
 def test_bco_without_a_shift_is_trls_bco_pair():
-    """TRL 1.16 has no shift any more: its earlier releases kept a running mean, the mixture of MPO's paper with it."""
+    """TRL 1.16 has none; 0.21, which MPO's released code asks for, took a running mean off both texts."""
     assert max(differences(but(BCO, "prefer", running=nothing), loss_type=("bco_pair",))) < SAME
 
 
