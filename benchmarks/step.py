@@ -218,9 +218,10 @@ def ceiling() -> float:
     return best
 
 
-def once(side: str, load: Load, model: str, threads: int) -> dict[str, Any]:
+def once(side: str, load: Load, model: str, threads: int, script: str = __file__) -> dict[str, Any]:
+    """One side in a process of its own: what it printed."""
     env = {**os.environ, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    command = [sys.executable, __file__, "--side", side, "--load", json.dumps(asdict(load)), "--model", model]
+    command = [sys.executable, script, "--side", side, "--load", json.dumps(asdict(load)), "--model", model]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=1800, check=False)
     if done.returncode:
         raise SystemExit(f"{side} failed on {load.workload}:\n{done.stderr[-3000:]}")

@@ -88,6 +88,17 @@ def test_each_comes_once_before_any_comes_again_and_every_turn_in_another_order(
     assert given[0].values[taken[0][0].rollouts[0].id]["chosen"] == 1.0
 
 
+def test_what_comes_again_is_known_as_it_was_the_first_time():
+    groups, scores = several(*(group(i, (1.0, 0.0)) for i in range(2)))
+    for make, wanted in (
+        (correctness_pairs(), [{"outcome": 1.0, "chosen": 1.0}, {"outcome": 0.0, "chosen": 0.0}]),
+        (right_ones(), [{"outcome": 1.0}]),
+    ):
+        feed, given = Earlier("before", make), []
+        taken = asyncio.run(feed.take(None, 5, None, None, context(groups, scores, 0, given), Counter()))
+        assert [[given[0].values[r.id] for r in one.rollouts] for one in taken] == [wanted] * 5
+
+
 def test_a_second_round_of_a_step_gives_nothing_more():
     groups, scores = several(group(0, (1.0, 0.0)))
     seen, given = Counter(), []

@@ -59,9 +59,10 @@ class Earlier:
     ) -> list[Group]:
         made, known = ctx.once(f"earlier {self.stage}", lambda: self.made(ctx))
         first = ctx.progress.step * want
-        groups = [_again(made[at], turn) for turn, at in _turns(len(made), first, want, ctx.seed)] if not seen["earlier"] else []
+        turns = _turns(len(made), first, want, ctx.seed) if not seen["earlier"] else []
+        groups = [_again(made[at], turn) for turn, at in turns]
         seen["earlier"] += 1
-        ctx.graded(recalled(groups, known))
+        ctx.graded(Scores({_named(r.id, turn): known.values[r.id] for turn, at in turns for r in made[at].rollouts}))
         return groups
 
 
@@ -176,7 +177,9 @@ def _turns(size: int, first: int, want: int, seed: int) -> list[tuple[int, int]]
 
 def _again(group: Group, turn: int) -> Group:
     """The group as it comes in a later turn: two of one id may not meet in a step."""
-    if not turn:
-        return group
-    rollouts = tuple(replace(r, id=f"{r.id}~{turn}") for r in group.rollouts)
-    return Group(group.task, rollouts, role=group.role, id=f"{group.id}~{turn}")
+    rollouts = tuple(replace(r, id=_named(r.id, turn)) for r in group.rollouts)
+    return Group(group.task, rollouts, role=group.role, id=_named(group.id, turn))
+
+
+def _named(place: str, turn: int) -> str:
+    return f"{place}~{turn}" if turn else place
