@@ -207,15 +207,17 @@ def _weigh(
     rewards = learning.reward_of(method, groups, scores, progress)
     fates: dict[str, Fate] = {}
     for group in groups:
-        fates |= decide(method.gate, group, rewards, scores, key)
-    fates = finish(method.gate, groups, fates, rewards, scores, key)
+        fates |= decide(method.role(group.role).gate, group, rewards, scores, key)
+    for role, members in method.by_role(groups):
+        fates |= finish(role.gate, members, fates, rewards, scores, key)
     batch = pack(groups, fates, rewards, run.version, scores)
     batch = learning.measure(method, batch, run.learner, Counter(), own=run.own)
     batch = learning.settle(method, batch.with_(place_T=_places(whole, batch)), progress.fraction)
     mine = [f"{name[:-1]}T" for name in moving_of(method)]
     numbers = Numbers({name: track for name, track in now.items() if name in mine})
     facts = learning.backward(method, batch, numbers, run.recipe.token_budget, progress.fraction, (*key, 0))
-    credit_T = torch.zeros(whole.index.size("token")).index_put_((batch.tracks["place_T"],), batch.tracks["credit_T"].float())
+    earned_T = batch.tracks.get("credit_T", torch.zeros(len(batch.kind_T)))  # a loss over texts earns nothing
+    credit_T = torch.zeros(whole.index.size("token")).index_put_((batch.tracks["place_T"],), earned_T.float())
     loss = sum(signal.weight_at(progress.fraction) * facts[f"loss/{name}"] for name, signal in method.signals.items())
     return numbers.slopes(), credit_T, loss
 
