@@ -589,7 +589,13 @@ def _alone(world: World) -> World:
     return dataclasses.replace(world, fates=fates)
 
 
-ESTIMATORS = [name for name in METHODS if not method(name).idea or set(method(name).idea) - {"curriculum", "sampler", "gate"}]
+RIVALLED = ("dpo", "rft", "mpo")
+"""Losses over pairs: their oracle is a library itself, and a loop (tests/test_trl_pairs.py, with mutants)."""
+ESTIMATORS = [
+    name
+    for name in METHODS
+    if name not in RIVALLED and (not method(name).idea or set(method(name).idea) - {"curriculum", "sampler", "gate"})
+]
 """Methods with a loss of their own. One whose idea is which rollouts there are trains them as its parent does."""
 
 

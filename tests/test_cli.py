@@ -384,9 +384,9 @@ def test_a_run_that_is_resumed_ends_like_one_that_was_not(small, tmp_path, capsy
 
 
 def test_the_lists_are_objects(capsys):
-    from strop.methods import METHODS
+    from strop.methods import METHODS, PROGRAMS
 
-    assert {row["name"] for row in said(capsys, "methods", "--json")["methods"]} == set(METHODS)
+    assert {row["name"] for row in said(capsys, "methods", "--json")["methods"]} == {*METHODS, *PROGRAMS}
     assert [row["name"] for row in said(capsys, "methods", "--baseline", "learned", "--json")["methods"]] == ["ppo"]
     assert said(capsys, "methods", "grpo", "--json")["parts"]["sampler"]["with"]["n"] == 8
     assert {"chain", "countdown"} <= {row["name"] for row in said(capsys, "tasks", "--json")["tasks"]}

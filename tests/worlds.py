@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from hypothesis import strategies as st
 
-from strop.check.worlds import ONE_ROW, SHAPES, Bigram, Leaves, World, as_dtype, random_world, world_of
+from strop.check.worlds import ONE_ROW, SHAPES, Bigram, Leaves, World, as_dtype, as_pairs, random_world, world_of
 
-__all__ = ["ONE_ROW", "SHAPES", "Bigram", "Leaves", "World", "as_dtype", "random_world", "world_of", "worlds"]
+__all__ = ["ONE_ROW", "SHAPES", "Bigram", "Leaves", "World", "as_dtype", "as_pairs", "random_world", "world_of", "worlds"]
 
 torch.set_num_threads(1)  # these tensors are tiny: a second thread only waits
 

@@ -207,6 +207,7 @@ class Program:
 
     @cached_property
     def fingerprint(self) -> str:
+        """Hash of that."""
         return fingerprint(self.describe())
 
     def __hash__(self) -> int:

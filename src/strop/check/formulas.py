@@ -11,12 +11,11 @@ import numpy as np
 import torch
 
 from strop.check.reader import Reader, Value
-from strop.check.worlds import Leaves, World, random_world
+from strop.check.worlds import Leaves, World, as_pairs, random_world
 from strop.learning import backward, reward_of, settle
 from strop.method import Method
 from strop.records import Scores
 from strop.seams.context import Progress, keyed
-from strop.seams.recorded import taught
 from strop.sense import channels_read
 
 FRACTION = 0.25
@@ -68,9 +67,7 @@ def structure(world: World) -> tuple[dict[str, list[int]], dict[str, list[float]
 def rewarded(world: World, one: Method) -> tuple[World, dict[str, list[float | None]]]:
     """The world with the method's own reward on random channels, and those channels of the rollouts in the batch."""
     rng = random.Random(world.seed)
-    if getattr(one.feed, "paired", False):  # what pairs are made of is somebody's text
-        groups = [replace(g, rollouts=tuple(taught(r, r.id) for r in g.rollouts)) for g in world.groups]
-        world = replace(world, groups=groups)
+    world = as_pairs(world) if getattr(one.feed, "paired", False) else world
     paired = {"chosen_R"} if getattr(one.feed, "paired", False) else set[str]()
     channels = sorted({"outcome_R", "lenient_R", *(f"{name}_R" for name in channels_read(one)), *paired})
     values: dict[str, dict[str, float | None]] = {}

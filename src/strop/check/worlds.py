@@ -13,6 +13,7 @@ from torch import Tensor
 
 from strop.batch import Batch, pack
 from strop.records import UNSCORED, Author, Fate, Group, Rollout, Row, Sampling, Scores, Segment, Span, Task
+from strop.seams.recorded import taught
 
 VOCABULARY = 6
 
@@ -102,6 +103,14 @@ def as_dtype(batch: Batch, dtype: torch.dtype) -> Batch:
         return {name: value.to(dtype) if value.is_floating_point() else value for name, value in values.items()}
 
     return dataclasses.replace(batch, weight_R=batch.weight_R.to(dtype), tracks=cast(batch.tracks), facts=cast(batch.facts))
+
+
+def as_pairs(world: World) -> World:
+    """The world with texts of others, each on a side by chance: what a loss over pairs is given."""
+    rng = random.Random(world.seed)
+    groups = [dataclasses.replace(g, rollouts=tuple(taught(r, r.id) for r in g.rollouts)) for g in world.groups]
+    values = {r.id: {**world.scores.values.get(r.id, {}), "chosen": float(rng.random() < 0.5)} for g in groups for r in g.rollouts}
+    return dataclasses.replace(world, groups=groups, scores=Scores(values))
 
 
 SHAPES = ("plain", "plain", "turns", "forced", "teacher", "restarted", "tree", "masked row", "masked", "empty", "duplicate")

@@ -55,7 +55,7 @@ def spread_at_start(trace: Trace) -> float:
 BETTER = Claim(
     "cascade-better",
     mechanism="Preferring right texts to wrong ones before reinforcement",
-    consequence="ends with a higher held-out accuracy than imitating the same right texts alone",
+    consequence="raises held-out accuracy at the end over imitating the same right texts alone",
     regime="on countdown at equal positions, sampling of the pairs on the bill",
     method="cascade",
     recipe=Recipe(task="countdown", steps=1000, lr=3e-4, checkpoint_every=1000),
@@ -68,7 +68,7 @@ BETTER = Claim(
     compare=("cascade", "imitate"),
     measure=held_out(name="pass@1"),
     threshold=0.0,
-    refuted_if="the interval of the paired difference lies below 0: imitation alone is the better first stage",
+    refuted_if="the interval of the paired difference lies below 0: imitation alone ends higher",
     profiles={
         "quick": Profile((0, 1), "350000", 3, arms=("cascade", "imitate")),
         "full": Profile((0, 1, 2, 3), "450000", 11),
