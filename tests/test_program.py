@@ -231,6 +231,24 @@ def test_a_program_that_is_done_or_was_moved_is_opened_again(tmp_path):
     assert len(read_metrics(tmp_path / "q")) == 9
 
 
+@pytest.mark.parametrize("torn", ["the line that says a stage is done", "the next stage, half begun", "its last checkpoint"])
+def test_what_a_kill_between_two_stages_leaves_is_made_whole(tmp_path, torn):
+    made(tmp_path / "whole")
+    one = staged.create(recipe(THREE), tmp_path / "p", **parts())
+    runs = one.runs()
+    next(runs).train()
+    if torn == "the next stage, half begun":
+        next(runs)
+        (tmp_path / "p" / "2-imitate" / "recipe.json").unlink()
+    elif torn == "its last checkpoint":
+        shutil.rmtree(tmp_path / "p" / "1-collect" / "checkpoints" / "000002")
+    del one, runs
+    gc.collect()
+    staged.resume(tmp_path / "p", lambda said: None, method=Program("three", THREE), **parts()).train()
+    whole, again = ([{**line, "t": 0} for line in read_metrics(tmp_path / name)] for name in ("whole", "p"))
+    assert again == whole
+
+
 def test_another_program_does_not_go_on_with_it(tmp_path):
     made(tmp_path / "p")
     with pytest.raises(RunError, match="was made by program"):

@@ -49,6 +49,14 @@ def test_a_method_with_a_head_of_its_own_is_killed_and_goes_on_alike(phase):
     check(results)
 
 
+@pytest.mark.full  # twenty programs of four stages
+def test_a_program_killed_inside_any_write_goes_on_to_the_same_stages():
+    results = kills("program", 0, 20)
+    assert len(results) == 20
+    check(results)
+    assert {len(r["done"]) for r in results} == {0, 1, 2, 3}, "killed in every stage"
+
+
 def small(tmp_path, **changes):
     from strop import pico
     from strop.recipe import Recipe

@@ -186,7 +186,7 @@ class Run:
         if stage not in self.begun.stages:
             raise RunError(f"{self.directory} has no stage {stage!r} before it. {nearest(stage, self.begun.stages)}")
         place = self.directory.parent / self.begun.stages[stage]
-        groups, scores = list[Group](), UNSCORED
+        groups, values = list[Group](), dict[str, Mapping[str, float | None]]()
         for line in folder.read_metrics(place):
             record = folder.read_commit(place, line["step"])
             if record is None:
@@ -194,10 +194,9 @@ class Run:
             body = canonical({name: record[name] for name in ("groups", "scores", "fates", "rewards")})
             if hashlib.sha256(body.encode()).hexdigest()[:16] != line["digest"]["groups"]:
                 raise RunError(f"{commit_path(place, line['step'])} was changed since its step was learned from. Put the old file back.")
-            given, graded = [Group.from_json(group) for group in record["groups"]], Scores.from_json(record["scores"])
-            groups += [group.within(str(line["step"])) for group in given]
-            scores |= Scores({f"{line['step']}/{unit}": values for unit, values in graded.values.items()})
-        return groups, scores
+            groups += [Group.from_json(group).within(str(line["step"])) for group in record["groups"]]
+            values |= {f"{line['step']}/{unit}": channels for unit, channels in record["scores"]["values"].items()}
+        return groups, Scores(values)
 
     def pick(self, n: int) -> list[Task]:
         tasks, self.state["curriculum"] = self.method.curriculum.pick(n, self.state["curriculum"], self.context())

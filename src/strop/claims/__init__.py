@@ -32,7 +32,7 @@ OWN = {
     "abstain-score": "strop.experiments.abstain:SCORE",
     "dupo-tie": "strop.experiments.dupo:TIE",
     "stable-reinforce-window": "strop.experiments.stable_reinforce:WINDOW",
-    "cascade-better": "strop.experiments.cascade:BETTER",
+    "cascade-accuracy": "strop.experiments.cascade:ACCURACY",
 }
 """strop's own, {name: module:attribute}; imported when asked for."""
 CLAIMS: dict[str, str] = {**OWN}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from strop import directory as folder
-from strop.records import UNSCORED, Fate, Group, Rollout, Scores
+from strop.records import Fate, Group, Rollout, Scores
 from strop.seams.context import keyed
 from strop.seams.recorded import correctness_pairs, right_ones
 
@@ -23,10 +23,11 @@ def rows(place: Path, kind: str, most: int) -> list[dict[str, Any]]:
     if kind == "rollouts":
         steps = (_each(groups, scores, fates, step) for groups, scores, fates, step in kept(place))
         return [row | {"from": {**whence, **row["from"]}} for each in steps for row in each]
-    groups, scores = list[Group](), UNSCORED
+    groups, values = list[Group](), dict[str, Mapping[str, float | None]]()
     for given, graded, _, step in kept(place):
         groups += [group.within(str(step)) for group in given]
-        scores |= Scores({f"{step}/{unit}": values for unit, values in graded.values.items()})
+        values |= {f"{step}/{unit}": channels for unit, channels in graded.values.items()}
+    scores = Scores(values)
     known: dict[str, Rollout] = {r.id: r for g in groups for r in g.rollouts}
     seed = about["recipe"]["seed"]
     if kind == "pairs":

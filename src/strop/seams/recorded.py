@@ -57,7 +57,7 @@ class Earlier:
     async def take(
         self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx, seen: Counter[str]
     ) -> list[Group]:
-        made, known = ctx.once(f"earlier {self.stage}", lambda: self.made(ctx))
+        made, known = ctx.once(f"earlier {self.stage} {self.make!r}", lambda: self.made(ctx))
         first = ctx.progress.step * want
         turns = _turns(len(made), first, want, ctx.seed) if not seen["earlier"] else []
         groups = [_again(made[at], turn) for turn, at in turns]
