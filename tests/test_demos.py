@@ -3,6 +3,7 @@
 import asyncio
 import json
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from strop.methods.grpo import GRPO
 from strop.methods.sft import SFT
 from strop.recipe import Recipe
 from strop.run import create
-from strop.seams.feed import WithDemos
+from strop.seams.feed import Demos, WithDemos, demo
 from strop.seams.objective import cross_entropy
 from strop.seams.reduction import means
 from strop.seams.signal import Signal, teacher
@@ -60,3 +61,16 @@ def test_supervised_learning_samples_nothing_and_gives_the_cross_entropy_of_the_
     assert line["loss"]["teacher"] == pytest.approx(-sum(logp) / len(logp), rel=1e-5)
     assert line["bill"]["decoded"] == line["bill"]["prefilled"] == line["rollouts"] == 0
     assert line["bill"]["trained"] > 0
+
+
+def test_demonstrations_may_be_a_sources_worked_examples(tmp_path):
+    run = small(tmp_path, SFT.but("worked", feed=Demos(text="worked"), tasks=2))
+    task = run.source.task("train", 0, 0)
+    gold = demo(task, "here", run.context())
+    assert demo(task, "here", run.context(), "worked") == gold, "where there are none, the gold text"
+    with mock.patch.object(type(run.source), "example", create=True, return_value="shown <answer>1</answer>"):
+        line = asyncio.run(train.step(run))
+        assert demo(task, "here", run.context(), "worked").rollouts[0].text == "shown <answer>1</answer>"
+    assert line["loss"]["teacher"] > 0
+    with pytest.raises(ValueError, match=r"Demos\(text='shown'\): gold or worked"):
+        Demos(text="shown")

@@ -9,6 +9,7 @@ import gzip
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +163,8 @@ def _short(value: Any) -> str:
 
 
 def curves(lines: list[dict[str, Any]], result: dict[str, Any]) -> str:
-    made = []
+    made, stages = [], [line.get("stage") for line in lines]
+    bounds = [at + 0.5 for at, (before, now) in enumerate(pairwise(stages), start=1) if before != now]
     for name, about in CURVES:
         points = [(line["step"] + 1, float(value)) for line in lines if (value := inside(line, name)) is not None]
         if not points:
@@ -172,7 +174,7 @@ def curves(lines: list[dict[str, Any]], result: dict[str, Any]) -> str:
             at = {"before": 0, "after": points[-1][0]}
             marks = [(at[k], side["pass@1"]) for k in at if (side := result.get(k)) and side.get("pass@1") is not None]
         caption = f"<figcaption>{escape(name)} <span class=dim>{escape(about)}</span></figcaption>"
-        made.append(f"<figure>{caption}{svg(points, marks)}</figure>")
+        made.append(f"<figure>{caption}{svg(points, marks, bounds)}</figure>")
     if not made:
         return "<p class=dim>no steps yet</p>"
     return f"<div class=curves>{''.join(made)}</div><p class=dim>Dots: held-out pass@1 before and after.</p>"
@@ -204,9 +206,15 @@ def others(lines: Sequence[Mapping[str, Any]]) -> str:
     return pre("\n".join(found)) if found else ""
 
 
-def svg(points: Sequence[tuple[float, float]], marks: Sequence[tuple[float, float]] = (), width: int = 320, height: int = 150) -> str:
-    """A curve in its own box, with its extremes written at the axes."""
-    everything = [*points, *marks]
+def svg(
+    points: Sequence[tuple[float, float]],
+    marks: Sequence[tuple[float, float]] = (),
+    bounds: Sequence[float] = (),
+    width: int = 320,
+    height: int = 150,
+) -> str:
+    """A curve in its own box, with its extremes written at the axes. Steps without a value are a gap; `bounds` are upright lines."""
+    everything = [*points, *marks, *((x, points[0][1]) for x in bounds)]
     xs, ys = [x for x, _ in everything], [y for _, y in everything]
     left, right, low, high = min(xs), max(xs), min(ys), max(ys)
     wide, tall = (right - left) or 1.0, (high - low) or 1.0
@@ -214,12 +222,18 @@ def svg(points: Sequence[tuple[float, float]], marks: Sequence[tuple[float, floa
     def at(x: float, y: float) -> tuple[float, float]:
         return 44 + (x - left) / wide * (width - 56), 8 + (high - y) / tall * (height - 32)
 
-    path = " ".join(f"{a:.1f},{b:.1f}" for a, b in (at(x, y) for x, y in points))
+    runs: list[list[tuple[float, float]]] = [[]]
+    for point in points:
+        runs += [[]] if runs[-1] and point[0] - runs[-1][-1][0] > 1 else []
+        runs[-1].append(point)
+    paths = (" ".join("{:.1f},{:.1f}".format(*at(x, y)) for x, y in run) for run in runs)
+    drawn = "".join(f"<polyline class=curve points='{path}'/>" for path in paths)
+    upright = "".join(f"<path class=axis d='M{at(x, high)[0]:.1f} 4V{height - 22}'/>" for x in bounds)
     dots = "".join("<circle class=held cx='{:.1f}' cy='{:.1f}' r='4'/>".format(*at(x, y)) for x, y in marks)
     return (
         f"<svg viewBox='0 0 {width} {height}' role='img'><path class=axis d='M44 4V{height - 22}H{width - 8}' fill='none'/>"
         f"<text x='2' y='14'>{high:.3g}</text><text x='2' y='{height - 24}'>{low:.3g}</text><text x='44' y='{height - 8}'>{left:.0f}</text>"
-        f"<text x='{width - 8}' y='{height - 8}' text-anchor='end'>{right:.0f}</text><polyline class=curve points='{path}'/>{dots}</svg>"
+        f"<text x='{width - 8}' y='{height - 8}' text-anchor='end'>{right:.0f}</text>{upright}{drawn}{dots}</svg>"
     )
 
 

@@ -16,7 +16,7 @@ from typing import ClassVar, Protocol
 from strop.records import Group, Rollout, Row, Segment, Task
 from strop.seams.context import Ctx
 from strop.seams.flight import age
-from strop.seams.part import added
+from strop.seams.part import added, nearest
 from strop.seams.sampler import Environment, Grows, Sampler, grown
 
 Pick = Callable[[int], list[Task]]
@@ -115,6 +115,13 @@ class Recorded:
 class Demos:
     """Demonstrations alone, one a task: supervised learning. The sampler is not asked."""
 
+    text: str = added("gold", shown=False)
+    """`gold`, a text that scores 1; `worked`, the source's worked example, where it has one."""
+
+    def __post_init__(self) -> None:
+        if self.text not in TEXTS:
+            raise ValueError(f"Demos(text={self.text!r}): {' or '.join(TEXTS)}. {nearest(self.text, TEXTS)}")
+
     @property
     def fresh(self) -> bool:
         return False
@@ -122,7 +129,7 @@ class Demos:
     async def take(
         self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx, seen: Counter[str]
     ) -> list[Group]:
-        return [demo(task, f"demo/{task.id}#{number}", ctx) for number, task in enumerate(pick(want))]
+        return [demo(task, f"demo/{task.id}#{number}", ctx, self.text) for number, task in enumerate(pick(want))]
 
 
 @dataclass(frozen=True)
@@ -157,9 +164,12 @@ class WithDemos:
         return groups
 
 
-def demo(task: Task, place: str, ctx: Ctx) -> Group:
-    """The source's gold text as a teacher segment. It has no log-probability of ours, and none is made up."""
-    gold = ctx.source.gold(task)
+TEXTS = ("gold", "worked")
+
+
+def demo(task: Task, place: str, ctx: Ctx, text: str = "gold") -> Group:
+    """The source's gold text, or its worked example, as a teacher segment. It has no log-probability of ours, and none is made up."""
+    gold = getattr(ctx.source, "example", ctx.source.gold)(task) if text == "worked" else ctx.source.gold(task)
     if gold is None:
         raise ValueError(f"source {ctx.source.name!r} has no gold text for task {task.id}, so there is nothing to demonstrate")
     renderer = ctx.policies["actor"].renderer
