@@ -351,6 +351,23 @@ def test_a_program_of_ones_own_is_trained_stopped_resumed_shown_and_evaluated(tm
     assert "is a stage of the program p: go on with that, --resume p" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--method", "cascade", "--track", "tensorboard"], "--track follows one run, and a program has one for each stage"),
+        (["--method", "cascade + dapo"], "only methods can be added"),
+        (["--method", "cascad"], "Did you mean 'cascade'"),
+        (["--method", "cascade", "--tasks", "8"], "its idea is a clip"),
+    ],
+)
+def test_a_wrong_line_is_answered_before_anything_is_written(given, words, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["train", *given, "--out", "p"])
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "p").exists()
+
+
 def test_the_methods_of_the_killed_program_are_what_they_seem():
     assert isinstance(PROGRAM.plan[0].method.update, Still)
     assert OWN.signals == MPO.signals

@@ -128,8 +128,6 @@ def go_on(directory: Path) -> str:
 
 def _staged(args: argparse.Namespace, program: Staged, started: float) -> int:
     """The stages one after another, and what came of them all."""
-    if args.track:
-        raise Usage("--track follows one run, and a program has one for each stage: its lines stand in each stage's metrics.jsonl")
     try:
         with stopping() as asked:
             result, shown = work_through(program, started, asked)
@@ -144,6 +142,8 @@ def _staged(args: argparse.Namespace, program: Staged, started: float) -> int:
 
 def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run | Staged:
     recipe, parts = recipes.build(args)
+    if args.track and recipe.program is not None:
+        raise Usage("--track follows one run, and a program has one for each stage: `strop track RUN/1-NAME KIND` shows a stage's steps")
     directory = Path(args.out) if args.out else default_directory(recipe, parts)
     from strop.tasks import source
 
@@ -214,7 +214,7 @@ def _resumed(args: argparse.Namespace, stack: ExitStack) -> Run | Staged:
     if (directory / PROGRAM).exists():
         from strop import staged
 
-        if longer or again or reached:
+        if longer or again or reached or args.track:
             raise Usage("a program is gone on with as it was asked for: --resume takes no other flag there")
         whole = staged.recipe_of(directory, parts.get("method"))
         return staged.resume(directory, say=say, **parts, **_placed(args, stack, whole, parts))
