@@ -164,7 +164,7 @@ def test_every_field_of_a_metrics_line_is_told_of_and_every_one_that_is_told_of_
     for number, kind in enumerate(KINDS.values()):
         create(Recipe(**{**SMALL, "steps": 1, **kind}), tmp_path / str(number)).train()
         (line,) = read_metrics(tmp_path / str(number))
-        told = {path: described(path, {"outcome", "lenient", "brief", "sure"}) for path in flat(line)}
+        told = {path: described(path, {"outcome", "lenient", "brief", "sure", "chosen"}) for path in flat(line)}
         assert [path for path, entry in told.items() if entry is None] == []
         seen |= set(told.values())
         always &= set(told.values())
