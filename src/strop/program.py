@@ -202,7 +202,7 @@ class Program:
         return {"stages": [_described(one) for one in self.stages]}
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data that says everything; `strop.saved.load` gives it back equal."""
+        """Plain data that says everything; `strop.saved.program` gives it back equal."""
         return {"name": self.name, "paper": self.paper, "stages": [_saved(one) for one in self.stages]}
 
     @cached_property
