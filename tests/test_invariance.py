@@ -203,7 +203,7 @@ def test_loss_and_gradient_do_not_depend_on_micro_batching(name, data):
     agree(one, settle(one, fitted(one, world).batch()), world.policy, 1e-12)
 
 
-@pytest.mark.slow  # every method again, in float32
+@pytest.mark.full  # every method again, in float32
 @few
 @given(worlds(), worlds(ONE_ROW))
 def test_in_float32_too(any_world, one_row):
