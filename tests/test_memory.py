@@ -12,8 +12,8 @@ from strop.memory import Lengths, Meter, forecast
 from strop.recipe import Recipe
 
 
-@pytest.mark.slow  # a process of its own measures itself
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.full] * (n != "0.8M, short")) for n in planner.CASES])
+@pytest.mark.full  # a process of its own measures itself
+@pytest.mark.parametrize("name", planner.CASES)
 def test_the_forecast_is_within_a_quarter_of_what_the_kernel_saw_and_never_a_tenth_below(name, tmp_path, measured):
     row = planner.compare(name, tmp_path)
     measured(planner.line(row))
