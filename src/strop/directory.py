@@ -29,7 +29,7 @@ from strop.method import Method
 from strop.methods import known
 from strop.policies import gguf
 from strop.recipe import Recipe
-from strop.records import canonical
+from strop.records import Group, Scores, canonical
 from strop.seams.policy import Policy
 from strop.tasks import place_of
 
@@ -297,6 +297,25 @@ def read_commit(directory: Path, step: int) -> dict[str, Any] | None:
     if holds != step:
         raise RunError(f"{path} holds step {holds}: it was moved. Put it back under its own name.")
     return record
+
+
+def digest_of(body: str) -> str:
+    """Of what a step committed, as it stands on its metrics line."""
+    return hashlib.sha256(body.encode()).hexdigest()[:16]
+
+
+def sampled(directory: Path) -> tuple[list[Group], Scores]:
+    """All that a run's steps committed, held to the digests on their lines. Ids say the step, since a task may come again."""
+    groups, values = list[Group](), dict[str, Mapping[str, float | None]]()
+    for line in read_metrics(directory):
+        path, record = commit_path(directory, line["step"]), read_commit(directory, line["step"])
+        if record is None:
+            raise RunError(f"{path} is gone, and its step was learned from. Put it back.")
+        if digest_of(canonical({name: record[name] for name in ("groups", "scores", "fates", "rewards")})) != line["digest"]["groups"]:
+            raise RunError(f"{path} was changed since its step was learned from. Put the old file back.")
+        groups += [Group.from_json(group).within(str(line["step"])) for group in record["groups"]]
+        values |= {f"{line['step']}/{unit}": channels for unit, channels in record["scores"]["values"].items()}
+    return groups, Scores(values)
 
 
 def checkpoint(directory: Path, policy: Policy, optimiser: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -182,21 +181,10 @@ class Run:
         self.known |= scores
 
     def earlier(self, stage: str) -> tuple[list[Group], Scores]:
-        """What an earlier stage committed, held to the digests on its metrics lines."""
+        """What an earlier stage committed."""
         if stage not in self.begun.stages:
             raise RunError(f"{self.directory} has no stage {stage!r} before it. {nearest(stage, self.begun.stages)}")
-        place = self.directory.parent / self.begun.stages[stage]
-        groups, values = list[Group](), dict[str, Mapping[str, float | None]]()
-        for line in folder.read_metrics(place):
-            record = folder.read_commit(place, line["step"])
-            if record is None:
-                raise RunError(f"{commit_path(place, line['step'])} is gone, and {self.directory} learns from it. Put it back.")
-            body = canonical({name: record[name] for name in ("groups", "scores", "fates", "rewards")})
-            if hashlib.sha256(body.encode()).hexdigest()[:16] != line["digest"]["groups"]:
-                raise RunError(f"{commit_path(place, line['step'])} was changed since its step was learned from. Put the old file back.")
-            groups += [Group.from_json(group).within(str(line["step"])) for group in record["groups"]]
-            values |= {f"{line['step']}/{unit}": channels for unit, channels in record["scores"]["values"].items()}
-        return groups, Scores(values)
+        return folder.sampled(self.directory.parent / self.begun.stages[stage])
 
     def pick(self, n: int) -> list[Task]:
         tasks, self.state["curriculum"] = self.method.curriculum.pick(n, self.state["curriculum"], self.context())
@@ -234,7 +222,7 @@ class Run:
             "rewards": dict(rewards),
         }
         body = canonical(record)
-        self.digest_groups = hashlib.sha256(body.encode()).hexdigest()[:16]
+        self.digest_groups = folder.digest_of(body)
         if self.replayed is not None:
             self.state, self.ledger = self.replayed["state"], Ledger(**self.replayed["ledger"])
             self.bill.restore(self.replayed["bill"])

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from strop import directory as folder
-from strop.records import Fate, Group, Rollout, Scores
+from strop.records import Group, Rollout, Scores
 from strop.seams.context import keyed
 from strop.seams.recorded import correctness_pairs, right_ones
-
-KINDS = ("rollouts", "pairs", "right")
 
 
 def rows(place: Path, kind: str, most: int) -> list[dict[str, Any]]:
@@ -20,14 +18,9 @@ def rows(place: Path, kind: str, most: int) -> list[dict[str, Any]]:
     about = folder.read_about(place)
     whence = {"run": place.name, "method": about["resolved"]["method"], "fingerprint": about["fingerprint"]["method"]}
     whence |= {"recipe": about["fingerprint"]["recipe"]}
+    groups, scores = folder.sampled(place)
     if kind == "rollouts":
-        steps = (_each(groups, scores, fates, step) for groups, scores, fates, step in kept(place))
-        return [row | {"from": {**whence, **row["from"]}} for each in steps for row in each]
-    groups, values = list[Group](), dict[str, Mapping[str, float | None]]()
-    for given, graded, _, step in kept(place):
-        groups += [group.within(str(step)) for group in given]
-        values |= {f"{step}/{unit}": channels for unit, channels in graded.values.items()}
-    scores = Scores(values)
+        return [row | {"from": {**whence, **row["from"]}} for row in _each(groups, scores)]
     known: dict[str, Rollout] = {r.id: r for g in groups for r in g.rollouts}
     seed = about["recipe"]["seed"]
     if kind == "pairs":
@@ -42,21 +35,12 @@ def rows(place: Path, kind: str, most: int) -> list[dict[str, Any]]:
     return found
 
 
-def kept(place: Path) -> Iterator[tuple[list[Group], Scores, dict[str, Fate], int]]:
-    """Step by step what was committed of tasks that were tried."""
-    for step in range(folder.recorded_steps(place)):
-        record = folder.read_commit(place, step)
-        assert record is not None
-        groups = [group for group in map(Group.from_json, record["groups"]) if group.role == "solve"]
-        yield groups, Scores.from_json(record["scores"]), {unit: Fate(*fate) for unit, fate in record["fates"].items()}, step
-
-
-def _each(groups: Sequence[Group], scores: Scores, fates: dict[str, Fate], step: int) -> Iterator[dict[str, Any]]:
-    for group in groups:
+def _each(groups: Sequence[Group], scores: Scores) -> Iterator[dict[str, Any]]:
+    for group in (group for group in groups if group.role == "solve"):
         for rollout in group.rollouts:
             said = {"prompt": group.task.prompt, "text": rollout.text, "scores": dict(scores.values.get(rollout.id, {}))}
-            said |= {"stop": rollout.stop, "tokens": rollout.length, "fate": fates[rollout.id].kind}
-            yield said | {"from": {"step": step, "task": group.task.id, "rollouts": [f"{step}/{rollout.id}"]}}
+            said |= {"stop": rollout.stop, "tokens": rollout.length}
+            yield said | {"from": {"step": int(rollout.id.partition("/")[0]), "task": group.task.id, "rollouts": [rollout.id]}}
 
 
 def card(made: Sequence[dict[str, Any]], kind: str) -> dict[str, Any]:
