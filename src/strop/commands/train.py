@@ -287,10 +287,31 @@ def stopping() -> Iterator[list[bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def work(run: Run, started: float, asked: list[bool], news: Callable[[], list[str]] = list) -> tuple[dict[str, Any], str]:
-    """`news` is asked after each line for what else there is to say."""
+def _followed(run: Run, asked: list[bool], news: Callable[[], list[str]] = list) -> None:
+    """Train it to its end, shown as it goes; stopped between two steps where that was asked for."""
     from strop.commands.live import Live
     from strop.directory import read_metrics
+
+    def show(line: dict[str, Any]) -> None:
+        live.first(run.directory)
+        live.show(line)
+        for said in news():
+            live.above(said)
+        if asked[1]:
+            raise KeyboardInterrupt
+        asked[0] = not run.finished
+
+    with Live(run.recipe.steps, read_metrics(run.directory)) as live:
+        asked[0] = not run.finished
+        try:
+            run.train(show=show)
+        finally:
+            live.first(run.directory)
+        asked[0] = False
+
+
+def work(run: Run, started: float, asked: list[bool], news: Callable[[], list[str]] = list) -> tuple[dict[str, Any], str]:
+    """`news` is asked after each line for what else there is to say."""
     from strop.report import curve, page
 
     recipe, directory = run.recipe, run.directory
@@ -298,25 +319,7 @@ def work(run: Run, started: float, asked: list[bool], news: Callable[[], list[st
     say(f"{directory}: {what}, {recipe.steps} steps, seed {recipe.seed}")
     before = _before(run, directory, run.step)
     say(tripwires(run))
-    live = Live(recipe.steps, read_metrics(directory))
-
-    def show(line: dict[str, Any]) -> None:
-        live.first(directory)
-        live.show(line)
-        for said in news():
-            live.above(said)
-        if asked[1]:
-            raise KeyboardInterrupt
-        if run.finished:
-            asked[0] = False
-
-    with live:
-        asked[0] = True
-        try:
-            run.train(show=show)
-        finally:
-            live.first(directory)
-        asked[0] = False
+    _followed(run, asked, news)
     after = _after(run, directory)
     result = assemble(run, before, after, time.perf_counter() - started)
     result["warnings"] = said_again(run)
@@ -328,8 +331,6 @@ def work(run: Run, started: float, asked: list[bool], news: Callable[[], list[st
 
 def work_through(program: Staged, started: float, asked: list[bool]) -> tuple[dict[str, Any], str]:
     """Evaluation, every stage that is left, evaluation again."""
-    from strop.commands.live import Live
-    from strop.directory import read_metrics
     from strop.identity import ends
     from strop.report import curve, page
     from strop.report import program as report
@@ -342,21 +343,7 @@ def work_through(program: Staged, started: float, asked: list[bool]) -> tuple[di
         stage = plan[len(program.done)]
         say(f"stage {len(program.done) + 1} of {len(plan)}, {stage.name}: {run.method.name}, {ends(stage)}")
         say(tripwires(run))
-
-        def show(line: dict[str, Any], run: Run = run) -> None:
-            live.first(run.directory)
-            live.show(line)
-            if asked[1]:
-                raise KeyboardInterrupt
-            asked[0] = not run.finished
-
-        with Live(run.recipe.steps, read_metrics(run.directory)) as live:
-            asked[0] = not run.finished
-            try:
-                run.train(show=show)
-            finally:
-                live.first(run.directory)
-            asked[0] = False
+        _followed(run, asked)
         curve.write(run.directory, run.directory / "curve.png")
         page.write(run.directory, run.directory / "report.html")
     after = _after(program.now, directory)
