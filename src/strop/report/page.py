@@ -112,12 +112,9 @@ def content(directory: Path) -> tuple[str, str]:
 
 def about_run(directory: Path) -> dict[str, Any]:
     """What recipe.json says; read as data, so that a run whose method is not here can be shown."""
-    from strop.directory import RunError
+    from strop.directory import read_about
 
-    path = directory / "recipe.json"
-    if not path.exists():
-        raise RunError(f"{directory} holds no run (no recipe.json). `strop runs` lists the runs there are.")
-    return json.loads(path.read_text())
+    return read_about(directory)
 
 
 def section(title: str, body: str) -> str:
