@@ -18,9 +18,12 @@ from strop.method import Method
 from strop.methods import PROGRAMS, method, named
 from strop.methods.cascade import CASCADE, COLLECT, MPO
 from strop.methods.grpo import GRPO
+from strop.metrics import digest
 from strop.program import Program, Repeat, Stage, rest, share, steps, when
 from strop.recipe import Recipe
 from strop.seams.credit import group_centered
+from strop.seams.feed import Demos
+from strop.seams.objective import cross_entropy
 from strop.seams.part import part
 from strop.seams.recorded import Earlier, right_ones
 from strop.seams.reduction import means
@@ -170,6 +173,22 @@ def test_a_stage_begins_with_whom_it_says_and_keeps_what_it_says(tmp_path):
     assert [about["model"] for about in abouts] == ["", "1-a/checkpoints/000002", "1-a/checkpoints/000002", "initial"]
     assert [about["number"] for about in abouts] == [0, 2, 3, 4]
     assert abouts[1]["optimiser"] == "1-a/checkpoints/000002"
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_reference_is_what_a_stage_begins_with_or_goes_on(tmp_path, kept):
+    loss = Signal(cross_entropy(), means("token"), on=teacher)
+    taught = Method("taught", feed=Demos(), credit=(), signals={"teacher": loss}, reference=True, update=AdamW(), tasks=2)
+    stages = [Stage(name, taught, steps(1), keeps=("reference",) if kept and name != "a" else ()) for name in "abc"]
+    begun = staged.create(Recipe(method=Program("p", tuple(stages)), task="chain", lr=1e-2, eval_tasks=0), tmp_path / "p")
+    seen = []
+    for stage in begun.runs():
+        seen.append((digest(stage.learner.reference.parameters()), stage.digest_weights()))
+        stage.train()
+    (first, _), *later = seen
+    assert first == seen[0][1]
+    assert [frozen == first for frozen, _ in later] == [kept, kept]
+    assert [frozen == weights for frozen, weights in later] == [not kept, not kept]
 
 
 def test_a_stage_ends_when_its_part_says_so_or_at_most_after_so_many_steps(tmp_path):
