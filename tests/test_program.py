@@ -322,6 +322,8 @@ def test_a_program_stands_beside_the_methods(capsys):
         "==================== stage 3, reinforce: gspo-wide, what is left of the budget",
     ]
     assert shown.count("\n") == explain(CASCADE).count("\n") + 4
+    assert shown.count("4 steps") == 1
+    assert shown.count("32 tasks a step are sampled, graded and committed, and no weight moves") == 1, "what a stage does that only samples"
 
 
 def test_what_differs_between_pair_methods_is_a_signal(capsys):

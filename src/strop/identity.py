@@ -115,11 +115,10 @@ def _lines(method: Method, own: bool) -> Iterator[str]:
     for name, signal in method.signals.items():
         yield ""
         yield from _signal(name, signal)
-    if not method.signals:
-        return
-    yield ""
-    yield "the loss of a minibatch:"
-    yield f"    loss = {' + '.join(f'{_weight(name, s)} * {name}' for name, s in method.signals.items())}"
+    if method.signals:
+        yield ""
+        yield "the loss of a minibatch:"
+        yield f"    loss = {' + '.join(f'{_weight(name, s)} * {name}' for name, s in method.signals.items())}"
     yield ""
     yield "update"
     yield from _update(method)

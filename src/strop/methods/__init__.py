@@ -97,8 +97,8 @@ def _one(name: str, beside: Path | None, elsewhere: Elsewhere | None) -> Method 
     whole, only, units = name.partition(".only(")
     if only:
         return method(whole, beside=beside, elsewhere=elsewhere).only(*(unit.strip(" '\"") for unit in units.removesuffix(")").split(",")))
-    if (where_it_stands := {**METHODS, **PROGRAMS}.get(target(name))) is not None:
-        module, attribute = where_it_stands.split(":")
+    if (stands := {**METHODS, **PROGRAMS}.get(target(name))) is not None:
+        module, attribute = stands.split(":")
         return getattr(import_module(module), attribute)
     if (where := own.place(name)) is not None:
         return of_file(where.near(beside), beside=beside, elsewhere=elsewhere)
