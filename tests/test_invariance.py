@@ -122,7 +122,7 @@ def shapes_for(one: Method) -> tuple[str, ...]:
 
 def fitted(one: Method, world: World) -> World:
     """With pairs, where the method learns from them."""
-    return as_pairs(world) if getattr(one.feed, "paired", False) else world
+    return as_pairs(world) if one.paired else world
 
 
 def atoms(mini: Batch, grain: str, used_T: Tensor | None = None) -> list[list[int]]:

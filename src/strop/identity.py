@@ -81,7 +81,7 @@ def _lines(method: Method, own: bool) -> Iterator[str]:
         yield "graders, beside the source's verdict"
         yield from (f"    {written(grader)}: {(grader.fn.__doc__ or '').strip().splitlines()[0]}" for grader in method.graders)
         yield ""
-    if getattr(method.feed, "paired", False):
+    if method.paired:
         yield "pairs"
         yield "    chosen_R is 1 for the better text of each pair and 0 for the other; nothing is graded"
     else:

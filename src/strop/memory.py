@@ -106,7 +106,7 @@ class Forecast:
 def forecast(recipe: Recipe, lengths: Lengths) -> Forecast:
     """The peak of one process that trains, and samples where the engine is embedded in it."""
     method = recipe.resolved()
-    paired, learns = getattr(method.feed, "paired", False), bool(method.signals)
+    paired, learns = method.paired, bool(method.signals)
     rollouts = method.tasks * (2 if paired else getattr(method.sampler, "group_size", getattr(method.sampler, "n", 1)))
     policy, mode = blank(recipe)
     weights = sum(p.numel() * 4 for p in policy.model.parameters())

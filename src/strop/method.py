@@ -95,6 +95,11 @@ class Method:
     def refills(self) -> int:
         return max((gate.refill for gate in self.gate if not is_whole(gate)), default=0)
 
+    @property
+    def paired(self) -> bool:
+        """Does its feed give pairs?"""
+        return bool(getattr(self.feed, "paired", False))
+
     def role(self, name: str) -> Role:
         """How groups of a role are rewarded and kept: as the method says, or like its own."""
         return self.roles.get(name) or (PAIRED if name == PAIR else Role(self.reward, self.gate))

@@ -110,7 +110,7 @@ def channels_read(method: Method) -> set[str]:
 
 def _readers(method: Method) -> list[tuple[str, str]]:
     """(who, channel) of each. A method that learns from pairs asks no verdict."""
-    if getattr(method.feed, "paired", False):
+    if method.paired:
         return [(f"credit {link.name!r}", name) for link in method.credit for name in _channels_of(link)]
     found = [(f"reward {method.reward.name!r}", name) for name in _channels_of(method.reward)]
     found += [(f"credit {link.name!r}", name) for link in method.credit for name in _channels_of(link)]
@@ -172,7 +172,7 @@ def seats(method: Method) -> Iterator[tuple[str, Part, frozenset[str]]]:
         given = set(link.gives.split(","))
         ready |= given | ({"credit_T"} if "credit_R" in given else set[str]())
     ready = frozenset(name for name in ready if name.endswith("_T") or name in facts)
-    ready |= {CHOSEN} if getattr(method.feed, "paired", False) else set[str]()
+    ready |= {CHOSEN} if method.paired else set[str]()
     moving = ready | MOVING | {head.track for head in method.heads}
     for name, signal in method.signals.items():
         if signal.running is not None:
@@ -265,7 +265,7 @@ def _graders(method: Method) -> None:
 def _pairs(method: Method) -> None:
     """A side of a pair is there where pairs are, and a running mean where somebody reads it."""
     for name, signal in method.signals.items():
-        if signal.on.side and not getattr(method.feed, "paired", False):
+        if signal.on.side and not method.paired:
             raise ValueError(
                 f"method {method.name!r}: signals.{name} trains the {signal.on.side} text of pairs, and its feed {written(method.feed)} "
                 "gives none. Learn from a file of them (feed=Pairs()) or from an earlier stage (feed=Earlier(stage, correctness_pairs()))."

@@ -43,7 +43,7 @@ def run(place):
 def methods(run):
     """All that learn from rollouts and read nothing but the verdicts that chain gives."""
     resolved = [run.recipe.but(method=name).resolved() for name in METHODS]
-    return [m for m in resolved if channels_read(m) <= channels(m) and not getattr(m.feed, "paired", False)]
+    return [m for m in resolved if channels_read(m) <= channels(m) and not m.paired]
 
 
 SOME = ("grpo@strop-1", "dr-grpo", "dapo", "gspo", "ppo")

@@ -67,8 +67,8 @@ def structure(world: World) -> tuple[dict[str, list[int]], dict[str, list[float]
 def rewarded(world: World, one: Method) -> tuple[World, dict[str, list[float | None]]]:
     """The world with the method's own reward on random channels, and those channels of the rollouts in the batch."""
     rng = random.Random(world.seed)
-    world = as_pairs(world) if getattr(one.feed, "paired", False) else world
-    paired = {"chosen_R"} if getattr(one.feed, "paired", False) else set[str]()
+    world = as_pairs(world) if one.paired else world
+    paired = {"chosen_R"} if one.paired else set[str]()
     channels = sorted({"outcome_R", "lenient_R", *(f"{name}_R" for name in channels_read(one)), *paired})
     values: dict[str, dict[str, float | None]] = {}
     for unit, known in world.rewards.items():

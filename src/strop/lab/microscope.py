@@ -153,7 +153,7 @@ def look(run: Run, methods: Sequence[Method]) -> Sight:
         raise RunError(f"{run.directory} has no record of step {run.step}.")
     groups, scores = [Group.from_json(g) for g in record["groups"]], Scores.from_json(record["scores"])
     methods = [method if run.own else method.off_policy() for method in methods]
-    paired = [method.name for method in methods if getattr(method.feed, "paired", False)]
+    paired = [method.name for method in methods if method.paired]
     if paired and not any(group.role == PAIR for group in groups):
         raise ValueError(f"{paired[0]!r} learns from pairs, and step {run.step} of {run.directory} holds none: look at a run with pairs")
     for method in methods:

@@ -2,7 +2,8 @@
 
 A feed of one's own mostly wraps another (`feed: Feed = Rollouts()`) and adds to what it gives or leaves some of it out. What it gives
 is graded, gated and committed as it is; groups of another role than `solve` are trained but count in no curve. A resumed run takes what
-was committed and asks no feed. One that wraps another hands on its `fresh`, and its `ahead` where it has one.
+was committed and asks no feed. One that wraps another hands on its `fresh`, and `ahead` and `paired` (its groups are pairs) where it has
+them.
 """
 
 from __future__ import annotations
