@@ -70,7 +70,7 @@ class Followed:
                     self.title, self._html = page.content(self.run)
                     self._made = version
                 except (OSError, ValueError, KeyError) as error:  # caught while it was written, or damaged: the last good one stays
-                    return {"version": have, "said": f"cannot be read now ({type(error).__name__})", "html": None}
+                    return {"version": have, "said": f"cannot be read now ({type(error.__cause__ or error).__name__})", "html": None}
             return {"version": version, "said": self.said(), "html": None if have == version else self._html}
 
     def said(self) -> str:
