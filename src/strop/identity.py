@@ -15,6 +15,7 @@ from strop.method import SAID, Method
 from strop.program import Program, Repeat, Share, Stage, Steps
 from strop.seams.compute import Quantized
 from strop.seams.formula import UNITS, number
+from strop.seams.mark import channel, is_label, name_of
 from strop.seams.part import Part, written
 from strop.seams.reduction import Reduction
 from strop.seams.signal import Signal
@@ -77,6 +78,12 @@ def _lines(method: Method, own: bool) -> Iterator[str]:
     if method.environment is not None:
         yield f"    {written(method.environment)}"
     yield ""
+    if method.marks:
+        yield "marks, read off each reply before it is graded"
+        for mark in method.marks:
+            gives = "-1 for none" if is_label(mark) else f'tokens inside; as a place, span("{name_of(mark)}")'
+            yield f"    {channel(mark)}_R ({gives}): {written(mark)}"
+        yield ""
     if method.graders:
         yield "graders, beside the source's verdict"
         yield from (f"    {written(grader)}: {(grader.fn.__doc__ or '').strip().splitlines()[0]}" for grader in method.graders)

@@ -37,6 +37,7 @@ from strop.seams.feed import Recorded
 from strop.seams.flight import Flight
 from strop.seams.grader import SCORERS
 from strop.seams.learner import Key, Learner
+from strop.seams.mark import labelled, marked
 from strop.seams.part import nearest
 from strop.seams.policy import Policy, equip
 from strop.seams.signal import KINDS
@@ -190,15 +191,23 @@ class Run:
         tasks, self.state["curriculum"] = self.method.curriculum.pick(n, self.state["curriculum"], self.context())
         return tasks
 
+    def mark(self, groups: list[Group]) -> list[Group]:
+        """With what the method's marks say of each reply; what this run committed says it already."""
+        return groups if self.replayed is not None and not self.foreign else marked(self.method.marks, groups, self.policy.renderer)
+
     async def grade(self, groups: list[Group]) -> Scores:
         self.lap("sample")
+        if any("labels" not in r.keys for g in groups for r in g.rollouts):  # asked within a step, by a sampler or a feed
+            groups = self.mark(groups)
         if self.replayed is not None:
-            return Scores.from_json(self.replayed["scores"])
+            return labelled(Scores.from_json(self.replayed["scores"]), groups)
         if new := [g for g in groups if any(r.id not in self.known.values for r in g.rollouts)]:
             self.watch.sampled(new)
             scores = await grading.grade(self.source, new) | await grading.judged(self.method.graders, new, self.context())
+            scores = labelled(scores, new)
             await self.watch.graded(new, scores)
             self.known |= scores
+        self.known = labelled(self.known, groups)
         self.lap("grade")
         return self.known.of(groups)
 
@@ -289,7 +298,7 @@ class Run:
             "step": self.step,
             "version": self.version,
             "fingerprint": self.method.fingerprint,
-            **drawn(tried, scores, rewards, fates),
+            **drawn(self.method, tried, scores, rewards, fates),
             **learned(self.method, facts),
             "bill": dict(self.bill.total),
             "digest": {

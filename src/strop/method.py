@@ -56,6 +56,8 @@ class Method:
     """Supplies groups to a step."""
     curriculum: Curriculum = Epochs()
     """Picks the next tasks."""
+    marks: tuple[Part, ...] = added(())
+    """What is read off a finished reply: labels and stretches."""
     graders: tuple[Part, ...] = added(())
     """Scores of the method's own, beside the source's verdict: a channel each."""
     reward: Part = outcome

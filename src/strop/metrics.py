@@ -14,6 +14,7 @@ from torch import Tensor
 from strop.batch import Batch
 from strop.method import Method
 from strop.records import Fate, Group, Scores
+from strop.seams.mark import is_label, name_of
 
 Facts = Sequence[Mapping[str, float]]
 """What the learner said of each of a step's updates."""
@@ -42,6 +43,7 @@ LINE: dict[str, Figure] = {
     "fingerprint": Figure("hash", "of the method"),
     "reward": Figure("reward", "mean over the rollouts; None where none has one"),
     "<channel>": Figure("score", "mean over the rollouts of a channel: `outcome`, `lenient`, a grader's"),
+    "labels.<label>.<value>": Figure("share", "of rollouts that a mark gave this label; -1: none", "with marks that label"),
     "spread": Figure("share", "of groups whose rewards differ"),
     "length": Figure("tokens", "mean length of what the policy wrote"),
     "cut": Figure("share", "of rollouts that reached the longest reply"),
@@ -112,12 +114,17 @@ LINE: dict[str, Figure] = {
 """Every field of the line, by its path; what stands in brackets is a name of the run's own."""
 
 
-def drawn(groups: Sequence[Group], scores: Scores, rewards: Mapping[str, float | None], fates: Mapping[str, Fate]) -> dict[str, Any]:
+def drawn(
+    method: Method, groups: Sequence[Group], scores: Scores, rewards: Mapping[str, float | None], fates: Mapping[str, Fate]
+) -> dict[str, Any]:
     """Of the rollouts: rewards, every channel, how often a group's rewards differ, lengths, and what was dropped why."""
     members = [r for g in groups for r in g.rollouts]
+    names = [name_of(mark) for mark in method.marks if is_label(mark)]
+    labels = {name: _shares(scores.get(r, name) for r in members) for name in names}
     return {
         "reward": mean_known(rewards[r.id] for r in members),
-        **{name: mean_known(scores.get(r, name) for r in members) for name in scores.channels()},
+        **{name: mean_known(scores.get(r, name) for r in members) for name in scores.channels() if name not in labels},
+        **({"labels": labels} if labels else {}),
         "spread": mean_known(float(len({rewards[r.id] for r in g.rollouts}) > 1) for g in groups),
         "length": mean_known(float(r.length) for r in members),
         "cut": mean_known(float(r.stop == "length") for r in members),
@@ -165,6 +172,12 @@ def ages(batch: Batch) -> dict[str, float]:
     """Versions between the weights that wrote the trained decisions and those that learn from them."""
     age_T = batch.tracks["age_T"][batch.trained_T].double()
     return {"mean": age_T.mean().item(), "most": age_T.max().item()} if len(age_T) else {"mean": 0.0, "most": 0.0}
+
+
+def _shares(values: Iterable[float | None]) -> dict[str, float]:
+    """How often each label was given, of all that were."""
+    counts = Counter(int(value) for value in values if value is not None)
+    return {str(label): counts[label] / counts.total() for label in sorted(counts)}
 
 
 def mean_known(values: Iterable[float | None]) -> float | None:

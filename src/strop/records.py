@@ -257,7 +257,8 @@ class Rollout:
     stop: Stop = "finished"
     """Why it ended."""
     keys: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Plain JSON beside it: `facts` of the world, a dict a turn; `nested`, the sub-groups it belongs to, outermost first."""
+    """Plain JSON beside it: `facts` of the world, a dict a turn; `nested`, the sub-groups it belongs to, outermost first; `labels`, what
+    the method's marks say of it."""
     provenance: str = ""
     """Where it is from, if the policy did not write it here: gold, another trainer."""
     text: str = ""

@@ -13,6 +13,7 @@ from strop.seams.formula import RESERVED, UNITS, check
 from strop.seams.gate import DropFlat, is_whole
 from strop.seams.grader import SCORERS, judges_frozen
 from strop.seams.head import KNOWN, Head
+from strop.seams.mark import channel
 from strop.seams.part import Part, nearest, written
 from strop.seams.update import Still
 
@@ -32,6 +33,8 @@ CHOSEN = "chosen_R"
 """Which text of a pair is the better one: only some feeds give pairs."""
 MOVING = frozenset({"logp_T", "entropy_T"})
 """Tracks of the policy as it moves, and its heads': an objective may read them, a credit or a correction may not."""
+MARKED = ("text",)
+"""What a mark reads."""
 JUDGED = ("groups", "ctx")
 """What a grader reads."""
 PROGRESS = ("fraction",)
@@ -44,6 +47,7 @@ def refuse(method: Method) -> None:
     _compute(method)
     _known(method)
     _rewards(method)
+    _marks(method)
     _graders(method)
     _formulas(method)
     _pairs(method)
@@ -60,6 +64,7 @@ def _parts(method: Method) -> None:
     for seam, reader in (
         ("reward", method.reward),
         ("correction", method.correction),
+        *((f"marks[{i}]", m) for i, m in enumerate(method.marks)),
         *((f"graders[{i}]", g) for i, g in enumerate(method.graders)),
         *((f"credit[{i}]", c) for i, c in enumerate(method.credit)),
     ):
@@ -99,8 +104,8 @@ def _gates(method: Method) -> None:
 
 
 def channels(method: Method) -> set[str]:
-    """The channels that every source and the method's own graders give."""
-    return {"outcome", "lenient", *(grader.gives for grader in method.graders)}
+    """The channels that every source, and the method's own marks and graders give."""
+    return {"outcome", "lenient", *(channel(mark) for mark in method.marks), *(grader.gives for grader in method.graders)}
 
 
 def channels_read(method: Method) -> set[str]:
@@ -122,8 +127,8 @@ def _channels_of(part: Part) -> list[str]:
 
 
 def graded(method: Method, given: Iterable[str]) -> None:
-    """Refuse a channel that is read and that neither the task's source, which gives these, nor a grader of the method's gives."""
-    have = {*given, *(grader.gives for grader in method.graders)}
+    """Refuse a channel that is read and that neither the task's source, which gives these, nor a mark or grader of the method's gives."""
+    have = {*given, *(channel(mark) for mark in method.marks), *(grader.gives for grader in method.graders)}
     for reader, name in _readers(method):
         if name not in have:
             raise ValueError(
@@ -238,9 +243,27 @@ def _reads(method: Method, seam: str, reader: Part, ready: frozenset[str]) -> No
         raise ValueError(f"{said}, which nobody provides. {nearest(name, ready)}")
 
 
+def _marks(method: Method) -> None:
+    """Each reads a text and gives a label or stretches of a name of its own; its constants are ones that it takes."""
+    given = ["outcome", "lenient"]
+    for i, mark in enumerate(method.marks):
+        said = f"method {method.name!r}: marks[{i}] {mark.name!r}"
+        if mark.reads != MARKED:
+            raise ValueError(f"{said} reads {', '.join(mark.reads) or 'nothing'}: a mark reads text, what was written")
+        if mark.gives[-2:] not in ("_R", "_T") or not mark.gives[:-2].isidentifier():
+            raise ValueError(f"{said} gives {mark.gives!r}: a label gives NAME_R, stretches NAME_T: @part(gives='format_R')")
+        if channel(mark) in given or f"{channel(mark)}_R" in FACTS | {"credit_R"}:
+            raise ValueError(f"{said} gives {channel(mark)}_R, which is given already. Name it otherwise.")
+        given.append(channel(mark))
+        try:
+            mark.on({"text": ""})
+        except ValueError as error:
+            raise ValueError(f"{said}: {error}") from error
+
+
 def _graders(method: Method) -> None:
     """Each gives a channel of its own, reads what graders are given, and its scorer is there."""
-    given = ["outcome", "lenient"]
+    given = ["outcome", "lenient", *(channel(mark) for mark in method.marks)]
     for i, grader in enumerate(method.graders):
         said = f"method {method.name!r}: graders[{i}] {grader.name!r}"
         for name in grader.reads:

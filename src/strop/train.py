@@ -1,6 +1,6 @@
 """One training step, top to bottom. It names no method and is the same whatever feeds it.
 
-take -> grade -> observe -> gate -> commit -> pack -> measure -> correct -> credit -> update -> deliver
+take -> mark -> grade -> observe -> gate -> commit -> pack -> measure -> correct -> credit -> update -> deliver
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ async def step(run: Run) -> dict[str, Any]:
         want = method.tasks - sum(g.role == "solve" and any(fates[r.id].kind == "keep" for r in g.rollouts) for g in groups)
         if want <= 0:
             break
-        fresh = await run.feed.take(run.pick, want, method.sampler, method.environment, ctx, seen)
+        fresh = run.mark(await run.feed.take(run.pick, want, method.sampler, method.environment, ctx, seen))
         graded = await ctx.grade(fresh)
         run.observe(fresh, graded)
         rewards |= reward_of(method, fresh, graded, ctx.progress)

@@ -21,6 +21,7 @@ from strop.reference.seams import SEAMS, reads, seam_of, shared
 from strop.reference.source import members
 from strop.run import create
 from strop.seams.credit import group_standardized
+from strop.seams.mark import channel
 from strop.seams.objective import clipped_surrogate
 from strop.seams.part import NEEDS, part
 from strop.sense import channels_read, seats
@@ -55,6 +56,7 @@ def test_every_field_of_a_method_is_said_and_every_seam_has_its_page():
         "feed",
         "sampler",
         "environment",
+        "marks",
         "graders",
         "reward",
         "gate",
@@ -98,7 +100,7 @@ def test_what_a_page_says_may_be_read_is_what_method_building_lets_it_read():
         for seam, reader, ready in seats(method(name)):
             seat = re.split(r"[.[]", seam)[0]
             assert set(reader.reads) <= said[seat] | {f"{channel}_R" for channel in channels_read(method(name))}, (name, seam)
-            own = {f"{grader.gives}_R" for grader in method(name).graders}
+            own = {f"{grader.gives}_R" for grader in method(name).graders} | {f"{channel(mark)}_R" for mark in method(name).marks}
             assert ready - said[seat] - own <= {"value_T"}, (name, seam)
 
 
@@ -139,13 +141,14 @@ def described(path, channels):
     if not head:
         return "<channel>" if last in channels else None
     top = path.split(".")[0]
-    named = [key for key in LINE if re.fullmatch(r"<\w+>", key.rpartition(".")[2]) and key.rpartition(".")[0] in (head, top)]
+    named = [key for key in LINE if re.fullmatch(r"<\w+>", key.rpartition(".")[2]) and key.partition(".<")[0] in (head, top)]
     return named[0] if named else None
 
 
 KINDS = {
     "plain": {},
     "graders": {"method": str(OWN / "grader.py")},
+    "marks": {"method": str(OWN / "mark.py")},
     "head and gate": {"method": f"{OWN / 'head.py'} + {OWN / 'gate.py'}", "group": 6},
     "another dtype": {"dtype": "bfloat16"},
     "value head": {"method": "ppo"},
@@ -164,7 +167,7 @@ def test_every_field_of_a_metrics_line_is_told_of_and_every_one_that_is_told_of_
     for number, kind in enumerate(KINDS.values()):
         create(Recipe(**{**SMALL, "steps": 1, **kind}), tmp_path / str(number)).train()
         (line,) = read_metrics(tmp_path / str(number))
-        told = {path: described(path, {"outcome", "lenient", "brief", "sure", "chosen"}) for path in flat(line)}
+        told = {path: described(path, {"outcome", "lenient", "brief", "sure", "chosen", "answer_length"}) for path in flat(line)}
         assert [path for path, entry in told.items() if entry is None] == []
         seen |= set(told.values())
         always &= set(told.values())

@@ -16,6 +16,7 @@ from strop.learning import backward, reward_of, settle
 from strop.method import Method
 from strop.records import Scores
 from strop.seams.context import Progress, keyed
+from strop.seams.mark import channel
 from strop.sense import channels_read
 
 FRACTION = 0.25
@@ -70,9 +71,10 @@ def rewarded(world: World, one: Method) -> tuple[World, dict[str, list[float | N
     world = as_pairs(world) if one.paired else world
     paired = {"chosen_R"} if one.paired else set[str]()
     channels = sorted({"outcome_R", "lenient_R", *(f"{name}_R" for name in channels_read(one)), *paired})
+    labels = {channel(mark) for mark in one.marks}
     values: dict[str, dict[str, float | None]] = {}
     for unit, known in world.rewards.items():
-        values[unit] = {c[:-2]: None if known is None else _score(c, rng) for c in channels}
+        values[unit] = {c[:-2]: None if known is None else _score(c, rng, c[:-2] in labels) for c in channels}
     if "index" in one.reward.reads:  # its statistics are of all that was graded, its formula's of what is in the batch: here the same
         inside = {unit: replace(fate, kind="keep") for unit, fate in world.fates.items() if world.rewards[unit] is not None}
         world = replace(world, fates=world.fates | inside)
@@ -81,8 +83,10 @@ def rewarded(world: World, one: Method) -> tuple[World, dict[str, list[float | N
     return replace(world, rewards=rewards, scores=Scores(values)), {c: [values[unit][c[:-2]] for unit in inside] for c in channels}
 
 
-def _score(channel: str, rng: random.Random) -> float:
-    """A verdict is often 0 or 1, a text of a pair always; what else a source says lies between them."""
+def _score(channel: str, rng: random.Random, whole: bool) -> float:
+    """A verdict is often 0 or 1, a text of a pair always; a mark says a whole number, and what else a source says lies between them."""
+    if whole:
+        return float(rng.choice((-1, 0, 1, 2)))
     if channel == "chosen_R":
         return float(rng.random() < 0.5)
     return rng.choice((0.0, 1.0, rng.random())) if channel in ("outcome_R", "lenient_R") else 0.98 * rng.random()

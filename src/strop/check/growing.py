@@ -1,4 +1,4 @@
-"""The exams of parts with behaviour: gates, curricula, feeds, samplers, graders, worlds. A scripted policy writes; nothing is learned."""
+"""The exams of parts with behaviour, from gates to worlds. A scripted policy writes; nothing is learned."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from strop.check.parts import NOISE
 from strop.check.worlds import random_world
 from strop.grading import judged
 from strop.method import Method
-from strop.records import Author, Fate, Group, Sampling, Scores, Segment, Task
+from strop.records import Author, Fate, Group, Rollout, Row, Sampling, Scores, Segment, Task
 from strop.seams.context import Ctx, Footprint, Handle, Progress
 from strop.seams.engine import Counters, Node
 from strop.seams.engine import called as path_of
 from strop.seams.gate import Seen, is_whole
+from strop.seams.mark import marked
 from strop.seams.sampler import Independent
 from strop.seams.source import Graded
 from strop.tasks import DEFAULT_TASK
@@ -35,12 +36,13 @@ VOCABULARY, END = 20, 0
 
 
 def of_behaviour(method: Method, everything: bool = False, source: Any = None) -> Iterator[Finding]:
-    """The method's own gates, curriculum, feed, sampler, graders and world; sampler and world are shown a task of the source, or of the
-    default one."""
+    """The method's own gates, curriculum, feed, sampler, marks, graders and world; marks, sampler and world are shown a task of the source,
+    or of the default one."""
     task = (named(DEFAULT_TASK) if source is None else source).task("train", 0, 0)
     exams: list[tuple[str, Any, Any]] = [(f"gate[{i}]", gate, _gate) for i, gate in enumerate(method.gate)]
     exams += [("curriculum", method.curriculum, _curriculum), ("feed", method.feed, _feed)]
     exams += [("sampler", method.sampler, partial(_sampler, task=task))]
+    exams += [(f"marks[{i}]", mark, partial(_mark, task=task)) for i, mark in enumerate(method.marks)]
     exams += [(f"graders[{i}]", grader, _grader) for i, grader in enumerate(method.graders)]
     exams += [("environment", method.environment, partial(_world, task=task))] if method.environment is not None else []
     for seam, thing, exam in exams:
@@ -61,6 +63,7 @@ KEPT = {
     "curriculum": "its state is plain data and comes back; picking changes nothing and repeats",
     "feed": "groups of different ids, the same whatever order requests end in",
     "sampler": "the same whatever order requests end in, within the footprint it declares",
+    "marks": "a label or stretches of every text, the same twice",
     "graders": "a score for every rollout, the same twice",
     "environment": "its states are values: asked twice, it answers twice the same",
 }
@@ -316,6 +319,19 @@ def _world(about: str, world: Any, method: Method, task: Task) -> Iterator[str]:
             yield f"its observation is a {type(reply.observation).__name__}: it is a text"
             return
         state = after
+
+
+def _mark(about: str, mark: Any, method: Method, task: Task) -> Iterator[str]:
+    texts = (" ", task.prompt, "<answer>4</answer>", "<think>2+2=4</think><answer>4</answer>", "<answer>" * 3, "é\n\n\u200b", "b" * 5000)
+    letters, noise = Letters(), generators()
+    made = [Segment("action", tuple(range(1, 1 + len(text) % 19)), "0.0", Author("actor", 0)) for text in texts]
+    rollouts = tuple(Rollout((Row.of(Segment("prompt", (1,), "0"), s),), str(i), text=texts[i]) for i, s in enumerate(made))
+    group = Group(task, rollouts)
+    (given,) = marked((mark,), [group], letters)
+    if why := next((f"{why}, of the text {r.text[:40]!r}" for r in given.rollouts for why in r.keys.get("unmarked", {}).values()), None):
+        yield why
+    elif marked((mark,), [group], letters) != [given]:
+        yield NOISE if generators() != noise else "marks the same text otherwise the second time"
 
 
 def _grader(about: str, grader: Any, method: Method) -> Iterator[str]:

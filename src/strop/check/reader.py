@@ -133,6 +133,8 @@ class Reader:
             return Value("T", self.labels.get(str(given[0].value), np.zeros(self.sizes["T"])).astype(complex))
         if word == "nested_mean":
             return self.nested_mean(self.visit(given[0]), self.visit(given[1]))
+        if word == "same":
+            return self.same(self.visit(given[0]))
         if word in ("count", "active", "last"):
             units = [LEVELS[a.id] for a in given if isinstance(a, ast.Name)]
             return self.counted(word, *units)
@@ -171,6 +173,13 @@ class Reader:
                 means = [sum(x_R[s] for s in line) / len(line) for line in lines[:1] + [line for line in lines[1:] if len(line) > 1]]
                 found.append(sum(means) / len(means))
         return Value("R", np.array(found, dtype=complex))
+
+    def same(self, x: Value) -> Value:
+        x_R, found = self.spread(x, "R"), np.zeros(self.sizes["R"], dtype=complex)
+        for members in self.groups("R", "G"):
+            for r in members:
+                found[r] = sum(x_R[s] == x_R[r] for s in members)
+        return Value("R", found)
 
     def counted(self, word: str, unit: str, level: str | None = None) -> Value:
         if word == "last":

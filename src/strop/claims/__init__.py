@@ -33,6 +33,8 @@ OWN = {
     "dupo-tie": "strop.experiments.dupo:TIE",
     "stable-reinforce-window": "strop.experiments.stable_reinforce:WINDOW",
     "cascade-accuracy": "strop.experiments.cascade:ACCURACY",
+    "arm-tokens": "strop.experiments.arm:TOKENS",
+    "arm-accuracy": "strop.experiments.arm:ACCURACY",
 }
 """strop's own, {name: module:attribute}; imported when asked for."""
 CLAIMS: dict[str, str] = {**OWN}

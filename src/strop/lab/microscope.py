@@ -30,6 +30,7 @@ from strop.method import Method
 from strop.policies.causal import load
 from strop.records import Fate, Group, Rollout, Scores
 from strop.seams.gate import decide, finish
+from strop.seams.mark import labelled, marked
 from strop.seams.recorded import PAIR
 
 KINDS = ("length", "correctness", "position", "staleness")
@@ -170,7 +171,7 @@ def look(run: Run, methods: Sequence[Method]) -> Sight:
     learner = cast(Local, run.learner)
     if learner.reference is None and any(method.reference for method in methods):
         learner.reference = load(run.recipe.model, device=str(run.policy.device), chat=run.recipe.prompts)
-    seen = [_weigh(run, method, groups, scored(run, method, groups, scores), whole, now) for method in methods]
+    seen = [_weigh(run, method, marked(method.marks, groups, run.policy.renderer), scores, whole, now) for method in methods]
     buckets, label_KT = _buckets(whole, rollouts, scores)
     total_M, part_MB = _gradients(run, whole, [slopes for slopes, _, _ in seen], want, label_KT, len(buckets))
     readings = [
@@ -196,7 +197,7 @@ def scored(run: Run, method: Method, groups: list[Group], scores: Scores) -> Sco
     own = tuple(grader for grader in method.graders if grader not in run.method.graders)
     gives = {grader.gives for grader in own}
     kept = {unit: {name: v for name, v in channels.items() if name not in gives} for unit, channels in scores.values.items()}
-    return Scores(kept) | asyncio.run(grading.judged(own, groups, run.context()))
+    return labelled(Scores(kept), groups) | asyncio.run(grading.judged(own, groups, run.context()))
 
 
 def _weigh(
@@ -204,6 +205,7 @@ def _weigh(
 ) -> tuple[dict[str, Tensor], Tensor, float]:
     """(d loss / d track, credit, loss): the method's own reward, gate, credit and signals, at the places of the whole batch."""
     progress, key = run.context().progress, (run.recipe.seed, run.step)
+    scores = scored(run, method, groups, scores)
     rewards = learning.reward_of(method, groups, scores, progress)
     fates: dict[str, Fate] = {}
     for group in groups:

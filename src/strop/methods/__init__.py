@@ -45,12 +45,14 @@ METHODS = {
     "dpo": "strop.methods.dpo:DPO",
     "rft": "strop.methods.rft:RFT",
     "mpo": "strop.methods.cascade:MPO",
+    "ada-grpo": "strop.methods.arm:ADA_GRPO",
     "swarm": "strop.methods.swarm:SWARM",
     "swarm@genrl-0.1.4": "strop.methods.presets.swarm_genrl:SWARM_GENRL",
 }
 
 PROGRAMS = {
     "cascade": "strop.methods.cascade:CASCADE",
+    "arm": "strop.methods.arm:ARM",
 }
 """Stages of methods, by name: they stand for a method wherever something is trained."""
 

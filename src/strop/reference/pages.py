@@ -208,6 +208,7 @@ strop parts credit group_centered    a part: constants, formula"""
 SEATS = {
     "signals": ("signal", "objective", "reduction"),
     "environment": ("world",),
+    "marks": ("mark",),
     "graders": ("grader",),
     "heads": ("head",),
     "compute": ("engine",),

@@ -122,6 +122,16 @@ SEAMS: dict[str, Seam] = {
             see=("engine", "batch", "records"),
         ),
         Seam(
+            "mark",
+            "strop.seams.mark",
+            "`marks=(mine(),)`, and a reward, credit or `on=spans(…)` that reads it",
+            seat="mark",
+            gives='a label, `@part(gives="format_R")`: a whole number or None; or stretches, `@part(gives="answer_T")`: [(start, stop), …]',
+            own="mark",
+            kept="strop.check.growing:marks",
+            see=("records", "reward", "signal"),
+        ),
+        Seam(
             "grader",
             "strop.seams.grader",
             "`graders=(mine(),)`, and a reward that reads its channel",
@@ -242,13 +252,14 @@ class Read:
 CHANNELS = {
     "outcome_R": "the source's strict verdict",
     "lenient_R": "the source's lenient one, where it has one",
-    "<channel>_R": "what else the source or a grader of the method's gives",
+    "<channel>_R": "what else the source, or a mark or grader of the method's, gives",
 }
 OTHERS = {
     "index": "which row, rollout and group each decision belongs to",
     "groups": "the step's fresh groups",
     "ctx": "the context",
     "trace": "one arm's run under one seed",
+    "text": "what was written, as graders read it",
 }
 
 
@@ -256,12 +267,14 @@ def reads(seam: Seam) -> tuple[Read, ...]:
     """What a part at this seat may read, and when."""
     from strop.check.worlds import random_world
     from strop.seams.formula import NAMES
-    from strop.sense import JUDGED, PROGRESS, SIGHT
+    from strop.sense import JUDGED, MARKED, PROGRESS, SIGHT
 
     said = {**NAMES, **OTHERS, **CHANNELS}
-    if seam.seat in ("grader", "schedule", "claim", "reward"):
-        names = {"grader": JUDGED, "schedule": PROGRESS, "claim": ("trace",), "reward": (*CHANNELS, *sorted(SIGHT))}[seam.seat]
+    alone = {"mark": MARKED, "grader": JUDGED, "schedule": PROGRESS, "claim": ("trace",), "reward": (*CHANNELS, *sorted(SIGHT))}
+    if seam.seat in alone:
+        names = alone[seam.seat]
         kind = {"fraction": "a number", "step": "a number", "index": "Index", "groups": "list[Group]", "ctx": "Ctx", "trace": "Trace"}
+        kind |= {"text": "str"}
         return tuple(Read(name, kind.get(name, "float"), said[name], "") for name in names)
     kinds = {name: _kind(value) for name, value in random_world(0).batch().have().items()} | {"fraction": "a number"}
     found: dict[str, str] = {}
@@ -321,21 +334,29 @@ def shared() -> dict[str, list[Known]]:
     return found
 
 
-BESIDE = {"tree": "sampler", "swarm": "feed", "recorded": "feed", "preference": "objective", "role": "reward", "trace": "claim"}
+BESIDE = {
+    "marks": "mark",
+    "tree": "sampler",
+    "swarm": "feed",
+    "recorded": "feed",
+    "preference": "objective",
+    "role": "reward",
+    "trace": "claim",
+}
 """Files whose parts stand on another's page."""
 
 
 def seam_of(thing: Known) -> str | None:
     """Where it goes: by the file of strop's it stands in, else by what it reads, gives and does."""
     from strop.seams.part import Part
-    from strop.sense import JUDGED
+    from strop.sense import JUDGED, MARKED
 
     module = BESIDE.get(last := thing.__module__.rpartition(".")[2], last)
     if thing.__module__.startswith(("strop.seams.", "strop.claims.")):
         return module if module in SEAMS else None
     if isinstance(thing, Part):
-        if thing.reads == JUDGED:
-            return "grader"
+        if thing.reads in (JUDGED, MARKED):
+            return "grader" if thing.reads == JUDGED else "mark"
         return "objective" if not thing.gives else "reward" if thing.gives == "reward_R" else "credit"
     does = {"pick": "curriculum", "take": "feed", "footprint": "sampler", "refill": "gate", "start": "world"}
     return next((seam for word, seam in does.items() if hasattr(thing, word)), None)

@@ -96,6 +96,15 @@ class Index:
             return torch.ones_like(self.row_T, dtype=torch.bool)
         return self.count("token", level) > 0
 
+    def same(self, x_R: Tensor) -> Tensor:
+        """How many rollouts of its group have each rollout's number, itself among them.
+
+        >>> Index.one_group(3).same(torch.tensor([1.0, 0.0, 1.0])).tolist()
+        [2, 1, 2]
+        """
+        alike_RR = (x_R[:, None] == x_R) & (self.group_R[:, None] == self.group_R)
+        return alike_RR.sum(1)
+
     def last(self) -> Tensor:
         """True at the last decision of each rollout, rows taken in order."""
         rollout_T = self.up("token", "rollout")

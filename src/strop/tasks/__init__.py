@@ -23,6 +23,7 @@ SOURCES: dict[str, str] = {
     "chain": "strop.tasks.chain:Chain",
     "countdown": "strop.tasks.countdown:Countdown",
     "facts": "strop.tasks.facts:Facts",
+    "formats": "strop.tasks.formats:Formats",
     "mentions": "strop.tasks.mentions:Mentions",
     "path": "strop.tasks.path:Path",
     "skewed": "strop.tasks.skewed:Skewed",
