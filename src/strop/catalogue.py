@@ -21,7 +21,22 @@ from strop.seams.sampler import Reply
 Known = Part | type
 """A part, or the frozen dataclass of a record."""
 
-RECORDS = ("gate", "sampler", "tree", "curriculum", "feed", "swarm", "update", "compute", "reduction", "signal", "head", "recorded", "role")
+RECORDS = (
+    "gate",
+    "sampler",
+    "tree",
+    "curriculum",
+    "feed",
+    "swarm",
+    "update",
+    "compute",
+    "reduction",
+    "signal",
+    "head",
+    "recorded",
+    "role",
+    "mode",
+)
 """Modules whose frozen dataclasses are records of a method, but for what an environment answers."""
 
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from math import comb
 from typing import Any
 
 from strop import grading
 from strop.records import Group, Rollout, Sampling, Scores, Task
 from strop.seams.context import Ctx, Footprint, Handle, Progress
+from strop.seams.part import written
 from strop.seams.sampler import Environment, grown
-from strop.seams.source import Source
+from strop.seams.source import Source, answer_of
 
 RESAMPLES = 1000
 """Bootstrap draws behind one interval."""
@@ -125,8 +126,10 @@ async def evaluate(
     stop: tuple[str, ...] = (),
     tell: Callable[[int, int], None] | None = None,
     look: Look | None = None,
+    sampler: Any = None,
 ) -> Evaluation:
-    """`samples` replies to each of the first `tasks` held-out tasks, all asked for at once so that the engine batches them.
+    """`samples` replies to each of the first `tasks` held-out tasks, all asked for at once so that the engine batches them; by another
+    sampler where one is given, made to this size.
 
     The noise is keyed by the engine's step, the task and the temperature: evaluated twice, a policy gives the same replies.
     """
@@ -150,11 +153,20 @@ async def evaluate(
     async def graded(groups: list[Group]) -> Scores:
         return await grading.grade(source, groups)
 
-    sampler = Replies(samples, max_tokens, sampling, stop)
+    sampler = Replies(samples, max_tokens, sampling, stop) if sampler is None else _as_asked(sampler, samples, max_tokens, sampling, stop)
     ctx = Ctx(seed, Progress(), source, {"actor": handle}, graded)
     drawn = [source.task("test", seed, i) for i in range(count)]
     groups = list(await asyncio.gather(*(replies(i, task) for i, task in enumerate(drawn))))
     return await judge(source, groups, samples=samples, sampling=sampling, seed=seed, grader_limit=grader_limit, look=look)
+
+
+def _as_asked(sampler: Any, samples: int, max_tokens: int, sampling: Sampling, stop: tuple[str, ...]) -> Any:
+    """A sampler of so many rollouts, drawn so, where it has a say in that."""
+    asked = {"n": samples, "max_tokens": max_tokens, "sampling": sampling, "stop": (*getattr(sampler, "stop", ()), *stop)}
+    made = replace(sampler, **{name: value for name, value in asked.items() if name in {f.name for f in fields(sampler)}})
+    if made.group_size != samples:
+        raise ValueError(f"{samples} samples of a task are asked for, and {written(made)} gives {made.group_size}")
+    return made
 
 
 @dataclass(frozen=True)
@@ -258,18 +270,6 @@ def shown(source: Any, groups: Sequence[Group], scores: Scores, count: int) -> t
     }
     shares = {kind: len(kinds[kind]) / max(len(every), 1) for kind in ("cut", "unparsed")}
     return {kind: members[:count] for kind, members in kinds.items()}, shares
-
-
-def answer_of(source: Any, text: str) -> str | None:
-    """What a text votes for: its parsed answer where the source can read one, else what follows its thinking, normalised."""
-    parse = getattr(source, "answer", None)
-    if parse is not None:
-        found = parse(text)
-        return None if found is None else str(found)
-    final = text.rpartition("</think>")[2]
-    if "<answer>" in final:
-        final = final.rpartition("<answer>")[2].partition("</answer>")[0]
-    return " ".join(final.casefold().split()) or None
 
 
 def majority(votes: Sequence[tuple[str | None, float]]) -> float | None:

@@ -88,6 +88,11 @@ class Sampling:
     allowed: tuple[int, ...] | None = None
     """Only these ids; None allows all."""
 
+    @property
+    def whole(self) -> bool:
+        """Everything that is allowed can be drawn: what is learned from has to be drawn so."""
+        return self.top_p == 1 and not self.top_k and self.temperature > 0
+
     def to_json(self) -> dict[str, Any]:
         return {
             "temperature": self.temperature,

@@ -8,6 +8,7 @@ from dataclasses import fields
 from math import inf
 from typing import TYPE_CHECKING
 
+from strop.records import Sampling
 from strop.seams.compute import Exact, Quantized
 from strop.seams.formula import RESERVED, UNITS, check
 from strop.seams.gate import DropFlat, is_whole
@@ -44,6 +45,7 @@ PROGRESS = ("fraction",)
 def refuse(method: Method) -> None:
     _parts(method)
     _gates(method)
+    _sampler(method)
     _compute(method)
     _known(method)
     _rewards(method)
@@ -100,6 +102,21 @@ def _gates(method: Method) -> None:
         raise ValueError(
             f"method {method.name!r}: gate[{late}] {written(method.gate[late])} looks at one group, and stands behind "
             f"{written(method.gate[first])}, which looks at the whole step once the others are done. Write it first."
+        )
+
+
+def _sampler(method: Method) -> None:
+    """What it draws can be learned from."""
+    if getattr(method.sampler, "evaluates", False):
+        raise ValueError(
+            f"method {method.name!r}: {written(method.sampler)} is a way to evaluate: of a rollout's rows one holds the reply, and "
+            "training would pay the others for it. Train with Independent(), and ask so with strop eval --sampler."
+        )
+    drawn = getattr(method.sampler, "sampling", None)
+    if isinstance(drawn, Sampling) and not drawn.whole:
+        raise ValueError(
+            f"method {method.name!r}: training on {drawn} would need the support of every step: top_p below 1, top_k and greedy decoding "
+            "are for evaluation. Train with top_p=1, top_k=0 and a temperature above 0."
         )
 
 

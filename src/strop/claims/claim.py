@@ -22,6 +22,7 @@ from strop.program import Program
 from strop.recipe import Recipe
 from strop.records import digest
 from strop.seams.part import Part, added, describe, nearest
+from strop.seams.sampler import Sampler
 
 PROFILES = ("quick", "pilot", "full", "extended")
 PILOT_SEEDS = (100, 101, 102)
@@ -76,6 +77,8 @@ class HeldOut:
     """Longest reply."""
     temperature: float = added(1.0)
     """0 is greedy, with one sample a task: at 1 accuracy also rises when a policy merely gets surer of what it said already."""
+    sampler: Sampler | None = added(None)  # noqa: RUF009
+    """Another way to ask than for a reply: `Opening("<think>")`, a consensus; made to these samples and this length."""
 
 
 @dataclass(frozen=True)

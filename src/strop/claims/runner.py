@@ -144,6 +144,7 @@ class HeldOutTests:
                 samples=self.plan.samples,
                 sampling=Sampling(self.plan.temperature),
                 max_tokens=self.plan.max_tokens,
+                sampler=self.plan.sampler,
             )
         )
         self.run.bill.forget()

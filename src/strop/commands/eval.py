@@ -7,6 +7,7 @@ Examples:
     strop eval my-model --data test.jsonl --prompt-field question --answer-field answer
     strop eval MODEL --engine remote:http://HOST:8000/v1 --task chain     any endpoint that speaks chat completions
     strop eval runs/facts-abstain-1 --picture coverage.png     also by confidence target, where the task states one
+    strop eval runs/formats-arm-1 --sampler 'consensus:<answer>|<think>=|<think>'     in another way than for a reply; cost with it
 """
 
 from __future__ import annotations
@@ -44,6 +45,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", metavar="NAME", help="cpu, cuda, or auto [auto]")
     parser.add_argument("--show", type=int, default=0, metavar="N", help="print so many replies: best, worst, cut, unparsed [0]")
     parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="a text that ends a reply; several times")
+    parser.add_argument(
+        "--sampler",
+        metavar="NAME",
+        help="how it is asked: opening:WORDS begins every reply, consensus:WORDS|WORDS|WORDS asks so until answers agree; FILE.py:NAME",
+    )
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw coverage and score by confidence target as PNG, SVG or PDF")
     recipes.add_flags(parser, "questions and prompts [the run's]", only=recipes.QUESTIONS)
 
@@ -72,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
     ]
     rows = [[n, found[n], *(found["interval"].get(n) or (None, None))] for n in names]
     title = f"{model} on {found['task']}: {found['tasks']} held-out tasks x {found['samples']} samples, temperature {args.temperature:g}"
+    title += f", asked by {args.sampler}" if args.sampler else ""
     text = f"{title}\n\n{table(rows, ['', 'mean', 'low', 'high'])}"
     if args.show:
         text += "\n" + replies(found)
@@ -167,6 +174,17 @@ def asked(args: argparse.Namespace, about: dict[str, Any] | None) -> Recipe:
     return recipes.settled(made, flags)
 
 
+def asking(name: str) -> Any:
+    """A mode by its name, or a sampler in a file."""
+    from strop import own
+    from strop.seams.mode import mode
+
+    if (where := own.place(name)) is None:
+        return mode(name)
+    made = own.one(where, "sampler", lambda value: hasattr(value, "footprint"))
+    return made() if isinstance(made, type) else made
+
+
 def measure(args: argparse.Namespace, model: str, recipe: Recipe, most: int, parts: dict[str, Any], origin: str) -> dict[str, Any]:
     """`origin` is the model that a run started from: its beliefs are the oracle's, where the task states confidence targets."""
     from strop.tasks import place_of
@@ -174,6 +192,7 @@ def measure(args: argparse.Namespace, model: str, recipe: Recipe, most: int, par
 
     other = bool(args.task or args.recipe_data)
     source = named(recipe.task_name()) if other or "source" not in parts else parts["source"]
+    sampler = asking(args.sampler) if args.sampler else None
     source.task("test", 0, 0)  # before the model: what is wrong with a file is said at once
     if args.picture is not None and not hasattr(source, "answers"):
         raise Usage(f"--picture draws confidence targets, and {source.name} states none. One that does: --task facts")
@@ -188,6 +207,7 @@ def measure(args: argparse.Namespace, model: str, recipe: Recipe, most: int, par
     from strop.policies.causal import load
     from strop.records import Sampling
     from strop.seams.context import Handle
+    from strop.seams.part import written
     from strop.tasks.shots import shots, show
 
     device = args.device if args.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
@@ -218,10 +238,11 @@ def measure(args: argparse.Namespace, model: str, recipe: Recipe, most: int, par
             stop=tuple(args.stop),
             tell=tell,
             look=lambda groups, scores: seen.update(groups=groups, scores=scores),
+            sampler=sampler,
         )
         made = asyncio.run(work)
     task = source.name if place_of(recipe.task) is not None else recipe.task or source.name
-    said = {"task": task, "max_tokens": most, "seed": args.seed, **made.summary()}
+    said = {"task": task, "max_tokens": most, "seed": args.seed, **({"sampler": written(sampler)} if sampler else {}), **made.summary()}
     kinds, shares = shown(source, seen["groups"], seen["scores"], args.show)
     said["advice"] = advice(shares, most)
     if args.show:

@@ -335,7 +335,7 @@ def shared() -> dict[str, list[Known]]:
 
 
 BESIDE = {
-    "marks": "mark",
+    "mode": "sampler",
     "tree": "sampler",
     "swarm": "feed",
     "recorded": "feed",

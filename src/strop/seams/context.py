@@ -94,9 +94,17 @@ class Handle:
         return await self.engine.generate(node, max=max, stop=(*self.renderer.stop, *stop), sampling=sampling, keep=keep)
 
     async def extend(self, node: Node, text: str, *, kind: Literal["observation", "forced"] = "observation") -> Node:
-        """Under a node, a further message of the user with the next opening: an `observation`, never trained. Text in the policy's
-        mouth, which a signal may train (`on=forced`), is the engine's: `engine.extend(node, renderer.plain(text), kind="forced")`."""
+        """Under a node, a further message of the user with the next opening: an `observation`, never trained."""
         return await self.engine.extend(node, self.renderer.turn(text), kind=kind)
+
+    async def force(self, node: Node, text: str) -> Node:
+        """Under a node, words in the policy's own mouth: `forced`, which only a signal on forced text trains (`on=forced`)."""
+        tokens = self.renderer.plain(text)
+        if tokens is None:
+            raise ValueError(
+                f"{text[:40]!r} cannot be put in the policy's mouth: its tokens do not give it back, or it names a special token"
+            )
+        return await self.engine.extend(node, tokens, kind="forced")
 
     async def join(self, node: Node, nodes: Sequence[Node], *, close: Sequence[int]) -> Node:
         """Not built yet."""

@@ -120,7 +120,7 @@ class Independent:
         for name in ("n", "max_tokens", "turns"):
             if getattr(self, name) < 1:
                 raise ValueError(f"Independent({name}={getattr(self, name)}): needs at least 1")
-        if self.sampling.top_p < 1 or self.sampling.top_k or self.sampling.temperature <= 0:
+        if not self.sampling.whole:
             raise ValueError(
                 f"training on {self.sampling} would need the support of every step: top_p below 1, top_k and greedy decoding "
                 "are for evaluation. Train with top_p=1, top_k=0 and a temperature above 0."

@@ -11,7 +11,7 @@ several replies counts as one.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from strop.records import Incident, Task
 
@@ -55,3 +55,15 @@ class Source(Protocol):
 def split_of(task_id: str) -> Split:
     """One task in eight is for testing, whatever seed drew it."""
     return "test" if int(task_id[:8], 16) % 8 == 0 else "train"
+
+
+def answer_of(source: Any, text: str) -> str | None:
+    """What a text votes for: its parsed answer where the source can read one, else what follows its thinking, normalised."""
+    parse = getattr(source, "answer", None)
+    if parse is not None:
+        found = parse(text)
+        return None if found is None else str(found)
+    final = text.rpartition("</think>")[2]
+    if "<answer>" in final:
+        final = final.rpartition("<answer>")[2].partition("</answer>")[0]
+    return " ".join(final.casefold().split()) or None

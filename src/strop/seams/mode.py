@@ -1,0 +1,137 @@
+"""Mode: how a trained policy is asked where it is evaluated, as a sampler. `strop eval --sampler`, `HeldOut(sampler=…)`.
+
+    opening:<think>                       every reply begins so: the words are put in the policy's mouth
+    consensus:<answer>|<short>|<long>     one reply of each opening but the last; where their answers differ, one of the last opening
+
+What a reply cost is what all that was written for it cost: a consensus is one rollout with a row for each try, and its length counts
+them all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from strop.records import Group, Rollout, Sampling, Task
+from strop.seams.context import Ctx, Footprint
+from strop.seams.engine import Node
+from strop.seams.part import nearest
+from strop.seams.sampler import Environment
+from strop.seams.source import answer_of
+
+
+@dataclass(frozen=True)
+class Opening:
+    """n replies that begin with the same words. These are forced, so a signal on actions trains what follows them."""
+
+    text: str = "<think>"
+    """What is put in the policy's mouth."""
+    n: int = 8
+    """Rollouts a task."""
+    max_tokens: int = 128
+    """Longest reply, the opening not counted."""
+    sampling: Sampling = Sampling()
+    """How each decision is drawn."""
+    stop: tuple[str, ...] = ()
+    """Texts that end a reply, beside the template's own."""
+
+    def __post_init__(self) -> None:
+        if not self.text:
+            raise ValueError("Opening(text=''): name the words that a reply begins with; without any it is Independent()")
+
+    @property
+    def group_size(self) -> int:
+        return self.n
+
+    def footprint(self, prompt: int) -> Footprint:
+        return Footprint(positions=prompt + len(self.text.encode()), requests=self.n)
+
+    async def __call__(self, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:
+        actor = ctx.policies["actor"]
+        begun = await actor.force(await actor.open(task.prompt, root=ctx.place), self.text)
+        nodes = await asyncio.gather(*(_said(begun, self, ctx) for _ in range(self.n)))
+        made = (
+            Rollout((n.row(),), f"{ctx.place}/{i}", stop=n.stop or "finished", text=self.text + actor.text(n)) for i, n in enumerate(nodes)
+        )
+        return [Group(task, tuple(made), id=ctx.place)]
+
+
+@dataclass(frozen=True)
+class Consensus:
+    """n replies, each of them what one try of every opening agrees on; where their answers differ, a further try of the last opening."""
+
+    openings: tuple[str, ...] = ()
+    """What the tries begin with; the last is what is asked where the others differ."""
+    n: int = 8
+    """Rollouts a task."""
+    max_tokens: int = 128
+    """Longest try."""
+    sampling: Sampling = Sampling()
+    """How each decision is drawn."""
+    stop: tuple[str, ...] = ()
+    """Texts that end a try, beside the template's own."""
+    evaluates: ClassVar[bool] = True
+    """Only: of its rows one holds the reply, and training would pay the others for it."""
+
+    def __post_init__(self) -> None:
+        if len(set(self.openings)) < 3 or "" in self.openings:
+            raise ValueError(
+                f"Consensus(openings={self.openings!r}): name two openings or more that may agree, and one for where they do not"
+            )
+
+    @property
+    def group_size(self) -> int:
+        return self.n
+
+    def footprint(self, prompt: int) -> Footprint:
+        return Footprint(positions=prompt + sum(len(words.encode()) for words in self.openings), requests=self.n * len(self.openings))
+
+    async def __call__(self, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:
+        actor = ctx.policies["actor"]
+        root = await actor.open(task.prompt, root=ctx.place)
+        begun = [await actor.force(root, words) for words in self.openings]
+
+        async def tried(places: Sequence[int]) -> list[Node]:
+            return list(await asyncio.gather(*(_said(begun[place], self, ctx) for place in places)))
+
+        count = len(self.openings) - 1
+        nodes = await tried([*range(count)] * self.n)
+        tries = [nodes[i : i + count] for i in range(0, len(nodes), count)]
+        differ = [i for i, made in enumerate(tries) if not self._agree(made, ctx)]
+        for i, last in zip(differ, await tried([count] * len(differ)), strict=True):  # all at once, in an order that no request decides
+            tries[i].append(last)
+        rollouts = (
+            Rollout(
+                tuple(node.row() for node in made),
+                f"{ctx.place}/{i}",
+                stop=made[-1].stop or "finished",
+                text=self.openings[len(made) - 1] + actor.text(made[-1]),
+            )
+            for i, made in enumerate(tries)
+        )
+        return [Group(task, tuple(rollouts), id=ctx.place)]
+
+    def _agree(self, tries: Sequence[Node], ctx: Ctx) -> bool:
+        """Is there an answer in each, and the same?"""
+        actor = ctx.policies["actor"]
+        answers = {answer_of(ctx.source, text + actor.text(node)) for text, node in zip(self.openings, tries, strict=False)}
+        return len(answers) == 1 and None not in answers
+
+
+async def _said(node: Node, mode: Opening | Consensus, ctx: Ctx) -> Node:
+    actor = ctx.policies["actor"]
+    return await actor.generate(node, max=mode.max_tokens, stop=mode.stop, sampling=mode.sampling, keep=False)
+
+
+def mode(text: str) -> Any:
+    """The mode that a text names: `opening:WORDS`, `consensus:WORDS|WORDS|WORDS`."""
+    name, colon, words = text.partition(":")
+    if name not in MODES or not colon:
+        raise ValueError(f"{text!r} is no way to ask. {nearest(name, MODES)} Written {' or '.join(MODES.values())}, or FILE.py:NAME.")
+    return Opening(words) if name == "opening" else Consensus(tuple(words.split("|")))
+
+
+MODES = {"opening": "opening:WORDS", "consensus": "consensus:WORDS|WORDS|WORDS"}
+"""How each is written."""
