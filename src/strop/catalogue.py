@@ -10,6 +10,7 @@ from functools import cache
 from importlib import import_module
 
 import strop.seams
+import strop.worlds
 from strop.claims import OWN as OWN_CLAIMS
 from strop.methods import METHODS, PROGRAMS
 from strop.program import Share, Steps, When
@@ -42,13 +43,14 @@ RECORDS = (
 
 @cache
 def own() -> dict[str, Known]:
-    """strop's parts: everything decorated with @part in `strop.seams` or in a method's or its experiment's file, and the records of a
-    method."""
+    """strop's parts: everything decorated with @part in `strop.seams` or in a method's or its experiment's file, the records of a method,
+    and the worlds."""
     found: dict[str, Known] = {"Sampling": Sampling, **{kind.__name__: kind for kind in (Steps, Share, When)}}
     seams = [f"strop.seams.{m.name}" for m in pkgutil.iter_modules(strop.seams.__path__)]
+    worlds = [f"strop.worlds.{m.name}" for m in pkgutil.iter_modules(strop.worlds.__path__)]
     methods = dict.fromkeys(where.partition(":")[0] for where in (*METHODS.values(), *PROGRAMS.values(), *OWN_CLAIMS.values()))
-    for module in map(import_module, (*seams, *methods)):
-        holds_records = module.__name__ in methods or module.__name__.rpartition(".")[2] in RECORDS
+    for module in map(import_module, (*seams, *worlds, *methods)):
+        holds_records = module.__name__ in (*worlds, *methods) or module.__name__.rpartition(".")[2] in RECORDS
         for value in vars(module).values():
             record = holds_records and inspect.isclass(value) and dataclasses.is_dataclass(value) and value not in (Reply, Seen)
             of_method = isinstance(value, Part) and "trace" not in value.reads  # what reads a trace belongs to a claim

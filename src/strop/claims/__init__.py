@@ -33,6 +33,7 @@ OWN = {
     "dupo-tie": "strop.experiments.dupo:TIE",
     "stable-reinforce-window": "strop.experiments.stable_reinforce:WINDOW",
     "cascade-accuracy": "strop.experiments.cascade:ACCURACY",
+    "grpo-roc-clean": "strop.experiments.grpo_roc:CLEAN",
     "arm-tokens": "strop.experiments.arm:TOKENS",
     "arm-accuracy": "strop.experiments.arm:ACCURACY",
 }

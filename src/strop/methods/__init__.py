@@ -46,6 +46,7 @@ METHODS = {
     "rft": "strop.methods.rft:RFT",
     "mpo": "strop.methods.cascade:MPO",
     "ada-grpo": "strop.methods.arm:ADA_GRPO",
+    "grpo-roc": "strop.methods.grpo_roc:GRPO_ROC",
     "swarm": "strop.methods.swarm:SWARM",
     "swarm@genrl-0.1.4": "strop.methods.presets.swarm_genrl:SWARM_GENRL",
 }
@@ -53,6 +54,7 @@ METHODS = {
 PROGRAMS = {
     "cascade": "strop.methods.cascade:CASCADE",
     "arm": "strop.methods.arm:ARM",
+    "rstar2": "strop.methods.grpo_roc:RSTAR2",
 }
 """Stages of methods, by name: they stand for a method wherever something is trained."""
 

@@ -12,7 +12,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from strop.records import Group, Rollout, Row, Segment, Task
 from strop.seams.context import Ctx
@@ -117,7 +117,8 @@ class Demos:
     """Demonstrations alone, one a task: supervised learning. The sampler is not asked."""
 
     text: str = added("gold", shown=False)
-    """`gold`, a text that scores 1; `worked`, the source's worked example, where it has one."""
+    """`gold`, a text that scores 1; `worked`, the source's worked example, where it has one; `episode`, its replies turn by turn, with what
+    the method's world answers between them."""
 
     def __post_init__(self) -> None:
         if self.text not in TEXTS:
@@ -130,7 +131,10 @@ class Demos:
     async def take(
         self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx, seen: Counter[str]
     ) -> list[Group]:
-        return [demo(task, f"demo/{task.id}#{number}", ctx, self.text) for number, task in enumerate(pick(want))]
+        places = [(task, f"demo/{task.id}#{number}") for number, task in enumerate(pick(want))]
+        if self.text == "episode":
+            return [await episode(task, environment, ctx.at(place)) for task, place in places]
+        return [demo(task, place, ctx, self.text) for task, place in places]
 
 
 @dataclass(frozen=True)
@@ -165,7 +169,7 @@ class WithDemos:
         return groups
 
 
-TEXTS = ("gold", "worked")
+TEXTS = ("gold", "worked", "episode")
 
 
 def demo(task: Task, place: str, ctx: Ctx, text: str = "gold") -> Group:
@@ -178,3 +182,24 @@ def demo(task: Task, place: str, ctx: Ctx, text: str = "gold") -> Group:
     taught = Segment("teacher", renderer.reply(gold), "0.0")
     rollout = Rollout((Row.of(prompt, taught),), f"{place}/0", provenance="gold", text=gold)
     return Group(task, (rollout,), role="demo", id=place)
+
+
+async def episode(task: Task, environment: Environment | None, ctx: Ctx) -> Group:
+    """The source's replies to a task, one a turn, in the world that answers them: a row of teacher text and observations."""
+    teach: Callable[[Task], list[str]] | None = getattr(ctx.source, "episode", None)
+    if teach is None or not (said := teach(task)):
+        raise ValueError(f"source {ctx.source.name!r} has no episode(task), the replies turn by turn: Demos(text='episode') needs them")
+    if environment is None:
+        raise ValueError("Demos(text='episode') needs the world that answers between the replies: environment=…")
+    renderer, state = ctx.policies["actor"].renderer, environment.start(task)
+    segments, lines, facts = [Segment("prompt", renderer.prompt(task.prompt), "0")], list[str](), list[dict[str, Any]]()
+    for turn, text in enumerate(said):
+        segments.append(Segment("teacher", renderer.reply(text), f"{segments[-1].id}.0"))
+        state, reply = await environment.reply(state, text)
+        lines, facts = [*lines, text], [*facts, dict(reply.facts)]
+        if reply.done or turn + 1 == len(said):
+            break
+        segments.append(Segment("observation", renderer.turn(reply.observation), f"{segments[-1].id}.0"))
+        lines.append(reply.observation)
+    rollout = Rollout((Row.of(*segments),), f"{ctx.place}/0", keys={"facts": facts}, provenance="gold", text="\n".join(lines))
+    return Group(task, (rollout,), role="demo", id=ctx.place)

@@ -27,6 +27,7 @@ SOURCES: dict[str, str] = {
     "mentions": "strop.tasks.mentions:Mentions",
     "path": "strop.tasks.path:Path",
     "skewed": "strop.tasks.skewed:Skewed",
+    "sums": "strop.tasks.sums:Sums",
     "verdict": "strop.tasks.verdict:Verdict",
 }
 """Procedural sources: where each is defined. Imported when asked for."""
