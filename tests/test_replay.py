@@ -21,6 +21,7 @@ from strop.replay import fit, plan
 from strop.run import at_step, create, resume
 from strop.seams.correction import none, truncated
 from strop.seams.feed import WithDemos
+from strop.seams.mark import between
 from strop.seams.part import part
 
 
@@ -167,6 +168,25 @@ def test_a_method_that_needs_what_the_record_lacks_is_refused_in_words(method, w
     # numbers of the recipe aside, as `plan` settles them
     with pytest.raises((RunError, ValueError), match=wanted):
         fit(GRPO, method, origin)
+
+
+@part(gives="reward_R")
+def right_and_brief(outcome_R, length_R, answer_length_R):
+    """The verdict less what the answer takes of the reply."""
+    return outcome_R - answer_length_R / length_R.clamp_min(1)
+
+
+def test_marks_are_read_off_the_recorded_replies_in_place_of_what_was_marked_there(origin, tmp_path):
+    whole = GRPO.but("whole", marks=(between(opens="<answer>"),), reward=right_and_brief)
+    run, _ = replayed(origin, tmp_path / "whole", whole)
+    run.train()
+    inside = [line["answer_length"] for line in lines(tmp_path / "whole")]
+    assert max(inside) > 0
+    blind = GRPO.but("blind", marks=(between(opens="<nothing>"),), reward=right_and_brief)
+    made = plan(tmp_path / "whole", blind, own=whole)
+    again = create(made.recipe, tmp_path / "none", recording=made.recording)
+    again.train()
+    assert [line["answer_length"] for line in lines(tmp_path / "none")] == [0.0] * len(inside)
 
 
 def test_another_model_in_the_place_of_the_recorded_one_is_refused(origin, tmp_path):

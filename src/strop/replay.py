@@ -18,7 +18,9 @@ from strop.method import Method
 from strop.recipe import Recipe
 from strop.records import Group
 from strop.run import past
+from strop.seams.mark import channel
 from strop.seams.part import describe
+from strop.sense import channels_read
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,12 @@ def fit(recorded: Method, method: Method, origin: Path) -> list[str]:
     first = read_groups(origin, 0)
     channels = {channel for values in first["scores"]["values"].values() for channel in values}
     channels -= {grader.gives for grader in method.graders if grader not in recorded.graders}
-    missing = [r for r in method.reward.reads if r.endswith("_R") and r[:-2] not in channels]
+    channels |= {channel(mark) for mark in method.marks}  # read off the recorded replies
+    missing = sorted(channels_read(method) - channels)
     if missing:
         raise RunError(
-            f"method {name!r}: its reward {method.reward.name!r} reads {missing[0]}, and {origin} recorded only the channels "
-            f"{', '.join(sorted(channels))}. Grading is recorded with the rollouts, so this reward needs a run of its own."
+            f"method {name!r} reads {missing[0]}_R, and {origin} recorded only the channels {', '.join(sorted(channels))}. "
+            "Grading is recorded with the rollouts, so this method needs a run of its own."
         )
     drawn = [s for group in first["groups"] for r in Group.from_json(group).rollouts for row in r.rows for s in row.segments]
     if any(s.kind == "action" and s.logp is None for s in drawn):

@@ -22,6 +22,7 @@ from strop.records import Group, Scores
 from strop.report import lens
 from strop.run import at_step
 from strop.seams.gate import decide
+from strop.seams.mark import marked
 from strop.sense import channels, channels_read
 
 STEP = 1
@@ -41,9 +42,10 @@ def run(place):
 
 @pytest.fixture(scope="module")
 def methods(run):
-    """All that learn from rollouts and read nothing but the verdicts that chain gives."""
+    """All that learn from rollouts, read nothing but the verdicts that chain gives, and do with groups as small as these."""
     resolved = [run.recipe.but(method=name).resolved() for name in METHODS]
-    return [m for m in resolved if channels_read(m) <= channels(m) and not m.paired]
+    fits = [m for m in resolved if all(getattr(gate, "keep", 0) <= m.sampler.group_size for gate in m.gate)]
+    return [m for m in fits if channels_read(m) <= channels(m) and not m.paired]
 
 
 SOME = ("grpo@strop-1", "dr-grpo", "dapo", "gspo", "ppo")
@@ -67,11 +69,13 @@ def test_the_gradient_is_the_one_that_training_would_take(run, methods):
     groups, scores = [Group.from_json(g) for g in raw["groups"]], Scores.from_json(raw["scores"])
     progress = run.context().progress
     for method in methods:
-        rewards, fates = learning.reward_of(method, groups, scored(run, method, groups, scores), progress), {}
+        groups = marked(method.marks, groups, run.policy.renderer)
+        known = scored(run, method, groups, scores)
+        rewards, fates = learning.reward_of(method, groups, known, progress), {}
         for group in groups:
-            fates |= decide(method.gate, group, rewards)
+            fates |= decide(method.gate, group, rewards, known)
         run.learner.reference = at_step(run.directory, 0, lambda _: None).policy if method.reference else None
-        batch = pack(groups, fates, rewards, run.version)
+        batch = pack(groups, fates, rewards, run.version, known)
         batch = learning.settle(method, learning.measure(method, batch, run.learner, run.bill.learned, own=True))
         for parameter in run.policy.parameters().values():
             parameter.grad = None
