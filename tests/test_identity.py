@@ -29,13 +29,14 @@ from strop.seams.compute import Quantized
 from strop.seams.correction import truncated
 from strop.seams.curriculum import Uniform
 from strop.seams.feed import WithDemos
+from strop.seams.mark import channel, pieces
 from strop.seams.objective import clipped_surrogate, importance_sampling, kl_to, sequence_ratio
 from strop.seams.part import Part, describe, part
 from strop.seams.reduction import means, over, power_of
 from strop.seams.role import Role
 from strop.seams.signal import Signal, linear, random_share, spans, teacher, warmup_cosine
 from strop.seams.update import AdamW
-from strop.sense import remarks
+from strop.sense import MARKED, remarks
 from strop.tasks import source
 
 EVERY = {name: method(name) for name in METHODS}
@@ -66,7 +67,7 @@ OTHER_WORDS = {
     "token": ("sequence", "row"), "sequence": ("token",), "k1": ("k2",), "k2": ("k3",), "k3": ("k1",), "context": ("drop",),
     "action": ("teacher",), "teacher": ("forced",), "rollout": ("row",), "group": ("rollout",), "actor": (), "online": ("frozen",),
     "linear": ("mlp",), "mlp": ("linear",), "mean": ("sum",), "uniform": ("top",), "top": ("uniform",),
-    "chosen": ("rejected",),
+    "chosen": ("rejected",), "cleanest": ("weighted",),
 }  # fmt: skip
 """What else may stand where a word stands; nothing else trains than the actor."""
 
@@ -124,7 +125,7 @@ FIXED = {
     "heads.0.with.name": "a part reads the head by its name",
     "heads.0.with.per": "and a number per decision where it reads one, per prompt where it reads that",
     "update.with.epochs": "an objective without a ratio takes one update",
-    "environment": "no environment comes with strop",
+    "environment": "no world is the other of none",
     "sampler.with.sampling.with.top_p": "training refuses it",
     "sampler.with.sampling.with.top_k": "training refuses it",
 }
@@ -156,8 +157,10 @@ def test_changing_any_constant_of_any_part_changes_the_printed_formula_and_the_f
 
 GRADERS = [thing for thing in own().values() if isinstance(thing, Part) and "ctx" in thing.reads]
 """They ask policies and judges; what they give is a channel, not an expression."""
-EVALUATED = [thing for thing in own().values() if isinstance(thing, Part) and "groups" not in thing.reads]
-"""Neither graders nor makers: those give groups."""
+MARKS = [thing for thing in own().values() if isinstance(thing, Part) and thing.reads == MARKED]
+"""They read text; what they give is a number of the rollout."""
+EVALUATED = [thing for thing in own().values() if isinstance(thing, Part) and "groups" not in thing.reads and thing not in MARKS]
+"""Neither graders nor marks nor makers: those give groups."""
 
 
 @pytest.mark.parametrize("each", EVALUATED, ids=lambda each: each.name)
@@ -175,10 +178,10 @@ def test_every_function_of_the_language_stands_in_the_glossary_and_is_read_by_th
     shown = formula.glossary()
     assert all(re.search(rf"\b{word}\b", shown) for word in formula.FUNCTIONS)
     names = {name for each in EVALUATED for name in each.reads if name != "index"}
-    channels = {f"{grader.gives}_R" for grader in GRADERS}
+    channels = {f"{grader.gives}_R" for grader in GRADERS} | {f"{channel(mark)}_R" for mark in MARKS}
     graded = {f"{c}_R" for each in map(source, ("facts", "verdict")) for c in each.grade(each.task("train", 0, 0), "")}
     assert names - set(formula.NAMES) - channels <= graded
-    own_words = {"mean", "sum", "std", "count", "active", "last", "next", "later_sum", "nested_mean", "span"}
+    own_words = {"mean", "sum", "std", "count", "active", "last", "next", "later_sum", "nested_mean", "same", "span"}
     assert set(reader.ELEMENTWISE) | own_words == formula.FUNCTIONS
 
 
@@ -539,4 +542,5 @@ def test_fields_of_a_method_are_identity_or_said():
     said = {"name", "paper", "idea", "parent", "notes", "pico_lr"}
     later = {f.name for f in dataclasses.fields(Method) if "added" in f.metadata}
     assert set(GRPO.describe()) == {f.name for f in dataclasses.fields(Method)} - said - later
-    assert later <= set(INTUITOR.but(compute=Quantized(), roles={"write": Role()}).describe()), "used, it is described"
+    used = INTUITOR.but(compute=Quantized(), roles={"write": Role()}, marks=(pieces(),))
+    assert later <= set(used.describe()), "used, it is described"

@@ -49,7 +49,13 @@ def test_no_two_methods_are_the_same():
     assert len({method(name).fingerprint for name in METHODS}) == len(METHODS)
 
 
-SET_UP = {"flowrl": {"credit", "update"}, "treepo": {"gate", "signals", "update", "tasks"}, "swarm@genrl-0.1.4": {"signals"}}
+SET_UP = {
+    "flowrl": {"credit", "update"},
+    "treepo": {"gate", "signals", "update", "tasks"},
+    "swarm@genrl-0.1.4": {"signals"},
+    "ada-grpo": {"credit"},
+    "grpo-roc": {"credit", "signals"},
+}
 """What differs beside the idea: numbers of the paper's set-up."""
 
 

@@ -310,7 +310,7 @@ def test_what_does_not_go_with_stages_is_refused_before_anything_is_written(tmp_
 
 def test_a_program_stands_beside_the_methods(capsys):
     assert named("cascade") is CASCADE
-    assert {*PROGRAMS} == {"cascade"}
+    assert {*PROGRAMS} == {"cascade", "arm", "rstar2"}
     main(["methods"])
     assert "stages: collect (collect), prefer (mpo-on-own), reinforce (gspo-wide)" in capsys.readouterr().out
     main(["explain", "cascade"])

@@ -88,5 +88,6 @@ CLEAN = Claim(
         Check("there is something to choose: groups whose right rollouts differ in faults", unlike(), "chance", least=0.3),
     ),
     selects=True,
+    pilot=(1.8778, 2.4276, 3.2629),  # strop claim run grpo-roc-clean --profile pilot
     pitfalls="The share also falls where a model merely learns the tool: what counts is the contrast with as many taken by chance.",
 )
