@@ -13,6 +13,7 @@ from math import comb
 from typing import Any
 
 from strop import grading
+from strop.method import Method
 from strop.records import Group, Rollout, Sampling, Scores, Task
 from strop.seams.context import Ctx, Footprint, Handle, Progress
 from strop.seams.part import written
@@ -127,9 +128,10 @@ async def evaluate(
     tell: Callable[[int, int], None] | None = None,
     look: Look | None = None,
     sampler: Any = None,
+    environment: Environment | None = None,
 ) -> Evaluation:
     """`samples` replies to each of the first `tasks` held-out tasks, all asked for at once so that the engine batches them; by another
-    sampler where one is given, made to this size.
+    sampler where one is given, made to this size, in a world that answers.
 
     The noise is keyed by the engine's step, the task and the temperature: evaluated twice, a policy gives the same replies.
     """
@@ -144,7 +146,7 @@ async def evaluate(
     async def replies(number: int, task: Task) -> Group:
         nonlocal done
         place = f"held-out/{number}/{task.id}/{sampling.temperature:g}"
-        (group,) = await grown(sampler, task, None, ctx.at(place))
+        (group,) = await grown(sampler, task, environment, ctx.at(place))
         done += 1
         if tell is not None:
             tell(done, count)
@@ -158,6 +160,11 @@ async def evaluate(
     drawn = [source.task("test", seed, i) for i in range(count)]
     groups = list(await asyncio.gather(*(replies(i, task) for i, task in enumerate(drawn))))
     return await judge(source, groups, samples=samples, sampling=sampling, seed=seed, grader_limit=grader_limit, look=look)
+
+
+def in_world(method: Method) -> dict[str, Any]:
+    """How a method whose world answers is asked on held-out tasks: as it is while it trains. Any other one gives replies."""
+    return {} if method.environment is None else {"sampler": method.sampler, "environment": method.environment}
 
 
 def _as_asked(sampler: Any, samples: int, max_tokens: int, sampling: Sampling, stop: tuple[str, ...]) -> Any:

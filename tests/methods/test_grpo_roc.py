@@ -1,6 +1,7 @@
 """Which rollouts stay, against a loop of the released rule; and what the calculator says to hostile text."""
 
 import asyncio
+import json
 import random
 from fractions import Fraction
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from strop import saved
+from strop.cli import main
 from strop.directory import sampled
 from strop.methods.grpo_roc import GRPO_ROC, RSTAR2, TAUGHT, ResampleOnCorrect, error_word, places, tag_error, tool_error
 from strop.recipe import Recipe
@@ -216,9 +218,13 @@ def test_an_episode_without_a_world_or_a_teacher_is_refused(method, said, tmp_pa
         create(Recipe(method=method, task=task, **SMALL), tmp_path / "run").train()
 
 
-def test_a_rollout_in_the_calculators_world_is_graded_for_its_calls_and_loads_again(tmp_path):
+def test_a_rollout_in_the_calculators_world_is_graded_for_its_calls_evaluated_in_it_and_loads_again(tmp_path, capsys):
     recipe = Recipe(method="grpo-roc", task="sums", **SMALL)
     create(recipe, tmp_path / "run").train()
+    main(["eval", str(tmp_path / "run"), "--tasks", "2", "--temperature", "0", "--json"])
+    said = json.loads(capsys.readouterr().out)
+    assert said["environment"] == "Calculator()"
+    assert said["sampler"].startswith("Independent(n=32, max_tokens=24, turns=3")
     groups, scores = sampled(tmp_path / "run")
     assert {"tool_error", "tag_error"} <= set(scores.channels())
     for one in (r for group in groups for r in group.rollouts):

@@ -216,5 +216,5 @@ def test_the_command_shows_a_seam_and_a_part(capsys, refused):
 
 
 def test_shared_parts_are_found_by_their_seam():
-    assert [thing.name for thing in shared()["grader"]] == ["chance", "self_certainty"]
+    assert [thing.name for thing in shared()["grader"]] == ["chance", "error_word", "self_certainty", "tag_error", "tool_error"]
     assert {"CompetenceAligned", "Epochs"} <= {thing.__name__ for thing in shared()["curriculum"]}

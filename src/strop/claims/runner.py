@@ -134,8 +134,9 @@ class HeldOutTests:
             return
         from strop.bill import spend
         from strop.calibration import at_targets
-        from strop.evaluate import evaluate
+        from strop.evaluate import evaluate, in_world
 
+        asked: dict[str, Any] = in_world(self.run.method) if self.plan.sampler is None else {"sampler": self.plan.sampler}
         found = asyncio.run(
             evaluate(
                 self.run.handle,
@@ -144,7 +145,7 @@ class HeldOutTests:
                 samples=self.plan.samples,
                 sampling=Sampling(self.plan.temperature),
                 max_tokens=self.plan.max_tokens,
-                sampler=self.plan.sampler,
+                **asked,
             )
         )
         self.run.bill.forget()

@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     most = args.max_tokens or drawn.get("max_tokens") or 128
     if args.picture is not None and args.picture.suffix not in (".png", ".svg", ".pdf"):
         raise Usage(f"--picture writes .png, .svg or .pdf, got {args.picture}")
-    found = measure(args, model, recipe, most, parts, about["recipe"]["model"] if about else model)
+    found = measure(args, model, recipe, most, parts, about)
     summary = {"model": model, **found}
     names = [
         n
@@ -150,10 +150,11 @@ def find(name: str) -> tuple[str, dict[str, Any] | None, dict[str, Any]]:
     if not any((directory / said).exists() for said in ("recipe.json", "program.json")):
         return name, None, {}
     from strop.directory import good_checkpoints, last, read_about, task_of
-    from strop.saved import brought
+    from strop.saved import brought, method_of
 
     directory = last(directory)
     about, parts = read_about(directory), brought(directory)
+    parts |= {"method": method_of(directory)} if _answered(about) else {}
     about["recipe"] |= {"task": task_of(directory, about)}
     if not (good := good_checkpoints(directory, say)):
         raise Usage(
@@ -174,6 +175,18 @@ def asked(args: argparse.Namespace, about: dict[str, Any] | None) -> Recipe:
     return recipes.settled(made, flags)
 
 
+def _world_of(about: dict[str, Any] | None, parts: dict[str, Any]) -> dict[str, Any]:
+    """How the run's method is asked, where a world answers it."""
+    from strop.evaluate import in_world
+
+    return in_world(parts["method"]) if about is not None and _answered(about) else {}
+
+
+def _answered(about: dict[str, Any]) -> bool:
+    """Does a world answer the run's method?"""
+    return bool(about.get("resolved", {}).get("parts", {}).get("environment"))
+
+
 def asking(name: str) -> Any:
     """A mode by its name, or a sampler in a file."""
     from strop import own
@@ -185,14 +198,18 @@ def asking(name: str) -> Any:
     return made() if isinstance(made, type) else made
 
 
-def measure(args: argparse.Namespace, model: str, recipe: Recipe, most: int, parts: dict[str, Any], origin: str) -> dict[str, Any]:
-    """`origin` is the model that a run started from: its beliefs are the oracle's, where the task states confidence targets."""
+def measure(
+    args: argparse.Namespace, model: str, recipe: Recipe, most: int, parts: dict[str, Any], about: dict[str, Any] | None
+) -> dict[str, Any]:
+    """A run is asked in its method's world. The oracle's beliefs, where the task states confidence targets, are those of the model it
+    started from."""
     from strop.tasks import place_of
     from strop.tasks import source as named
 
     other = bool(args.task or args.recipe_data)
     source = named(recipe.task_name()) if other or "source" not in parts else parts["source"]
-    sampler = asking(args.sampler) if args.sampler else None
+    origin = about["recipe"]["model"] if about else model
+    asked_so = {"sampler": asking(args.sampler)} if args.sampler else _world_of(about, parts)
     source.task("test", 0, 0)  # before the model: what is wrong with a file is said at once
     if args.picture is not None and not hasattr(source, "answers"):
         raise Usage(f"--picture draws confidence targets, and {source.name} states none. One that does: --task facts")
@@ -238,11 +255,11 @@ def measure(args: argparse.Namespace, model: str, recipe: Recipe, most: int, par
             stop=tuple(args.stop),
             tell=tell,
             look=lambda groups, scores: seen.update(groups=groups, scores=scores),
-            sampler=sampler,
+            **asked_so,
         )
         made = asyncio.run(work)
     task = source.name if place_of(recipe.task) is not None else recipe.task or source.name
-    said = {"task": task, "max_tokens": most, "seed": args.seed, **({"sampler": written(sampler)} if sampler else {}), **made.summary()}
+    said = {"task": task, "max_tokens": most, "seed": args.seed, **{name: written(one) for name, one in asked_so.items()}, **made.summary()}
     kinds, shares = shown(source, seen["groups"], seen["scores"], args.show)
     said["advice"] = advice(shares, most)
     if args.show:

@@ -86,7 +86,7 @@ SHARED: dict[str, Any] = {
     ),
     "held_out": HeldOut(tasks=400, samples=4, at=(0.0, 1.0), max_tokens=64),
     "profiles": {
-        "quick": Profile((0,), "200000 decoded", 4, arms=("ada-grpo", "grpo")),
+        "quick": Profile((0,), "120000 decoded", 3, arms=("ada-grpo", "grpo")),
         "full": Profile((0, 1, 2, 3), "350000 decoded", 12, arms=("ada-grpo", "grpo")),
         "extended": Profile((0, 1, 2, 3), "350000 decoded", 18),
     },

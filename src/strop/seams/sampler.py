@@ -50,7 +50,8 @@ class Environment(Protocol):
 
     The source grades `rollout.text`: all actions with the observations between them, a line each. A world has no say in the reward but by
     its facts, which a grader of the method's own may read. It goes with a sampler of several turns that keeps room for its answers,
-    `Independent(turns=2, observation=48)`. Held-out evaluation asks for one reply and no world.
+    `Independent(turns=2, observation=48)`. Held-out evaluation asks in it too. One that offers tools notes of each turn `tool`, the one
+    that was called or nothing, and `ok`, whether the call was a good one.
     """
 
     def start(self, task: Task) -> Any:
@@ -120,11 +121,6 @@ class Independent:
         for name in ("n", "max_tokens", "turns"):
             if getattr(self, name) < 1:
                 raise ValueError(f"Independent({name}={getattr(self, name)}): needs at least 1")
-        if not self.sampling.whole:
-            raise ValueError(
-                f"training on {self.sampling} would need the support of every step: top_p below 1, top_k and greedy decoding "
-                "are for evaluation. Train with top_p=1, top_k=0 and a temperature above 0."
-            )
 
     @property
     def group_size(self) -> int:
