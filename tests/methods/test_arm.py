@@ -13,6 +13,7 @@ from strop.methods.arm import ADA_GRPO, ARM, rare_formats
 from strop.methods.grpo import GRPO
 from strop.recipe import Recipe
 from strop.records import Task
+from strop.report import page
 from strop.run import create, resume
 from strop.seams.credit import group_normalized
 from strop.seams.index import Index
@@ -94,6 +95,9 @@ def test_labels_stand_on_the_line_and_are_read_once_however_often_the_run_is_kil
     first, second = read_metrics(tmp_path / "run")
     assert sum(first["labels"]["format"].values()) == pytest.approx(1)
     assert "format" not in first, "the mean of labels says nothing"
+    said = page.curves([{**first, "labels": {"format": {"-1": 0.25, "2": 0.75}}}, second], {})
+    assert "labels.format.-1 " in said
+    assert "labels.format.2 " in said
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "000002")
     cut_metrics(tmp_path / "run" / "metrics.jsonl", 1)
     resume(tmp_path / "run").train()

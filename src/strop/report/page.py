@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from itertools import pairwise
 from pathlib import Path
@@ -162,7 +162,7 @@ def _short(value: Any) -> str:
 def curves(lines: list[dict[str, Any]], result: dict[str, Any]) -> str:
     made, stages = [], [line.get("stage") for line in lines]
     bounds = [at + 0.5 for at, (before, now) in enumerate(pairwise(stages), start=1) if before != now]
-    for name, about in CURVES:
+    for name, about in (*CURVES, *labelled(lines)):
         points = [(line["step"] + 1, float(value)) for line in lines if (value := inside(line, name)) is not None]
         if not points:
             continue
@@ -177,6 +177,13 @@ def curves(lines: list[dict[str, Any]], result: dict[str, Any]) -> str:
     return f"<div class=curves>{''.join(made)}</div><p class=dim>Dots: held-out pass@1 before and after.</p>"
 
 
+def labelled(lines: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """A curve for each label that a mark gave."""
+    seen = {(name, int(value)) for line in lines for name, shares in line.get("labels", {}).items() for value in shares}
+    for name, value in sorted(seen):
+        yield f"labels.{name}.{value}", "share of replies with this label" if value >= 0 else "share of replies that have none"
+
+
 def inside(line: Mapping[str, Any], name: str) -> Any:
     """Where the learner measured everything again, its gap to itself says nothing; `sampler` says how far it is from who drew."""
     if name == "mismatch" and "sampler" in line:
@@ -184,7 +191,7 @@ def inside(line: Mapping[str, Any], name: str) -> Any:
     value: Any = line
     for part in name.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
-    return value
+    return 0.0 if value is None and name.startswith("labels.") and "labels" in line else value
 
 
 def ahead(lines: Sequence[Mapping[str, Any]]) -> str:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from strop.records import Task
 from strop.seams.source import Graded, Split
-from strop.tasks.chain import INTEGER, integers
-from strop.tasks.procedural import draw, generator, grade_by, within
+from strop.tasks.chain import Chain
+from strop.tasks.procedural import draw, generator, within
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,7 @@ class Sums:
         return draw(self, split, seed, index, make)
 
     def grade(self, task: Task, text: str) -> Graded:
-        def judge(answer: str) -> str:
-            if not INTEGER.fullmatch(answer):
-                return "not a whole number"
-            return "" if int(answer) == task.needs["answer"] else f"wrong: {answer}"
-
-        return grade_by(text, judge, integers)
+        return Chain().grade(task, text)
 
     def gold(self, task: Task) -> str:
         return f"<answer>{task.needs['answer']}</answer>"
