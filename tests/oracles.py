@@ -43,12 +43,14 @@ def clipped(log_ratio, advantage, low, high):
     return -ratio * advantage, -ratio * advantage
 
 
-def grpo_strop(batch):
+def grpo_strop(batch, sample=False):
+    """`sample`: the deviation is that of a sample plus 1e-6, as in arXiv:2505.20258."""
     loss, slope = 0.0, flat(batch)
     groups = [g for g in batch if learning(g)]
     for group in groups:
         rewards = rewards_of(group)
         spread = max(np.sqrt(np.mean((rewards - rewards.mean()) ** 2)), 1e-4)
+        spread = np.sqrt(((rewards - rewards.mean()) ** 2).sum() / max(len(group) - 1, 1)) + 1e-6 if sample else spread
         for rollout in learning(group):
             share = rollout["weight"] / len(acted(rollout)) / len(learning(group)) / len(groups)
             for t in acted(rollout):
@@ -421,6 +423,7 @@ ORACLES = {
     "intuitor": partial(grpo_deepseekmath, beta=0.005),
     "treepo": treepo,
     "abstain": abstain,
+    "ada-grpo": partial(grpo_strop, sample=True),
     "swarm": swarm,
     "swarm@genrl-0.1.4": partial(swarm, sample=True),
 }

@@ -426,6 +426,7 @@ MUTANTS: dict[str, dict[str, Change]] = {
         "overlong trained": gates(DropFlat()),
         "overlong left out of the statistics": gates(DropFlat(), MaskOverlong(fate="drop")),
     },
+    "ada-grpo": {**normalized(1e-6, 1e-4), **CLIP, **PER_ROLLOUT},
     "swarm": {**STANDARDIZED, **SHARED},
     "swarm@genrl-0.1.4": {**normalized(1e-8, 1e-6), **SHARED},
     "rloo": {
@@ -594,7 +595,7 @@ RIVALLED = ("dpo", "rft", "mpo")
 ESTIMATORS = [
     name
     for name in METHODS
-    if name not in RIVALLED and (not method(name).idea or set(method(name).idea) - {"curriculum", "sampler", "gate"})
+    if name not in RIVALLED and (not method(name).idea or set(method(name).idea) - {"curriculum", "sampler", "gate", "graders"})
 ]
 """Methods with a loss of their own. One whose idea is which rollouts there are trains them as its parent does."""
 

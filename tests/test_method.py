@@ -15,6 +15,7 @@ from strop.methods.dr_grpo import DR_GRPO
 from strop.methods.grpo import GRPO
 from strop.methods.ppo import PPO
 from strop.recipe import Recipe
+from strop.records import Sampling
 from strop.saved import load
 from strop.seams.correction import masked, truncated
 from strop.seams.credit import batch_whiten, gae, group_centered, kl_in_reward, returns_to_go, reward_itself
@@ -295,7 +296,7 @@ def test_one_update_may_go_without_a_ratio_and_several_with_one():
         (lambda: AdamW(minibatch=0), "at least 1 group"),
         (lambda: AdamW(clip_norm=0.0), "needs a positive norm, or None"),
         (lambda: Independent(n=0), "Independent(n=0): needs at least 1"),
-        (lambda: Independent(sampling=dataclasses.replace(Independent().sampling, top_p=0.9)), "Train with top_p=1, top_k=0"),
+        (lambda: GRPO.but(sampler=Independent(sampling=Sampling(top_p=0.9))), "Train with top_p=1, top_k=0"),
         (lambda: random_share(0.0), "a share lies in (0, 1]"),
         (lambda: spans("a") | teacher, "only selections by kind"),
         (lambda: Where(kinds=("teachr",)), "unknown kind 'teachr'. Did you mean 'teacher'"),

@@ -204,7 +204,7 @@ class Run:
         if new := [g for g in groups if any(r.id not in self.known.values for r in g.rollouts)]:
             self.watch.sampled(new)
             scores = await grading.grade(self.source, new) | await grading.judged(self.method.graders, new, self.context())
-            scores = labelled(scores, new)
+            scores = scores | labelled(UNSCORED, new)
             await self.watch.graded(new, scores)
             self.known |= scores
         self.known = labelled(self.known, groups)

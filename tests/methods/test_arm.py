@@ -139,6 +139,12 @@ def test_a_mark_that_fails_stops_the_run_as_a_grader_would(tmp_path):
         run.train()
 
 
+def test_a_label_that_the_source_gives_too_is_refused_in_words(tmp_path):
+    run = create(Recipe(method=ADA_GRPO.but(update=AdamW()), task="verdict", **SMALL), tmp_path / "run")
+    with pytest.raises(ValueError, match=r"two graders gave channel 'format' .* Name their channels apart"):
+        run.train()
+
+
 def test_the_program_teaches_all_formats_and_then_reinforces():
     imitate, reinforce = ARM.plan
     assert imitate.method.feed.text == "worked"

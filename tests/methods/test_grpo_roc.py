@@ -103,6 +103,14 @@ def test_a_group_with_too_few_rollouts_goes_and_one_that_lost_some_keeps_its_pro
     assert {fate.why for fate in fates.values()} == {"", "ungraded", "resampled"}
 
 
+def test_a_rollout_whose_faults_nobody_could_say_is_taken_last():
+    made, scores = group([1.0] * 20 + [0.0] * 12, [0.5] * 32)
+    lost = {r.id: {**scores.values[r.id], "tool_error": None if i < 5 else 0.5} for i, r in enumerate(made.rollouts)}
+    rewards = {r.id: scores.get(r, "outcome") for r in made.rollouts}
+    fates = ResampleOnCorrect()(made, Seen(rewards, Scores(lost), (0,)))
+    assert all(fates[f"g/{i}"].why == "resampled" for i in range(5))
+
+
 @pytest.mark.parametrize("values", [{"by": "dirtiest"}, {"least": 9}, {"keep": 0}, {"offset": 0.0}])
 def test_a_rule_that_makes_no_sense_is_refused(values):
     with pytest.raises(ValueError, match="ResampleOnCorrect"):

@@ -224,7 +224,7 @@ def test_what_another_scorer_said_is_not_taken_for_ones_own(tmp_path):
     run = tabular.create(RECIPE.but(steps=1), tmp_path / "run", SOURCE)
     run.train()
     fit(INTUITOR, INTUITOR, run.directory)
-    with pytest.raises(RunError, match="Grading is recorded with the rollouts, so this reward needs a run of its own"):
+    with pytest.raises(RunError, match="Grading is recorded with the rollouts, so this method needs a run of its own"):
         fit(INTUITOR, FROZEN, run.directory)
 
 

@@ -106,12 +106,13 @@ class ResampleOnCorrect:
         if len(units) < self.keep:
             return {unit: Fate("drop", why="too few") for unit in units}
         outcome, rng = seen.channel("outcome"), seen.rng()
-        right, wrong = [u for u in units if outcome[u] == 1], [u for u in units if outcome[u] != 1]
+        right, wrong = [u for u in units if outcome.get(u) == 1], [u for u in units if outcome.get(u) != 1]
         if len(right) < self.least and len(wrong) < self.least:
             return {}
         up, down = places(len(right), len(wrong), self.keep, self.least)
         wrong_kept = rng.sample(wrong, down)
-        faults = {unit: sum(seen.channel(name)[unit] for name in self.faults) for unit in right}
+        found = [seen.channel(name) for name in self.faults]
+        faults = {unit: sum(given.get(unit, 1.0) for given in found) for unit in right}  # what nobody could say counts as the worst
         if self.by == "cleanest":
             right_kept = sorted(right, key=faults.__getitem__)[:up]
         else:

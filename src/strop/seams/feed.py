@@ -133,7 +133,7 @@ class Demos:
     ) -> list[Group]:
         places = [(task, f"demo/{task.id}#{number}") for number, task in enumerate(pick(want))]
         if self.text == "episode":
-            return [await episode(task, environment, ctx.at(place)) for task, place in places]
+            return list(await asyncio.gather(*(episode(task, environment, ctx.at(place)) for task, place in places)))
         return [demo(task, place, ctx, self.text) for task, place in places]
 
 
