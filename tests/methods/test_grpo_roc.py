@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from strop import saved
+from strop import catalogue, saved
 from strop.cli import main
 from strop.directory import sampled
 from strop.methods.grpo_roc import GRPO_ROC, RSTAR2, TAUGHT, ResampleOnCorrect, error_word, places, tag_error, tool_error
@@ -179,6 +179,21 @@ def test_hostile_calls_are_errors_and_nothing_else(text):
     assert reply.observation.startswith("error: ")
     assert not reply.facts["ok"]
     assert not reply.done
+
+
+WORLDS = [
+    thing for thing in catalogue.own().values() if getattr(thing, "__module__", "").startswith("strop.worlds.") and hasattr(thing, "start")
+]
+
+
+@pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.__name__)
+def test_every_world_of_strops_notes_of_each_turn_which_tool_was_called_and_whether_the_call_was_good(world):
+    made = world()
+    for action in ("", "nothing", "[1+1]", "<answer>2</answer>", "\x00" * 9000):
+        _, reply = asyncio.run(made.reply(made.start(Task("1+1", {"answer": 2}, "s")), action))
+        assert isinstance(reply.facts["tool"], str)
+        assert isinstance(reply.facts["ok"], bool)
+        assert isinstance(reply.observation, str)
 
 
 def test_an_answer_ends_the_episode_and_everything_else_costs_a_turn():
