@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from strop.records import Sampling
 from strop.seams.compute import Exact, Quantized
 from strop.seams.formula import RESERVED, UNITS, check
-from strop.seams.gate import DropFlat, is_whole
+from strop.seams.gate import is_whole
 from strop.seams.grader import SCORERS, judges_frozen
 from strop.seams.head import KNOWN, Head
 from strop.seams.mark import channel
@@ -136,7 +136,7 @@ def _readers(method: Method) -> list[tuple[str, str]]:
         return [(f"credit {link.name!r}", name) for link in method.credit for name in _channels_of(link)]
     found = [(f"reward {method.reward.name!r}", name) for name in _channels_of(method.reward)]
     found += [(f"credit {link.name!r}", name) for link in method.credit for name in _channels_of(link)]
-    return found + [(f"gate {written(gate)}", gate.of) for gate in method.gate if isinstance(gate, DropFlat) and gate.of != "reward"]
+    return found + [(f"gate {written(gate)}", name) for gate in method.gate for name in getattr(gate, "channels", ())]
 
 
 def _channels_of(part: Part) -> list[str]:

@@ -16,6 +16,7 @@ from strop.recipe import Recipe
 from strop.records import Group, Rollout, Row, Scores, Segment, Task
 from strop.run import create
 from strop.seams.gate import Seen, decide
+from strop.sense import graded
 from strop.tasks.sums import Sums
 from strop.worlds.calculator import Calculator, computed
 
@@ -115,6 +116,12 @@ def test_a_rollout_whose_faults_nobody_could_say_is_taken_last():
 def test_a_rule_that_makes_no_sense_is_refused(values):
     with pytest.raises(ValueError, match="ResampleOnCorrect"):
         ResampleOnCorrect(**values)
+
+
+def test_a_gate_that_reads_a_channel_which_nobody_gives_is_refused_before_anything_is_sampled():
+    with pytest.raises(ValueError, match="its gate ResampleOnCorrect.* reads the channel 'tool_error', which nobody grades here"):
+        graded(GRPO_ROC.but("ungraded", graders=()), ("outcome", "lenient"))
+    graded(GRPO_ROC, ("outcome", "lenient"))
 
 
 class Letters:

@@ -101,6 +101,10 @@ class ResampleOnCorrect:
         if self.keep < 1 or not 0 <= 2 * self.least <= self.keep or self.offset <= 0:
             raise ValueError(f"{self}: keep is at least 1, least at most half of it, and offset above 0")
 
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return ("outcome", *self.faults)
+
     def __call__(self, group: Group, seen: Seen) -> Fates:
         units = [r.id for r in group.rollouts if r.id in seen.rewards]
         if len(units) < self.keep:

@@ -1,6 +1,7 @@
 """Gate: decides the fate of rollouts and groups, and says whether more are wanted.
 
 Gates run in the order written; each sees what the earlier ones kept. What is dropped stays on the bill.
+One that reads channels beside the rewards names them, `channels`, so that a task or method that gives none of them is refused first.
 A rollout whose reward could not be measured never reaches a gate: it is dropped as `ungraded`. A group of which nothing is kept
 is replaced while the gates' largest `refill` has rounds left; what is `context` or dropped is counted on the metrics line by its `why`.
 
@@ -84,6 +85,10 @@ class DropFlat:
     """Rewards this near count as the same."""
     of: str = added("reward")
     """What must differ: the reward, or a channel, such as `outcome` where the reward holds more than the verdict."""
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return () if self.of == "reward" else (self.of,)
 
     def __call__(self, group: Group, seen: Seen) -> Fates:
         values = list(seen.channel(self.of).values())
