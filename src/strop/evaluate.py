@@ -17,7 +17,7 @@ from strop.method import Method
 from strop.records import Group, Rollout, Sampling, Scores, Task
 from strop.seams.context import Ctx, Footprint, Handle, Progress
 from strop.seams.part import written
-from strop.seams.sampler import Environment, grown
+from strop.seams.sampler import Environment, grown, sized
 from strop.seams.source import Source, answer_of
 
 RESAMPLES = 1000
@@ -164,14 +164,13 @@ async def evaluate(
 
 def in_world(method: Method) -> dict[str, Any]:
     """How a method whose world answers is asked on held-out tasks: as it is while it trains. Any other one gives replies."""
-    many = hasattr(method.sampler, "n") and hasattr(method.sampler, "max_tokens")  # it can be asked for so many
-    return {"sampler": method.sampler, "environment": method.environment} if method.environment is not None and many else {}
+    return {} if method.environment is None else {"sampler": method.sampler, "environment": method.environment}
 
 
 def _as_asked(sampler: Any, samples: int, max_tokens: int, sampling: Sampling, stop: tuple[str, ...]) -> Any:
     """A sampler of so many rollouts, drawn so, where it has a say in that."""
-    asked = {"n": samples, "max_tokens": max_tokens, "sampling": sampling, "stop": (*getattr(sampler, "stop", ()), *stop)}
-    made = replace(sampler, **{name: value for name, value in asked.items() if name in {f.name for f in fields(sampler)}})
+    drawn = {"sampling": sampling, "stop": (*getattr(sampler, "stop", ()), *stop)}
+    made = sized(replace(sampler, **{f.name: drawn[f.name] for f in fields(sampler) if f.name in drawn}), samples, max_tokens)
     if made.group_size != samples:
         raise ValueError(f"{samples} samples of a task are asked for, and {written(made)} gives {made.group_size}")
     return made

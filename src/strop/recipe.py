@@ -14,6 +14,7 @@ from strop.program import Program, Share, Stage, Steps
 from strop.seams.compute import Quantized
 from strop.seams.feed import Rollouts
 from strop.seams.part import added, describe, fingerprint, nearest, unused
+from strop.seams.sampler import sized
 from strop.seams.update import Still
 from strop.tripwires import limits
 
@@ -289,13 +290,6 @@ class Recipe:
 
 DATA = ("eval_data", "grader", "prompt_field", "answer_field", "instruct", "longest_prompt")
 """Fields that say how `data` is read."""
-
-
-def sized(sampler: Any, group: int | None, max_tokens: int | None) -> Any:
-    """So many rollouts a task and so long a reply, where one is given; a sampler whose fields are not these says itself what they are."""
-    if hasattr(sampler, "sized"):
-        return sampler.sized(group, max_tokens)
-    return replace(sampler, n=group or sampler.n, max_tokens=max_tokens or sampler.max_tokens)
 
 
 UNITS = ("positions", "prefilled", "decoded", "scored", "recomputed", "measured", "trained")

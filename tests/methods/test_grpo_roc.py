@@ -119,7 +119,7 @@ def test_a_rule_that_makes_no_sense_is_refused(values):
 
 
 def test_a_gate_that_reads_a_channel_which_nobody_gives_is_refused_before_anything_is_sampled():
-    with pytest.raises(ValueError, match="its gate ResampleOnCorrect.* reads the channel 'tool_error', which nobody grades here"):
+    with pytest.raises(ValueError, match=r"its gate ResampleOnCorrect.* reads the channel 'tool_error', which nobody grades here"):
         graded(GRPO_ROC.but("ungraded", graders=()), ("outcome", "lenient"))
     graded(GRPO_ROC, ("outcome", "lenient"))
 

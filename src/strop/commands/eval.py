@@ -175,13 +175,6 @@ def asked(args: argparse.Namespace, about: dict[str, Any] | None) -> Recipe:
     return recipes.settled(made, flags)
 
 
-def _world_of(about: dict[str, Any] | None, parts: dict[str, Any]) -> dict[str, Any]:
-    """How the run's method is asked, where a world answers it."""
-    from strop.evaluate import in_world
-
-    return in_world(parts["method"]) if about is not None and _answered(about) else {}
-
-
 def _answered(about: dict[str, Any]) -> bool:
     """Does a world answer the run's method?"""
     return bool(about.get("resolved", {}).get("parts", {}).get("environment"))
@@ -209,7 +202,7 @@ def measure(
     other = bool(args.task or args.recipe_data)
     source = named(recipe.task_name()) if other or "source" not in parts else parts["source"]
     origin = about["recipe"]["model"] if about else model
-    asked_so = {"sampler": asking(args.sampler)} if args.sampler else _world_of(about, parts)
+    asked_so: dict[str, Any] = {"sampler": asking(args.sampler)} if args.sampler else {}
     source.task("test", 0, 0)  # before the model: what is wrong with a file is said at once
     if args.picture is not None and not hasattr(source, "answers"):
         raise Usage(f"--picture draws confidence targets, and {source.name} states none. One that does: --task facts")
@@ -219,7 +212,7 @@ def measure(
     from strop import calibration, engines
     from strop.commands.live import Progress
     from strop.engines import remote
-    from strop.evaluate import HELD_OUT_SEED, evaluate, shown
+    from strop.evaluate import HELD_OUT_SEED, evaluate, in_world, shown
     from strop.loop import roomy
     from strop.policies.causal import load
     from strop.records import Sampling
@@ -241,6 +234,8 @@ def measure(
         with_flags = recipe.but(engine=args.engine, seed=args.seed, slots=args.slots, cache=args.cache)
         handle = Handle(engines.build(policy, with_flags), policy.renderer)
     handle.engine.begin(-1)
+    if not asked_so and "method" in parts:
+        asked_so = in_world(parts["method"])
     sampling = Sampling(args.temperature, args.top_p, args.top_k)
     samples = 1 if args.temperature == 0 else args.samples
     with Progress("evaluate") as tell:

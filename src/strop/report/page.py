@@ -162,7 +162,7 @@ def _short(value: Any) -> str:
 def curves(lines: list[dict[str, Any]], result: dict[str, Any]) -> str:
     made, stages = [], [line.get("stage") for line in lines]
     bounds = [at + 0.5 for at, (before, now) in enumerate(pairwise(stages), start=1) if before != now]
-    for name, about in (*CURVES, *labelled(lines)):
+    for name, about in (*CURVES, *label_curves(lines)):
         points = [(line["step"] + 1, float(value)) for line in lines if (value := inside(line, name)) is not None]
         if not points:
             continue
@@ -177,7 +177,7 @@ def curves(lines: list[dict[str, Any]], result: dict[str, Any]) -> str:
     return f"<div class=curves>{''.join(made)}</div><p class=dim>Dots: held-out pass@1 before and after.</p>"
 
 
-def labelled(lines: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+def label_curves(lines: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
     """A curve for each label that a mark gave."""
     seen = {(name, int(value)) for line in lines for name, shares in line.get("labels", {}).items() for value in shares}
     for name, value in sorted(seen):

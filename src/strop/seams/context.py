@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from strop.records import Group, Sampling, Scores, Task, digest
 from strop.seams.engine import Engine, Footprint, Node
@@ -93,9 +93,9 @@ class Handle:
         with noise of its own. `keep=False`: nobody will build on it."""
         return await self.engine.generate(node, max=max, stop=(*self.renderer.stop, *stop), sampling=sampling, keep=keep)
 
-    async def extend(self, node: Node, text: str, *, kind: Literal["observation", "forced"] = "observation") -> Node:
+    async def extend(self, node: Node, text: str) -> Node:
         """Under a node, a further message of the user with the next opening: an `observation`, never trained."""
-        return await self.engine.extend(node, self.renderer.turn(text), kind=kind)
+        return await self.engine.extend(node, self.renderer.turn(text), kind="observation")
 
     async def force(self, node: Node, text: str) -> Node:
         """Under a node, words in the policy's own mouth: `forced`, which only a signal on forced text trains (`on=forced`)."""

@@ -33,7 +33,7 @@ def opening_tag(
     text: str, *, tags: tuple[str, ...] = (), inside: tuple[str, ...] = (), without: tuple[tuple[str, ...], ...] = ()
 ) -> int | None:
     """Which of the tags the reply opens with. None where it opens with none, or holds another one further on; those `inside` any reply
-    may hold. `without`: what replies of each tag may not hold, since a tag that nothing keeps to is soon a word.
+    may hold. `without`: what replies of each tag may not hold, since a tag alone promises nothing.
 
     >>> opening_tag("<long>2+2=4</long><answer>4</answer>", tags=("<answer>", "<long>"), inside=("<answer>",))
     1
@@ -102,6 +102,8 @@ def labelled(scores: Scores, groups: Sequence[Group]) -> Scores:
     found = {r.id: r.keys for group in groups for r in group.rollouts if "labels" in r.keys}
     values = {unit: {name: None if v is None else float(v) for name, v in keys["labels"].items()} for unit, keys in found.items()}
     faults = [Incident(unit, name, why) for unit, keys in found.items() for name, why in keys.get("unmarked", {}).items()]
+    if not found:
+        return scores
     merged = {**scores.values} | {unit: {**scores.values.get(unit, {}), **said} for unit, said in values.items()}
     return Scores(merged, scores.reasons, tuple(dict.fromkeys((*scores.incidents, *faults))))
 

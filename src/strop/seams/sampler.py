@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from strop.records import Group, Rollout, Sampling, Stop, Task
@@ -87,6 +87,13 @@ class Grows(Protocol):
     ) -> Future[list[Group]]:
         """It goes on whatever its caller does meanwhile. `step` keys the noise; None: the engine's own."""
         ...
+
+
+def sized(sampler: Any, group: int | None, max_tokens: int | None) -> Any:
+    """So many rollouts a task and so long a reply, where one is given; a sampler whose fields are not these says itself what they are."""
+    if hasattr(sampler, "sized"):
+        return sampler.sized(group, max_tokens)
+    return replace(sampler, n=group or sampler.n, max_tokens=max_tokens or sampler.max_tokens)
 
 
 async def grown(sampler: Sampler, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:
