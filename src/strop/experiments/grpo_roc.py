@@ -81,7 +81,7 @@ CLEAN = Claim(
     profiles={
         "quick": Profile((0,), "70000 decoded", 2, arms=("cleanest", "chance")),
         "full": Profile((4, 5, 6, 7, 8, 9), "70000 decoded", 10, arms=("cleanest", "chance", "sixteen")),
-        "extended": Profile((4, 5, 6, 7, 8, 9), "70000 decoded", 16),
+        "extended": Profile((0, 1, 2, 3), "170000 decoded", 18),
     },
     checks=(
         Check("right rollouts call the tool: their share", tool_use(), "cleanest", least=0.8),
@@ -90,6 +90,6 @@ CLEAN = Claim(
     selects=True,
     pilot=(1.56, 2.09, 1.13),  # at 70,000 positions of a pilot that had 170,000
     pitfalls="The share also falls where a model merely learns the tool: what counts is the contrast with as many taken by chance. "
-    "A first design, four other seeds at 170,000 positions, was inconclusive: 2.2 [0.26, 4.15]. Left to chance, broken calls drift that "
-    "long, and in one seed they vanished by themselves.",
+    "The extended profile is the first design, and was inconclusive. Left to chance, broken calls drift that long, and in one seed they "
+    "vanished by themselves.",
 )
