@@ -308,6 +308,13 @@ def test_what_does_not_go_with_stages_is_refused_before_anything_is_written(tmp_
 # By name, in a terminal.
 
 
+def test_lists_name_the_tasks_of_the_stages_and_not_the_one_that_no_stage_has(tmp_path, capsys):
+    made(tmp_path / "tables")
+    assert staged.create(Recipe(method="rstar2"), tmp_path / "tools").lock
+    main(["runs", str(tmp_path), "--json"])
+    assert [row["task"] for row in json.loads(capsys.readouterr().out)["runs"]] == ["table", "sums"]
+
+
 def test_a_program_stands_beside_the_methods(capsys):
     assert named("cascade") is CASCADE
     assert {*PROGRAMS} == {"cascade", "arm", "rstar2"}

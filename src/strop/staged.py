@@ -187,9 +187,11 @@ def create(recipe: Recipe, directory: Path, say: Callable[[str], None] = lambda 
         raise ValueError(f"{recipe.method!r} is one method and no program: strop.run.create begins it")
     refuse(recipe, parts)
     lock = folder.make(directory, ("", "eval"))
+    resolved = recipe.describe()
+    tasks = dict.fromkeys(stage.task or resolved["task"] for stage in program.plan)
     about: dict[str, Any] = {
         "recipe": plain(recipe),
-        "resolved": recipe.describe(),
+        "resolved": {**resolved, "task": ", then ".join(tasks)},
         "program": program.to_json(),
         "fingerprint": {"program": program.fingerprint, "recipe": recipe.fingerprint},
         "versions": versions(),
