@@ -104,6 +104,13 @@ def _gates(method: Method) -> None:
             f"{written(method.gate[first])}, which looks at the whole step once the others are done. Write it first."
         )
 
+    for i, gate in enumerate(method.gate):
+        if (fewest := getattr(gate, "fewest", 1)) > method.sampler.group_size:
+            raise ValueError(
+                f"method {method.name!r}: gate[{i}] {written(gate)} drops a group of fewer than {fewest} rollouts, and its sampler gives "
+                f"{method.sampler.group_size}: nothing would be trained. Raise the sampler's n (--group), or let the gate keep fewer."
+            )
+
 
 def _sampler(method: Method) -> None:
     """What it draws can be learned from."""

@@ -124,6 +124,12 @@ def test_a_gate_that_reads_a_channel_which_nobody_gives_is_refused_before_anythi
     graded(GRPO_ROC, ("outcome", "lenient"))
 
 
+def test_groups_that_the_gate_would_drop_for_their_size_are_refused():
+    with pytest.raises(ValueError, match=r"drops a group of fewer than 16 rollouts, and its sampler gives 8: nothing would be trained"):
+        Recipe(method="grpo-roc", group=8).resolved()
+    assert Recipe(method=GRPO_ROC.but(gate=(ResampleOnCorrect(keep=4),)), group=8).resolved().sampler.n == 8
+
+
 class Letters:
     """A token is a letter."""
 

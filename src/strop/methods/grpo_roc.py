@@ -105,6 +105,10 @@ class ResampleOnCorrect:
     def channels(self) -> tuple[str, ...]:
         return ("outcome", *self.faults)
 
+    @property
+    def fewest(self) -> int:
+        return self.keep
+
     def __call__(self, group: Group, seen: Seen) -> Fates:
         units = [r.id for r in group.rollouts if r.id in seen.rewards]
         if len(units) < self.keep:
