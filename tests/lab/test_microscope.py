@@ -16,7 +16,8 @@ from strop import learning
 from strop.batch import pack
 from strop.cli import main
 from strop.lab.microscope import KINDS, look, scored
-from strop.methods import METHODS, method
+from strop.methods import METHODS
+from strop.methods import method as named
 from strop.methods.ppo import PPO
 from strop.records import Group, Scores
 from strop.report import lens
@@ -43,7 +44,7 @@ def run(place):
 @pytest.fixture(scope="module")
 def methods(run):
     """All that learn from rollouts, read nothing but the verdicts that chain gives, and do with groups as small as these."""
-    fit = [name for name in METHODS if all(getattr(gate, "fewest", 1) <= run.recipe.group for gate in method(name).gate)]
+    fit = [name for name in METHODS if all(getattr(gate, "fewest", 1) <= run.recipe.group for gate in named(name).gate)]
     resolved = [run.recipe.but(method=name).resolved() for name in fit]
     return [m for m in resolved if channels_read(m) <= channels(m) and not m.paired]
 
