@@ -1,8 +1,8 @@
 """Gate: decides the fate of rollouts and groups, and says whether more are wanted.
 
 Gates run in the order written; each sees what the earlier ones kept. What is dropped stays on the bill.
-One that reads channels beside the rewards names them, `channels`, so that a task or method that gives none of them is refused first; one that drops groups
-below a size says it, `fewest`.
+One that reads channels beside the rewards names them, `channels`, so that a task or method that gives none of them is refused first;
+one that drops groups below a size says it, `fewest`.
 A rollout whose reward could not be measured never reaches a gate: it is dropped as `ungraded`. A group of which nothing is kept
 is replaced while the gates' largest `refill` has rounds left; what is `context` or dropped is counted on the metrics line by its `why`.
 
