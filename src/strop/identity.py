@@ -7,7 +7,7 @@ on random batches, against the code. The headings `…, decisions where CONDITIO
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from strop.method import SAID, Method
 from strop.program import Program, Repeat, Share, Stage, Steps
 from strop.seams.compute import Quantized
 from strop.seams.formula import UNITS, number
+from strop.seams.gate import Gate, WholeGate
 from strop.seams.mark import channel, is_label, name_of
 from strop.seams.part import Part, written
 from strop.seams.reduction import Reduction
@@ -69,6 +70,12 @@ def _taken(stage: Stage) -> Iterator[str]:
         yield f"on {stage.task}"
 
 
+def _gates(gates: Sequence[Gate | WholeGate]) -> Iterator[str]:
+    yield from (f"    {written(gate)}: {first_line(gate)}" for gate in gates)
+    if not gates:
+        yield "    none: every rollout that could be graded is trained"
+
+
 def _lines(method: Method, own: bool) -> Iterator[str]:
     yield "what is sampled"
     yield f"    {method.tasks} tasks a step, from {written(method.curriculum)} through {written(method.feed)}"
@@ -99,10 +106,10 @@ def _lines(method: Method, own: bool) -> Iterator[str]:
         yield from _said(role.reward)
     yield ""
     yield "gate"
-    for gate in method.gate:
-        yield f"    {written(gate)}: {first_line(gate)}"
-    if not method.gate:
-        yield "    none: every rollout that could be graded is trained"
+    yield from _gates(method.gate)
+    for name, role in method.roles.items():
+        yield f"gate, for groups of role {name}"
+        yield from _gates(role.gate)
     yield ""
     yield "log-probabilities"
     yield from (f"    {line}" for line in log_probabilities(method, own))

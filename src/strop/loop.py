@@ -25,7 +25,7 @@ from strop.bill import Bill, spend
 from strop.directory import Recording, RunError, commit_path
 from strop.learners.local import Local
 from strop.method import Method
-from strop.metrics import ages, digest, distance, drawn, learned, mean_known
+from strop.metrics import ages, beside, digest, distance, drawn, learned, mean_known
 from strop.policies.causal import of
 from strop.program import When
 from strop.recipe import Recipe
@@ -119,6 +119,8 @@ class Run:
         self.ledger = Ledger(**self.begun.ledger)
         self.known = UNSCORED
         """What was graded in this step, or was known of what a feed gave."""
+        self.asked: set[str] = set()
+        """Ids of the groups that somebody was asked about in this step."""
         self.memory: dict[str, Any] = {}
         self.running: dict[str, list[float]] = {}
         """[sum, count] of what each signal keeps a running mean of, after the last update."""
@@ -167,7 +169,7 @@ class Run:
             progress,
             self.source,
             {"actor": self.handle},
-            self.grade,
+            self.verdict,
             self.ledger,
             evaluate=self.evaluate,
             flight=self.flight,
@@ -196,17 +198,24 @@ class Run:
         return groups if self.replayed is not None and not self.foreign else marked(self.method.marks, groups, self.policy.renderer)
 
     async def grade(self, groups: list[Group]) -> Scores:
+        """Scores of a round of sampling, and what the tripwires see in them all together, whoever asked first."""
+        scores = await self.verdict(groups)
+        if new := [g for g in groups if g.id in self.asked]:
+            self.watch.sampled(new)
+            await self.watch.graded(new, scores.of(new))
+        return scores
+
+    async def verdict(self, groups: list[Group]) -> Scores:
+        """Scores of groups, for a sampler or a feed that must know before the step does: what was graded once is not graded again."""
         self.lap("sample")
         if any("labels" not in r.keys for g in groups for r in g.rollouts):  # asked within a step, by a sampler or a feed
             groups = self.mark(groups)
         if self.replayed is not None:
             return labelled(Scores.from_json(self.replayed["scores"]), groups)
         if new := [g for g in groups if any(r.id not in self.known.values for r in g.rollouts)]:
-            self.watch.sampled(new)
             scores = await grading.grade(self.source, new) | await grading.judged(self.method.graders, new, self.context())
-            scores = scores | labelled(UNSCORED, new)
-            await self.watch.graded(new, scores)
-            self.known |= scores
+            self.known |= scores | labelled(UNSCORED, new)
+            self.asked |= {g.id for g in new}
         self.known = labelled(self.known, groups)
         self.lap("grade")
         return self.known.of(groups)
@@ -308,6 +317,8 @@ class Run:
                 "optimiser": self.digest_optimiser(),
             },
         }
+        if self.method.roles:
+            line["roles"] = beside(self.method, groups, rewards, fates)
         if self.running:
             line["running"] = {name: total / max(count, 1) for name, (total, count) in self.running.items()}
         if not self.own:
@@ -366,7 +377,7 @@ class Run:
 
     def advance(self) -> dict[str, Any]:
         """One step, and its line."""
-        self._mark, self.clock, self.known = time.perf_counter(), {}, UNSCORED
+        self._mark, self.clock, self.known, self.asked = time.perf_counter(), {}, UNSCORED, set()
         self.replayed = self.record(self.step)
         self.feed = self.method.feed if self.replayed is None else Recorded(tuple(Group.from_json(g) for g in self.replayed["groups"]))
         if self.replayed is None and self.flight is not None and not len(self.flight) and "feed" in self.state:

@@ -32,6 +32,7 @@ class Figure(NamedTuple):
 AHEAD = "with `ahead`"
 PAIRS = "where pairs are learned from, with a reference"
 SWARM = "in a swarm"
+ROLES = "with roles"
 ALIEN = "where others than these weights drew the rollouts: another engine or dtype, `ahead`, a replay with another method"
 MODEL = "where the policy is a language model"
 TRIED = "where a task was tried"
@@ -53,6 +54,10 @@ LINE: dict[str, Figure] = {
     ),
     "copies": Figure("count", "groups beyond their first that a gate packed again"),
     "incidents": Figure("count", "scores that nobody could give: our fault"),
+    "roles.<role>.rollouts": Figure("count", "of another role than solving the task", ROLES),
+    "roles.<role>.reward": Figure("reward", "mean over them", ROLES),
+    "roles.<role>.length": Figure("tokens", "mean length of what the policy wrote in them", ROLES),
+    "roles.<role>.kept": Figure("count", "of them, those that are trained", ROLES),
     "entropy": Figure("nats", "mean over the trained decisions, of the distribution each was drawn from"),
     "off": Figure("share", "of trained decisions whose ratio of now to old lies outside [0.8, 1.2], over all updates"),
     "far": Figure("share", "of rollouts whose ratio of now to old, the product over their decisions, lies outside [1/2, 2]"),
@@ -133,6 +138,22 @@ def drawn(
         "copies": sum(max((fates[r.id].times for r in g.rollouts), default=1) - 1 for g in groups),
         "incidents": len(scores.incidents),
     }
+
+
+def beside(
+    method: Method, groups: Sequence[Group], rewards: Mapping[str, float | None], fates: Mapping[str, Fate]
+) -> dict[str, dict[str, float | None]]:
+    """Of what else was done with the tasks than solving them, by role."""
+    found: dict[str, dict[str, float | None]] = {}
+    for role in method.roles:
+        members = [r for g in groups if g.role == role for r in g.rollouts]
+        found[role] = {
+            "rollouts": len(members),
+            "reward": mean_known(rewards[r.id] for r in members),
+            "length": mean_known(float(r.length) for r in members),
+            "kept": sum(fates[r.id].kind == "keep" for r in members),
+        }
+    return found
 
 
 def learned(method: Method, facts: Facts) -> dict[str, Any]:

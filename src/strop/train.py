@@ -30,7 +30,7 @@ async def step(run: Run) -> dict[str, Any]:
         if want <= 0:
             break
         fresh = run.mark(await run.feed.take(run.pick, want, method.sampler, method.environment, ctx, seen))
-        graded = await ctx.grade(fresh)
+        graded = await run.grade(fresh)
         run.observe(fresh, graded)
         rewards |= reward_of(method, fresh, graded, ctx.progress)
         for group in fresh:

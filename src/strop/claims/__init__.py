@@ -34,6 +34,7 @@ OWN = {
     "stable-reinforce-window": "strop.experiments.stable_reinforce:WINDOW",
     "cascade-accuracy": "strop.experiments.cascade:ACCURACY",
     "grpo-roc-clean": "strop.experiments.grpo_roc:CLEAN",
+    "svs-coverage": "strop.experiments.svs:COVERAGE",
     "arm-tokens": "strop.experiments.arm:TOKENS",
     "arm-accuracy": "strop.experiments.arm:ACCURACY",
 }

@@ -89,13 +89,22 @@ class Trace:
 
     @cached_property
     def trained_on(self) -> frozenset[str]:
-        """Ids of the tasks it was trained on."""
-        return frozenset(group["task"]["id"] for record in self.records() for group in record["groups"])
+        """Ids of the tasks it was trained on. What the policy wrote itself came from nobody who knows the held-out ones: see `wrote`."""
+        return frozenset(task["id"] for task in self._tasks if "written" not in task["meta"])
 
     @cached_property
     def asked(self) -> frozenset[str]:
         """What it was trained on, by content."""
-        return frozenset(question(group["task"]["prompt"]) for record in self.records() for group in record["groups"])
+        return frozenset(question(task["prompt"]) for task in self._tasks if "written" not in task["meta"])
+
+    @cached_property
+    def wrote(self) -> frozenset[str]:
+        """What the policy wrote itself and was trained on, by content."""
+        return frozenset(question(task["prompt"]) for task in self._tasks if "written" in task["meta"])
+
+    @cached_property
+    def _tasks(self) -> list[dict[str, Any]]:
+        return [group["task"] for record in self.records() for group in record["groups"]]
 
 
 def question(prompt: str) -> str:

@@ -47,6 +47,7 @@ METHODS = {
     "mpo": "strop.methods.cascade:MPO",
     "ada-grpo": "strop.methods.arm:ADA_GRPO",
     "grpo-roc": "strop.methods.grpo_roc:GRPO_ROC",
+    "svs": "strop.methods.svs:SVS",
     "swarm": "strop.methods.swarm:SWARM",
     "swarm@genrl-0.1.4": "strop.methods.presets.swarm_genrl:SWARM_GENRL",
 }
@@ -55,6 +56,7 @@ PROGRAMS = {
     "cascade": "strop.methods.cascade:CASCADE",
     "arm": "strop.methods.arm:ARM",
     "rstar2": "strop.methods.grpo_roc:RSTAR2",
+    "svs-equations": "strop.methods.svs:SVS_EQUATIONS",
 }
 """Stages of methods, by name: they stand for a method wherever something is trained."""
 

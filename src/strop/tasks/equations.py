@@ -1,9 +1,9 @@
-"""equations: one unknown on both sides, solved by gathering it first; and backwards, from a solution to a problem that it answers.
+"""equations: an unknown between two numbers that are gathered first; and backwards, from a solution to a problem that it answers.
 
-    5x+7=3x+23               ->   <think>2x=16</think><answer>8</answer>
-    <think>2x=16</think><answer>8</answer> ?   ->   [5x+7=3x+23]
+    x+37-12=63                                                  ->   <think>37-12=25\\n63-25=38</think><answer>38</answer>
+    <think>37-12=25\\n63-25=38</think><answer>38</answer> ?      ->   80-25=55[x+80-55=63]
 
-The work names only what was gathered, so many problems have one solution, and whoever writes a problem must think of numbers of his own.
+Many problems have one answer in the same number of steps, so whoever writes one can choose numbers of his own.
 A share `writing` of the tasks asks backwards: for a base that can do both. There an equation scores 1 that has the answer, whatever else.
 """
 
@@ -11,109 +11,94 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
-from typing import Any
 
 from strop.records import Task
 from strop.seams.source import Graded, Split
 from strop.tasks.chain import Chain
-from strop.tasks.procedural import TAIL, WIDEST, answered, draw, generator, within
+from strop.tasks.procedural import answered, draw, generator, within
 
 ASK = "{} ?"
 """How a solution is shown to whoever writes a problem for it."""
 WRITTEN = ("[", "]")
 """What a written problem stands between."""
-EQUATION = re.compile(r"([1-9]\d{0,3})x([+-]\d{1,4})=([1-9]\d{0,3})x([+-]\d{1,4})", re.ASCII)
+EQUATION = re.compile(r"x([+-]\d{1,4})([+-]\d{1,4})=(\d{1,4})", re.ASCII)
+LONGEST = 64
+"""Characters of a written problem that are ever read."""
 
 
 @dataclass(frozen=True)
 class Equations:
-    """Linear equations whose unknown is a whole number up to `largest`; of the tasks a share `writing` asks for the problem."""
+    """Of the tasks a share `writing` gives a solution and asks for its problem."""
 
-    largest: int = 15
     writing: float = 0.0
     name: str = field(default="equations", init=False)
     size: int | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        within(self, "largest", 5, 999)
         within(self, "writing", 0.0, 1.0)
 
     def task(self, split: Split, seed: int, index: int) -> Task:
         def make(rng: random.Random) -> Task:
-            answer, times = rng.randint(2, self.largest), rng.randint(1, 4)
-            problem = equation(rng, answer, times)
-            needs = {"times": times, "answer": answer}
-            meta = {"seed": seed, "index": index}
+            gathered, right = rng.choice((1, -1)) * rng.randint(1, 49), rng.randint(1, 99)
+            while not 1 <= right - gathered <= 99:
+                right = rng.randint(1, 99)
+            problem = equation(rng, gathered, right)
+            needs, meta = {"problem": problem, "answer": right - gathered}, {"seed": seed, "index": index}
             if rng.random() < self.writing:
-                return Task(ASK.format(solved(answer, times)), {**needs, "problem": problem}, self.name, meta)
+                return Task(ASK.format(solved(problem)), {**needs, "written": True}, self.name, meta)
             return Task(problem, needs, self.name, meta)
 
-        return draw(self, split, seed, index, make, same=lambda task: canonical(str(task.needs.get("problem", task.prompt))))
+        return draw(self, split, seed, index, make, same=lambda task: task.needs["problem"])
 
     def grade(self, task: Task, text: str) -> Graded:
-        if "problem" not in task.needs:
+        if "written" not in task.needs:
             return Chain().grade(task, text)
-        found = between(text)
-        solved = None if found is None else solution(found)
-        wrong = "no equation between [ and ]" if solved is None else "" if solved == task.needs["answer"] else "of another answer"
+        found = answer(text.partition(WRITTEN[0])[2].removesuffix(WRITTEN[1]))
+        wrong = "no equation in brackets" if found is None else "" if found == task.needs["answer"] else f"its answer is {found}"
         return Graded({"outcome": float(not wrong), "lenient": float(not wrong)}, wrong)
 
     def gold(self, task: Task) -> str:
-        answer, times = int(task.needs["answer"]), int(task.needs["times"])
-        if "problem" not in task.needs:
-            return solved(answer, times)
-        return equation(generator(self.name, "gold", task.id), answer, times).join(WRITTEN)
+        problem = str(task.needs["problem"])
+        if "written" not in task.needs:
+            return solved(problem)
+        first, second, right = read(problem)
+        other = equation(generator(self.name, "gold", task.id), first + second, right)
+        one, two, _ = map(abs, read(other))
+        whole = abs(first + second)
+        return f"{max(one, whole)}-{min(one, whole)}={two}{other.join(WRITTEN)}"
 
 
-def equation(rng: random.Random, answer: int, times: int) -> str:
-    """One of the many whose solution this is."""
-    less, near = rng.randint(1, 9), rng.choice((1, -1)) * rng.randint(1, 60)
-    sides = [f"{less + times}x{near:+d}", f"{less}x{near + times * answer:+d}"]
-    rng.shuffle(sides)
-    return "=".join(sides)
+def equation(rng: random.Random, gathered: int, right: int) -> str:
+    """One of the many with this number beside the unknown, once both are gathered, and this one on the right."""
+    whole, sign = abs(gathered), 1 if gathered > 0 else -1
+    first = sign * rng.choice([number for number in range(1, 100) if number != whole])
+    return f"x{first:+d}{gathered - first:+d}={right}"
 
 
-def solved(answer: int, times: int) -> str:
-    """The reply to all of them."""
-    return answered(str(answer), f"{times}x={times * answer}")
+def read(problem: str) -> tuple[int, int, int]:
+    """The numbers of an equation."""
+    found = EQUATION.fullmatch(problem)
+    assert found is not None
+    return int(found[1]), int(found[2]), int(found[3])
 
 
-def between(text: str) -> str | None:
-    """The one problem that was written; None where there is none, or several."""
-    opening, closing = WRITTEN
-    if len(text) > TAIL or text.count(opening) != 1:
-        return None
-    inside, closed, _ = text.partition(opening)[2].partition(closing)
-    return inside[:WIDEST] if closed else None
+def solved(problem: str) -> str:
+    """The right reply: both numbers gathered, then the unknown."""
+    first, second, right = read(problem)
+    alike = "+" if first * second > 0 else "-"
+    work = f"{abs(first)}{alike}{abs(second)}={abs(first + second)}\n{right}{-first - second:+d}={right - first - second}"
+    return answered(str(right - first - second), work)
 
 
-def read(problem: str) -> tuple[int, int, int, int] | None:
-    """Its four numbers, where it is an equation in this form."""
-    found = EQUATION.fullmatch(problem.strip())
-    return None if found is None else (int(found[1]), int(found[2]), int(found[3]), int(found[4]))
+def answer(problem: str) -> int | None:
+    """Of an equation in this form, whoever wrote it.
 
-
-def solution(problem: str) -> Fraction | None:
-    """Of an equation that has one.
-
-    >>> solution("5x+7=3x+23"), solution("5x+7=5x+9")
-    (Fraction(8, 1), None)
+    >>> answer("x+37-12=63"), answer("x=?")
+    (38, None)
     """
-    if (numbers := read(problem)) is None:
+    problem = problem[:LONGEST].strip()
+    if EQUATION.fullmatch(problem) is None:
         return None
-    a, b, c, d = numbers
-    return Fraction(d - b, a - c) if a != c else None
-
-
-def canonical(problem: str) -> Any:
-    """What stays when the sides change places; a text that is no equation stands for itself."""
-    numbers = read(problem)
-    return problem if numbers is None else sorted([list(numbers[:2]), list(numbers[2:])])
-
-
-def valid(needs: Mapping[str, Any], problem: str) -> bool:
-    """Does a problem have this answer?"""
-    return solution(problem) == needs["answer"]
+    first, second, right = read(problem)
+    return right - first - second
