@@ -244,7 +244,7 @@ def test_a_run_writes_learns_and_goes_on_after_a_kill(tmp_path):
     assert sum(line["rollouts"] for line in lines) == 2 * 4 * 4, "curves speak of the problems alone"
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "000002")
     cut_metrics(tmp_path / "run" / "metrics.jsonl", 1)
-    resume(tmp_path / "run").train()
+    resume(tmp_path / "run", method=recipe.method).train()
     again = read_metrics(tmp_path / "run")[1]
     assert {**again, "t": 0} == {**lines[1], "t": 0}
     assert again["t"]["replayed"]
