@@ -56,6 +56,7 @@ SET_UP = {
     "swarm@genrl-0.1.4": {"signals"},
     "ada-grpo": {"credit"},
     "grpo-roc": {"credit", "signals"},
+    "svs": {"credit", "signals", "gate"},
 }
 """What differs beside the idea: numbers of the paper's set-up."""
 

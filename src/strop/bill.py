@@ -11,8 +11,9 @@ from strop.seams.engine import Engine
 class Bill:
     """What a run has spent up to its last commit, and what it owes since."""
 
-    def __init__(self, engine: Engine):
-        self.engine = engine
+    def __init__(self, engine: Engine, others: Mapping[str, Engine] | None = None):
+        self.engines = {"": engine, **{f"{name}/": other for name, other in (others or {}).items()}}
+        """By what stands before their kinds: nothing for the actor's, `judge/` for another policy's."""
         self.total: dict[str, int] = {}
         """As it stands on the metrics line: the engine's kinds, `scored` by graders, `trained` and `measured` by the learner."""
         self.learned: Counter[str] = Counter()
@@ -27,7 +28,7 @@ class Bill:
         """Everything since the last commit goes on it."""
         spent = self._kept + Counter(self._since()) + self.scored
         before = {name: count for name, count in self.total.items() if name not in self.learned}
-        names = dict.fromkeys([*self.engine.counters.to_json(), *self.scored])
+        names = dict.fromkeys([*self._counted(), *self.scored])
         self.total = before | {name: before.get(name, 0) + spent[name] for name in names}
         self._kept, self.scored = Counter(), Counter()
 
@@ -50,11 +51,19 @@ class Bill:
         return spend(self.total, unit)
 
     def _since(self) -> dict[str, int]:
-        now = self.engine.counters.to_json()
+        now = self._counted()
         last, self._seen = self._seen, now
         return {name: value - last.get(name, 0) for name, value in now.items()}
+
+    def _counted(self) -> dict[str, int]:
+        return {before + kind: count for before, engine in self.engines.items() for kind, count in engine.counters.to_json().items()}
 
 
 def spend(bill: Mapping[str, int], unit: str = "positions") -> int:
     """What a bill comes to in one unit: `decoded`, `trained`, …, or all positions that some policy computed (copies are no work)."""
-    return sum(count for name, count in bill.items() if name != "copied") if unit == "positions" else bill.get(unit, 0)
+    return sum(count for name, count in bill.items() if not copies(name)) if unit == "positions" else bill.get(unit, 0)
+
+
+def copies(kind: str) -> bool:
+    """Whether it counts positions that were only moved, by whichever policy."""
+    return kind.rpartition("/")[2] == "copied"

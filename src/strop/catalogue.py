@@ -23,6 +23,7 @@ Known = Part | type
 """A part, or the frozen dataclass of a record."""
 
 RECORDS = (
+    "asked",
     "gate",
     "sampler",
     "tree",

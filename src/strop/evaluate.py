@@ -114,6 +114,12 @@ def rise(before: Evaluation, after: Evaluation, name: str = "pass@1") -> tuple[f
     return (sum(gaps) / len(gaps), interval(gaps, after.seed)) if gaps else None
 
 
+def held_out_tasks(source: Source, most: int) -> int:
+    """So many, or as many as there are."""
+    there: int | None = getattr(source, "sizes", {"test": source.size})["test"]
+    return most if there is None else min(most, there)
+
+
 async def evaluate(
     handle: Handle,
     source: Source,
@@ -129,16 +135,16 @@ async def evaluate(
     look: Look | None = None,
     sampler: Any = None,
     environment: Environment | None = None,
+    others: Mapping[str, Handle] | None = None,
 ) -> Evaluation:
     """`samples` replies to each of the first `tasks` held-out tasks, all asked for at once so that the engine batches them; by another
-    sampler where one is given, made to this size, in a world that answers.
+    sampler where one is given, made to this size, in a world that answers, with other policies that it may ask.
 
     The noise is keyed by the engine's step, the task and the temperature: evaluated twice, a policy gives the same replies.
     """
     if tasks < 1 or samples < 1:
         raise ValueError(f"an evaluation needs at least one task and one sample, got tasks={tasks} and samples={samples}")
-    there: int | None = getattr(source, "sizes", {"test": source.size})["test"]
-    count = tasks if there is None else min(tasks, there)
+    count = held_out_tasks(source, tasks)
     if count < 1:
         raise ValueError(f"{source.name} has no held-out tasks. Name a file of them with --eval-data, or leave it out: --eval-tasks 0.")
     done = 0
@@ -156,7 +162,7 @@ async def evaluate(
         return await grading.grade(source, groups)
 
     sampler = Replies(samples, max_tokens, sampling, stop) if sampler is None else _as_asked(sampler, samples, max_tokens, sampling, stop)
-    ctx = Ctx(seed, Progress(), source, {"actor": handle}, graded)
+    ctx = Ctx(seed, Progress(), source, {"actor": handle, **(others or {})}, graded)
     drawn = [source.task("test", seed, i) for i in range(count)]
     groups = list(await asyncio.gather(*(replies(i, task) for i, task in enumerate(drawn))))
     return await judge(source, groups, samples=samples, sampling=sampling, seed=seed, grader_limit=grader_limit, look=look)

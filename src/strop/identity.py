@@ -80,6 +80,8 @@ def _lines(method: Method, own: bool) -> Iterator[str]:
     yield "what is sampled"
     yield f"    {method.tasks} tasks a step, from {written(method.curriculum)} through {written(method.feed)}"
     yield f"    {written(method.sampler)}"
+    for name, other in method.policies.items():
+        yield f"    beside the actor the policy {name}, which is asked and stays as it is: {written(other)}"
     if isinstance(method.compute, Quantized):
         yield f"    drawn with {written(method.compute)}: the learner's log-probabilities are measured, and a correction bridges the two"
     if method.environment is not None:

@@ -26,6 +26,7 @@ from strop.directory import Recording, RunError, commit_path
 from strop.learners.local import Local
 from strop.method import Method
 from strop.metrics import ages, beside, digest, distance, drawn, learned, mean_known
+from strop.others import others
 from strop.policies.causal import of
 from strop.program import When
 from strop.recipe import Recipe
@@ -126,7 +127,9 @@ class Run:
         """[sum, count] of what each signal keeps a running mean of, after the last update."""
         self.step, self.version = 0, 0
         self.engine = (engine or engines.build)(self.policy, recipe)
-        self.bill = Bill(self.engine)
+        self.others = others(self.method.policies, self.policy, recipe, directory.parent, self.begun.stages)
+        """Handles of the policies beside the actor."""
+        self.bill = Bill(self.engine, {name: handle.engine for name, handle in self.others.items()})
         self.bill.restore(self.begun.bill, self.begun.learned)
         ahead = getattr(self.feed, "ahead", 0)
         self.flight = Flight() if ahead else None
@@ -168,7 +171,7 @@ class Run:
             self.recipe.seed,
             progress,
             self.source,
-            {"actor": self.handle},
+            {"actor": self.handle, **self.others},
             self.verdict,
             self.ledger,
             evaluate=self.evaluate,

@@ -28,6 +28,7 @@ from strop.policies.families import copied
 from strop.policies.forward import FLOOR, ceil_to
 from strop.recipe import Recipe
 from strop.records import Author, Group, Rollout, Row, Sampling, Segment, Task
+from strop.seams.asked import REMOTE
 from strop.seams.compute import Quantized
 
 ADVICE = {
@@ -122,6 +123,7 @@ def forecast(recipe: Recipe, lengths: Lengths) -> Forecast:
     held = {
         "weights": weights,
         "reference": weights if method.reference and not recipe.lora else 0,
+        "policies that are asked": weights * sum(not one.start.startswith(REMOTE) for one in method.policies.values()),
         "engine's weights": laid_out,
         "keys and values": kv,
         "moments": 2 * trained if learns else 0,

@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Any, cast
 
 from strop.records import Group
+from strop.seams.asked import Asked
 from strop.seams.compute import EXACT, Compute, Quantized
 from strop.seams.correction import none, truncated
 from strop.seams.curriculum import Curriculum, Epochs
@@ -78,6 +79,8 @@ class Method:
     """What the engine draws with, where the learner computes otherwise."""
     roles: Mapping[str, Role] = added({})
     """Groups of other roles than `solve`, by role: their reward and gates."""
+    policies: Mapping[str, Asked] = added({})
+    """Policies beside the actor that samplers and graders ask, by name: `ctx.policies`."""
     paper: str = ""
     """Its number at arXiv."""
     idea: tuple[str, ...] = field(default=())

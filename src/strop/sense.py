@@ -6,9 +6,10 @@ import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from strop.records import Sampling
+from strop.seams.asked import Asked
 from strop.seams.compute import Exact, Quantized
 from strop.seams.formula import RESERVED, UNITS, check
 from strop.seams.gate import is_whole
@@ -45,6 +46,7 @@ PROGRESS = ("fraction",)
 def refuse(method: Method) -> None:
     _parts(method)
     _gates(method)
+    _policies(method)
     _sampler(method)
     _compute(method)
     _known(method)
@@ -110,6 +112,28 @@ def _gates(method: Method) -> None:
                 f"method {method.name!r}: gate[{i}] {written(gate)} drops a group of fewer than {fewest} rollouts, and its sampler gives "
                 f"{method.sampler.group_size}: nothing would be trained. Raise the sampler's n (--group), or let the gate keep fewer."
             )
+
+
+def _policies(method: Method) -> None:
+    """Each has a name of its own, and whoever asks for one finds it."""
+    for name, other in method.policies.items():
+        if name in ("actor", "reference") or not name.isidentifier():
+            raise ValueError(f"method {method.name!r}: a policy beside the actor cannot be called {name!r}. Name it otherwise.")
+        if not isinstance(other, Asked):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError(f"method {method.name!r}: policies[{name!r}] is Asked(start), got {other!r}")
+    asking = {"sampler": asks(method.sampler), **{f"graders[{i}]": asks(g) for i, g in enumerate(method.graders)}}
+    for seam, name in asking.items():
+        if name not in ("", "actor", *method.policies):
+            raise ValueError(
+                f"method {method.name!r}: its {seam} asks the policy {name!r}, which it does not have. "
+                f"{nearest(name, ('actor', *method.policies))} Name it: policies={{{name!r}: Asked(…)}}."
+            )
+
+
+def asks(part: Any) -> str:
+    """Which policy it asks, by its field or constant `policy`; empty where it has none."""
+    held = part.constants.get("policy", "") if isinstance(part, Part) else getattr(part, "policy", "")
+    return held if isinstance(held, str) else ""
 
 
 def _sampler(method: Method) -> None:

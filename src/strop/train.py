@@ -23,7 +23,8 @@ async def step(run: Run) -> dict[str, Any]:
     groups, scores, fates, rewards = [], Scores(), {}, {}
     seen: Counter[str] = Counter()
     key = (run.recipe.seed, run.number)
-    run.engine.begin(run.number)
+    for policy in ctx.policies.values():
+        policy.engine.begin(run.number)
     await run.watch.begin()
     for _ in range(1 + method.refills):
         want = method.tasks - sum(g.role == "solve" and any(fates[r.id].kind == "keep" for r in g.rollouts) for g in groups)

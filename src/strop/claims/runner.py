@@ -117,8 +117,9 @@ class HeldOutTests:
         self.tasks: set[str] = set()
         self.asked: set[str] = set()
         if self.plan is not None:
-            count = min(self.plan.tasks, run.source.size or self.plan.tasks)
-            from strop.evaluate import HELD_OUT_SEED
+            from strop.evaluate import HELD_OUT_SEED, held_out_tasks
+
+            count = held_out_tasks(run.source, self.plan.tasks)
 
             drawn = [run.source.task("test", HELD_OUT_SEED, i) for i in range(count)]
             self.tasks, self.asked = {task.id for task in drawn}, {question(task.prompt) for task in drawn}
@@ -145,6 +146,7 @@ class HeldOutTests:
                 samples=self.plan.samples,
                 sampling=Sampling(self.plan.temperature),
                 max_tokens=self.plan.max_tokens,
+                others=self.run.others,
                 **asked,
             )
         )

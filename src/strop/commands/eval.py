@@ -50,6 +50,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="how it is asked: opening:WORDS begins every reply, consensus:WORDS|WORDS|WORDS asks so until answers agree; FILE.py:NAME",
     )
+    parser.add_argument(
+        "--policy", action="append", default=[], metavar="NAME=MODEL", help="another policy that --sampler asks: a model or a run; several"
+    )
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw coverage and score by confidence target as PNG, SVG or PDF")
     recipes.add_flags(parser, "questions and prompts [the run's]", only=recipes.QUESTIONS)
 
@@ -196,6 +199,8 @@ def measure(
 ) -> dict[str, Any]:
     """A run is asked in its method's world. The oracle's beliefs, where the task states confidence targets, are those of the model it
     started from."""
+    from strop.seams.asked import named as asked_policies
+    from strop.sense import asks
     from strop.tasks import place_of
     from strop.tasks import source as named
 
@@ -203,6 +208,9 @@ def measure(
     source = named(recipe.task_name()) if other or "source" not in parts else parts["source"]
     origin = about["recipe"]["model"] if about else model
     asked_so: dict[str, Any] = {"sampler": asking(args.sampler)} if args.sampler else {}
+    beside = asked_policies(args.policy)
+    if (judge := asks(asked_so.get("sampler"))) not in ("", "actor", *beside):
+        raise Usage(f"{args.sampler} asks the policy {judge!r}. Name it: --policy {judge}=MODEL_OR_RUN")
     source.task("test", 0, 0)  # before the model: what is wrong with a file is said at once
     if args.picture is not None and not hasattr(source, "answers"):
         raise Usage(f"--picture draws confidence targets, and {source.name} states none. One that does: --task facts")
@@ -214,6 +222,7 @@ def measure(
     from strop.engines import remote
     from strop.evaluate import HELD_OUT_SEED, evaluate, in_world, shown
     from strop.loop import roomy
+    from strop.others import others
     from strop.policies.causal import load
     from strop.records import Sampling
     from strop.seams.context import Handle
@@ -233,9 +242,13 @@ def measure(
         source = roomy(source, policy, most, recipe.longest_prompt)
         with_flags = recipe.but(engine=args.engine, seed=args.seed, slots=args.slots, cache=args.cache)
         handle = Handle(engines.build(policy, with_flags), policy.renderer)
-    handle.engine.begin(-1)
-    if not asked_so and "method" in parts:
-        asked_so = in_world(parts["method"])
+    if beside:
+        made_for = recipe.but(seed=args.seed, slots=args.slots, cache=args.cache, device=device)
+        asked_so["others"] = others(beside, policy, made_for, Path())
+    for each in (handle, *asked_so.get("others", {}).values()):
+        each.engine.begin(-1)
+    if "sampler" not in asked_so and "method" in parts:
+        asked_so |= in_world(parts["method"])
     sampling = Sampling(args.temperature, args.top_p, args.top_k)
     samples = 1 if args.temperature == 0 else args.samples
     with Progress("evaluate") as tell:
@@ -254,7 +267,9 @@ def measure(
         )
         made = asyncio.run(work)
     task = source.name if place_of(recipe.task) is not None else recipe.task or source.name
-    said = {"task": task, "max_tokens": most, "seed": args.seed, **{name: written(one) for name, one in asked_so.items()}, **made.summary()}
+    said = {"task": task, "max_tokens": most, "seed": args.seed}
+    said |= {name: written(one) for name, one in asked_so.items() if name != "others"}
+    said |= ({"policies": args.policy} if args.policy else {}) | made.summary()
     kinds, shares = shown(source, seen["groups"], seen["scores"], args.show)
     said["advice"] = advice(shares, most)
     if args.show:

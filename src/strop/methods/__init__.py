@@ -48,6 +48,7 @@ METHODS = {
     "ada-grpo": "strop.methods.arm:ADA_GRPO",
     "grpo-roc": "strop.methods.grpo_roc:GRPO_ROC",
     "svs": "strop.methods.svs:SVS",
+    "pathfinder": "strop.methods.pathfinder:PATHFINDER",
     "swarm": "strop.methods.swarm:SWARM",
     "swarm@genrl-0.1.4": "strop.methods.presets.swarm_genrl:SWARM_GENRL",
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from strop import directory as folder
+from strop.bill import copies
 from strop.report import page
 from strop.report.curve import held_out
 
@@ -76,7 +77,7 @@ def text(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
             f"{row['seconds']:.0f}",
             _arrow(row["reward"]),
             _arrow(row["preferred"]),
-            f"{sum(count for kind, count in row['bill'].items() if kind != 'copied'):,}",
+            f"{sum(count for kind, count in row['bill'].items() if not copies(kind)):,}",
         ]
         for row in rows
     ]

@@ -100,6 +100,8 @@ async def grown(sampler: Sampler, task: Task, environment: Environment | None, c
     """The groups of one task: elsewhere, or here with all the room it may need, waiting while it holds none."""
     actor = ctx.policies["actor"]
     if isinstance(actor.engine, Grows):
+        if (asked := getattr(sampler, "policy", "actor")) != "actor":
+            raise ValueError(f"a sampler that asks the policy {asked!r} grows its tasks where that is, and a replica has the actor alone")
         return await asyncio.wrap_future(actor.engine.ask(sampler, task, environment, ctx))
     async with actor.engine.admit(sampler.footprint(len(actor.renderer.prompt(task.prompt)))):
         return await sampler(task, environment, ctx)

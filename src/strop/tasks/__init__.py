@@ -28,6 +28,7 @@ SOURCES: dict[str, str] = {
     "mentions": "strop.tasks.mentions:Mentions",
     "path": "strop.tasks.path:Path",
     "skewed": "strop.tasks.skewed:Skewed",
+    "slips": "strop.tasks.slips:Slips",
     "sums": "strop.tasks.sums:Sums",
     "verdict": "strop.tasks.verdict:Verdict",
 }

@@ -27,6 +27,10 @@ class Pool:
     name: str = field(default="pool", init=False)
     sources: tuple[Source, ...] = field(default=(), init=False, repr=False, compare=False)
 
+    @property
+    def sizes(self) -> dict[str, int | None]:
+        return {"train": self.size, "test": None}
+
     def __post_init__(self) -> None:
         from strop.tasks import source
 

@@ -1,0 +1,202 @@
+"""PathFinder-PRM (arXiv:2505.19706): a judge of steps that says first in which way a step is wrong, and only then whether it is right.
+
+    teach     a step makes two rows:  math: A, consistency: B, correctness: O      A and O are trained, B is given
+                                      math: ?, consistency: B                      B is trained, behind a mask where A would stand
+    judge     pass 1 asks for A, and for B behind the mask. One that is wrong is a veto. Else pass 2 writes both in and asks for O
+
+The loss is cross-entropy over all tokens at what is trained, as in the release, which feeds a mask and trains the label in its place: what
+stands before a label is the same there and here. A and B do not see each other, O sees both; that order is the idea, and finer labels alone
+are not (`Typed(shown=False)`, `Typed(ways=())`).
+
+A step's score is the chance of right over the two labels, as the release's search has it; over all tokens as its benchmark has it
+(`Judge(over="all")`). The release puts steps in the assistant's turn when it trains and in the user's when it searches; here they stand
+in the question both times.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from strop.methods.sft import SFT
+from strop.records import Group, Kind, Rollout, Row, Sampling, Segment, Task
+from strop.seams.context import Ctx, Footprint, Handle, Renderer
+from strop.seams.engine import Node
+from strop.seams.feed import Pick
+from strop.seams.sampler import Environment, Sampler
+from strop.tasks.procedural import answered
+from strop.tasks.slips import KINDS, right, shown
+
+OVER = ("two", "all")
+
+
+@dataclass(frozen=True)
+class Typed:
+    """What is said of a step, in order: of each way whether it is right so, and at last whether it is right."""
+
+    ways: tuple[str, ...] = KINDS[:2]
+    """Those that are labelled before the verdict."""
+    shown: bool = True
+    """The verdict sees these labels; else masks."""
+    labels: tuple[str, str] = ("+", "-")
+    """What says right and wrong: a token each."""
+    mask: str = "?"
+    """What stands for a label that may not be seen: one token."""
+
+    def tokens(self, renderer: Renderer) -> tuple[int, int]:
+        """Of right and wrong."""
+        found: list[tuple[int, ...]] = [renderer.plain(text) or () for text in (*self.labels, self.mask)]
+        if any(len(tokens) != 1 for tokens in found) or len({*found}) < 3:
+            raise ValueError(f"{self}: labels and mask are three different texts of one token each, and this tokenizer makes {found}")
+        (yes,), (no,), _ = found
+        return yes, no
+
+    def asks(self, given: Sequence[str], way: str) -> str:
+        """What stands before a label, when these stand for the ones before it."""
+        before = "".join(f"{each}:{label} " for each, label in zip(self.ways, given, strict=False))
+        return f"{before}{way}:"
+
+    def rows(self, renderer: Renderer, prompt: tuple[int, ...], labels: Sequence[int]) -> Iterator[Row]:
+        """The rows that teach one step's labels, the verdict last."""
+        said, masked = [self.labels[not right] for right in labels], [self.mask] * len(self.ways)
+        for place, way in enumerate(self.ways):
+            if place or not self.shown:  # what is asked first has no label before it: the verdict's row can train it, where it stands there
+                yield _row(renderer, prompt, [(self.asks(masked[:place], way), said[place], True)])
+        stretches: list[tuple[str, str, bool]] = []
+        if self.shown:
+            for place, way in enumerate(self.ways):
+                stretches.append((f"{' ' * bool(place)}{way}:", said[place], place == 0))
+        ask = f"{' ' * bool(self.ways)}right:" if self.shown else self.asks(masked, "right")
+        yield _row(renderer, prompt, [*stretches, (ask, said[-1], True)])
+
+
+def _row(renderer: Renderer, prompt: tuple[int, ...], stretches: Sequence[tuple[str, str, bool]]) -> Row:
+    """Words and labels behind a prompt; of the labels those that are trained."""
+    segments, trains = [Segment("prompt", prompt, "0")], list[str]()
+    for words, label, trained in stretches:
+        said: tuple[tuple[Kind, str], ...] = (("forced", words), ("teacher", label))
+        for kind, text in said:
+            tokens = renderer.plain(text)
+            assert tokens is not None
+            segments.append(Segment(kind, tokens, f"{segments[-1].id}.0"))
+        trains += [segments[-1].id] if trained else []
+    return Row(tuple(segments), frozenset(trains))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Feed: every step of a task's solution with its labels, a rollout of some rows each, role `demo`."""
+
+    typed: Typed = Typed()
+    """What is said of a step."""
+    permuted: bool = False
+    """The labels of the ways are dealt anew among a step's wrong siblings: as many of each, of the wrong steps."""
+    fresh: ClassVar[bool] = False
+
+    async def take(
+        self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx, seen: Counter[str]
+    ) -> list[Group]:
+        renderer = ctx.policies["actor"].renderer
+        self.typed.tokens(renderer)
+        tasks = pick(want)
+        told = [list(labels) for task in tasks for labels in task.needs["labels"]]
+        if self.permuted:
+            wrong = [labels for labels in told if not right(labels)]
+            dealt = ctx.rng("permuted").sample([[*labels] for labels in wrong], len(wrong))
+            for labels, other in zip(wrong, dealt, strict=True):
+                labels[:] = other
+        labels, groups = iter(told), list[Group]()
+        for number, task in enumerate(tasks):
+            place, rollouts = f"steps/{task.id}#{number}", list[Rollout]()
+            for step in range(len(task.needs["steps"])):
+                mine = next(labels)
+                taught = [*mine[: len(self.typed.ways)], right(task.needs["labels"][step])]
+                rows = self.typed.rows(renderer, renderer.prompt(shown(task, step)), taught)
+                rollouts.append(Rollout(tuple(rows), f"{place}/{step}", provenance="gold", text=str(taught)))
+            groups.append(Group(task, tuple(rollouts), role="demo", id=place))
+        return groups
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A way to ask: of every step of a written solution its labels and its score; the reply names the first step below `least`."""
+
+    typed: Typed = Typed()
+    """What is said of a step."""
+    least: float = 0.5
+    """The score of a step that passes."""
+    over: str = "two"
+    """The chance of right: over the two labels, or over all tokens."""
+    policy: str = "actor"
+    """Who judges."""
+    n: int = 1
+    """Rollouts a task; they are alike."""
+    max_tokens: int = 1
+    sampling: Sampling = field(default=Sampling(), repr=False)
+    evaluates: ClassVar[bool] = True
+    """Only: its rows are questions about a solution that stands in the task."""
+
+    def __post_init__(self) -> None:
+        if self.over not in OVER:
+            raise ValueError(f"Judge(over={self.over!r}): {' or '.join(OVER)}")
+
+    @property
+    def group_size(self) -> int:
+        return self.n
+
+    def footprint(self, prompt: int) -> Footprint:
+        """A solution's steps are judged at once; together they hold no more than the whole solution for each of them."""
+        return Footprint(positions=8 * (prompt + 64), requests=8 * (len(self.typed.ways) + 1))
+
+    async def __call__(self, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:
+        judge = ctx.policies[self.policy]
+        asked = (self.score(judge, shown(task, step), f"{ctx.place}/{step}") for step in range(len(task.needs["steps"])))
+        found = await asyncio.gather(*asked)
+        wrong = next((number for number, one in enumerate(found, 1) if one.score < self.least), 0)
+        rows = tuple(node.row() for one in found for node in one.nodes)
+        rollouts = (Rollout(rows, f"{ctx.place}/{i}", text=answered(str(wrong))) for i in range(self.n))
+        return [Group(task, tuple(rollouts), id=ctx.place)]
+
+    async def score(self, judge: Handle, text: str, place: str) -> Said:
+        """Of the last step of a text. -1: it is wrong in one of the ways."""
+        typed = self.typed
+        root = await judge.open(text, root=place)
+        masked = [typed.mask] * len(typed.ways)
+        first = await asyncio.gather(*(self._chance(judge, root, typed.asks(masked[:i], way)) for i, way in enumerate(typed.ways)))
+        flags, nodes = [chance >= 0.5 for chance, _ in first], [node for _, nodes in first for node in nodes]
+        if typed.shown and not all(flags):
+            return Said(-1.0, flags, nodes)
+        given = [typed.labels[0]] * len(typed.ways) if typed.shown else masked
+        chance, last = await self._chance(judge, root, typed.asks(given, "right"))
+        return Said(chance, flags, [*nodes, *last])
+
+    async def _chance(self, judge: Handle, root: Node, ask: str) -> tuple[float, list[Node]]:
+        """That the label behind these words is `right`."""
+        asked = await judge.force(root, ask)
+        if self.over == "all":
+            node = await judge.force(asked, self.typed.labels[0])
+            return math.exp((await judge.score(node))[0]), [node]
+        yes, no = self.typed.tokens(judge.renderer)
+        node = await judge.generate(asked, max=1, sampling=Sampling(allowed=(yes, no)), keep=False)
+        assert node.segment.logp is not None
+        drawn = math.exp(node.segment.logp[0])
+        return drawn if node.segment.tokens[0] == yes else 1 - drawn, [node]
+
+
+@dataclass(frozen=True)
+class Said:
+    """Of one step."""
+
+    score: float
+    """-1 where one of the ways is wrong, else the chance that it is right."""
+    flags: list[bool]
+    """Of each way, whether the step is right so."""
+    nodes: list[Node]
+    """What was asked."""
+
+
+PATHFINDER = SFT.but("pathfinder", paper="2505.19706", idea=("feed",), feed=Judged(), tasks=16)
