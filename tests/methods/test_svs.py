@@ -56,7 +56,7 @@ class Actor:
         said = self.script[self.renderer.text(node.tokens)]
         text = said[path[-1] % len(said)]
         segment = Segment("action", tuple(map(ord, text)), ".".join(map(str, path)))
-        return Node(segment, node, path, node.root, 0, stop="eos", length=node.length + len(text))
+        return Node(segment, node, path, node.root, 0, stop="finished", length=node.length + len(text))
 
     def text(self, node):
         return self.renderer.text(node.segment.tokens)

@@ -23,10 +23,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from strop.methods.sft import SFT
-from strop.records import Group, Kind, Rollout, Row, Sampling, Segment, Task
+from strop.records import Group, Kind, Rollout, Row, Sampling, Scores, Segment, Task
 from strop.seams.context import Ctx, Footprint, Handle, Renderer
 from strop.seams.engine import Node
 from strop.seams.feed import Pick
+from strop.seams.part import part
 from strop.seams.sampler import Environment, Sampler
 from strop.tasks.procedural import answered
 from strop.tasks.slips import KINDS, right, shown
@@ -149,8 +150,13 @@ class Judge:
         return self.n
 
     def footprint(self, prompt: int) -> Footprint:
-        """A solution's steps are judged at once; together they hold no more than the whole solution for each of them."""
-        return Footprint(positions=8 * (prompt + 64), requests=8 * (len(self.typed.ways) + 1))
+        """A solution has no more steps than its prompt has tokens to two of them."""
+        return self.room(prompt, max(prompt // 2, 1))
+
+    def room(self, prompt: int, steps: int) -> Footprint:
+        """What judging so many steps at once can need, none shown longer than this."""
+        words = sum(len(self.typed.asks(self.typed.labels, way).encode()) + 1 for way in (*self.typed.ways, "right"))
+        return Footprint(positions=steps * (prompt + words), requests=steps * max(len(self.typed.ways), 1))
 
     async def __call__(self, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:
         judge = ctx.policies[self.policy]
@@ -197,6 +203,97 @@ class Said:
     """Of each way, whether the step is right so."""
     nodes: list[Node]
     """What was asked."""
+
+
+JUDGE = Judge()
+
+
+def lines_of(text: str) -> list[str]:
+    """The steps of a reply: what it thinks, line by line.
+
+    >>> lines_of("<think>c=3+8=1\\nd=1-3=8</think><answer>8</answer>")
+    ['c=3+8=1', 'd=1-3=8']
+    """
+    thought = text.removeprefix("<think>").partition("</think>")[0].partition("<answer>")[0]
+    return [line for line in thought.split("\n") if line.strip()]
+
+
+@part(gives="least_step")
+async def least_step(groups: list[Group], ctx: Ctx, *, policy: str = "prm", judge: Judge = JUDGE) -> Scores:
+    """`least_step` is the lowest score among a reply's steps; -1 where one is vetoed, and for a reply without any."""
+    asked = ctx.policies[policy]
+
+    async def least(group: Group, rollout: Rollout) -> float:
+        lines = lines_of(rollout.text)
+        texts = ["\n".join((group.task.prompt, *lines[: i + 1])) for i in range(len(lines))]
+        async with asked.engine.admit(judge.room(len(asked.renderer.prompt(texts[-1] if texts else "")), len(texts))):
+            found = await asyncio.gather(*(judge.score(asked, text, f"{rollout.id}/{i}") for i, text in enumerate(texts)))
+        return min((one.score for one in found), default=-1.0)
+
+    units = [(group, r) for group in groups for r in group.rollouts]
+    scores = await asyncio.gather(*(least(group, r) for group, r in units))
+    return Scores({r.id: {"least_step": score} for (_, r), score in zip(units, scores, strict=True)})
+
+
+@dataclass(frozen=True)
+class StepSearch:
+    """A way to ask: step by step, of `width` candidates the one that the judge scores highest, none that it vetoes."""
+
+    policy: str = "prm"
+    """Who judges."""
+    judge: Judge = JUDGE
+    """How it is asked."""
+    width: int = 8
+    """Candidates of a step."""
+    most: int = 30
+    """Rounds of candidates; one in which all are vetoed is spent too."""
+    n: int = 1
+    """Searches a task."""
+    max_tokens: int = 16
+    """Of a step."""
+    sampling: Sampling = Sampling()
+    """How candidates are drawn."""
+    evaluates: ClassVar[bool] = True
+    """Only: of its rows one holds the reply."""
+
+    def __post_init__(self) -> None:
+        if min(self.width, self.most, self.n, self.max_tokens) < 1:
+            raise ValueError(f"{self}: width, most, n and max_tokens are at least 1")
+
+    @property
+    def group_size(self) -> int:
+        return self.n
+
+    def footprint(self, prompt: int) -> Footprint:
+        return Footprint(positions=prompt + self.n * self.most * self.width * self.max_tokens, requests=self.n * self.width)
+
+    async def __call__(self, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:
+        root = await ctx.policies["actor"].open(task.prompt, root=ctx.place)
+        made = [await self._searched(task, root, ctx, f"{ctx.place}/{i}") for i in range(self.n)]
+        return [Group(task, tuple(made), id=ctx.place)]
+
+    async def _searched(self, task: Task, root: Node, ctx: Ctx, place: str) -> Rollout:
+        actor, asked, at = ctx.policies["actor"], ctx.policies[self.policy], root
+        rows, text, stop = list[Row](), "", "length"
+        for turn in range(self.most):
+            kids = await asyncio.gather(
+                *(actor.generate(at, max=self.max_tokens, stop=("\n",), sampling=self.sampling) for _ in range(self.width))
+            )
+            rows += [kid.row() for kid in kids]
+            told = ["\n".join((task.prompt, *lines_of(text + actor.text(kid)))) for kid in kids]
+            distinct = dict.fromkeys(told)  # alike candidates are judged once
+            room = self.judge.room(max(len(asked.renderer.prompt(each)) for each in distinct), len(distinct))
+            async with asked.engine.admit(room):
+                found = await asyncio.gather(*(self.judge.score(asked, each, f"{place}/{turn}/{i}") for i, each in enumerate(distinct)))
+            score = {each: one.score for each, one in zip(distinct, found, strict=True)}
+            best = max(range(self.width), key=lambda i: score[told[i]])  # the first drawn of those that score alike
+            if score[told[best]] < 0:
+                continue
+            at, text = kids[best], text + actor.text(kids[best])
+            if at.stop == "finished" or "</answer>" in text:
+                stop = "finished"
+                break
+        return Rollout((at.row(), *rows), place, stop="finished" if stop == "finished" else "length", text=text)
 
 
 PATHFINDER = SFT.but("pathfinder", paper="2505.19706", idea=("feed",), feed=Judged(), tasks=16)

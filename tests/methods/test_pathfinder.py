@@ -1,0 +1,332 @@
+"""The judge of steps: its loss against the release's masked one, its two passes by a table, its search, and policies that are asked."""
+
+import asyncio
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from strop import pico, train
+from strop.cli import main
+from strop.directory import cut_metrics, read_metrics
+from strop.methods.grpo import GRPO
+from strop.methods.pathfinder import PATHFINDER, Judge, Judged, StepSearch, Typed, least_step, lines_of
+from strop.policies.causal import load
+from strop.recipe import Recipe
+from strop.records import Group, Rollout, Row, Sampling, Scores, Segment, Task
+from strop.run import create, resume
+from strop.seams.asked import Asked
+from strop.seams.context import Ctx, Progress
+from strop.seams.engine import Node
+from strop.seams.part import part
+from strop.seams.reward import outcome
+from strop.seams.sampler import Independent
+from strop.tasks.named import Named
+from strop.tasks.slips import KINDS, Slips, right, shown
+
+SMALL = {"model": str(pico.path()), "task": "slips", "tasks": 2, "steps": 1, "eval_tasks": 0, "slots": 32}
+
+
+def released(policy, tasks):
+    """The release's loss, by its own layout: two sequences a step with masks fed where labels stand, a label trained where it differs
+    from what is fed. Summed over them, divided by how many there are."""
+    renderer, losses = policy.renderer, []
+    token = {text: renderer.plain(text)[0] for text in "+-?"}
+    for task in tasks:
+        for step, (a, b, c) in enumerate(task.needs["labels"]):
+            said = ["-+"[label] for label in (a, b, a and b and c)]
+            prompt = list(renderer.prompt(shown(task, step)))
+            for rows in (
+                (((" math:", "?", said[0]), (" consistency:", "?", said[1])),),
+                (((" math:", said[0], said[0]), (" consistency:", said[1], said[1]), (" right:", "?", said[2])),),
+            ):
+                for row in rows:
+                    fed, wanted = list(prompt), [None] * len(prompt)
+                    for number, (words, shown_label, label) in enumerate(row):
+                        tokens = renderer.plain(words[1:] if number == 0 else words)
+                        fed += [*tokens, token[shown_label]]
+                        wanted += [None] * len(tokens) + [token[label]]
+                    with torch.no_grad():
+                        logp = policy.model(torch.tensor([fed])).logits[0].log_softmax(-1)
+                    losses += [-logp[at - 1, w].item() for at, w in enumerate(wanted) if w is not None and w != fed[at]]
+    return sum(losses) / len(losses), len(losses)
+
+
+def test_the_loss_is_the_releases_masked_one(tmp_path):
+    run = create(Recipe(method=PATHFINDER, **SMALL), tmp_path / "run")
+    tasks = [run.source.task("train", 0, i) for i in range(2)]
+    expected, count = released(run.policy, tasks)
+    line = asyncio.run(train.step(run))
+    assert line["loss"]["teacher"] == pytest.approx(expected, abs=1e-5)
+    assert line["watch"]["trained"] == count == 2 * 5 * 3
+
+
+def rows(typed, labels=(1, 0, 0)):
+    """What each row of a step says, the trained labels in brackets."""
+    renderer = load(str(pico.path())).renderer
+    for row in typed.rows(renderer, renderer.prompt("p"), labels):
+        written = (renderer.text(s.tokens) for s in row.segments[1:])
+        yield "".join(f"[{t}]" if s.id in row.trains else t for s, t in zip(row.segments[1:], written, strict=True))
+
+
+def test_what_each_form_trains_and_what_stands_before_it():
+    assert [*rows(Typed())] == ["math:? consistency:[-]", "math:[+] consistency:- right:[-]"]
+    assert [*rows(Typed(shown=False))] == ["math:[+]", "math:? consistency:[-]", "math:? consistency:? right:[-]"]
+    assert [*rows(Typed(ways=()), (0,))] == ["right:[-]"]
+    with pytest.raises(ValueError, match="three different texts of one token each"):
+        [*Typed(labels=("yes", "no")).tokens(load(str(pico.path())).renderer)]
+
+
+def test_permuted_types_keep_their_number_and_the_verdicts():
+    source = Slips(wrong=0.6)
+    tasks = [source.task("train", 0, i) for i in range(40)]
+    policy = load(str(pico.path()))
+
+    def taught(permuted):
+        class Handle:
+            renderer = policy.renderer
+
+        ctx = Ctx(0, Progress(), source, {"actor": Handle()}, None)
+        groups = asyncio.run(Judged(permuted=permuted).take(lambda n: tasks, 40, None, None, ctx, None))
+        return [json.loads(r.text) for g in groups for r in g.rollouts]
+
+    plain, mixed = taught(False), taught(True)
+    assert plain == [[*labels[:2], right(labels)] for t in tasks for labels in t.needs["labels"]]
+    assert sorted(plain) == sorted(mixed)
+    assert [one[2] for one in plain] == [one[2] for one in mixed]
+    moved = sum(a != b for a, b in zip(plain, mixed, strict=True))
+    assert moved > 0.3 * sum(one[2] == 0 for one in plain)
+
+
+class Letters:
+    stop = ()
+
+    def prompt(self, text):
+        return tuple(map(ord, text))
+
+    def plain(self, text):
+        return tuple(map(ord, text))
+
+    def text(self, tokens):
+        return "".join(map(chr, tokens))
+
+
+class Scripted:
+    """A policy that says `+` with the chance a script holds for what stands before, or texts in turn."""
+
+    def __init__(self, script):
+        self.script, self.renderer, self.asked, self.engine = script, Letters(), [], self
+
+    def admit(self, footprint):
+        from contextlib import nullcontext
+
+        class Room(nullcontext):
+            async def __aenter__(self):
+                return None
+
+            async def __aexit__(self, *said):
+                return None
+
+        return Room()
+
+    async def open(self, text, *, root):
+        return Node(Segment("prompt", tuple(map(ord, text)), "0"), None, (0,), root, 0, length=len(text))
+
+    def _child(self, node, kind, text, logp=None, stop=None):
+        path = node.next()
+        segment = Segment(kind, tuple(map(ord, text)), ".".join(map(str, path)), logp=logp)
+        return Node(segment, node, path, node.root, 0, stop=stop, length=node.length + len(text))
+
+    async def force(self, node, text):
+        return self._child(node, "forced", text)
+
+    async def generate(self, node, *, max, stop=(), sampling=None, keep=True):
+        before = self.renderer.text(node.tokens)
+        self.asked.append(before)
+        said = self.script[before]
+        if isinstance(said, float):
+            return self._child(node, "action", "-", (math.log(1 - said),), "length")
+        text = said[node.children[0] % len(said)]
+        return self._child(node, "action", text, (0.0,) * len(text), "stop" if text.endswith("\n") else "finished")
+
+    def text(self, node):
+        return self.renderer.text(node.segment.tokens)
+
+
+@pytest.mark.parametrize(
+    ("math_", "consistent", "right_", "score", "calls"),
+    [
+        (0.9, 0.9, 0.7, 0.7, 3),
+        (0.9, 0.9, 0.2, 0.2, 3),
+        (0.4, 0.9, 0.9, -1, 2),
+        (0.9, 0.4, 0.9, -1, 2),
+        (0.1, 0.1, 0.9, -1, 2),
+        (0.5, 0.5, 0.5, 0.5, 3),
+    ],
+)
+def test_two_passes_and_the_veto(math_, consistent, right_, score, calls):
+    judge = Scripted({"smath:": math_, "smath:? consistency:": consistent, "smath:+ consistency:+ right:": right_})
+    said = asyncio.run(Judge().score(judge, "s", "p"))
+    assert said.score == pytest.approx(score)
+    assert said.flags == [math_ >= 0.5, consistent >= 0.5]
+    assert len(judge.asked) == calls
+
+
+def test_forms_without_order_have_no_veto():
+    judge = Scripted({"smath:": 0.1, "smath:? consistency:": 0.1, "smath:? consistency:? right:": 0.8, "sright:": 0.3})
+    assert asyncio.run(Judge(Typed(shown=False)).score(judge, "s", "p")).score == pytest.approx(0.8)
+    assert asyncio.run(Judge(Typed(ways=())).score(judge, "s", "p")).score == pytest.approx(0.3)
+
+
+def test_the_first_step_below_the_line_is_named():
+    task = Task("q\na\nb", {"question": "q", "steps": ["a", "b"], "labels": [], "answer": 2}, "slips")
+    script = {"q\naright:": 0.9, "q\na\nbright:": 0.1}
+    ctx = Ctx(0, Progress(), None, {"actor": Scripted(script)}, None, place="p")
+    (group,) = asyncio.run(Judge(Typed(ways=()))(task, None, ctx))
+    assert Slips().grade(task, group.rollouts[0].text) == {"outcome": 1.0, "lenient": 1.0, "faulty": 1.0, "caught": 1.0}
+
+
+def test_search_takes_the_best_candidate_skips_rounds_without_one_and_ends():
+    actor = Scripted({"q": ["<think>a\n", "<think>b\n"], "q<think>b\n": ["c\n", "d</think><answer>1</answer>"]})
+    judge = Scripted({"q\naright:": 0.2, "q\nbright:": 0.9, "q\nb\ncright:": 0.1, "q\nb\ndright:": 0.6})
+    ctx = Ctx(0, Progress(), None, {"actor": actor, "prm": judge}, None, place="p")
+    search = StepSearch(judge=Judge(Typed(ways=())), width=2)
+    (group,) = asyncio.run(search(Task("q", {}, "s"), None, ctx))
+    (one,) = group.rollouts
+    assert one.text == "<think>b\nd</think><answer>1</answer>"
+    assert one.stop == "finished"
+    assert len(one.rows) == 1 + 4, "what was not taken is counted too"
+    vetoed = Scripted({f"q\n{line}{ask}": 0.1 for line in "ab" for ask in ("math:", "math:? consistency:")})
+    ctx = Ctx(0, Progress(), None, {"actor": actor, "prm": vetoed}, None, place="p")
+    (group,) = asyncio.run(replace(search, judge=Judge(), most=3)(Task("q", {}, "s"), None, ctx))
+    assert group.rollouts[0].text == ""
+    assert group.rollouts[0].stop == "length"
+    assert len(group.rollouts[0].rows) == 1 + 6
+
+
+def test_slips_are_of_the_kinds_they_say():
+    source, kinds = Slips(wrong=0.5), dict.fromkeys(KINDS, 0)
+    for index in range(200):
+        task = source.task("train", 0, index)
+        values = dict(each.split("=") for each in task.needs["question"].split(";")[:2])
+        given = [each.split("=") for each in task.needs["question"].split(";")[2:]]
+        told: list[str] = []
+        for (name, formula), line, labels in zip(given, task.needs["steps"], task.needs["labels"], strict=True):
+            if labels[2] == 0:
+                kinds["use"] += 1
+                assert labels[:2] == [1, 1]
+                assert line in told
+                sign = 1 if "+" in formula else -1
+                values[name] = str((int(values[formula[0]]) + sign * int(values[formula[2]])) % 10)
+                continue
+            assert line[:2] == f"{name}="
+            left, sign, after, value = line[2], 1 if line[3] == "+" else -1, line[4], line[6]
+            assert labels[0] == ((int(left) + sign * int(after)) % 10 == int(value))
+            assert labels[1] == ([left, after] == [values[formula[0]], values[formula[2]]])
+            kinds["math"] += labels[0] == 0
+            kinds["consistency"] += labels[1] == 0
+            values[name] = value
+            told.append(line)
+    assert min(kinds.values()) > 40
+    named = Named().task("train", 0, 0)
+    assert lines_of(Named().gold(named)) == named.needs["steps"]
+
+
+@part(gives="asked_too")
+async def asked_too(groups, ctx, *, policy="prm"):
+    """A number that depends on what the other policy writes under a reply."""
+    handle = ctx.policies[policy]
+
+    async def one(rollout):
+        root = await handle.open(rollout.text or "x", root=rollout.id)
+        node = await handle.generate(root, max=4, sampling=Sampling(), keep=False)
+        return float(sum(node.segment.tokens) % 7)
+
+    units = [r for g in groups for r in g.rollouts]
+    said = await asyncio.gather(*(one(r) for r in units))
+    return Scores({r.id: {"asked_too": value} for r, value in zip(units, said, strict=True)})
+
+
+def asking(start="initial", **more):
+    return GRPO.but(
+        "asking",
+        idea=("graders", "reward", "policies"),
+        policies={"prm": Asked(start)},
+        graders=(asked_too,),
+        reward=outcome.reading(outcome_R="asked_too_R"),
+        sampler=Independent(n=4, max_tokens=8),
+        tasks=2,
+        **more,
+    )
+
+
+def test_another_policy_is_asked_stays_as_it_is_is_billed_and_comes_back_after_a_kill(tmp_path):
+    method = asking()
+    recipe = Recipe(method=method, model=str(pico.path()), steps=3, lr=1e-3, eval_tasks=0, slots=16, checkpoint_every=1)
+    run = create(recipe, tmp_path / "run")
+    before = {name: p.clone() for name, p in run.policy.model.named_parameters()}
+    run.train()
+    lines = read_metrics(tmp_path / "run")
+    others = dict(run.others["prm"].engine.model.named_parameters())
+    assert all(torch.equal(before[name], p) for name, p in others.items())
+    assert any(not torch.equal(before[name], p) for name, p in run.policy.model.named_parameters())
+    assert 3 * 8 < lines[-1]["bill"]["prm/decoded"] <= 3 * 8 * 4
+    assert lines[-1]["bill"]["prm/prefilled"] > 0
+    for step in (2, 3):
+        for file in (tmp_path / "run" / "checkpoints" / f"{step:06d}").iterdir():
+            file.unlink()
+        (tmp_path / "run" / "checkpoints" / f"{step:06d}").rmdir()
+    (tmp_path / "run" / "groups" / "000002.json.gz").unlink()
+    cut_metrics(tmp_path / "run" / "metrics.jsonl", 1)
+    resume(tmp_path / "run", method=method).train()
+    again = read_metrics(tmp_path / "run")
+    assert [{**line, "t": 0} for line in again] == [{**line, "t": 0} for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: asking().but(policies={}), "asks the policy 'prm', which it does not have"),
+        (lambda: asking().but(policies={"actor": Asked()}), "cannot be called 'actor'"),
+        (lambda: asking().but(policies={"prm": "initial"}), r"is Asked\(start\)"),
+        (lambda: Asked("stage:"), "stage:NAME"),
+        (lambda: Judge(over="some"), "two or all"),
+        (lambda: StepSearch(width=0), "at least 1"),
+        (lambda: GRPO.but("mine", sampler=StepSearch(), policies={"prm": Asked()}), "is a way to evaluate"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(make, said):
+    with pytest.raises(ValueError, match=said):
+        make()
+
+
+@pytest.mark.parametrize(("start", "said"), [("nowhere", "no such directory"), ("stage:first", "no stage before has that name")])
+def test_weights_that_are_not_there_are_said_before_anything_is_written(tmp_path, start, said):
+    with pytest.raises(ValueError, match=said):
+        create(Recipe(method=asking(start), model=str(pico.path()), steps=1, eval_tasks=0), tmp_path / "run")
+    assert not [p for p in (tmp_path / "run").rglob("*") if p.is_file()], "a run that never began may begin again"
+
+
+def test_a_model_is_searched_with_another_from_the_command_line(tmp_path, capsys, refused):
+    file = tmp_path / "search.py"
+    file.write_text("from strop.methods.pathfinder import *\nSEARCH = StepSearch(width=2, most=2, judge=Judge(Typed(ways=())))\n")
+    asked = ["eval", "pico", "--task", "named", "--tasks", "2", "--samples", "1", "--sampler", f"{file}:SEARCH", "--max-tokens", "8"]
+    assert "--policy prm=MODEL_OR_RUN" in refused(*asked)
+    assert "written NAME=MODEL_OR_RUN" in refused(*asked, "--policy", "prm")
+    main([*asked, "--policy", f"prm={pico.path()}", "--json", str(tmp_path / "said.json")])
+    assert json.loads((tmp_path / "said.json").read_text())["policies"] == [f"prm={pico.path()}"]
+
+
+def test_least_step_is_the_lowest_and_a_veto_where_there_is_no_step():
+    source = Named()
+    task = source.task("train", 0, 0)
+    prompt = Row.of(Segment("prompt", (1,), "0"))
+    texts = [source.gold(task), "<answer>3</answer>"]
+    group = Group(task, tuple(Rollout((prompt,), f"g/{i}", text=text) for i, text in enumerate(texts)))
+    shown_ = ["\n".join((task.prompt, *task.needs["steps"][: i + 1])) for i in range(5)]
+    judge = Scripted({f"{text}right:": 0.9 - 0.1 * i for i, text in enumerate(shown_)})
+    grader = least_step(judge=Judge(Typed(ways=())))
+    scores = asyncio.run(grader.on({"groups": [group], "ctx": Ctx(0, Progress(), source, {"prm": judge}, None)}))
+    assert [scores.get(r, "least_step") for r in group.rollouts] == [pytest.approx(0.5), -1.0]
