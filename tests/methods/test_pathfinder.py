@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -23,8 +24,8 @@ from strop.seams.engine import Node
 from strop.seams.part import part
 from strop.seams.reward import outcome
 from strop.seams.sampler import Independent
-from strop.tasks.named import Named
-from strop.tasks.slips import KINDS, Slips, right, shown
+from strop.tasks.chain import OPERATIONS, STEP, Chain
+from strop.tasks.slips import KINDS, Slips, right
 
 SMALL = {"model": str(pico.path()), "task": "slips", "tasks": 2, "steps": 1, "eval_tasks": 0, "slots": 32}
 
@@ -37,20 +38,19 @@ def released(policy, tasks):
     for task in tasks:
         for step, (a, b, c) in enumerate(task.needs["labels"]):
             said = ["-+"[label] for label in (a, b, a and b and c)]
-            prompt = list(renderer.prompt(shown(task, step)))
-            for rows in (
-                (((" math:", "?", said[0]), (" consistency:", "?", said[1])),),
-                (((" math:", said[0], said[0]), (" consistency:", said[1], said[1]), (" right:", "?", said[2])),),
-            ):
-                for row in rows:
-                    fed, wanted = list(prompt), [None] * len(prompt)
-                    for number, (words, shown_label, label) in enumerate(row):
-                        tokens = renderer.plain(words[1:] if number == 0 else words)
-                        fed += [*tokens, token[shown_label]]
-                        wanted += [None] * len(tokens) + [token[label]]
-                    with torch.no_grad():
-                        logp = policy.model(torch.tensor([fed])).logits[0].log_softmax(-1)
-                    losses += [-logp[at - 1, w].item() for at, w in enumerate(wanted) if w is not None and w != fed[at]]
+            written = "<think>" + "".join(line + "\n" for line in task.needs["steps"][: step + 1])
+            before = [*renderer.prompt(task.needs["question"]), *renderer.plain(written)]
+            first = (("math:", "?", said[0]), (" consistency:", "?", said[1]))
+            second = (("math:", said[0], said[0]), (" consistency:", said[1], said[1]), (" right:", "?", said[2]))
+            for row in (first, second):
+                fed, wanted = list(before), [None] * len(before)
+                for words, shown, label in row:
+                    tokens = renderer.plain(words)
+                    fed += [*tokens, token[shown]]
+                    wanted += [None] * len(tokens) + [token[label]]
+                with torch.no_grad():
+                    logp = policy.model(torch.tensor([fed])).logits[0].log_softmax(-1)
+                losses += [-logp[at - 1, w].item() for at, w in enumerate(wanted) if w is not None and w != fed[at]]
     return sum(losses) / len(losses), len(losses)
 
 
@@ -60,15 +60,16 @@ def test_the_loss_is_the_releases_masked_one(tmp_path):
     expected, count = released(run.policy, tasks)
     line = asyncio.run(train.step(run))
     assert line["loss"]["teacher"] == pytest.approx(expected, abs=1e-5)
-    assert line["watch"]["trained"] == count == 2 * 5 * 3
+    assert line["watch"]["trained"] == count == 2 * 4 * 3
 
 
 def rows(typed, labels=(1, 0, 0)):
     """What each row of a step says, the trained labels in brackets."""
     renderer = load(str(pico.path())).renderer
-    for row in typed.rows(renderer, renderer.prompt("p"), labels):
-        written = (renderer.text(s.tokens) for s in row.segments[1:])
-        yield "".join(f"[{t}]" if s.id in row.trains else t for s, t in zip(row.segments[1:], written, strict=True))
+    for row in typed.rows(renderer, "2+2=?", ["2+2=4"], labels):
+        written = [renderer.text(s.tokens) for s in row.segments]
+        assert written[1] == "<think>2+2=4\n"
+        yield "".join(f"[{t}]" if s.id in row.trains else t for s, t in zip(row.segments[2:], written[2:], strict=True))
 
 
 def test_what_each_form_trains_and_what_stands_before_it():
@@ -167,22 +168,31 @@ class Scripted:
     ],
 )
 def test_two_passes_and_the_veto(math_, consistent, right_, score, calls):
-    judge = Scripted({"smath:": math_, "smath:? consistency:": consistent, "smath:+ consistency:+ right:": right_})
-    said = asyncio.run(Judge().score(judge, "s", "p"))
+    judge = Scripted(
+        {"q<think>s\nmath:": math_, "q<think>s\nmath:? consistency:": consistent, "q<think>s\nmath:+ consistency:+ right:": right_}
+    )
+    said = asyncio.run(Judge().score(judge, "q", ["s"], "p"))
     assert said.score == pytest.approx(score)
     assert said.flags == [math_ >= 0.5, consistent >= 0.5]
     assert len(judge.asked) == calls
 
 
 def test_forms_without_order_have_no_veto():
-    judge = Scripted({"smath:": 0.1, "smath:? consistency:": 0.1, "smath:? consistency:? right:": 0.8, "sright:": 0.3})
-    assert asyncio.run(Judge(Typed(shown=False)).score(judge, "s", "p")).score == pytest.approx(0.8)
-    assert asyncio.run(Judge(Typed(ways=())).score(judge, "s", "p")).score == pytest.approx(0.3)
+    judge = Scripted(
+        {
+            "q<think>s\nmath:": 0.1,
+            "q<think>s\nmath:? consistency:": 0.1,
+            "q<think>s\nmath:? consistency:? right:": 0.8,
+            "q<think>s\nright:": 0.3,
+        }
+    )
+    assert asyncio.run(Judge(Typed(shown=False)).score(judge, "q", ["s"], "p")).score == pytest.approx(0.8)
+    assert asyncio.run(Judge(Typed(ways=())).score(judge, "q", ["s"], "p")).score == pytest.approx(0.3)
 
 
 def test_the_first_step_below_the_line_is_named():
     task = Task("q\na\nb", {"question": "q", "steps": ["a", "b"], "labels": [], "answer": 2}, "slips")
-    script = {"q\naright:": 0.9, "q\na\nbright:": 0.1}
+    script = {"q<think>a\nright:": 0.9, "q<think>a\nb\nright:": 0.1}
     ctx = Ctx(0, Progress(), None, {"actor": Scripted(script)}, None, place="p")
     (group,) = asyncio.run(Judge(Typed(ways=()))(task, None, ctx))
     assert Slips().grade(task, group.rollouts[0].text) == {"outcome": 1.0, "lenient": 1.0, "faulty": 1.0, "caught": 1.0}
@@ -190,7 +200,7 @@ def test_the_first_step_below_the_line_is_named():
 
 def test_search_takes_the_best_candidate_skips_rounds_without_one_and_ends():
     actor = Scripted({"q": ["<think>a\n", "<think>b\n"], "q<think>b\n": ["c\n", "d</think><answer>1</answer>"]})
-    judge = Scripted({"q\naright:": 0.2, "q\nbright:": 0.9, "q\nb\ncright:": 0.1, "q\nb\ndright:": 0.6})
+    judge = Scripted({f"q<think>{said}\nright:": score for said, score in {"a": 0.2, "b": 0.9, "b\nc": 0.1, "b\nd": 0.6}.items()})
     ctx = Ctx(0, Progress(), None, {"actor": actor, "prm": judge}, None, place="p")
     search = StepSearch(judge=Judge(Typed(ways=())), width=2)
     (group,) = asyncio.run(search(Task("q", {}, "s"), None, ctx))
@@ -198,7 +208,7 @@ def test_search_takes_the_best_candidate_skips_rounds_without_one_and_ends():
     assert one.text == "<think>b\nd</think><answer>1</answer>"
     assert one.stop == "finished"
     assert len(one.rows) == 1 + 4, "what was not taken is counted too"
-    vetoed = Scripted({f"q\n{line}{ask}": 0.1 for line in "ab" for ask in ("math:", "math:? consistency:")})
+    vetoed = Scripted({f"q<think>{line}\n{ask}": 0.1 for line in "ab" for ask in ("math:", "math:? consistency:")})
     ctx = Ctx(0, Progress(), None, {"actor": actor, "prm": vetoed}, None, place="p")
     (group,) = asyncio.run(replace(search, judge=Judge(), most=3)(Task("q", {}, "s"), None, ctx))
     assert group.rollouts[0].text == ""
@@ -210,28 +220,26 @@ def test_slips_are_of_the_kinds_they_say():
     source, kinds = Slips(wrong=0.5), dict.fromkeys(KINDS, 0)
     for index in range(200):
         task = source.task("train", 0, index)
-        values = dict(each.split("=") for each in task.needs["question"].split(";")[:2])
-        given = [each.split("=") for each in task.needs["question"].split(";")[2:]]
-        told: list[str] = []
-        for (name, formula), line, labels in zip(given, task.needs["steps"], task.needs["labels"], strict=True):
+        start, moves = task.needs["question"].partition("=")[0], STEP.findall(task.needs["question"])
+        value, told = int(re.match("[0-9]+", start)[0]), list[str]()
+        for (operator, operand), line, labels in zip(moves, task.needs["steps"], task.needs["labels"], strict=True):
+            due = OPERATIONS[operator](value, int(operand))
             if labels[2] == 0:
                 kinds["use"] += 1
                 assert labels[:2] == [1, 1]
                 assert line in told
-                sign = 1 if "+" in formula else -1
-                values[name] = str((int(values[formula[0]]) + sign * int(values[formula[2]])) % 10)
+                value = due
                 continue
-            assert line[:2] == f"{name}="
-            left, sign, after, value = line[2], 1 if line[3] == "+" else -1, line[4], line[6]
-            assert labels[0] == ((int(left) + sign * int(after)) % 10 == int(value))
-            assert labels[1] == ([left, after] == [values[formula[0]], values[formula[2]]])
+            left, after, result = re.fullmatch(r"(-?\d+)([+*-]\d+)=(-?\d+)", line).groups()
+            assert after == operator + operand
+            assert labels[0] == (OPERATIONS[operator](int(left), int(operand)) == int(result))
+            assert labels[1] == (int(left) == value)
             kinds["math"] += labels[0] == 0
             kinds["consistency"] += labels[1] == 0
-            values[name] = value
-            told.append(line)
+            value = int(result)
+            if all(labels):
+                told.append(line)
     assert min(kinds.values()) > 40
-    named = Named().task("train", 0, 0)
-    assert lines_of(Named().gold(named)) == named.needs["steps"]
 
 
 @part(gives="asked_too")
@@ -312,7 +320,7 @@ def test_weights_that_are_not_there_are_said_before_anything_is_written(tmp_path
 def test_a_model_is_searched_with_another_from_the_command_line(tmp_path, capsys, refused):
     file = tmp_path / "search.py"
     file.write_text("from strop.methods.pathfinder import *\nSEARCH = StepSearch(width=2, most=2, judge=Judge(Typed(ways=())))\n")
-    asked = ["eval", "pico", "--task", "named", "--tasks", "2", "--samples", "1", "--sampler", f"{file}:SEARCH", "--max-tokens", "8"]
+    asked = ["eval", "pico", "--task", "chain", "--tasks", "2", "--samples", "1", "--sampler", f"{file}:SEARCH", "--max-tokens", "8"]
     assert "--policy prm=MODEL_OR_RUN" in refused(*asked)
     assert "written NAME=MODEL_OR_RUN" in refused(*asked, "--policy", "prm")
     main([*asked, "--policy", f"prm={pico.path()}", "--json", str(tmp_path / "said.json")])
@@ -320,13 +328,14 @@ def test_a_model_is_searched_with_another_from_the_command_line(tmp_path, capsys
 
 
 def test_least_step_is_the_lowest_and_a_veto_where_there_is_no_step():
-    source = Named()
+    source = Chain()
     task = source.task("train", 0, 0)
     prompt = Row.of(Segment("prompt", (1,), "0"))
     texts = [source.gold(task), "<answer>3</answer>"]
     group = Group(task, tuple(Rollout((prompt,), f"g/{i}", text=text) for i, text in enumerate(texts)))
-    shown_ = ["\n".join((task.prompt, *task.needs["steps"][: i + 1])) for i in range(5)]
-    judge = Scripted({f"{text}right:": 0.9 - 0.1 * i for i, text in enumerate(shown_)})
+    steps = lines_of(texts[0])
+    told = ["\n".join(steps[: i + 1]) for i in range(len(steps))]
+    judge = Scripted({f"{task.prompt}<think>{each}\nright:": 0.9 - 0.1 * i for i, each in enumerate(told)})
     grader = least_step(judge=Judge(Typed(ways=())))
     scores = asyncio.run(grader.on({"groups": [group], "ctx": Ctx(0, Progress(), source, {"prm": judge}, None)}))
-    assert [scores.get(r, "least_step") for r in group.rollouts] == [pytest.approx(0.5), -1.0]
+    assert [scores.get(r, "least_step") for r in group.rollouts] == [pytest.approx(0.6), -1.0]

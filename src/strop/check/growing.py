@@ -40,6 +40,7 @@ def of_behaviour(method: Method, everything: bool = False, source: Any = None) -
     or of the default one."""
     task = (named(DEFAULT_TASK) if source is None else source).task("train", 0, 0)
     exams: list[tuple[str, Any, Any]] = [(f"gate[{i}]", gate, _gate) for i, gate in enumerate(method.gate)]
+    exams += [(f"roles.{name}.gate[{i}]", gate, _gate) for name, role in method.roles.items() for i, gate in enumerate(role.gate)]
     exams += [("curriculum", method.curriculum, _curriculum), ("feed", method.feed, _feed)]
     exams += [("sampler", method.sampler, partial(_sampler, task=task))]
     exams += [(f"marks[{i}]", mark, partial(_mark, task=task)) for i, mark in enumerate(method.marks)]
@@ -51,7 +52,7 @@ def of_behaviour(method: Method, everything: bool = False, source: Any = None) -
             continue
         about = called(seam, thing)
         looked = partial(_faults, about, exam(about, thing, method))
-        yield from held(about, looked, KEPT[seam.partition("[")[0]])
+        yield from held(about, looked, KEPT[seam.partition("[")[0].rpartition(".")[2]])
 
 
 def _faults(about: str, says: Iterator[str]) -> Iterator[Finding]:
@@ -99,7 +100,8 @@ class Numbers:
         self.size = size
 
     def task(self, split: str, seed: int, index: int) -> Task:
-        return Task(f"{split} {index}", {"chosen": "a number", "rejected": "none"}, self.name)
+        solution = {"question": f"{split} {index}", "steps": ["a", "b"], "labels": [[1, 1, 1], [0, 1, 1]]}
+        return Task(f"{split} {index}", {"chosen": "a number", "rejected": "none", **solution}, self.name)
 
     def grade(self, task: Task, text: str) -> Graded:
         return Graded({"outcome": 0.0})

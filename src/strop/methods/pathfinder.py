@@ -10,7 +10,7 @@ are not (`Typed(shown=False)`, `Typed(ways=())`).
 
 A step's score is the chance of right over the two labels, as the release's search has it; over all tokens as its benchmark has it
 (`Judge(over="all")`). The release puts steps in the assistant's turn when it trains and in the user's when it searches; here they stand
-in the question both times.
+in the reply both times.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from strop.methods.sft import SFT
-from strop.records import Group, Kind, Rollout, Row, Sampling, Scores, Segment, Task
+from strop.records import Group, Rollout, Row, Sampling, Scores, Segment, Task
 from strop.seams.context import Ctx, Footprint, Handle, Renderer
 from strop.seams.engine import Node
 from strop.seams.feed import Pick
 from strop.seams.part import part
 from strop.seams.sampler import Environment, Sampler
 from strop.tasks.procedural import answered
-from strop.tasks.slips import KINDS, right, shown
+from strop.tasks.slips import KINDS, right
 
 OVER = ("two", "all")
+VERDICT = "right"
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Typed:
     """What says right and wrong: a token each."""
     mask: str = "?"
     """What stands for a label that may not be seen: one token."""
+    begins: str = "<think>"
+    """What a reply begins with, before its first step."""
 
     def tokens(self, renderer: Renderer) -> tuple[int, int]:
         """Of right and wrong."""
@@ -56,36 +59,36 @@ class Typed:
         (yes,), (no,), _ = found
         return yes, no
 
-    def asks(self, given: Sequence[str], way: str) -> str:
-        """What stands before a label, when these stand for the ones before it."""
-        before = "".join(f"{each}:{label} " for each, label in zip(self.ways, given, strict=False))
-        return f"{before}{way}:"
+    def before(self, lines: Sequence[str]) -> str:
+        """What stands in the reply before anything is asked: its steps so far."""
+        return self.begins + "\n".join(lines) + "\n"
 
-    def rows(self, renderer: Renderer, prompt: tuple[int, ...], labels: Sequence[int]) -> Iterator[Row]:
-        """The rows that teach one step's labels, the verdict last."""
+    def pieces(self, given: Sequence[str], way: str) -> list[str]:
+        """What stands before a label, piece by piece, when these stand for the ones before it."""
+        asked = [*self.ways[: len(given)], way]
+        words = [f"{' ' * bool(place)}{each}:" for place, each in enumerate(asked)]
+        return [piece for each, label in zip(words, given, strict=False) for piece in (each, label)] + words[-1:]
+
+    def rows(self, renderer: Renderer, question: str, lines: Sequence[str], labels: Sequence[int]) -> Iterator[Row]:
+        """The rows that teach the labels of the last of these steps, the verdict last."""
         said, masked = [self.labels[not right] for right in labels], [self.mask] * len(self.ways)
+
+        def row(given: Sequence[str], way: str, *trained: int) -> Row:
+            pieces = [*self.pieces(given, way), said[-1 if way == VERDICT else len(given)]]
+            segments, trains = [Segment("prompt", renderer.prompt(question), "0")], list[str]()
+            for place, text in enumerate((self.before(lines), *pieces)):
+                label = place and place % 2 == 0
+                tokens = renderer.plain(text)
+                if tokens is None:
+                    raise ValueError(f"{text[:40]!r} cannot be shown: it names a special token, or its tokens do not give it back")
+                segments.append(Segment("teacher" if label else "forced", tokens, f"{segments[-1].id}.0"))
+                trains += [segments[-1].id] if label and place // 2 - 1 in trained else []
+            return Row(tuple(segments), frozenset(trains))
+
         for place, way in enumerate(self.ways):
-            if place or not self.shown:  # what is asked first has no label before it: the verdict's row can train it, where it stands there
-                yield _row(renderer, prompt, [(self.asks(masked[:place], way), said[place], True)])
-        stretches: list[tuple[str, str, bool]] = []
-        if self.shown:
-            for place, way in enumerate(self.ways):
-                stretches.append((f"{' ' * bool(place)}{way}:", said[place], place == 0))
-        ask = f"{' ' * bool(self.ways)}right:" if self.shown else self.asks(masked, "right")
-        yield _row(renderer, prompt, [*stretches, (ask, said[-1], True)])
-
-
-def _row(renderer: Renderer, prompt: tuple[int, ...], stretches: Sequence[tuple[str, str, bool]]) -> Row:
-    """Words and labels behind a prompt; of the labels those that are trained."""
-    segments, trains = [Segment("prompt", prompt, "0")], list[str]()
-    for words, label, trained in stretches:
-        said: tuple[tuple[Kind, str], ...] = (("forced", words), ("teacher", label))
-        for kind, text in said:
-            tokens = renderer.plain(text)
-            assert tokens is not None
-            segments.append(Segment(kind, tokens, f"{segments[-1].id}.0"))
-        trains += [segments[-1].id] if trained else []
-    return Row(tuple(segments), frozenset(trains))
+            if place or not self.shown:  # what is asked first stands behind no label, so the verdict's row can train it where it shows it
+                yield row(masked[:place], way, place)
+        yield row(said[:-1] if self.shown else masked, VERDICT, *((0,) if self.shown else ()), len(self.ways))
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,11 @@ class Judged:
         renderer = ctx.policies["actor"].renderer
         self.typed.tokens(renderer)
         tasks = pick(want)
+        if lacking := next((task for task in tasks if not {"question", "steps", "labels"} <= task.needs.keys()), None):
+            raise ValueError(
+                f"a task of {lacking.source!r} has no steps with labels to teach a judge by: its needs hold question, steps and labels, "
+                "for each step whether it is right in each way, as those of slips do (--task slips)"
+            )
         told = [list(labels) for task in tasks for labels in task.needs["labels"]]
         if self.permuted:
             wrong = [labels for labels in told if not right(labels)]
@@ -116,7 +124,7 @@ class Judged:
             for step in range(len(task.needs["steps"])):
                 mine = next(labels)
                 taught = [*mine[: len(self.typed.ways)], right(task.needs["labels"][step])]
-                rows = self.typed.rows(renderer, renderer.prompt(shown(task, step)), taught)
+                rows = self.typed.rows(renderer, task.needs["question"], task.needs["steps"][: step + 1], taught)
                 rollouts.append(Rollout(tuple(rows), f"{place}/{step}", provenance="gold", text=str(taught)))
             groups.append(Group(task, tuple(rollouts), role="demo", id=place))
         return groups
@@ -151,46 +159,48 @@ class Judge:
 
     def footprint(self, prompt: int) -> Footprint:
         """A solution has no more steps than its prompt has tokens to two of them."""
-        return self.room(prompt, max(prompt // 2, 1))
+        return self.room(prompt + len(self.typed.before(()).encode()), max(prompt // 2, 1))
 
     def room(self, prompt: int, steps: int) -> Footprint:
         """What judging so many steps at once can need, none shown longer than this."""
-        words = sum(len(self.typed.asks(self.typed.labels, way).encode()) + 1 for way in (*self.typed.ways, "right"))
+        words = (1 + len(self.typed.ways)) * len("".join(self.typed.pieces(self.typed.ways, VERDICT)).encode())
         return Footprint(positions=steps * (prompt + words), requests=steps * max(len(self.typed.ways), 1))
 
     async def __call__(self, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:
         judge = ctx.policies[self.policy]
-        asked = (self.score(judge, shown(task, step), f"{ctx.place}/{step}") for step in range(len(task.needs["steps"])))
+        steps: list[str] = task.needs["steps"]
+        asked = (self.score(judge, task.needs["question"], steps[: n + 1], f"{ctx.place}/{n}") for n in range(len(steps)))
         found = await asyncio.gather(*asked)
         wrong = next((number for number, one in enumerate(found, 1) if one.score < self.least), 0)
         rows = tuple(node.row() for one in found for node in one.nodes)
         rollouts = (Rollout(rows, f"{ctx.place}/{i}", text=answered(str(wrong))) for i in range(self.n))
         return [Group(task, tuple(rollouts), id=ctx.place)]
 
-    async def score(self, judge: Handle, text: str, place: str) -> Said:
-        """Of the last step of a text. -1: it is wrong in one of the ways."""
+    async def score(self, judge: Handle, question: str, lines: Sequence[str], place: str) -> Said:
+        """Of the last of these steps. -1: it is wrong in one of the ways."""
         typed = self.typed
-        root = await judge.open(text, root=place)
+        root = await judge.force(await judge.open(question, root=place), typed.before(lines))
         masked = [typed.mask] * len(typed.ways)
-        first = await asyncio.gather(*(self._chance(judge, root, typed.asks(masked[:i], way)) for i, way in enumerate(typed.ways)))
-        flags, nodes = [chance >= 0.5 for chance, _ in first], [node for _, nodes in first for node in nodes]
+        first = await asyncio.gather(*(self._chance(judge, root, typed.pieces(masked[:i], way)) for i, way in enumerate(typed.ways)))
+        flags, nodes = [chance >= 0.5 for chance, _ in first], [node for _, node in first]
         if typed.shown and not all(flags):
             return Said(-1.0, flags, nodes)
         given = [typed.labels[0]] * len(typed.ways) if typed.shown else masked
-        chance, last = await self._chance(judge, root, typed.asks(given, "right"))
-        return Said(chance, flags, [*nodes, *last])
+        chance, last = await self._chance(judge, root, typed.pieces(given, VERDICT))
+        return Said(chance, flags, [*nodes, last])
 
-    async def _chance(self, judge: Handle, root: Node, ask: str) -> tuple[float, list[Node]]:
+    async def _chance(self, judge: Handle, node: Node, pieces: Sequence[str]) -> tuple[float, Node]:
         """That the label behind these words is `right`."""
-        asked = await judge.force(root, ask)
+        for piece in pieces:
+            node = await judge.force(node, piece)
         if self.over == "all":
-            node = await judge.force(asked, self.typed.labels[0])
-            return math.exp((await judge.score(node))[0]), [node]
+            node = await judge.force(node, self.typed.labels[0])
+            return math.exp((await judge.score(node))[0]), node
         yes, no = self.typed.tokens(judge.renderer)
-        node = await judge.generate(asked, max=1, sampling=Sampling(allowed=(yes, no)), keep=False)
+        node = await judge.generate(node, max=1, sampling=Sampling(allowed=(yes, no)), keep=False)
         assert node.segment.logp is not None
         drawn = math.exp(node.segment.logp[0])
-        return drawn if node.segment.tokens[0] == yes else 1 - drawn, [node]
+        return drawn if node.segment.tokens[0] == yes else 1 - drawn, node
 
 
 @dataclass(frozen=True)
@@ -224,10 +234,12 @@ async def least_step(groups: list[Group], ctx: Ctx, *, policy: str = "prm", judg
     asked = ctx.policies[policy]
 
     async def least(group: Group, rollout: Rollout) -> float:
-        lines = lines_of(rollout.text)
-        texts = ["\n".join((group.task.prompt, *lines[: i + 1])) for i in range(len(lines))]
-        async with asked.engine.admit(judge.room(len(asked.renderer.prompt(texts[-1] if texts else "")), len(texts))):
-            found = await asyncio.gather(*(judge.score(asked, text, f"{rollout.id}/{i}") for i, text in enumerate(texts)))
+        question, lines = group.task.prompt, lines_of(rollout.text)
+        async with asked.engine.admit(
+            judge.room(len(asked.renderer.prompt(question)) + len(judge.typed.before(lines).encode()), len(lines))
+        ):
+            made = (judge.score(asked, question, lines[: i + 1], f"{rollout.id}/{i}") for i in range(len(lines)))
+            found = await asyncio.gather(*made)
         return min((one.score for one in found), default=-1.0)
 
     units = [(group, r) for group in groups for r in group.rollouts]
@@ -280,12 +292,13 @@ class StepSearch:
                 *(actor.generate(at, max=self.max_tokens, stop=("\n",), sampling=self.sampling) for _ in range(self.width))
             )
             rows += [kid.row() for kid in kids]
-            told = ["\n".join((task.prompt, *lines_of(text + actor.text(kid)))) for kid in kids]
-            distinct = dict.fromkeys(told)  # alike candidates are judged once
-            room = self.judge.room(max(len(asked.renderer.prompt(each)) for each in distinct), len(distinct))
-            async with asked.engine.admit(room):
-                found = await asyncio.gather(*(self.judge.score(asked, each, f"{place}/{turn}/{i}") for i, each in enumerate(distinct)))
-            score = {each: one.score for each, one in zip(distinct, found, strict=True)}
+            told = [tuple(lines_of(text + actor.text(kid))) for kid in kids]
+            distinct = [*dict.fromkeys(each for each in told if each)]  # alike candidates are judged once
+            longest = max((len(self.judge.typed.before(each).encode()) for each in distinct), default=0)
+            async with asked.engine.admit(self.judge.room(len(asked.renderer.prompt(task.prompt)) + longest, len(distinct))):
+                made = (self.judge.score(asked, task.prompt, each, f"{place}/{turn}/{i}") for i, each in enumerate(distinct))
+                found = await asyncio.gather(*made)
+            score = {(): -1.0} | {each: one.score for each, one in zip(distinct, found, strict=True)}
             best = max(range(self.width), key=lambda i: score[told[i]])  # the first drawn of those that score alike
             if score[told[best]] < 0:
                 continue
@@ -296,4 +309,4 @@ class StepSearch:
         return Rollout((at.row(), *rows), place, stop="finished" if stop == "finished" else "length", text=text)
 
 
-PATHFINDER = SFT.but("pathfinder", paper="2505.19706", idea=("feed",), feed=Judged(), tasks=16)
+PATHFINDER = SFT.but("pathfinder", paper="2505.19706", idea=("feed",), feed=Judged(), tasks=8)

@@ -26,7 +26,6 @@ SOURCES: dict[str, str] = {
     "facts": "strop.tasks.facts:Facts",
     "formats": "strop.tasks.formats:Formats",
     "mentions": "strop.tasks.mentions:Mentions",
-    "named": "strop.tasks.named:Named",
     "path": "strop.tasks.path:Path",
     "skewed": "strop.tasks.skewed:Skewed",
     "slips": "strop.tasks.slips:Slips",

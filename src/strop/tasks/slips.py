@@ -1,7 +1,8 @@
-"""slips: which step of a written solution is the first wrong one, by sums over named numbers modulo 10.
+"""slips: which step of a written solution of a `chain` is the first wrong one.
 
-    a=3;b=8;c=a+b;d=c-a;e=d+b          c=3+8=1   d=1-3=8   e=6+8=4      ->   <answer>3</answer>
-                                                           d was 8: not what stands before
+    7*8-19+4-5=?     7*8=56    58-19=39    39+4=44    39+4=44        ->   <answer>2</answer>
+                               56 was     the sum     said already
+                               said
 
 A step may be wrong in three ways: its sum (`math`), a value that is not what stands before (`consistency`), or that it repeats an earlier
 right step and leads nowhere (`use`). What follows goes on with what was written, or was due. 0 says that no step is wrong.
@@ -16,12 +17,13 @@ from typing import Any
 
 from strop.records import Task
 from strop.seams.source import Graded, Split
-from strop.tasks.chain import integers
+from strop.tasks.chain import OPERATIONS, expression, integers
 from strop.tasks.procedural import answered, draw, grade_by, within
 
 KINDS = ("math", "consistency", "use")
 """Ways in which a step may be wrong; a step's labels say of each whether it is right."""
-NAMES = "abcdefghij"
+OFF = (-20, -11, -10, -9, -2, -1, 1, 2, 9, 10, 11, 20)
+"""How far a wrong number lies from the right one."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +31,14 @@ class Slips:
     """Solutions of `steps` steps, each wrong with the chance `wrong`; of the wrong ones `useless` lead nowhere, the others are halved
     between sums and values."""
 
-    steps: int = 5
-    wrong: float = 0.2
+    steps: int = 4
+    wrong: float = 0.25
     useless: float = 0.3
     name: str = field(default="slips", init=False)
     size: int | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        within(self, "steps", 2, 8)
+        within(self, "steps", 2, 16)
         within(self, "wrong", 0.0, 1.0)
         within(self, "useless", 0.0, 1.0)
 
@@ -51,32 +53,25 @@ class Slips:
 
     def solution(self, rng: random.Random) -> tuple[str, list[str], list[list[int]]]:
         """(question, lines, for each line whether it is right in each way)."""
-        values = {name: rng.randrange(10) for name in NAMES[:2]}
-        given, lines, labels = [f"{name}={value}" for name, value in values.items()], list[str](), list[list[int]]()
-        for step in range(self.steps):
-            name = NAMES[2 + step]
-            one, other = rng.sample(list(values), 2)
-            plus = rng.random() < 0.5
-            given.append(f"{name}={one}{'+' if plus else '-'}{other}")
+        value, moves, _ = expression(rng, self.steps)
+        question = f"{value}{''.join(f'{operator}{operand}' for operator, operand in moves)}=?"
+        lines, labels = list[str](), list[list[int]]()
+        for operator, operand in moves:
             told = [line for line, said in zip(lines, labels, strict=True) if all(said)]
-            kind = self._kind(rng, bool(told))
-            left, right = values[one], values[other]
-            if kind == "consistency":
-                left = rng.choice([digit for digit in range(10) if digit != left])
-            value = (left + right if plus else left - right) % 10
-            if kind == "math":
-                value = rng.choice([digit for digit in range(10) if digit != value])
-            values[name] = value
-            lines.append(rng.choice(told) if kind == "use" else f"{name}={left}{'+' if plus else '-'}{right}={value}")
+            kind = self._kind(rng, first=not lines, told=bool(told))
+            left = off(rng, value) if kind == "consistency" else value
+            value = OPERATIONS[operator](left, operand)
+            value = off(rng, value) if kind == "math" else value
+            lines.append(rng.choice(told) if kind == "use" else f"{left}{operator}{operand}={value}")
             labels.append([int(kind != each) for each in KINDS])
-        return ";".join(given), lines, labels
+        return question, lines, labels
 
-    def _kind(self, rng: random.Random, told: bool) -> str:
+    def _kind(self, rng: random.Random, first: bool, told: bool) -> str:
         if rng.random() >= self.wrong:
             return ""
         if told and rng.random() < self.useless:
             return "use"
-        return rng.choice(KINDS[:2])
+        return "math" if first else rng.choice(KINDS[:2])
 
     def grade(self, task: Task, text: str) -> Graded:
         """Beside the verdict: `faulty`, whether a step is wrong, and `caught`, whether the first of them was found."""
@@ -91,9 +86,9 @@ class Slips:
         return answered(str(task.needs["answer"]))
 
 
-def shown(task: Task, step: int) -> str:
-    """The question with the solution up to a step: what a judge of that step is shown."""
-    return "\n".join((task.needs["question"], *task.needs["steps"][: step + 1]))
+def off(rng: random.Random, value: int) -> int:
+    """Another number near one, no sign in front where it had none."""
+    return rng.choice([value + step for step in OFF if value + step >= min(value, 0)])
 
 
 def right(labels: Sequence[Any]) -> int:
