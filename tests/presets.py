@@ -595,7 +595,8 @@ RIVALLED = ("dpo", "rft", "mpo")
 ESTIMATORS = [
     name
     for name in METHODS
-    if name not in RIVALLED and (not method(name).idea or set(method(name).idea) - {"curriculum", "sampler", "gate", "graders"})
+    if name not in RIVALLED
+    and (not method(name).idea or set(method(name).idea) - {"curriculum", "sampler", "gate", "graders", "roles", "feed"})
 ]
 """Methods with a loss of their own. One whose idea is which rollouts there are trains them as its parent does."""
 

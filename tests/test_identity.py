@@ -25,6 +25,7 @@ from strop.methods.ppo import PPO
 from strop.methods.reinforce_pp import REINFORCE_PP
 from strop.saved import load
 from strop.seams import formula
+from strop.seams.asked import Asked
 from strop.seams.compute import Quantized
 from strop.seams.correction import truncated
 from strop.seams.curriculum import Uniform
@@ -74,7 +75,7 @@ OTHER_WORDS = {
 
 def constants(tree: Any, at: Path = ()) -> Iterator[tuple[Path, Any]]:
     """Every number, word, truth and None among the constants of every part; names and versions of parts are not constants."""
-    if isinstance(tree, dict) and set(tree) - {"body"} == {"part", "version", "with"}:
+    if isinstance(tree, dict) and set(tree) - {"body", "reading"} == {"part", "version", "with"}:
         yield from constants(tree["with"], (*at, "with"))
     elif isinstance(tree, dict):
         for name, value in tree.items():
@@ -130,9 +131,11 @@ FIXED = {
     "sampler.with.sampling.with.top_k": "training refuses it",
 }
 """What has one legal value where it stands."""
-BOUND = re.compile(r"\.policy$|\.levels\.\d+\.with\.(name|constant|power)$|\.on\.with\.kinds\.\d+$")
-"""What cannot change by itself: the trained policy, the levels of a reduction with the objective's grain, a kind that must be trained; and
-a level that divides by a constant divides by nothing else."""
+BOUND = re.compile(
+    r"\.policy$|\.levels\.\d+\.with\.(name|constant|power)$|\.on\.with\.kinds\.\d+$|^sampler\.with\.(solve|write)\.with\.(turns|sampling)"
+)
+"""What cannot change by itself: the trained policy, the levels of a reduction with the objective's grain, a kind that must be trained; a
+level that divides by a constant divides by nothing else; and two samplers in one are drawn alike, in one turn."""
 
 
 def lines(text: str) -> str:
@@ -542,5 +545,5 @@ def test_fields_of_a_method_are_identity_or_said():
     said = {"name", "paper", "idea", "parent", "notes", "pico_lr"}
     later = {f.name for f in dataclasses.fields(Method) if "added" in f.metadata}
     assert set(GRPO.describe()) == {f.name for f in dataclasses.fields(Method)} - said - later
-    used = INTUITOR.but(compute=Quantized(), roles={"write": Role()}, marks=(pieces(),))
+    used = INTUITOR.but(compute=Quantized(), roles={"write": Role()}, marks=(pieces(),), policies={"other": Asked()})
     assert later <= set(used.describe()), "used, it is described"

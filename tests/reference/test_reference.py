@@ -83,12 +83,15 @@ def test_every_part_and_record_of_strops_stands_on_a_page():
     for name, thing in catalogue().items():
         assert seam_of(thing) is None or re.search(rf"\b{name}\b", text), name
     assert {name for name, thing in catalogue().items() if seam_of(thing) is None} == {
+        "Asked",
         "Exact",
         "Quantized",
         "Sampling",
         "Share",
         "Steps",
+        "Typed",
         "When",
+        "Window",
     }
 
 
@@ -216,5 +219,13 @@ def test_the_command_shows_a_seam_and_a_part(capsys, refused):
 
 
 def test_shared_parts_are_found_by_their_seam():
-    assert [thing.name for thing in shared()["grader"]] == ["chance", "error_word", "self_certainty", "tag_error", "tool_error"]
+    assert [thing.name for thing in shared()["grader"]] == [
+        "chance",
+        "error_word",
+        "least_step",
+        "self_certainty",
+        "tag_error",
+        "tool_error",
+        "useful",
+    ]
     assert {"CompetenceAligned", "Epochs"} <= {thing.__name__ for thing in shared()["curriculum"]}

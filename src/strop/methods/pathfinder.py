@@ -20,7 +20,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from strop.methods.sft import SFT
 from strop.records import Group, Rollout, Row, Sampling, Scores, Segment, Task
@@ -203,8 +203,7 @@ class Judge:
         return drawn if node.segment.tokens[0] == yes else 1 - drawn, node
 
 
-@dataclass(frozen=True)
-class Said:
+class Said(NamedTuple):
     """Of one step."""
 
     score: float
