@@ -198,7 +198,8 @@ def _run(args: argparse.Namespace, claims: list[Claim]) -> int:
         check.before(claim.recipe, None, [claim], unchecked=args.unchecked)
     made: list[dict[str, Any]] = []
     for claim in claims:
-        runs = (len(claim.runs(args.profile)) + (claim.base is not None)) * len(claim.profile(args.profile).seeds[: args.seeds])
+        told = len(claim.runs(args.profile)) + (claim.base is not None and args.jobs == 1)  # several at once make their base on the way
+        runs = told * len(claim.profile(args.profile).seeds[: args.seeds])
         say(f"{claim.name}: {runs} runs in {args.out}, about {claim.profile(args.profile).minutes:g} min for the whole profile")
         record = runner.run(claim, Path(args.out), args.profile, seeds=args.seeds, jobs=args.jobs, together=len(claims), tell=Teller(runs))
         page.write(record, runner.home(claim, args.profile, Path(args.out)) / "page.html")

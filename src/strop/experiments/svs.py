@@ -125,6 +125,7 @@ COVERAGE = Claim(
     ),
     held_out=HeldOut(tasks=200, samples=32, at=(0.0, 1.0), max_tokens=48),
     selects=True,
+    pilot=(0.0402, 0.0147, -0.0148),  # strop claim run svs-coverage --profile pilot
     pitfalls="At equal positions the arms differ in their number of updates: grpo makes the most. "
     "A written problem is never checked against its answer while training; here its grader can, and that share is an activity check.",
 )
