@@ -33,7 +33,6 @@ from strop.tasks.procedural import answered
 from strop.tasks.slips import KINDS, right
 
 OVER = ("two", "all")
-VERDICT = "right"
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,8 @@ class Typed:
     """What says right and wrong: a token each."""
     mask: str = "?"
     """What stands for a label that may not be seen: one token."""
+    verdict: str = "right"
+    """What is asked at last."""
     begins: str = "<think>"
     """What a reply begins with, before its first step."""
 
@@ -74,7 +75,7 @@ class Typed:
         said, masked = [self.labels[not right] for right in labels], [self.mask] * len(self.ways)
 
         def row(given: Sequence[str], way: str, *trained: int) -> Row:
-            pieces = [*self.pieces(given, way), said[-1 if way == VERDICT else len(given)]]
+            pieces = [*self.pieces(given, way), said[-1 if way == self.verdict else len(given)]]
             segments, trains = [Segment("prompt", renderer.prompt(question), "0")], list[str]()
             for place, text in enumerate((self.before(lines), *pieces)):
                 label = place and place % 2 == 0
@@ -88,7 +89,7 @@ class Typed:
         for place, way in enumerate(self.ways):
             if place or not self.shown:  # what is asked first stands behind no label, so the verdict's row can train it where it shows it
                 yield row(masked[:place], way, place)
-        yield row(said[:-1] if self.shown else masked, VERDICT, *((0,) if self.shown else ()), len(self.ways))
+        yield row(said[:-1] if self.shown else masked, self.verdict, *((0,) if self.shown else ()), len(self.ways))
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ class Judge:
 
     def room(self, prompt: int, steps: int) -> Footprint:
         """What judging so many steps at once can need, none shown longer than this."""
-        words = (1 + len(self.typed.ways)) * len("".join(self.typed.pieces(self.typed.ways, VERDICT)).encode())
+        words = (1 + len(self.typed.ways)) * len("".join(self.typed.pieces(self.typed.ways, self.typed.verdict)).encode())
         return Footprint(positions=steps * (prompt + words), requests=steps * max(len(self.typed.ways), 1))
 
     async def __call__(self, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:
@@ -186,7 +187,7 @@ class Judge:
         if typed.shown and not all(flags):
             return Said(-1.0, flags, nodes)
         given = [typed.labels[0]] * len(typed.ways) if typed.shown else masked
-        chance, last = await self._chance(judge, root, typed.pieces(given, VERDICT))
+        chance, last = await self._chance(judge, root, typed.pieces(given, typed.verdict))
         return Said(chance, flags, [*nodes, last])
 
     async def _chance(self, judge: Handle, node: Node, pieces: Sequence[str]) -> tuple[float, Node]:
