@@ -40,7 +40,8 @@ def test_what_explain_prints_of_a_method_is_what_the_code_computes(name, capsys)
     main(["explain", name])
     difference, felt = largest(method(name), capsys.readouterr().out, BATCHES)
     assert difference <= 1e-10
-    assert felt >= BATCHES
+    taught = all(signal.on.kinds == ("teacher",) and not signal.on.side for signal in method(name).signals.values())
+    assert felt >= (BATCHES // 2 if taught else BATCHES), "half of the batches hold text of a teacher"
 
 
 @pytest.mark.parametrize("name", LOOSE)

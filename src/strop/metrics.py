@@ -15,6 +15,7 @@ from strop.batch import Batch
 from strop.method import Method
 from strop.records import Fate, Group, Scores
 from strop.seams.mark import is_label, name_of
+from strop.sense import channels_read
 
 Facts = Sequence[Mapping[str, float]]
 """What the learner said of each of a step's updates."""
@@ -122,13 +123,14 @@ LINE: dict[str, Figure] = {
 def drawn(
     method: Method, groups: Sequence[Group], scores: Scores, rewards: Mapping[str, float | None], fates: Mapping[str, Fate]
 ) -> dict[str, Any]:
-    """Of the rollouts: rewards, every channel, how often a group's rewards differ, lengths, and what was dropped why."""
+    """Of the rollouts: rewards, every channel but those that only other roles are rewarded by, how often a group's rewards differ, lengths, and what was dropped why."""
     members = [r for g in groups for r in g.rollouts]
     names = [name_of(mark) for mark in method.marks if is_label(mark)]
+    aside = {name[:-2] for role in method.roles.values() for name in role.reward.reads} - channels_read(method) - {"outcome", "lenient"}
     labels = {name: _shares(scores.get(r, name) for r in members) for name in names}
     return {
         "reward": mean_known(rewards[r.id] for r in members),
-        **{name: mean_known(scores.get(r, name) for r in members) for name in scores.channels() if name not in labels},
+        **{name: mean_known(scores.get(r, name) for r in members) for name in scores.channels() if name not in (*labels, *aside)},
         **({"labels": labels} if labels else {}),
         "spread": mean_known(float(len({rewards[r.id] for r in g.rollouts}) > 1) for g in groups),
         "length": mean_known(float(r.length) for r in members),

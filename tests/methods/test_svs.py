@@ -15,6 +15,7 @@ from strop.methods.grpo import GRPO
 from strop.methods.svs import SVS, SVS_SMALL, VARIANT, WRITE, DropUnpaid, Variants, Window, useful
 from strop.recipe import Recipe
 from strop.records import Scores, Segment, Task
+from strop.report import page
 from strop.run import create, resume
 from strop.seams.context import Ctx, Progress
 from strop.seams.engine import Node
@@ -240,6 +241,10 @@ def test_a_run_writes_learns_and_goes_on_after_a_kill(tmp_path):
         assert len(mine) == sum(line["roles"][role]["rollouts"] for line in lines)
         assert mine, role
         assert all(scores.get(r, "useful") is not None for r in mine)
+    assert "useful" not in lines[0], "a channel of another role says nothing of these rollouts"
+    drawn = page.curves(lines, {})
+    assert "roles.write.reward " in drawn
+    assert "roles.variant.rollouts " in drawn
     assert {line["updates"] for line in lines} == {1}, "however much was written"
     assert sum(line["rollouts"] for line in lines) == 2 * 4 * 4, "curves speak of the problems alone"
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "000002")

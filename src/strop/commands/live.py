@@ -19,7 +19,7 @@ HEAD = ("step", "reward", "pass", "lenient", "length", "entropy", "spread", "gra
 def cells(line: dict[str, Any]) -> list[str]:
     """One metrics line as the table shows it."""
     seconds = line.get("t", {}).get("seconds")
-    written = line.get("rollouts", 0) * (line.get("length") or 0)
+    written = sum(each.get("rollouts", 0) * (each.get("length") or 0) for each in (line, *line.get("roles", {}).values()))
     values = [line.get(name) for name in ("reward", "outcome", "lenient")]
     shown = [str(line["step"]), *("-" if v is None else f"{v:.3f}" for v in values)]
     shown += ["-" if line.get("length") is None else f"{line['length']:.1f}", f"{line.get('entropy', 0):.3f}"]

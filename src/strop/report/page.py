@@ -162,7 +162,7 @@ def _short(value: Any) -> str:
 def curves(lines: list[dict[str, Any]], result: dict[str, Any]) -> str:
     made, stages = [], [line.get("stage") for line in lines]
     bounds = [at + 0.5 for at, (before, now) in enumerate(pairwise(stages), start=1) if before != now]
-    for name, about in (*CURVES, *label_curves(lines)):
+    for name, about in (*CURVES, *label_curves(lines), *role_curves(lines)):
         points = [(line["step"] + 1, float(value)) for line in lines if (value := inside(line, name)) is not None]
         if not points:
             continue
@@ -182,6 +182,13 @@ def label_curves(lines: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]
     seen = {(name, int(value)) for line in lines for name, shares in line.get("labels", {}).items() for value in shares}
     for name, value in sorted(seen):
         yield f"labels.{name}.{value}", "share of replies with this label" if value >= 0 else "share of replies that have none"
+
+
+def role_curves(lines: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """What rollouts of other roles than solving earned, and how many of them there were."""
+    for role in dict.fromkeys(role for line in lines for role in line.get("roles", {})):
+        yield f"roles.{role}.reward", "mean reward of this role's rollouts"
+        yield f"roles.{role}.rollouts", "rollouts of this role"
 
 
 def inside(line: Mapping[str, Any], name: str) -> Any:
