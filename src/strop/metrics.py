@@ -123,7 +123,8 @@ LINE: dict[str, Figure] = {
 def drawn(
     method: Method, groups: Sequence[Group], scores: Scores, rewards: Mapping[str, float | None], fates: Mapping[str, Fate]
 ) -> dict[str, Any]:
-    """Of the rollouts: rewards, every channel but those that only other roles are rewarded by, how often a group's rewards differ, lengths, and what was dropped why."""
+    """Of the rollouts: rewards, every channel but those that only other roles earn by, how often a group's rewards differ, lengths, and
+    what was dropped why."""
     members = [r for g in groups for r in g.rollouts]
     names = [name_of(mark) for mark in method.marks if is_label(mark)]
     aside = {name[:-2] for role in method.roles.values() for name in role.reward.reads} - channels_read(method) - {"outcome", "lenient"}
