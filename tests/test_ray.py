@@ -9,9 +9,10 @@ import pytest
 import torch
 from echo import asking
 
-from strop import pico
+from strop import grading, pico
 from strop.directory import read_metrics
 from strop.engines.embedded import EmbeddedEngine
+from strop.methods.svs import SVS, VARIANT, WRITE, Variants, Window
 from strop.policies.causal import load
 from strop.recipe import Recipe
 from strop.records import Author, Group, Rollout, Row, Scores, Segment, Task
@@ -71,6 +72,26 @@ def test_ray_two_replicas_at_ahead_0_write_the_very_metrics_of_one_process(tmp_p
     assert json.loads((tmp_path / "there" / "recipe.json").read_text())["grade"] == "exact"
     for step in range(3):
         assert there.commit_path(step).read_bytes() == (tmp_path / "here" / "groups" / f"{step:06d}.json.gz").read_bytes()
+
+
+@pytest.mark.slow  # a Ray cluster of several processes
+def test_ray_what_a_sampler_had_graded_on_a_replica_is_not_graded_again(tmp_path, front, monkeypatch):
+    reply = Independent(n=4, max_tokens=48)
+    sampler = Variants(reply, Independent(n=2, max_tokens=48), Window(0.0, 1.0), most=1, ask="{}", between=("<think>", "</think>"))
+    recipe = small(method=SVS.but(sampler=sampler), tasks=2, steps=1, group=None, max_tokens=None)
+    create(recipe, tmp_path / "here").train()
+    there, asked, grade = create(recipe, tmp_path / "there", engine=front), list[str](), grading.grade
+
+    async def spied(source, groups, *rest):
+        asked.extend(group.role for group in groups)
+        return await grade(source, groups, *rest)
+
+    monkeypatch.setattr(grading, "grade", spied)
+    there.train()
+    assert set(asked) == {WRITE}, "what the sampler did not ask"
+    assert lines(tmp_path / "there") == lines(tmp_path / "here")
+    roles = {group["role"] for group in there.record(0)["groups"]}
+    assert roles == {"solve", WRITE, VARIANT}
 
 
 @pytest.mark.full  # a Ray cluster of several processes
@@ -220,6 +241,9 @@ class Late:
     def ask(self, sampler, task, environment, ctx, *, step=None):
         self.asked.append((ctx.place, task, Future()))
         return self.asked[-1][2]
+
+    def graded(self, groups):
+        return {}
 
     def answer(self, number: int, version: int, length: int = 3):
         place, task, future = self.asked[number]

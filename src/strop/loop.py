@@ -41,6 +41,7 @@ from strop.seams.learner import Key, Learner
 from strop.seams.mark import labelled, marked
 from strop.seams.part import nearest
 from strop.seams.policy import Policy, equip
+from strop.seams.sampler import Grows
 from strop.seams.signal import KINDS
 from strop.seams.source import Source
 from strop.tasks import source as named_source
@@ -216,7 +217,11 @@ class Run:
         if self.replayed is not None:
             return labelled(Scores.from_json(self.replayed["scores"]), groups)
         if new := [g for g in groups if any(r.id not in self.known.values for r in g.rollouts)]:
-            scores = await grading.grade(self.source, new) | await grading.judged(self.method.graders, new, self.context())
+            told = self.engine.graded(new) if isinstance(self.engine, Grows) else {}  # where they grew, a sampler may have asked
+            scores = await grading.grade(self.source, [g for g in new if g.id not in told])
+            for said in told.values():
+                scores |= said
+            scores |= await grading.judged(self.method.graders, new, self.context())
             self.known |= scores | labelled(UNSCORED, new)
             self.asked |= {g.id for g in new}
         self.known = labelled(self.known, groups)

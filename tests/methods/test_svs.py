@@ -4,6 +4,7 @@ import asyncio
 import re
 import shutil
 from itertools import count
+from types import SimpleNamespace
 
 import pytest
 
@@ -45,8 +46,8 @@ class Letters:
 class Actor:
     """A policy that says what a script holds for a prompt, in turn."""
 
-    def __init__(self, script):
-        self.script, self.renderer, self.asked = script, Letters(), []
+    def __init__(self, script, limit):
+        self.script, self.renderer, self.asked, self.engine = script, Letters(), [], SimpleNamespace(limit=limit)
 
     async def open(self, text, *, root):
         self.asked.append(text)
@@ -63,9 +64,9 @@ class Actor:
         return self.renderer.text(node.segment.tokens)
 
 
-def grown(script, sampler=HALF, lost=()):
+def grown(script, sampler=HALF, lost=(), limit=1000):
     """Groups of the task P, whose answer is R; texts in `lost` nobody can grade. And their scores, and what was asked."""
-    actor, graded = Actor(script), []
+    actor, graded = Actor(script, limit), []
 
     async def grade(groups):
         graded.extend(g.id for g in groups)
@@ -152,6 +153,13 @@ def test_what_is_no_problem_earns_nothing_and_nobody_is_asked_it(written, why):
     for group in groups[1:]:
         assert {rewards[r.id] for r in group.rollouts} == {0.0}
         assert {f.why for f in decide(SVS.role(WRITE).gate, group, rewards).values()} == {"unpaid"}
+
+
+def test_what_the_model_has_no_room_for_is_not_asked():
+    assert [g.role for g in grown(SCRIPT, limit=40 + len("write R1") - 1)[0]] == ["solve"], "no room for a question to the writer"
+    groups, scores, _ = grown(SCRIPT | {"write R1": ["[QQQQQQQQQ]"], "write R2": ["no"]}, limit=48)
+    assert [g.role for g in groups] == ["solve", WRITE, WRITE], "a problem that leaves no room for its solution"
+    assert scores.get("p#0/write/0/0", "useful") == 0
 
 
 def test_as_many_solutions_are_written_for_as_may_be_the_first_drawn():

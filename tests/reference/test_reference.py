@@ -141,6 +141,8 @@ def described(path, channels):
     head, _, last = path.rpartition(".")
     if path in LINE:
         return path
+    if exact := [key for key in LINE if re.fullmatch(re.sub(r"<\w+>", "[^.]+", key.replace(".", r"\.")), path) and "." in key]:
+        return exact[0]
     if not head:
         return "<channel>" if last in channels else None
     top = path.split(".")[0]
@@ -156,12 +158,13 @@ KINDS = {
     "another dtype": {"dtype": "bfloat16"},
     "value head": {"method": "ppo"},
     "swarm, alone": {"method": "swarm"},
+    "roles": {"method": "svs"},
     "pairs of a file": {"method": "mpo", "task": "", "data": "pairs.jsonl", "grader": "exact"},
     "warned, since nothing can be answered in two tokens": {"max_tokens": 2, "tripwire": "no-spread=1"},
 }
 
 
-@pytest.mark.slow  # eight short runs
+@pytest.mark.slow  # ten short runs
 def test_every_field_of_a_metrics_line_is_told_of_and_every_one_that_is_told_of_occurs_or_says_when(tmp_path, monkeypatch):
     rows = [{"prompt": f"{i}?", "chosen": "yes", "rejected": "no"} for i in range(40)]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

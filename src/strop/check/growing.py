@@ -176,6 +176,7 @@ class Script:
     version: int = 0
     own: bool = True
     limits: Mapping[str, float] = field(default_factory=dict[str, float])
+    limit: int = 1 << 31
     counters: Counters = field(default_factory=Counters)
     kept: int = 0
     asked: int = 0

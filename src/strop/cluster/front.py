@@ -30,7 +30,7 @@ from strop.cluster.worlds import Elsewhere, Worker, World
 from strop.engines import draw, options
 from strop.engines.loop import Loop
 from strop.recipe import Recipe
-from strop.records import Group, Sampling, Segment, Stop, Task
+from strop.records import Group, Sampling, Scores, Segment, Stop, Task
 from strop.seams.context import Ctx, Ledger
 from strop.seams.engine import Counters, EngineLost, Footprint, Node, called
 from strop.seams.sampler import Environment, Sampler
@@ -95,6 +95,8 @@ class Front:
         self._gone: Counter[str] = Counter()
         self._kits: list[tuple[Sampler, Environment | None, Kit]] = []
         self._took: deque[float] = deque(maxlen=64)
+        self._graded: dict[str, Scores] = {}
+        """The source's verdicts that samplers asked for on a replica, by group, until somebody takes them."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._places: set[int] = set()
         """Where a replica is being started again."""
@@ -141,6 +143,10 @@ class Front:
         return "exact" if all(member.facts["grade"] == "exact" for member in self.members) else "statistical"
 
     @property
+    def limit(self) -> int:
+        return self.members[0].facts["limit"] if self.members else 1 << 31
+
+    @property
     def limits(self) -> Mapping[str, float]:
         return self.members[0].facts["limits"] if self.members else {}
 
@@ -173,6 +179,10 @@ class Front:
             self._kit(sampler, environment), task, ctx.place, ctx.seed, self.step if step is None else step, ctx.progress, ledger
         )
         return asyncio.run_coroutine_threadsafe(self._grow(errand), self.loop)
+
+    def graded(self, groups: Sequence[Group]) -> dict[str, Scores]:
+        """What samplers had the source say of these groups, each told once."""
+        return {group.id: self._graded.pop(group.id) for group in groups if group.id in self._graded}
 
     def _noise(self, root: str, segment: str, start: int, count: int) -> np.ndarray:
         """What drew an action of this step; the replicas draw by the same address."""
@@ -406,6 +416,7 @@ class Front:
                         if harvest.wrote:
                             self.wrote |= harvest.wrote
                         self._took.append(time.monotonic() - began)
+                        self._graded |= harvest.graded
                         return harvest.groups
                     if (why := _gone(error)) is None:
                         raise getattr(error, "cause", None) or error

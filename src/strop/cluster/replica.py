@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,8 @@ class Harvest:
     counters: dict[str, int]
     wrote: frozenset[int]
     """Contexts that actions ended since the last harvest (of engines that remember them)."""
+    graded: dict[str, Scores] = field(default_factory=dict[str, Scores])
+    """The source's verdicts that the sampler asked for, by group: nobody asks for them again."""
 
 
 class Replica:
@@ -88,7 +90,7 @@ class Replica:
         engine: Any = self.engine
         node = ray.get_runtime_context().get_node_id()
         about = {"node": node, "host": socket.gethostname(), "pid": os.getpid(), "threads": torch.get_num_threads()}
-        about |= {"grade": getattr(engine, "grade", "unknown"), "own": engine.own, "limits": dict(engine.limits)}
+        about |= {"grade": getattr(engine, "grade", "unknown"), "own": engine.own, "limits": dict(engine.limits), "limit": engine.limit}
         return about | {"remembers": hasattr(engine, "wrote"), "repeats": hasattr(engine, "noise")}
 
     async def heartbeat(self) -> tuple[dict[str, int], float]:
@@ -150,14 +152,19 @@ class Replica:
         kit = self.kits[errand.kit]
         source = self._source(kit.source)
 
+        graded: dict[str, Scores] = {}
+
         async def grade(groups: list[Group]) -> Scores:
-            return await grading.grade(source, groups)
+            scores = await grading.grade(source, groups)
+            graded.update({group.id: scores.of([group]) for group in groups})
+            return scores
 
         ctx = Ctx(errand.seed, errand.progress, source, {"actor": self.handle}, grade, errand.ledger, errand.place)
         groups = await grown(kit.sampler, errand.task, kit.environment, ctx)
         wrote = frozenset(getattr(self.engine, "wrote", ())) - self.sent
         self.sent |= wrote
-        return Harvest(groups, self.engine.counters.to_json(), wrote)
+        given = {group.id for group in groups}
+        return Harvest(groups, self.engine.counters.to_json(), wrote, {unit: said for unit, said in graded.items() if unit in given})
 
     async def write(
         self, line: Sequence[Segment], root: str, ordinal: int, step: int, most: int, stop: tuple[str, ...], sampling: Sampling

@@ -180,6 +180,7 @@ class RemoteEngine:
     own = False
     grade = "statistical"
     limits: Mapping[str, float] = MappingProxyType({})
+    limit = 1 << 31
 
     def __init__(self, endpoint: Endpoint, seed: int = 0, system: str = "", shots: Sequence[tuple[str, str]] = ()):
         self.said_first = [{"role": "system", "content": system}] if system else []

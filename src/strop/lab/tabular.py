@@ -240,6 +240,7 @@ class TabularEngine:
     grade = "exact"
     own = True
     limits: Mapping[str, float] = MappingProxyType({})
+    limit = 1 << 31
 
     def __init__(self, policy: TabularPolicy, *, seed: int = 0, name: str = "actor"):
         self.policy, self.seed, self.name = policy, seed, name

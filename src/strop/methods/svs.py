@@ -126,7 +126,11 @@ class Variants:
         rate = scores.rate(group)
         if rate is None or not self.picks(rate, ctx):
             return [group]
-        right = [r for r in group.rollouts if scores.get(r, "outcome") == 1][: self.most]
+        actor = ctx.policies["actor"]
+        room = actor.engine.limit - self.write.max_tokens
+        right = [r for r in group.rollouts if scores.get(r, "outcome") == 1 and len(actor.renderer.prompt(self._asks(r))) <= room][
+            : self.most
+        ]
         found = await asyncio.gather(*(self._written(task, r, ctx.at(f"{ctx.place}/{WRITE}/{i}")) for i, r in enumerate(right)))
         return [group, *(each for groups in found for each in groups)]
 
@@ -136,10 +140,10 @@ class Variants:
 
     async def _written(self, task: Task, solution: Rollout, ctx: Ctx) -> list[Group]:
         """Problems for one solution, and the solutions of each."""
-        renderer = ctx.policies["actor"].renderer
-        (written,) = await self.write(replace(task, prompt=self.ask.format(solution.text)), None, ctx)
-        longest = len(renderer.prompt(task.prompt)) + self.write.max_tokens
-        problems = [self._problem(r, renderer, longest) for r in written.rollouts]
+        actor = ctx.policies["actor"]
+        (written,) = await self.write(replace(task, prompt=self._asks(solution)), None, ctx)
+        longest = min(len(actor.renderer.prompt(task.prompt)) + self.write.max_tokens, actor.engine.limit - self.solve.max_tokens)
+        problems = [self._problem(r, actor.renderer, longest) for r in written.rollouts]
         solved = await asyncio.gather(*(self._solved(task, p, ctx.at(f"{ctx.place}/{i}")) for i, p in enumerate(problems) if p))
         noted = iter(solved)
         facts = [{"problem": p, "copy": p == task.prompt.strip(), "solved": next(noted)[1] if p else 0.0} for p in problems]
@@ -151,6 +155,9 @@ class Variants:
         variant = Task(problem, task.needs, task.source, {"written": "actor", "for": task.id})
         (group,) = await self.solve(variant, None, ctx)
         return replace(group, role=VARIANT), (await ctx.grade([group])).rate(group)
+
+    def _asks(self, solution: Rollout) -> str:
+        return self.ask.replace("{}", solution.text)
 
     def _problem(self, rollout: Rollout, renderer: Renderer, longest: int) -> str | None:
         """The one problem in a text, where it can be asked: without a special token's name, and not longer than it may be."""

@@ -162,6 +162,8 @@ class Engine(Protocol):
     """Of the weights it draws with."""
     counters: Counters
     """What it computed since its start."""
+    limit: int
+    """Positions that a row may have."""
 
     @property
     def own(self) -> bool:

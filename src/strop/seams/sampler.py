@@ -15,12 +15,12 @@ opened with, so that tripwires may draw again; `nested = True`, each rollout nam
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from strop.records import Group, Rollout, Sampling, Stop, Task
+from strop.records import Group, Rollout, Sampling, Scores, Stop, Task
 from strop.seams.context import Ctx, Footprint
 from strop.seams.engine import Node
 from strop.seams.part import added
@@ -86,6 +86,10 @@ class Grows(Protocol):
         self, sampler: Sampler, task: Task, environment: Environment | None, ctx: Ctx, *, step: int | None = None
     ) -> Future[list[Group]]:
         """It goes on whatever its caller does meanwhile. `step` keys the noise; None: the engine's own."""
+        ...
+
+    def graded(self, groups: Sequence[Group]) -> Mapping[str, Scores]:
+        """The source's verdicts that samplers asked for where these groups grew, by group: each is told once."""
         ...
 
 
