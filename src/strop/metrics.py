@@ -127,7 +127,11 @@ def drawn(
     what was dropped why."""
     members = [r for g in groups for r in g.rollouts]
     names = [name_of(mark) for mark in method.marks if is_label(mark)]
-    aside = {name[:-2] for role in method.roles.values() for name in role.reward.reads} - channels_read(method) - {"outcome", "lenient"}
+    aside = (
+        {name[:-2] for role in method.roles.values() for name in role.reward.reads}
+        - channels_read(method, roles=False)
+        - {"outcome", "lenient"}
+    )
     labels = {name: _shares(scores.get(r, name) for r in members) for name in names}
     return {
         "reward": mean_known(rewards[r.id] for r in members),

@@ -156,9 +156,9 @@ def channels(method: Method) -> set[str]:
     return {"outcome", "lenient", *(channel(mark) for mark in method.marks), *(grader.gives for grader in method.graders)}
 
 
-def channels_read(method: Method) -> set[str]:
-    """The channels that its reward, its credit and its gates read."""
-    return {name for _, name in _readers(method)}
+def channels_read(method: Method, roles: bool = True) -> set[str]:
+    """The channels that its reward, its credit and its gates read, and those of its roles."""
+    return {name for who, name in _readers(method) if roles or not who.startswith("roles.")}
 
 
 def _readers(method: Method) -> list[tuple[str, str]]:
@@ -167,7 +167,11 @@ def _readers(method: Method) -> list[tuple[str, str]]:
         return [(f"credit {link.name!r}", name) for link in method.credit for name in _channels_of(link)]
     found = [(f"reward {method.reward.name!r}", name) for name in _channels_of(method.reward)]
     found += [(f"credit {link.name!r}", name) for link in method.credit for name in _channels_of(link)]
-    return found + [(f"gate {written(gate)}", name) for gate in method.gate for name in getattr(gate, "channels", ())]
+    found += [(f"gate {written(gate)}", name) for gate in method.gate for name in getattr(gate, "channels", ())]
+    for role, one in method.roles.items():
+        found += [(f"roles.{role}.reward {one.reward.name!r}", name) for name in _channels_of(one.reward)]
+        found += [(f"roles.{role}.gate {written(gate)}", name) for gate in one.gate for name in getattr(gate, "channels", ())]
+    return found
 
 
 def _channels_of(part: Part) -> list[str]:

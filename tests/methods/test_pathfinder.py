@@ -108,7 +108,7 @@ class Letters:
         return tuple(map(ord, text))
 
     def plain(self, text):
-        return tuple(map(ord, text))
+        return None if "~" in text else tuple(map(ord, text))
 
     def text(self, tokens):
         return "".join(map(chr, tokens))
@@ -199,21 +199,21 @@ def test_the_first_step_below_the_line_is_named():
 
 
 def test_search_takes_the_best_candidate_skips_rounds_without_one_and_ends():
-    actor = Scripted({"q": ["<think>a\n", "<think>b\n"], "q<think>b\n": ["c\n", "d</think><answer>1</answer>"]})
+    actor = Scripted({"q": ["<think>a\n", "<think>b\n", "<think>~\n"], "q<think>b\n": ["c\n", "d</think><answer>1</answer>"]})
     judge = Scripted({f"q<think>{said}\nright:": score for said, score in {"a": 0.2, "b": 0.9, "b\nc": 0.1, "b\nd": 0.6}.items()})
     ctx = Ctx(0, Progress(), None, {"actor": actor, "prm": judge}, None, place="p")
-    search = StepSearch(judge=Judge(Typed(ways=())), width=2)
+    search = StepSearch(judge=Judge(Typed(ways=())), width=3)
     (group,) = asyncio.run(search(Task("q", {}, "s"), None, ctx))
     (one,) = group.rollouts
     assert one.text == "<think>b\nd</think><answer>1</answer>"
     assert one.stop == "finished"
-    assert len(one.rows) == 1 + 4, "what was not taken is counted too"
+    assert len(one.rows) == 1 + 6, "what was not taken is counted too"
     vetoed = Scripted({f"q<think>{line}\n{ask}": 0.1 for line in "ab" for ask in ("math:", "math:? consistency:")})
     ctx = Ctx(0, Progress(), None, {"actor": actor, "prm": vetoed}, None, place="p")
     (group,) = asyncio.run(replace(search, judge=Judge(), most=3)(Task("q", {}, "s"), None, ctx))
     assert group.rollouts[0].text == ""
     assert group.rollouts[0].stop == "length"
-    assert len(group.rollouts[0].rows) == 1 + 6
+    assert len(group.rollouts[0].rows) == 1 + 9
 
 
 def test_slips_are_of_the_kinds_they_say():
@@ -331,11 +331,11 @@ def test_least_step_is_the_lowest_and_a_veto_where_there_is_no_step():
     source = Chain()
     task = source.task("train", 0, 0)
     prompt = Row.of(Segment("prompt", (1,), "0"))
-    texts = [source.gold(task), "<answer>3</answer>"]
+    texts = [source.gold(task), "<answer>3</answer>", "<think>~</think>"]
     group = Group(task, tuple(Rollout((prompt,), f"g/{i}", text=text) for i, text in enumerate(texts)))
     steps = lines_of(texts[0])
     told = ["\n".join(steps[: i + 1]) for i in range(len(steps))]
     judge = Scripted({f"{task.prompt}<think>{each}\nright:": 0.9 - 0.1 * i for i, each in enumerate(told)})
     grader = least_step(judge=Judge(Typed(ways=())))
     scores = asyncio.run(grader.on({"groups": [group], "ctx": Ctx(0, Progress(), source, {"prm": judge}, None)}))
-    assert [scores.get(r, "least_step") for r in group.rollouts] == [pytest.approx(0.6), -1.0]
+    assert [scores.get(r, "least_step") for r in group.rollouts] == [pytest.approx(0.6), -1.0, -1.0]

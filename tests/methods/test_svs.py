@@ -21,6 +21,8 @@ from strop.run import create, resume
 from strop.seams.context import Ctx, Progress
 from strop.seams.engine import Node
 from strop.seams.gate import decide
+from strop.seams.reward import outcome
+from strop.seams.role import Role
 from strop.seams.sampler import Independent
 from strop.tasks.equations import Equations, answer
 
@@ -198,6 +200,13 @@ def test_the_window_of_the_paper_and_the_release_and_of_one_who_pays_for_any_ans
         True,
         False,
     ]
+
+
+def test_a_channel_that_only_a_role_reads_and_nobody_gives_is_refused_and_not_dropped():
+    groups, scores, _ = grown(SCRIPT)
+    wrong = SVS.but(roles={WRITE: Role(outcome.reading(outcome_R="usefull_R"))})
+    with pytest.raises(ValueError, match=r"roles\.write\.reward 'outcome' reads the channel 'usefull', which nobody grades"):
+        reward_of(wrong, groups, scores, Progress())
 
 
 def test_it_passes_a_samplers_exam_and_says_what_it_is():

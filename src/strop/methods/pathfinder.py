@@ -177,6 +177,10 @@ class Judge:
         rollouts = (Rollout(rows, f"{ctx.place}/{i}", text=answered(str(wrong))) for i in range(self.n))
         return [Group(task, tuple(rollouts), id=ctx.place)]
 
+    def reads(self, judge: Handle, lines: Sequence[str]) -> bool:
+        """Whether there is a step, and none names a special token: what a policy wrote is not put in a judge's mouth as it is."""
+        return bool(lines) and judge.renderer.plain(self.typed.before(lines)) is not None
+
     async def score(self, judge: Handle, question: str, lines: Sequence[str], place: str) -> Said:
         """Of the last of these steps. -1: it is wrong in one of the ways."""
         typed = self.typed
@@ -230,11 +234,14 @@ def lines_of(text: str) -> list[str]:
 
 @part(gives="least_step")
 async def least_step(groups: list[Group], ctx: Ctx, *, policy: str = "prm", judge: Judge = JUDGE) -> Scores:
-    """`least_step` is the lowest score among a reply's steps; -1 where one is vetoed, and for a reply without any."""
+    """`least_step` is the lowest score among a reply's steps; -1 where one is vetoed, and for a reply without any or one that
+    names a special token."""
     asked = ctx.policies[policy]
 
     async def least(group: Group, rollout: Rollout) -> float:
         question, lines = group.task.prompt, lines_of(rollout.text)
+        if not judge.reads(asked, lines):
+            return -1.0
         async with asked.engine.admit(
             judge.room(len(asked.renderer.prompt(question)) + len(judge.typed.before(lines).encode()), len(lines))
         ):
@@ -293,12 +300,12 @@ class StepSearch:
             )
             rows += [kid.row() for kid in kids]
             told = [tuple(lines_of(text + actor.text(kid))) for kid in kids]
-            distinct = [*dict.fromkeys(each for each in told if each)]  # alike candidates are judged once
+            distinct = [*dict.fromkeys(each for each in told if self.judge.reads(asked, each))]  # alike candidates are judged once
             longest = max((len(self.judge.typed.before(each).encode()) for each in distinct), default=0)
             async with asked.engine.admit(self.judge.room(len(asked.renderer.prompt(task.prompt)) + longest, len(distinct))):
                 made = (self.judge.score(asked, task.prompt, each, f"{place}/{turn}/{i}") for i, each in enumerate(distinct))
                 found = await asyncio.gather(*made)
-            score = {(): -1.0} | {each: one.score for each, one in zip(distinct, found, strict=True)}
+            score = dict.fromkeys(told, -1.0) | {each: one.score for each, one in zip(distinct, found, strict=True)}
             best = max(range(self.width), key=lambda i: score[told[i]])  # the first drawn of those that score alike
             if score[told[best]] < 0:
                 continue
