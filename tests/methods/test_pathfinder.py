@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from letters import Letters
 
 from strop import pico, train
 from strop.cli import main
@@ -99,19 +100,6 @@ def test_permuted_types_keep_their_number_and_the_verdicts():
     assert [one[2] for one in plain] == [one[2] for one in mixed]
     moved = sum(a != b for a, b in zip(plain, mixed, strict=True))
     assert moved > 0.3 * sum(one[2] == 0 for one in plain)
-
-
-class Letters:
-    stop = ()
-
-    def prompt(self, text):
-        return tuple(map(ord, text))
-
-    def plain(self, text):
-        return None if "~" in text else tuple(map(ord, text))
-
-    def text(self, tokens):
-        return "".join(map(chr, tokens))
 
 
 class Scripted:

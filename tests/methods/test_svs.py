@@ -7,6 +7,7 @@ from itertools import count
 from types import SimpleNamespace
 
 import pytest
+from letters import Letters
 
 from strop import saved
 from strop.check.growing import _sampler as exam
@@ -28,21 +29,6 @@ from strop.tasks.equations import Equations, answer
 
 SOLVE, SHORT = Independent(n=4, max_tokens=40), Independent(n=2, max_tokens=40)
 HALF = Variants(SOLVE, SHORT, Window(0.25, 0.5), ask="write {}", between=("[", "]"))
-
-
-class Letters:
-    """A token a character; ~ is a special token's name."""
-
-    stop = ()
-
-    def prompt(self, text):
-        return tuple(map(ord, text))
-
-    def plain(self, text):
-        return None if "~" in text else tuple(map(ord, text))
-
-    def text(self, tokens):
-        return "".join(map(chr, tokens))
 
 
 class Actor:
