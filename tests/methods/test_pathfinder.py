@@ -258,6 +258,7 @@ def asking(start="initial", **more):
     )
 
 
+@pytest.mark.slow  # a run with two models, killed and resumed
 def test_another_policy_is_asked_stays_as_it_is_is_billed_and_comes_back_after_a_kill(tmp_path):
     method = asking()
     recipe = Recipe(method=method, model=str(pico.path()), steps=3, lr=1e-3, eval_tasks=0, slots=16, checkpoint_every=1)
