@@ -70,15 +70,15 @@ def drive(directory: Path, address: str, ahead: int, environment: bool, ranks: i
                 run = resume(directory, method=asked.method if environment else None, **parts)
             else:
                 run = create(asked, directory, **parts)
-            grade = run.grade
+            verdict = run.verdict  # of a step and of what was discarded
 
             async def graded(groups: list[Any]) -> Any:
-                scores = await grade(groups)
+                scores = await verdict(groups)
                 if run.replayed is None:
                     append(directory.with_suffix(".graded"), [f"{run.step}|{g.id}" for g in groups])
                 return scores
 
-            run.grade = graded
+            run.verdict = graded
             front: Any = run.engine
             threading.Thread(target=tell, args=(front, directory.with_suffix(".members")), daemon=True).start()
             run.train()
