@@ -3,14 +3,17 @@
 import asyncio
 import re
 import shutil
+from dataclasses import replace
 from itertools import count
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 from letters import Letters
 
 from strop import saved
 from strop.check.growing import _sampler as exam
+from strop.claims.trace import Trace, question
 from strop.directory import cut_metrics, read_metrics, sampled
 from strop.learning import reward_of
 from strop.methods.grpo import GRPO
@@ -250,6 +253,12 @@ def test_a_run_writes_learns_and_goes_on_after_a_kill(tmp_path):
     assert "roles.variant.rollouts " in drawn
     assert {line["updates"] for line in lines} == {1}, "however much was written"
     assert sum(line["rollouts"] for line in lines) == 2 * 4 * 4, "curves speak of the problems alone"
+    trace = Trace("svs", 0, tmp_path / "run", "decoded", {})
+    assert trace.trained_on == {g.task.id for g in groups if g.role in ("solve", WRITE)}
+    assert trace.wrote == {question(g.task.prompt) for g in groups if g.role == VARIANT}
+    told = [replace(g, task=replace(g.task, meta={"written": 1999})) for g in groups if g.role == "solve"]
+    with mock.patch.object(Trace, "records", return_value=[{"groups": [g.to_json() for g in told]}]):
+        assert Trace("svs", 0, tmp_path / "run", "decoded", {}).trained_on == {g.task.id for g in told}, "whatever a source notes"
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "000002")
     cut_metrics(tmp_path / "run" / "metrics.jsonl", 1)
     resume(tmp_path / "run", method=recipe.method).train()

@@ -89,22 +89,25 @@ class Trace:
 
     @cached_property
     def trained_on(self) -> frozenset[str]:
-        """Ids of the tasks it was trained on. What the policy wrote itself came from nobody who knows the held-out ones: see `wrote`."""
-        return frozenset(task["id"] for task in self._tasks if "written" not in task["meta"])
+        """Ids of the tasks that it was given and trained on; what the policy wrote itself is in `wrote`."""
+        return frozenset(task["id"] for task, wrote in self._tasks if not wrote)
 
     @cached_property
     def asked(self) -> frozenset[str]:
         """What it was trained on, by content."""
-        return frozenset(question(task["prompt"]) for task in self._tasks if "written" not in task["meta"])
+        return frozenset(question(task["prompt"]) for task, wrote in self._tasks if not wrote)
 
     @cached_property
     def wrote(self) -> frozenset[str]:
         """What the policy wrote itself and was trained on, by content."""
-        return frozenset(question(task["prompt"]) for task in self._tasks if "written" in task["meta"])
+        return frozenset(question(task["prompt"]) for task, wrote in self._tasks if wrote)
 
     @cached_property
-    def _tasks(self) -> list[dict[str, Any]]:
-        return [group["task"] for record in self.records() for group in record["groups"]]
+    def _tasks(self) -> list[tuple[dict[str, Any], bool]]:
+        """Each with whether the policy wrote it: only in a role of the method's own, whatever a source notes of its tasks."""
+        roles = self.lines[0].get("roles", {}) if self.lines else {}
+        groups = (group for record in self.records() for group in record["groups"])
+        return [(group["task"], group["role"] in roles and "written" in group["task"]["meta"]) for group in groups]
 
 
 def question(prompt: str) -> str:
