@@ -68,17 +68,13 @@ def run(args: argparse.Namespace) -> int:
     recipes.check_device(args.device)
     model, about, parts = find(args.model)
     recipe = asked(args, about)
-    drawn = (about or {}).get("resolved", {}).get("parts", {}).get("sampler", {}).get("with", {})
-    most = args.max_tokens or drawn.get("max_tokens") or 128
+    most = args.max_tokens or _longest(about, parts)
     if args.picture is not None and args.picture.suffix not in (".png", ".svg", ".pdf"):
         raise Usage(f"--picture writes .png, .svg or .pdf, got {args.picture}")
     found = measure(args, model, recipe, most, parts, about)
     summary = {"model": model, **found}
-    names = [
-        n
-        for n in (*(k for k in found if k.startswith("pass@")), "mean", "majority", "lenient", "length", "cut")
-        if found.get(n) is not None
-    ]
+    first = (*(k for k in found if k.startswith("pass@")), "mean", "majority", "lenient", "length", "cut")
+    names = [n for n in dict.fromkeys((*first, *found["interval"])) if found.get(n) is not None]  # then the source's other channels
     rows = [[n, found[n], *(found["interval"].get(n) or (None, None))] for n in names]
     title = f"{model} on {found['task']}: {found['tasks']} held-out tasks x {found['samples']} samples, temperature {args.temperature:g}"
     title += f", asked by {args.sampler}" if args.sampler else ""
@@ -96,6 +92,13 @@ def run(args: argparse.Namespace) -> int:
             text += f"\n\npicture {write(found, args.picture)}"
     answer(args, summary, text)
     return 0
+
+
+def _longest(about: dict[str, Any] | None, parts: dict[str, Any]) -> int:
+    """The longest reply that the run's sampler asks for, whatever holds it."""
+    drawn = (about or {}).get("resolved", {}).get("parts", {}).get("sampler", {}).get("with", {})
+    asked = getattr(parts["method"].sampler, "max_tokens", None) if "method" in parts else drawn.get("max_tokens")
+    return asked or 128
 
 
 def by_target(found: dict[str, Any]) -> str:
