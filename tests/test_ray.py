@@ -12,7 +12,7 @@ from echo import asking
 from strop import grading, pico
 from strop.directory import read_metrics
 from strop.engines.embedded import EmbeddedEngine
-from strop.methods.svs import SVS, VARIANT, WRITE, Variants, Window
+from strop.methods.svs import SVS
 from strop.policies.causal import load
 from strop.recipe import Recipe
 from strop.records import Author, Group, Rollout, Row, Scores, Segment, Task
@@ -22,6 +22,7 @@ from strop.seams.engine import Counters, Node
 from strop.seams.feed import Rollouts
 from strop.seams.flight import Flight
 from strop.seams.sampler import Independent
+from strop.seams.variants import VARIANT, WRITE, Variants, Window
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # Ray's own sockets

@@ -27,6 +27,8 @@ RECORDS = (
     "gate",
     "sampler",
     "tree",
+    "variants",
+    "steps",
     "curriculum",
     "feed",
     "swarm",

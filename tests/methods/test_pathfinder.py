@@ -14,7 +14,7 @@ from strop import pico, train
 from strop.cli import main
 from strop.directory import cut_metrics, read_metrics
 from strop.methods.grpo import GRPO
-from strop.methods.pathfinder import PATHFINDER, Judge, Judged, StepSearch, Typed, least_step, lines_of
+from strop.methods.pathfinder import PATHFINDER, Judged
 from strop.policies.causal import load
 from strop.recipe import Recipe
 from strop.records import Group, Rollout, Row, Sampling, Scores, Segment, Task
@@ -25,6 +25,7 @@ from strop.seams.engine import Node
 from strop.seams.part import part
 from strop.seams.reward import outcome
 from strop.seams.sampler import Independent
+from strop.seams.steps import Judge, StepSearch, Typed, least_step, lines_of
 from strop.tasks.chain import OPERATIONS, STEP, Chain
 from strop.tasks.slips import KINDS, Slips, right
 
@@ -144,6 +145,11 @@ class Scripted:
         return self.renderer.text(node.segment.tokens)
 
 
+def scored(judge, handle):
+    (said,) = asyncio.run(judge.scores(handle, "q", ["s"], "p"))
+    return said
+
+
 @pytest.mark.parametrize(
     ("math_", "consistent", "right_", "score", "calls"),
     [
@@ -159,7 +165,7 @@ def test_two_passes_and_the_veto(math_, consistent, right_, score, calls):
     judge = Scripted(
         {"q<think>s\nmath:": math_, "q<think>s\nmath:? consistency:": consistent, "q<think>s\nmath:+ consistency:+ right:": right_}
     )
-    said = asyncio.run(Judge().score(judge, "q", ["s"], "p"))
+    said = scored(Judge(), judge)
     assert said.score == pytest.approx(score)
     assert said.flags == [math_ >= 0.5, consistent >= 0.5]
     assert len(judge.asked) == calls
@@ -174,8 +180,8 @@ def test_forms_without_order_have_no_veto():
             "q<think>s\nright:": 0.3,
         }
     )
-    assert asyncio.run(Judge(Typed(shown=False)).score(judge, "q", ["s"], "p")).score == pytest.approx(0.8)
-    assert asyncio.run(Judge(Typed(ways=())).score(judge, "q", ["s"], "p")).score == pytest.approx(0.3)
+    assert scored(Judge(Typed(shown=False)), judge).score == pytest.approx(0.8)
+    assert scored(Judge(Typed(ways=())), judge).score == pytest.approx(0.3)
 
 
 def test_the_first_step_below_the_line_is_named():
@@ -202,6 +208,17 @@ def test_search_takes_the_best_candidate_skips_rounds_without_one_and_ends():
     assert group.rollouts[0].text == ""
     assert group.rollouts[0].stop == "length"
     assert len(group.rollouts[0].rows) == 1 + 9
+
+
+def test_a_candidate_that_only_closes_the_reply_scores_as_the_step_before_it():
+    actor = Scripted({"q": ["<think>b\n"], "q<think>b\n": ["</think><answer>2</answer>"], "r": ["<answer>2</answer>"]})
+    judge = Scripted({"q<think>b\nright:": 0.9})
+    ctx = Ctx(0, Progress(), None, {"actor": actor, "prm": judge}, None, place="p")
+    search = StepSearch(judge=Judge(Typed(ways=())), width=1, most=2)
+    (group,) = asyncio.run(search(Task("q", {}, "s"), None, ctx))
+    assert group.rollouts[0].text == "<think>b\n</think><answer>2</answer>"
+    (group,) = asyncio.run(search(Task("r", {}, "s"), None, ctx))
+    assert group.rollouts[0].text == "", "a reply without a step was judged by nobody"
 
 
 def test_slips_are_of_the_kinds_they_say():
@@ -307,9 +324,7 @@ def test_weights_that_are_not_there_are_said_before_anything_is_written(tmp_path
 
 
 def test_a_model_is_searched_with_another_from_the_command_line(tmp_path, capsys, refused):
-    file = tmp_path / "search.py"
-    file.write_text("from strop.methods.pathfinder import *\nSEARCH = StepSearch(width=2, most=2, judge=Judge(Typed(ways=())))\n")
-    asked = ["eval", "pico", "--task", "chain", "--tasks", "2", "--samples", "1", "--sampler", f"{file}:SEARCH", "--max-tokens", "8"]
+    asked = ["eval", "pico", "--task", "chain", "--tasks", "2", "--samples", "1", "--sampler", "search:2", "--max-tokens", "8"]
     assert "--policy prm=MODEL_OR_RUN" in refused(*asked)
     assert "written NAME=MODEL_OR_RUN" in refused(*asked, "--policy", "prm")
     main([*asked, "--policy", f"prm={pico.path()}", "--json", str(tmp_path / "said.json")])

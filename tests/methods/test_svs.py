@@ -17,7 +17,7 @@ from strop.claims.trace import Trace, question
 from strop.directory import cut_metrics, read_metrics, sampled
 from strop.learning import reward_of
 from strop.methods.grpo import GRPO
-from strop.methods.svs import SVS, SVS_SMALL, VARIANT, WRITE, DropUnpaid, Variants, Window, useful
+from strop.methods.svs import SVS, SVS_SMALL, DropUnpaid, useful
 from strop.recipe import Recipe
 from strop.records import Scores, Segment, Task
 from strop.report import page
@@ -28,6 +28,7 @@ from strop.seams.gate import decide
 from strop.seams.reward import outcome
 from strop.seams.role import Role
 from strop.seams.sampler import Independent
+from strop.seams.variants import VARIANT, WRITE, Variants, Window
 from strop.tasks.equations import Equations, answer
 
 SOLVE, SHORT = Independent(n=4, max_tokens=40), Independent(n=2, max_tokens=40)

@@ -79,9 +79,13 @@ def test_a_consensus_trains_nothing_and_an_opening_that_cuts_the_support_neither
     ("text", "said"),
     [
         ("forced:x", "is no way to ask"),
-        ("opening", "Written opening:WORDS or consensus"),
+        ("opening", "Written opening:WORDS, consensus"),
         ("opening:", "name the words that a reply begins with"),
         ("consensus:a|b", "name two openings or more"),
+        ("judge:7", "Written opening:WORDS, consensus:WORDS|WORDS|WORDS, judge, search:WIDTH"),
+        ("search:wide", "is no way to ask"),
+        ("search:0", "at least 1"),
+        ("judge", "holds no solution to judge"),
         ("consensus:a|b|", "name two openings or more"),
     ],
 )

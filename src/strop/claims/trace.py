@@ -105,7 +105,7 @@ class Trace:
     @cached_property
     def _tasks(self) -> list[tuple[dict[str, Any], bool]]:
         """Each with whether the policy wrote it: only in a role of the method's own, whatever a source notes of its tasks."""
-        roles = self.lines[0].get("roles", {}) if self.lines else {}
+        roles: dict[str, Any] = self.lines[0].get("roles", {}) if self.lines else {}
         groups = (group for record in self.records() for group in record["groups"])
         return [(group["task"], group["role"] in roles and "written" in group["task"]["meta"]) for group in groups]
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sampler",
         metavar="NAME",
-        help="how it is asked: opening:WORDS begins every reply, consensus:WORDS|WORDS|WORDS asks so until answers agree; FILE.py:NAME",
+        help="how it is asked: opening:WORDS begins every reply, consensus:WORDS|WORDS|WORDS asks so until answers agree; "
+        "judge judges a solution's steps, search:WIDTH writes them by a judge's scores (--policy prm=RUN); FILE.py:NAME",
     )
     parser.add_argument(
         "--policy", action="append", default=[], metavar="NAME=MODEL", help="another policy that --sampler asks: a model or a run; several"
@@ -68,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     recipes.check_device(args.device)
     model, about, parts = find(args.model)
     recipe = asked(args, about)
-    most = args.max_tokens or _longest(about, parts)
+    most = args.max_tokens or (getattr(parts["method"].sampler, "max_tokens", 128) if "method" in parts else 128)
     if args.picture is not None and args.picture.suffix not in (".png", ".svg", ".pdf"):
         raise Usage(f"--picture writes .png, .svg or .pdf, got {args.picture}")
     found = measure(args, model, recipe, most, parts, about)
@@ -92,13 +94,6 @@ def run(args: argparse.Namespace) -> int:
             text += f"\n\npicture {write(found, args.picture)}"
     answer(args, summary, text)
     return 0
-
-
-def _longest(about: dict[str, Any] | None, parts: dict[str, Any]) -> int:
-    """The longest reply that the run's sampler asks for, whatever holds it."""
-    drawn = (about or {}).get("resolved", {}).get("parts", {}).get("sampler", {}).get("with", {})
-    asked = getattr(parts["method"].sampler, "max_tokens", None) if "method" in parts else drawn.get("max_tokens")
-    return asked or 128
 
 
 def by_target(found: dict[str, Any]) -> str:
@@ -160,7 +155,8 @@ def find(name: str) -> tuple[str, dict[str, Any] | None, dict[str, Any]]:
 
     directory = last(directory)
     about, parts = read_about(directory), brought(directory)
-    parts |= {"method": method_of(directory)} if _answered(about) else {}
+    with suppress(ValueError):  # one that cannot be built here any more is still a model with a task
+        parts |= {"method": method_of(directory)}
     about["recipe"] |= {"task": task_of(directory, about)}
     if not (good := good_checkpoints(directory, say)):
         raise Usage(
@@ -179,11 +175,6 @@ def asked(args: argparse.Namespace, about: dict[str, Any] | None) -> Recipe:
     if args.task or "data" in flags:
         made = Recipe(system=made.system, template=made.template, chat=made.chat, shots=made.shots)
     return recipes.settled(made, flags)
-
-
-def _answered(about: dict[str, Any]) -> bool:
-    """Does a world answer the run's method?"""
-    return bool(about.get("resolved", {}).get("parts", {}).get("environment"))
 
 
 def asking(name: str) -> Any:

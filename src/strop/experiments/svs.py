@@ -11,12 +11,13 @@ from typing import Any
 from strop.claims.claim import Arm, Check, Claim, HeldOut, Profile
 from strop.claims.trace import Trace, held_out
 from strop.method import Method
-from strop.methods.svs import BOTH_WAYS, SVS_SMALL, VARIANT, WRITE, Variants, useful
+from strop.methods.svs import BOTH_WAYS, SVS_SMALL, useful
 from strop.recipe import Recipe
 from strop.records import Group, Rollout, Task
 from strop.seams.context import Ctx
 from strop.seams.part import part
 from strop.seams.sampler import Independent
+from strop.seams.variants import VARIANT, WRITE, Variants
 from strop.tasks.equations import answer
 
 

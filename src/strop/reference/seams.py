@@ -336,7 +336,9 @@ def shared() -> dict[str, list[Known]]:
 
 BESIDE = {
     "mode": "sampler",
+    "steps": "sampler",
     "tree": "sampler",
+    "variants": "sampler",
     "swarm": "feed",
     "recorded": "feed",
     "preference": "objective",

@@ -1,6 +1,7 @@
 """Mode: how a trained policy is asked where it is evaluated, as a sampler. `strop eval --sampler`, `HeldOut(sampler=…)`.
 
     opening:<think>                       every reply begins so: the words are put in the policy's mouth
+    judge, search:8                       steps judged, and a reply searched by a judge of its steps (`strop.seams.steps`)
     consensus:<answer>|<short>|<long>     one reply of each opening but the last; where their answers differ, one of the last opening
 
 What a reply cost is what all that was written for it cost: a consensus is one rollout with a row for each try, and its length counts
@@ -20,6 +21,7 @@ from strop.seams.engine import Node
 from strop.seams.part import nearest
 from strop.seams.sampler import Environment
 from strop.seams.source import answer_of
+from strop.seams.steps import Judge, StepSearch
 
 
 @dataclass(frozen=True)
@@ -126,12 +128,20 @@ async def _said(node: Node, mode: Opening | Consensus, ctx: Ctx) -> Node:
 
 
 def mode(text: str) -> Any:
-    """The mode that a text names: `opening:WORDS`, `consensus:WORDS|WORDS|WORDS`."""
+    """The mode that a text names, as MODES has them."""
     name, colon, words = text.partition(":")
-    if name not in MODES or not colon:
-        raise ValueError(f"{text!r} is no way to ask. {nearest(name, MODES)} Written {' or '.join(MODES.values())}, or FILE.py:NAME.")
-    return Opening(words) if name == "opening" else Consensus(tuple(words.split("|")))
+    match name:
+        case "opening" if colon:
+            return Opening(words)
+        case "consensus" if colon:
+            return Consensus(tuple(words.split("|")))
+        case "judge" if not colon:
+            return Judge()
+        case "search" if words.isdecimal() or not colon:
+            return StepSearch(width=int(words)) if colon else StepSearch()
+        case _:
+            raise ValueError(f"{text!r} is no way to ask. {nearest(name, MODES)} Written {', '.join(MODES.values())}, or FILE.py:NAME.")
 
 
-MODES = {"opening": "opening:WORDS", "consensus": "consensus:WORDS|WORDS|WORDS"}
+MODES = {"opening": "opening:WORDS", "consensus": "consensus:WORDS|WORDS|WORDS", "judge": "judge", "search": "search:WIDTH"}
 """How each is written."""
