@@ -106,7 +106,8 @@ def test_permuted_types_keep_their_number_and_the_verdicts():
 class Scripted:
     """A policy that says `+` with the chance a script holds for what stands before, or texts in turn."""
 
-    def __init__(self, script):
+    def __init__(self, script, limit=1000):
+        self.limit = limit
         self.script, self.renderer, self.asked, self.engine = script, Letters(), [], self
 
     def admit(self, footprint):
@@ -219,6 +220,10 @@ def test_a_candidate_that_only_closes_the_reply_scores_as_the_step_before_it():
     assert group.rollouts[0].text == "<think>b\n</think><answer>2</answer>"
     (group,) = asyncio.run(search(Task("r", {}, "s"), None, ctx))
     assert group.rollouts[0].text == "", "a reply without a step was judged by nobody"
+    full = Scripted({"q": ["<think>b\n"]}, limit=len("q<think>b\n"))
+    (group,) = asyncio.run(search(Task("q", {}, "s"), None, Ctx(0, Progress(), None, {"actor": full, "prm": judge}, None, place="p")))
+    assert group.rollouts[0].text == "<think>b\n"
+    assert group.rollouts[0].stop == "length", "no room for another step"
 
 
 def test_slips_are_of_the_kinds_they_say():

@@ -48,14 +48,14 @@ def written(trace: Trace) -> Iterator[tuple[Task, dict[str, Any]]]:
 
 
 @part(gives="number")
-def moved(trace: Trace) -> float:
+def valid_and_new(trace: Trace) -> float:
     """Share of written problems that have the answer and are not the one that was hidden."""
     found = [answer(fact["problem"] or "") == task.needs["answer"] and not fact["copy"] for task, fact in written(trace)]
     return fmean(found) if found else 0.0
 
 
 @part(gives="number")
-def weight(trace: Trace, *, role: str = VARIANT) -> float:
+def role_share(trace: Trace, *, role: str = VARIANT) -> float:
     """Share of the trained rollouts that are of this role, over the run."""
     kept = [(g.role == role, fate[0] == "keep") for record in trace.records() for g, fate in _fates(record)]
     return sum(mine and keep for mine, keep in kept) / max(sum(keep for _, keep in kept), 1)
@@ -75,7 +75,7 @@ def unwritten(trace: Trace) -> float:
 
 
 @part(gives="number")
-def fallen(trace: Trace) -> float:
+def entropy_lost(trace: Trace) -> float:
     """How much of its entropy a run loses: first five steps against the last fifth."""
     entropy = [line["entropy"] for line in trace.lines]
     return 1 - fmean(entropy[-max(len(entropy) // 5, 1) :]) / fmean(entropy[:5])
@@ -119,9 +119,9 @@ COVERAGE = Claim(
         "extended": Profile((0, 1, 2, 3), "600000 decoded", 30),
     },
     checks=(
-        Check("what was written is learned from: its share of the trained rollouts", weight(), "svs", least=0.2),
-        Check("written problems have the answer and are others", moved(), "svs", least=0.3),
-        Check("without them there is something to lose: entropy falls by a third", fallen(), "again", least=1 / 3),
+        Check("what was written is learned from: its share of the trained rollouts", role_share(), "svs", least=0.2),
+        Check("written problems have the answer and are others", valid_and_new(), "svs", least=0.3),
+        Check("without them there is something to lose: entropy falls by a third", entropy_lost(), "again", least=1 / 3),
         Check("held-out questions are not among what was written", unwritten(), "svs", least=0.98),
     ),
     held_out=HeldOut(tasks=200, samples=32, at=(0.0, 1.0), max_tokens=48),

@@ -349,16 +349,16 @@ BESIDE = {
 
 
 def seam_of(thing: Known) -> str | None:
-    """Where it goes: by the file of strop's it stands in, else by what it reads, gives and does."""
+    """Where it goes: a grader or mark by what it reads, else by the file of strop's it stands in, else by what it gives and does."""
     from strop.seams.part import Part
     from strop.sense import JUDGED, MARKED
 
     module = BESIDE.get(last := thing.__module__.rpartition(".")[2], last)
+    if isinstance(thing, Part) and thing.reads in (JUDGED, MARKED):
+        return "grader" if thing.reads == JUDGED else "mark"
     if thing.__module__.startswith(("strop.seams.", "strop.claims.")):
         return module if module in SEAMS else None
     if isinstance(thing, Part):
-        if thing.reads in (JUDGED, MARKED):
-            return "grader" if thing.reads == JUDGED else "mark"
         return "objective" if not thing.gives else "reward" if thing.gives == "reward_R" else "credit"
     does = {"pick": "curriculum", "take": "feed", "footprint": "sampler", "refill": "gate", "start": "world"}
     return next((seam for word, seam in does.items() if hasattr(thing, word)), None)

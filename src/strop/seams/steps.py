@@ -65,7 +65,7 @@ class Typed:
         words = [f"{' ' * bool(place)}{each}:" for place, each in enumerate(asked)]
         return [piece for each, label in zip(words, given, strict=False) for piece in (each, label)] + words[-1:]
 
-    def words(self) -> int:
+    def widest(self) -> int:
         """The most that is asked behind one step, in bytes and so in tokens."""
         return (1 + len(self.ways)) * len("".join(self.pieces(self.ways, self.verdict)).encode())
 
@@ -140,7 +140,7 @@ class Judge:
 
     def room(self, told: int, steps: int) -> Footprint:
         """What judging so many steps at once can need, when so much is told in all."""
-        positions = told + len(self.typed.begins.encode()) + steps * (1 + self.typed.words())
+        positions = told + len(self.typed.begins.encode()) + steps * (1 + self.typed.widest())
         return Footprint(positions, requests=steps * max(len(self.typed.ways), 1))
 
     async def __call__(self, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:
@@ -262,7 +262,10 @@ class StepSearch:
         actor, at, text, score = ctx.policies["actor"], root, "", -1.0
         steps, tried = list[str](), list[Row]()
         for turn in range(self.most):
-            drawn = (actor.generate(at, max=self.max_tokens, stop=("\n",), sampling=self.sampling) for _ in range(self.width))
+            most = min(self.max_tokens, actor.engine.limit - at.length)
+            if most < 1:  # the model has no room for another step
+                break
+            drawn = (actor.generate(at, max=most, stop=("\n",), sampling=self.sampling) for _ in range(self.width))
             nodes = await asyncio.gather(*drawn)
             tried += [node.row() for node in nodes]
             said = [actor.text(node) for node in nodes]
