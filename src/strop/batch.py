@@ -6,14 +6,14 @@ them are trained follows from `Row.trains` and the rollout's fate; nobody writes
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, islice
 
 import torch
 from torch import Tensor
 
-from strop.records import KEEP, UNSCORED, Fate, Group, Rollout, Sampling, Scores
+from strop.records import KEEP, UNSCORED, Fate, Group, Rollout, Row, Sampling, Scores
 from strop.seams.context import keyed
 from strop.seams.index import Index
 from strop.seams.signal import KINDS, Where
@@ -267,6 +267,22 @@ def pack(
         },
         labels=masks,
     )
+
+
+def heard(groups: Sequence[Group], others: Collection[str]) -> list[Group]:
+    """The groups as they train one policy: what these other ones wrote is an observation to it."""
+    return [
+        replace(group, rollouts=tuple(replace(r, rows=tuple(_heard(row, others) for row in r.rows)) for r in group.rollouts))
+        for group in groups
+    ]
+
+
+def _heard(row: Row, others: Collection[str]) -> Row:
+    theirs = {s.id for s in row.segments if s.kind == "action" and s.author is not None and s.author.policy in others}
+    if not theirs:
+        return row
+    segments = (replace(s, kind="observation", logp=None) if s.id in theirs else s for s in row.segments)
+    return replace(row, segments=tuple(segments), trains=row.trains - theirs)
 
 
 def _members(groups: Sequence[Group], fates: Mapping[str, Fate]) -> Iterator[list[Rollout]]:

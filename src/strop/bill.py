@@ -32,9 +32,9 @@ class Bill:
         self.total = before | {name: before.get(name, 0) + spent[name] for name in names}
         self._kept, self.scored = Counter(), Counter()
 
-    def learn(self, positions: int) -> None:
-        """So many positions were trained."""
-        self.learned["trained"] += positions
+    def learn(self, positions: int, before: str = "") -> None:
+        """So many positions were trained, of the policy whose kinds begin so."""
+        self.learned[f"{before}trained"] += positions
         self.total |= self.learned
 
     def forget(self, *kinds: str) -> None:

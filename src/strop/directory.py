@@ -4,7 +4,8 @@ recipe.json      what was asked for, with fingerprints and versions
 own/             the user's files that its method and its source are made of, by hash
 metrics.jsonl    one line a step: the source of truth
 groups/          one file a step, written before the update: tokens, log-probabilities, scores, fates, states
-checkpoints/     Hugging Face format, with optimiser, heads and the state of every part, under one hash
+checkpoints/     Hugging Face format, with optimiser, heads and the state of every part, under one hash; in policies/NAME/ the same of a
+                 policy that is trained beside the actor
 eval/            held-out results before and after
 """
 
@@ -18,7 +19,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any, cast
 
 import torch
@@ -30,6 +31,7 @@ from strop.methods import known
 from strop.policies import gguf
 from strop.recipe import Recipe
 from strop.records import Group, Scores, canonical
+from strop.seams.part import nearest
 from strop.seams.policy import Policy
 from strop.tasks import place_of
 
@@ -318,27 +320,61 @@ def sampled(directory: Path) -> tuple[list[Group], Scores]:
     return groups, Scores(values)
 
 
-def checkpoint(directory: Path, policy: Policy, optimiser: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
-    """Another one beside the last, as a directory any Hugging Face library can load, with what it takes to go on."""
-    from safetensors.torch import save_file
+Kept = tuple[Policy, Mapping[str, Tensor]]
+"""A policy and its optimiser."""
 
+
+def checkpoint(directory: Path, actor: Kept, state: Mapping[str, Any], beside: Mapping[str, Kept] = MappingProxyType({})) -> Path:
+    """Another one beside the last, as a directory any Hugging Face library can load, with what it takes to go on."""
     final = directory / "checkpoints" / f"{state['step']:06d}"
-    beside = final.with_name(final.name + ".part")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
+    new = final.with_name(final.name + ".part")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
     durable.point("write")
-    policy.export(beside)
-    durable.point("torn")
-    save_file({name: t.detach().contiguous() for name, t in optimiser.items()}, beside / "optimiser.safetensors")
-    if policy.heads:
-        save_file({k: v.contiguous() for k, v in policy.heads.state_dict().items()}, beside / "heads.safetensors")
-    (beside / "state.json").write_text(canonical(state))
+    _write(new, *actor)
+    for name, kept in beside.items():
+        _write(place_beside(new, name), *kept)
+    (new / "state.json").write_text(canonical(state))
     durable.point("write")
-    (beside / "hash").write_text(_hash_directory(beside))
-    durable.publish(beside, final)
+    (new / "hash").write_text(_hash_directory(new))
+    durable.publish(new, final)
     for old in sorted(p for p in final.parent.iterdir() if p.name.isdigit())[:-KEEP_CHECKPOINTS]:
         shutil.rmtree(old, ignore_errors=True)
     return final
+
+
+def _write(place: Path, policy: Policy, optimiser: Mapping[str, Tensor]) -> None:
+    from safetensors.torch import save_file
+
+    place.mkdir(parents=True, exist_ok=True)
+    policy.export(place)
+    durable.point("torn")
+    save_file({name: t.detach().contiguous() for name, t in optimiser.items()}, place / "optimiser.safetensors")
+    if policy.heads:
+        save_file({k: v.contiguous() for k, v in policy.heads.state_dict().items()}, place / "heads.safetensors")
+
+
+def place_beside(checkpoint: Path, name: str) -> Path:
+    """Where a checkpoint holds a policy that is trained beside the actor."""
+    return checkpoint / "policies" / name
+
+
+def held(checkpoint: Path, name: str) -> Path:
+    """What a checkpoint holds of one of its policies; of the actor where none is named."""
+    if name in ("", "actor"):
+        return checkpoint
+    if not (place := place_beside(checkpoint, name)).is_dir():
+        there = sorted(one.name for one in place.parent.iterdir()) if place.parent.is_dir() else []
+        raise RunError(
+            f"{checkpoint} holds no policy {name!r} beside the actor. {nearest(name, there) if there else 'It holds the actor.'}"
+        )
+    return place
+
+
+def one_of(text: str) -> tuple[Path, str]:
+    """RUN, or RUN:NAME for one of its policies beside the actor: the directory and the name; empty where none is named."""
+    where, colon, name = text.rpartition(":")
+    return (Path(where), name) if colon and name.isidentifier() and Path(where).is_dir() else (Path(text), "")
 
 
 def good_checkpoints(directory: Path, say: Callable[[str], None] = lambda said: None) -> list[Path]:

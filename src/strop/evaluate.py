@@ -152,7 +152,7 @@ async def evaluate(
     async def replies(number: int, task: Task) -> Group:
         nonlocal done
         place = f"held-out/{number}/{task.id}/{sampling.temperature:g}"
-        (group,) = await grown(sampler, task, environment, ctx.at(place))
+        (group,) = (g for g in await grown(sampler, task, environment, ctx.at(place)) if g.role == "solve")
         done += 1
         if tell is not None:
             tell(done, count)

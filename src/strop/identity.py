@@ -13,14 +13,16 @@ from typing import Any, cast
 
 from strop.method import SAID, Method
 from strop.program import Program, Repeat, Share, Stage, Steps
+from strop.seams.asked import Trained
 from strop.seams.compute import Quantized
 from strop.seams.formula import UNITS, number
 from strop.seams.gate import Gate, WholeGate
 from strop.seams.mark import channel, is_label, name_of
 from strop.seams.part import Part, written
 from strop.seams.reduction import Reduction
+from strop.seams.role import Role
 from strop.seams.signal import Signal
-from strop.seams.update import Still
+from strop.seams.update import Still, Update
 from strop.sense import remarks
 
 
@@ -81,7 +83,8 @@ def _lines(method: Method, own: bool) -> Iterator[str]:
     yield f"    {method.tasks} tasks a step, from {written(method.curriculum)} through {written(method.feed)}"
     yield f"    {written(method.sampler)}"
     for name, other in method.policies.items():
-        yield f"    beside the actor the policy {name}, which is asked and stays as it is: {written(other)}"
+        told = "trained too" if isinstance(other, Trained) else "asked and stays as it is"
+        yield f"    beside the actor the policy {name}, which is {told}: {written(other)}"
     if isinstance(method.compute, Quantized):
         yield f"    drawn with {written(method.compute)}: the learner's log-probabilities are measured, and a correction bridges the two"
     if method.environment is not None:
@@ -104,13 +107,13 @@ def _lines(method: Method, own: bool) -> Iterator[str]:
         yield "reward, for every rollout:"
         yield from _said(method.reward)
     for name, role in method.roles.items():
-        yield f"reward, for rollouts of role {name}:"
+        yield f"reward, for rollouts of role {name}{_whom(role)}:"
         yield from _said(role.reward)
     yield ""
     yield "gate"
     yield from _gates(method.gate)
     for name, role in method.roles.items():
-        yield f"gate, for groups of role {name}"
+        yield f"gate, for groups of role {name}{_whom(role)}"
         yield from _gates(role.gate)
     yield ""
     yield "log-probabilities"
@@ -137,7 +140,16 @@ def _lines(method: Method, own: bool) -> Iterator[str]:
         yield f"    loss = {' + '.join(f'{_weight(name, s)} * {name}' for name, s in method.signals.items())}"
     yield ""
     yield "update"
-    yield from _update(method)
+    yield from _update(method.update, method.tasks)
+    yield from (f"    note: {remark}" for remark in remarks(method))
+    for name, other in method.trained.items():
+        yield ""
+        yield f"update of the policy {name}, by its own groups: the same signals, an optimiser of its own"
+        yield from _update(other.update, method.tasks) if other.update is not None else ["    as the actor's"]
+
+
+def _whom(role: Role) -> str:
+    return "" if role.policy == "actor" else f", which train {role.policy}"
 
 
 def _signal(name: str, signal: Signal) -> Iterator[str]:
@@ -162,20 +174,18 @@ def _weight(name: str, signal: Signal) -> str:
     return f"weight_of_{name}" if isinstance(signal.weight, Part) else number(signal.weight)
 
 
-def _update(method: Method) -> Iterator[str]:
-    update = method.update
+def _update(update: Update, tasks: int) -> Iterator[str]:
     yield f"    {written(update)}"
     if isinstance(update, Still):
-        yield f"    none: {method.tasks} tasks a step are sampled, graded and committed, and no weight moves"
+        yield f"    none: {tasks} tasks a step are sampled, graded and committed, and no weight moves"
         return
     yield from _said(update.schedule)
     yield f"    lr = {number(update.lr)} * factor"
     held = "the whole batch at once" if update.minibatch is None else f"minibatches of {update.minibatch} groups"
     held = held if update.pieces is None else f"what the gates left in {update.pieces} pieces"
     times = "once" if update.epochs == 1 else f"{update.epochs} times"
-    count = update.updates(method.tasks)
-    yield f"    a batch of {method.tasks} groups, {held}, {times}: {count} optimiser update{'s' * (count > 1)} per batch"
-    yield from (f"    note: {remark}" for remark in remarks(method))
+    count = update.updates(tasks)
+    yield f"    a batch of {tasks} groups, {held}, {times}: {count} optimiser update{'s' * (count > 1)} per batch"
 
 
 def _said(part: Part) -> Iterator[str]:

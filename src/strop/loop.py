@@ -10,25 +10,26 @@ import asyncio
 import gzip
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from strop import directory as folder
-from strop import durable, engines, grading, learning, train
+from strop import durable, engines, grading, sense, train
 from strop.batch import Batch, pack
 from strop.bill import Bill, spend
 from strop.directory import Recording, RunError, commit_path
 from strop.learners.local import Local
 from strop.method import Method
-from strop.metrics import ages, beside, digest, distance, drawn, learned, mean_known
-from strop.others import others
+from strop.metrics import ages, by_role, drawn, mean_known
+from strop.others import moving, others
 from strop.policies.causal import of
 from strop.program import When
+from strop.pupil import ACTOR, Pupil
 from strop.recipe import Recipe
 from strop.records import UNSCORED, Fate, Group, Scores, Task, canonical
 from strop.seams.context import Ctx, Handle, Ledger, Progress
@@ -37,7 +38,7 @@ from strop.seams.exchange import FOREIGN, Exchange
 from strop.seams.feed import Recorded
 from strop.seams.flight import Flight
 from strop.seams.grader import SCORERS
-from strop.seams.learner import Key, Learner
+from strop.seams.learner import Learner
 from strop.seams.mark import labelled, marked
 from strop.seams.part import nearest
 from strop.seams.policy import Policy, equip
@@ -47,6 +48,9 @@ from strop.seams.source import Source
 from strop.tasks import source as named_source
 from strop.tasks.shots import show
 from strop.watch.watch import Watch
+
+if TYPE_CHECKING:
+    from strop.train import Lesson
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,8 @@ class Begun:
     """The model that stays the reference; empty: the weights the stage begins with."""
     model: str = ""
     """The checkpoint it begins with, from the program's directory; empty: the recipe's model."""
+    policies: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What is left of policies that are trained beside the actor, by name, from the program's directory."""
     counted: bool = False
     """It ends by a number of steps, which its progress goes by; the budget is a bound."""
 
@@ -95,6 +101,7 @@ class Run:
         past: tuple[tuple[int, Recipe], ...] = (),
         begun: Begun | None = None,
         ends: When | None = None,
+        policies: Mapping[str, Policy] | None = None,
     ):
         self.recipe, self.directory, self.recording = recipe, directory, recording
         self.lock: durable.Lock | None = None
@@ -106,12 +113,17 @@ class Run:
         self.foreign = recording is not None and recording.foreign
         self.method = recipe.resolved()
         drawn = source if source is not None else named_source(recipe.task_name())
-        self.policy: Policy = policy if policy is not None else of(recipe)
+        sense.together(self.method, engine=recipe.engine == "embedded", learner=learner is Local)
+        actor: Policy = policy if policy is not None else of(recipe)
         if policy is not None and self.begun.model:  # one that was handed over is not what a path says
             policy.restore(directory.parent / self.begun.model)
-        show(self.policy.renderer, drawn, recipe.shots)
-        self.source = roomy(drawn, self.policy, getattr(self.method.sampler, "max_tokens", 1), recipe.longest_prompt)
-        equip(self.policy, self.method.heads, recipe.seed)
+        show(actor.renderer, drawn, recipe.shots)
+        self.source = roomy(drawn, actor, getattr(self.method.sampler, "max_tokens", 1), recipe.longest_prompt)
+        given = None if policy is None and policies is None else policies or {}
+        root, stages, left = directory.parent, self.begun.stages, self.begun.policies
+        trained = {ACTOR: actor, **moving(self.method.trained, actor, recipe, root, stages, left, given)}
+        for one in trained.values():
+            equip(one, self.method.heads, recipe.seed)
         self.feed = self.method.feed
         self.exchange = exchange
         """With other trainers, where this one shares its groups."""
@@ -124,40 +136,69 @@ class Run:
         self.asked: set[str] = set()
         """Ids of the groups that somebody was asked about in this step."""
         self.memory: dict[str, Any] = {}
-        self.running: dict[str, list[float]] = {}
-        """[sum, count] of what each signal keeps a running mean of, after the last update."""
         self.step, self.version = 0, 0
-        self.engine = (engine or engines.build)(self.policy, recipe)
-        self.others = others(self.method.policies, self.policy, recipe, directory.parent, self.begun.stages)
-        """Handles of the policies beside the actor."""
-        self.bill = Bill(self.engine, {name: handle.engine for name, handle in self.others.items()})
+        engines_of = {name: (engine or engines.build)(one, recipe) for name, one in trained.items()}
+        for name, made in engines_of.items():
+            if name != ACTOR:
+                made.name = name
+        sense.together(self.method, engine=not isinstance(engines_of[ACTOR], Grows), learner=True)
+        asked = others(self.method.policies, actor, recipe, root, stages)
+        beside = {name: engines_of[name] if name in engines_of else asked[name].engine for name in self.method.policies}
+        self.bill = Bill(engines_of[ACTOR], beside)
         self.bill.restore(self.begun.bill, self.begun.learned)
         ahead = getattr(self.feed, "ahead", 0)
         self.flight = Flight() if ahead else None
         same = recipe.dtype == "float32"  # an engine draws with the float32 weights
-        self.own = self.engine.own and same and not self.foreign and not ahead
+        self.own = engines_of[ACTOR].own and same and not self.foreign and not ahead
         """What was recorded while sampling is this learner's log-probability; else it is measured, and a correction bridges the two."""
         if not self.own:
             self.method = self.method.off_policy()
-        self.handle = Handle(self.engine, self.policy.renderer)
-        self.learner = self._learning(learner)
         self.digest_groups = ""
         self.replayed: dict[str, Any] | None = None
-        self.watch = Watch(self)
+        self.pupils: dict[str, Pupil] = {}
+        """Who learns: the actor, then the policies that are trained beside it, in the method's order."""
+        for name, one in trained.items():
+            self.pupils[name] = Pupil(self, name, one, engines_of[name], self._learning(name, one, learner))
+        self.actor = self.pupils[ACTOR]
+        self.others = {name: self.pupils[name].handle if name in self.pupils else asked[name] for name in self.method.policies}
+        """Handles of the policies beside the actor."""
         self.clock: dict[str, float] = {}
         self._mark = time.perf_counter()
 
-    def _learning(self, make: Callable[..., Learner]) -> Learner:
-        """The learner, with the reference and the optimiser of an earlier stage where they are kept."""
-        kept: dict[str, Any] = {}
+    def _learning(self, name: str, policy: Policy, make: Callable[..., Learner]) -> Learner:
+        """A policy's learner, with the reference and the optimiser of an earlier stage where they are kept."""
+        kept: dict[str, Any] = {} if name == ACTOR else {"update": self.method.updates[name]}
         if self.begun.reference and self.method.reference:
             there = self.directory.parent / self.begun.reference
             first = of(self.recipe.but(model=str(there) if there.exists() else self.begun.reference))
             kept["reference"] = first.frozen("reference")
-        learner = make(self.policy, self.method, self.recipe, **kept)
-        if self.begun.optimiser:
-            learner.restore(self.directory.parent / self.begun.optimiser)
+        learner = make(policy, self.method, self.recipe, **kept)
+        left = self.begun.optimiser if name == ACTOR else self.begun.policies.get(name, "")
+        if self.begun.optimiser and left:
+            learner.restore(self.directory.parent / left)
         return learner
+
+    # The actor's, which is what a run is asked for.
+
+    @property
+    def policy(self) -> Policy:
+        return self.actor.policy
+
+    @property
+    def engine(self) -> Engine:
+        return self.actor.engine
+
+    @property
+    def handle(self) -> Handle:
+        return self.actor.handle
+
+    @property
+    def learner(self) -> Learner:
+        return self.actor.learner
+
+    @property
+    def watch(self) -> Watch:
+        return self.actor.watch
 
     @property
     def number(self) -> int:
@@ -199,13 +240,17 @@ class Run:
 
     def mark(self, groups: list[Group]) -> list[Group]:
         """With what the method's marks say of each reply; what this run committed says it already."""
-        return groups if self.replayed is not None and not self.foreign else marked(self.method.marks, groups, self.policy.renderer)
+        if self.replayed is not None and not self.foreign:
+            return groups
+        whose = (self.pupils[self.method.trains(g)].policy.renderer for g in groups)
+        return [one for g, reads in zip(groups, whose, strict=True) for one in marked(self.method.marks, [g], reads)]
 
     async def grade(self, groups: list[Group]) -> Scores:
         """Scores of a round of sampling, and what the tripwires see in them all together, whoever asked first."""
         scores = await self.verdict(groups)
         if new := [g for g in groups if g.id in self.asked]:
-            self.watch.sampled(new)
+            for one in self.pupils.values():
+                one.watch.sampled(one.taught(new))
             await self.watch.graded(new, scores.of(new))
         return scores
 
@@ -229,10 +274,17 @@ class Run:
         return self.known.of(groups)
 
     def evaluate(self, groups: list[Group], scorer: str, want: frozenset[str]) -> Batch:
-        """These groups with tracks of all their decisions, under the weights of a scorer as they stand, without gradient."""
-        batch = pack(groups, {}, {r.id: None for g in groups for r in g.rollouts}, self.version)
-        tracks, count = self.learner.evaluate(batch, want, scorer, batch.of_kinds(KINDS))
-        self.bill.scored["scored" if scorer == "online" else f"{SCORERS[scorer]}/scored"] += count
+        """These groups with tracks of all their decisions, each under the weights of the policy that it trains, without gradient."""
+        whose = [self.pupils[self.method.trains(g)] for g in groups]
+        heard = [one.taught([g])[0] for one, g in zip(whose, groups, strict=True)]
+        batch = pack(heard, {}, {r.id: None for g in groups for r in g.rollouts}, self.version)
+        group_T = batch.index.up("token", "group").tolist()
+        tracks: dict[str, Tensor] = {}
+        for one in self.pupils.values():
+            mine_T = batch.of_kinds(KINDS) & torch.tensor([whose[g] is one for g in group_T], dtype=torch.bool)
+            found, count = one.learner.evaluate(batch, want, scorer, mine_T)
+            self.bill.scored[one.before + ("scored" if scorer == "online" else f"{SCORERS[scorer]}/scored")] += count
+            tracks |= {name: track.where(~track.isnan(), tracks[name]) if name in tracks else track for name, track in found.items()}
         return batch.with_(**tracks)
 
     def observe(self, groups: list[Group], scores: Scores) -> None:
@@ -271,13 +323,6 @@ class Run:
             self.exchange.flush()  # only what is committed: nobody is sent two groups of one step
         self.lap("commit")
 
-    def measure(self, batch: Batch) -> Batch:
-        """Tracks under the weights as they stand, where some part reads them and nobody recorded them."""
-        batch = learning.measure(self.method, batch, self.learner, self.bill.learned, own=self.own)
-        if self.foreign and not self.step:
-            self.check_drew(batch, batch.tracks["old_logp_T"])
-        return batch
-
     def check_drew(self, batch: Batch, logp_T: Tensor) -> None:
         """Weights that give recorded tokens other log-probabilities than they were drawn with did not draw them."""
         gap_T = (logp_T - batch.tracks["sampled_logp_T"])[batch.trained_T].abs()
@@ -288,15 +333,10 @@ class Run:
                 f"not draw them: {self.recipe.model!r} is not the model that the run started from. Put that model back in its place."
             )
 
-    def follow(self, mini: Batch, key: Key) -> Batch:
-        """The minibatch with what its signals keep a running mean of; what was summed goes on with the next one."""
-        mini, self.running = learning.follow(self.method, mini, self.running, key)
-        return mini
-
     def deliver(self) -> None:
         self.version += 1
-        self.learner.gather()
-        self.engine.deliver(self.version)
+        for one in self.pupils.values():
+            one.deliver(self.version)
         self.lap("learn")
 
     def report(
@@ -305,32 +345,27 @@ class Run:
         scores: Scores,
         fates: Mapping[str, Fate],
         rewards: Mapping[str, float | None],
-        batch: Batch,
-        facts: list[dict[str, float]],
+        lessons: Sequence[Lesson],
     ) -> dict[str, Any]:
         """The metrics line. Everything outside `t` is the same whenever and however often this step is computed."""
         tried = [g for g in groups if g.role == "solve"]
-        self.bill.learn(int(sum(f["positions"] for f in facts)))
+        (actor, batch, facts), *rest = lessons
+        moved = actor.moved(batch, facts)
+        beside = {one.name: one.beside(groups, rewards, seen, said) for one, seen, said in rest}
         line: dict[str, Any] = {
             "step": self.step,
             "version": self.version,
             "fingerprint": self.method.fingerprint,
             **drawn(self.method, tried, scores, rewards, fates),
-            **learned(self.method, facts),
+            **moved,
             "bill": dict(self.bill.total),
-            "digest": {
-                "groups": self.digest_groups,
-                "credit": digest(batch.tracks),
-                "weights": self.digest_weights(),
-                "optimiser": self.digest_optimiser(),
-            },
         }
+        line["digest"]["groups"] = self.digest_groups
+        warned = {f"{name}/{wire}": said for name, one in beside.items() for wire, said in one.pop("warnings", {}).items()}
+        if beside:
+            line["policies"] = beside
         if self.method.roles:
-            line["roles"] = beside(self.method, groups, rewards, fates)
-        if self.running:
-            line["running"] = {name: total / max(count, 1) for name, (total, count) in self.running.items()}
-        if not self.own:
-            line["sampler"] = distance(batch)
+            line["roles"] = by_role(self.method, groups, rewards, fates)
         if self.flight is not None:
             line |= {"age": ages(batch), "stale": self.state["feed"]["stale"]}
             line["taken"] = [[mean_known(float(r.length) for r in g.rollouts), scores.rate(g)] for g in groups]
@@ -339,6 +374,8 @@ class Run:
             reward = mean_known(rewards[r.id] for g in theirs for r in g.rollouts)
             line["swarm"] = {"own": len(tried), "foreign": len(theirs), "reward": reward, **(self.swarm or {})}
         line = self.watch.close(line, tried, scores)
+        if warned:
+            line["warnings"] = line.get("warnings", {}) | warned
         self.step += 1
         return line
 
@@ -426,37 +463,37 @@ class Run:
         return None if record is None else record.get("swarm")
 
     def digest_weights(self, *, heads: bool = True, like: str = "") -> str:
-        return digest({name: p for name, p in self.policy.parameters().items() if heads or not name.startswith("heads.")}, like)
+        return self.actor.digest_weights(heads=heads, like=like)
 
     def digest_optimiser(self, *, like: str = "") -> str:
-        return digest(self.learner.state(), like)
+        return self.actor.digest_optimiser(like=like)
 
     def checkpoint(self) -> None:
         """What it takes to go on from here."""
-        optimiser = self.learner.state()
+        kept = {name: (one.policy, one.learner.state()) for name, one in self.pupils.items()}
+        said = {name: self.pupils[name].state(optimiser) for name, (_, optimiser) in kept.items()}
         state = {
             "step": self.step,
             "version": self.version,
             "learned": dict(self.bill.learned),
             "state": self.state,
             "ledger": asdict(self.ledger),
-            "running": self.running,
             "bill": self.bill.total,
             "threads": torch.get_num_threads(),
-            "digest": {"weights": self.digest_weights(), "optimiser": digest(optimiser)},
+            **said.pop(ACTOR),
+            **({"policies": said} if said else {}),
         }
-        folder.checkpoint(self.directory, self.policy, optimiser, state)
+        folder.checkpoint(self.directory, kept.pop(ACTOR), state, kept)
         self.lap("checkpoint")
 
     def restore(self, path: Path) -> None:
         state = json.loads((path / "state.json").read_text())
-        self.learner.restore(path)
-        if (found := self.digest_weights(like=(was := state["digest"]["weights"]))) != was:
-            raise RunError(f"{path}: the weights read from it have the digest {found}, and it was written with {was}.")
+        for name, one in self.pupils.items():
+            one.restore(folder.held(path, name), state if name == ACTOR else state["policies"][name])
         self.step, self.version, self.state, self.ledger = state["step"], state["version"], state["state"], Ledger(**state["ledger"])
-        self.running = state.get("running", {})
         self.bill.restore(state["bill"], state["learned"])
-        self.engine.deliver(self.version)
+        for one in self.pupils.values():
+            one.engine.deliver(self.version)
 
 
 def roomy(source: Source, policy: Policy, reply: int, longest: int | None) -> Source:

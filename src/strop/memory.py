@@ -120,13 +120,16 @@ def forecast(recipe: Recipe, lengths: Lengths) -> Forecast:
     rounded = isinstance(method.compute, Quantized)  # then the engine has a copy of the weights, of half their size
     kv = keys_and_values(policy.model.config, min(recipe.slots, rollouts), lengths) // (2 if rounded else 1) if here else 0
     laid_out = (4 * copied(policy.model) + rounded * weights) // (2 if rounded else 1) if here else 0
+    learners = 1 + len(method.trained)  # each with weights, an engine and moments of its own, and gradients while it is its turn
+    asked = sum(not one.start.startswith(REMOTE) for one in method.policies.values()) - len(method.trained)
     held = {
         "weights": weights,
-        "reference": weights if method.reference and not recipe.lora else 0,
-        "policies that are asked": weights * sum(not one.start.startswith(REMOTE) for one in method.policies.values()),
-        "engine's weights": laid_out,
-        "keys and values": kv,
-        "moments": 2 * trained if learns else 0,
+        "reference": weights * learners if method.reference and not recipe.lora else 0,
+        "policies that are asked": weights * asked,
+        "weights of others that are trained": weights * len(method.trained),
+        "engine's weights": laid_out * learners,
+        "keys and values": kv * learners,
+        "moments": 2 * trained * learners if learns else 0,
     }
     moments = {
         "a training pass": {"gradients": trained, "activations": (later if several else first) - trained} if learns else {},

@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any, cast
 
 from strop.records import Group
-from strop.seams.asked import Asked
+from strop.seams.asked import Beside, Trained
 from strop.seams.compute import EXACT, Compute, Quantized
 from strop.seams.correction import none, truncated
 from strop.seams.curriculum import Curriculum, Epochs
@@ -78,9 +78,10 @@ class Method:
     compute: Compute = added(EXACT)  # noqa: RUF009
     """What the engine draws with, where the learner computes otherwise."""
     roles: Mapping[str, Role] = added({})
-    """Groups of other roles than `solve`, by role: their reward and gates."""
-    policies: Mapping[str, Asked] = added({})
-    """Policies beside the actor that samplers and graders ask, by name: `ctx.policies`."""
+    """Groups of other roles than `solve`, by role: their reward and gates, and whom they train."""
+    policies: Mapping[str, Beside] = added({})
+    """Policies beside the actor that samplers and graders ask, by name: `ctx.policies`. `Asked(start)` stays as it is; `Trained(update,
+    start)` is trained by the groups of the roles that name it."""
     paper: str = ""
     """Its number at arXiv."""
     idea: tuple[str, ...] = field(default=())
@@ -113,8 +114,25 @@ class Method:
         """The groups that are rewarded and kept alike, in their order."""
         found: dict[str, list[Group]] = {}
         for group in groups:
-            found.setdefault(group.role if group.role in (*self.roles, PAIR) else "solve", []).append(group)
+            found.setdefault(self._played(group), []).append(group)
         return [(self.role(name), members) for name, members in found.items()]
+
+    @property
+    def trained(self) -> dict[str, Trained]:
+        """The policies that are trained beside the actor, by name."""
+        return {name: one for name, one in self.policies.items() if isinstance(one, Trained)}
+
+    @property
+    def updates(self) -> dict[str, Update]:
+        """How each policy moves that is trained, the actor first."""
+        return {"actor": self.update, **{name: one.moves(self.update) for name, one in self.trained.items()}}
+
+    def trains(self, group: Group) -> str:
+        """The policy that a group trains."""
+        return self.role(self._played(group)).policy
+
+    def _played(self, group: Group) -> str:
+        return group.role if group.role in (*self.roles, PAIR) else "solve"
 
     def needs(self, *names: str) -> bool:
         """Does some part read one of these?"""

@@ -34,6 +34,7 @@ AHEAD = "with `ahead`"
 PAIRS = "where pairs are learned from, with a reference"
 SWARM = "in a swarm"
 ROLES = "with roles"
+BESIDE = "where policies are trained beside the actor"
 ALIEN = "where others than these weights drew the rollouts: another engine or dtype, `ahead`, a replay with another method"
 MODEL = "where the policy is a language model"
 TRIED = "where a task was tried"
@@ -59,6 +60,9 @@ LINE: dict[str, Figure] = {
     "roles.<role>.reward": Figure("reward", "mean over them", ROLES),
     "roles.<role>.length": Figure("tokens", "mean length of what the policy wrote in them", ROLES),
     "roles.<role>.kept": Figure("count", "of them, those that are trained", ROLES),
+    "policies.<policy>.<field>": Figure(
+        "as there", "of a policy that is trained beside the actor, what the line says of the actor under this name: `watch` too", BESIDE
+    ),
     "entropy": Figure("nats", "mean over the trained decisions, of the distribution each was drawn from"),
     "off": Figure("share", "of trained decisions whose ratio of now to old lies outside [0.8, 1.2], over all updates"),
     "far": Figure("share", "of rollouts whose ratio of now to old, the product over their decisions, lies outside [1/2, 2]"),
@@ -126,6 +130,7 @@ def drawn(
     """Of the rollouts: rewards, every channel but those that only other roles earn by, how often a group's rewards differ, lengths, and
     what was dropped why."""
     members = [r for g in groups for r in g.rollouts]
+    said = earned(groups, rewards)
     names = [name_of(mark) for mark in method.marks if is_label(mark)]
     aside = (
         {name[:-2] for role in method.roles.values() for name in role.reward.reads}
@@ -134,20 +139,29 @@ def drawn(
     )
     labels = {name: _shares(scores.get(r, name) for r in members) for name in names}
     return {
-        "reward": mean_known(rewards[r.id] for r in members),
+        "reward": said.pop("reward"),
         **{name: mean_known(scores.get(r, name) for r in members) for name in scores.channels() if name not in (*labels, *aside)},
         **({"labels": labels} if labels else {}),
-        "spread": mean_known(float(len({rewards[r.id] for r in g.rollouts}) > 1) for g in groups),
-        "length": mean_known(float(r.length) for r in members),
-        "cut": mean_known(float(r.stop == "length") for r in members),
-        "rollouts": len(members),
+        **said,
         "dropped": dict(Counter(fate.why for fate in fates.values() if fate.kind != "keep")),
         "copies": sum(max((fates[r.id].times for r in g.rollouts), default=1) - 1 for g in groups),
         "incidents": len(scores.incidents),
     }
 
 
-def beside(
+def earned(groups: Sequence[Group], rewards: Mapping[str, float | None]) -> dict[str, Any]:
+    """Of these groups' rollouts: how many, rewards, lengths, and how often a group's rewards differ."""
+    members = [r for g in groups for r in g.rollouts]
+    return {
+        "reward": mean_known(rewards[r.id] for r in members),
+        "spread": mean_known(float(len({rewards[r.id] for r in g.rollouts}) > 1) for g in groups),
+        "length": mean_known(float(r.length) for r in members),
+        "cut": mean_known(float(r.stop == "length") for r in members),
+        "rollouts": len(members),
+    }
+
+
+def by_role(
     method: Method, groups: Sequence[Group], rewards: Mapping[str, float | None], fates: Mapping[str, Fate]
 ) -> dict[str, dict[str, float | None]]:
     """Of what else was done with the tasks than solving them, by role."""

@@ -63,6 +63,11 @@ def fit(recorded: Method, method: Method, origin: Path) -> list[str]:
                 f"method {name!r} has a {seam} of its own, {mine!r}, and the {what} in {origin} come from {theirs!r}: they are not what "
                 f"{name!r} would have learned from. Train it (strop train --method {name}), or give it that {seam} in a recipe file."
             )
+    if (recorded.trained or method.trained) and describe(recorded.policies) != describe(method.policies):
+        raise RunError(
+            f"method {name!r} trains {_whom(method)}, and the rollouts in {origin} train {_whom(recorded)}. Train it: strop train --method "
+            f"{name}."
+        )
     first = read_groups(origin, 0)
     channels = {channel for values in first["scores"]["values"].values() for channel in values}
     channels -= {grader.gives for grader in method.graders if grader not in recorded.graders}
@@ -93,6 +98,10 @@ def fit(recorded: Method, method: Method, origin: Path) -> list[str]:
     if method.tasks != recorded.tasks:
         notes.append(f"{name} asks for {method.tasks} tasks a step; the recording holds {recorded.tasks}")
     return notes
+
+
+def _whom(method: Method) -> str:
+    return " and ".join(("the actor", *method.trained))
 
 
 def read_groups(origin: Path, step: int) -> Mapping[str, Any]:

@@ -107,9 +107,11 @@ def resume(
     if good := [path for path in good_checkpoints(directory) if int(path.name) <= lines]:
         run.restore(good[-1])
     cut_metrics(directory / "metrics.jsonl", run.step)
-    run.watch.lines = [*read_metrics(directory)]
-    check_lines(directory, run.watch.lines)
-    run.watch.resumed(run.record(run.step - 1) if run.step else None)
+    found = read_metrics(directory)
+    check_lines(directory, found)
+    for one in run.pupils.values():
+        one.watch.lines = one.lines(found)
+        one.watch.resumed(run.record(run.step - 1) if run.step else None)
     about = read_about(directory)
     if {**about["tripwires"][-1], "from_step": 0} != {"from_step": 0, **run.watch.describe()}:
         about["tripwires"].append({"from_step": run.step, **run.watch.describe()})

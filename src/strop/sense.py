@@ -9,7 +9,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from strop.records import Sampling
-from strop.seams.asked import Asked
+from strop.seams.asked import Asked, Trained
 from strop.seams.compute import Exact, Quantized
 from strop.seams.formula import RESERVED, UNITS, check
 from strop.seams.gate import is_whole
@@ -17,7 +17,7 @@ from strop.seams.grader import SCORERS, judges_frozen
 from strop.seams.head import KNOWN, Head
 from strop.seams.mark import channel
 from strop.seams.part import Part, nearest, written
-from strop.seams.update import Still
+from strop.seams.update import Still, Update
 
 if TYPE_CHECKING:
     from strop.method import Method
@@ -115,12 +115,12 @@ def _gates(method: Method) -> None:
 
 
 def _policies(method: Method) -> None:
-    """Each has a name of its own, and whoever asks for one finds it."""
+    """Each has a name of its own, whoever asks for one finds it, and whoever is trained has groups that train it."""
     for name, other in method.policies.items():
         if name in ("actor", "reference") or not name.isidentifier():
             raise ValueError(f"method {method.name!r}: a policy beside the actor cannot be called {name!r}. Name it otherwise.")
-        if not isinstance(other, Asked):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ValueError(f"method {method.name!r}: policies[{name!r}] is Asked(start), got {other!r}")
+        if not isinstance(other, Asked | Trained):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError(f"method {method.name!r}: policies[{name!r}] is Asked(start) or Trained(update, start), got {other!r}")
     asking = {"sampler": asks(method.sampler), **{f"graders[{i}]": asks(g) for i, g in enumerate(method.graders)}}
     for seam, name in asking.items():
         if name not in ("", "actor", *method.policies):
@@ -128,6 +128,35 @@ def _policies(method: Method) -> None:
                 f"method {method.name!r}: its {seam} asks the policy {name!r}, which it does not have. "
                 f"{nearest(name, ('actor', *method.policies))} Name it: policies={{{name!r}: Asked(…)}}."
             )
+    for role, one in method.roles.items():
+        if one.policy not in ("actor", *method.trained):
+            asked = one.policy in method.policies
+            raise ValueError(
+                f"method {method.name!r}: groups of role {role!r} train the policy {one.policy!r}, which "
+                + ("is asked and stays as it is" if asked else f"it does not have. {nearest(one.policy, ('actor', *method.trained))}")
+                + f" Train it: policies={{{one.policy!r}: Trained(…)}}."
+            )
+    for name in method.trained:
+        if all(one.policy != name for one in method.roles.values()):
+            raise ValueError(
+                f"method {method.name!r}: no group trains the policy {name!r}. Name it in a role, roles={{…: Role(policy={name!r})}}, or "
+                f"leave it as it is: policies={{{name!r}: Asked(…)}}."
+            )
+    if method.trained and (getattr(method.feed, "ahead", 0) or hasattr(method.feed, "foreign")):
+        beside = "tasks ahead of the learner" if getattr(method.feed, "ahead", 0) else "groups of other trainers"
+        raise ValueError(
+            f"method {method.name!r}: its feed gives {beside}, which several trained policies cannot learn from yet. Use feed=Rollouts()."
+        )
+
+
+def together(method: Method, *, engine: bool, learner: bool) -> None:
+    """Policies that are trained beside the actor write and learn in this process, as the actor does; `engine` and `learner`: is it here?"""
+    if method.trained and not (engine and learner):
+        where = "an engine that is elsewhere writes" if not engine else "several processes compute gradients"
+        raise ValueError(
+            f"method {method.name!r} trains {' and '.join(('the actor', *method.trained))}, and here {where}: that is not built yet for "
+            "more than one policy. Train them in one process, with its embedded engine: without --cluster, torchrun and --engine."
+        )
 
 
 def asks(part: Any) -> str:
@@ -207,7 +236,7 @@ def _formulas(method: Method) -> None:
         if signal.running is not None:
             parts.append((f"signals.{name}.running", signal.running, "value_R"))
     parts += [(f"roles.{role}.reward", one.reward, "reward_R") for role, one in method.roles.items()]
-    parts.append(("the schedule of update", method.update.schedule, "factor"))
+    parts += [(f"the schedule of {seam}", update.schedule, "factor") for seam, update in _updates(method)]
     for seam, part, gives in parts:
         if part.formula:
             try:
@@ -250,6 +279,11 @@ def _known(method: Method) -> None:
         _reads(method, seam, reader, ready)
 
 
+def _updates(method: Method) -> list[tuple[str, Update]]:
+    own = [(f"policies.{name}.update", one.update) for name, one in method.trained.items() if one.update is not None]
+    return [("update", method.update), *own]
+
+
 def _rewards(method: Method) -> None:
     """A reward reads channels, lengths and who stands beside whom; a schedule how far the run is."""
     for name in method.reward.reads:
@@ -259,7 +293,7 @@ def _rewards(method: Method) -> None:
                 f"(outcome_R, lenient_R, a grader's), and {', '.join(sorted(SIGHT))}. What is known per decision is for a credit"
             )
     schedules = {f"the weight of signals.{name}": s.weight for name, s in method.signals.items() if isinstance(s.weight, Part)}
-    for seam, schedule in {**schedules, "the schedule of update": method.update.schedule}.items():
+    for seam, schedule in {**schedules, **{f"the schedule of {seam}": update.schedule for seam, update in _updates(method)}}.items():
         if schedule.reads != PROGRESS:
             raise ValueError(
                 f"method {method.name!r}: {seam} {schedule.name!r} reads {', '.join(schedule.reads) or 'nothing'}: a schedule reads "
@@ -356,14 +390,15 @@ def _counts(method: Method) -> None:
         )
     for name, signal in method.signals.items():
         if signal.policy != "actor":
-            raise NotImplementedError(
-                f"not built yet: several trained policies (signal {name!r} trains {signal.policy!r}). Train the actor."
+            raise ValueError(
+                f"method {method.name!r}: signals.{name} trains {signal.policy!r}, but signals are those of every policy that is trained. "
+                f"Which one is a group's role's to say: roles={{…: Role(policy={signal.policy!r})}}."
             )
     if (rate := method.pico_lr) is not None and not (isinstance(rate, float) and 0 <= rate < inf):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ValueError(f"method {method.name!r}: pico_lr={rate!r}; a learning rate is a number of at least 0")
     if method.tasks < 1:
         raise ValueError(f"method {method.name!r}: tasks={method.tasks}; a step needs at least one task")
-    updates = method.update.updates(method.tasks)
+    updates = max(update.updates(method.tasks) for update in method.updates.values())
     parts = [*method.credit, method.correction, *(s.objective for s in method.signals.values())]
     for reader in parts:
         if "group" in reader.needs and method.sampler.group_size < 2:
@@ -427,7 +462,7 @@ def _clips(method: Method) -> None:
 
 def unfelt(method: Method) -> list[str]:
     """Signals whose clip can bind on nothing: at the first update of a batch every ratio of now to old is 1."""
-    once = method.update.updates(method.tasks) == 1
+    once = all(update.updates(method.tasks) == 1 for update in method.updates.values())
     return [n for n, s in method.signals.items() if once and "clip" in s.objective.needs and "sampled_logp_T" not in s.objective.reads]
 
 

@@ -124,6 +124,8 @@ class Staged:
         recipe = self.recipe.stage(stage, spent, made, str(self.directory / model) if model else "")
         ends = stage.until if isinstance(stage.until, When) else None
         parts = {**self.parts, "ends": ends} if not stage.task else {**{k: v for k, v in self.parts.items() if k != "source"}, "ends": ends}
+        if "policies" in parts:
+            parts["policies"] = {name: one for name, one in parts["policies"].items() if name in stage.method.trained}
         if (place / "recipe.json").exists():
             return run.resume(place, say=self.say, method=stage.method, **parts)
         if number and not stage.task:  # the file of questions that the first stage read
@@ -133,13 +135,16 @@ class Staged:
 
     def _model(self, number: int) -> str:
         """The checkpoint that a stage begins with, from here; empty: the recipe's model."""
-        begins, names = self.program.plan[number].begins, [stage.name for stage in self.program.plan[:number]]
         if not number:
             return ""
-        if begins == INITIAL:
+        if (at := self._begins(number)) < 0:
             return HANDED if (self.directory / HANDED).exists() else ""
-        at = number - 1 if begins == LAST else len(names) - 1 - names[::-1].index(begins)
         return self.done[at].checkpoint
+
+    def _begins(self, number: int) -> int:
+        """The stage whose weights a stage begins with; -1 for those that the program began with."""
+        begins, names = self.program.plan[number].begins, [stage.name for stage in self.program.plan[:number]]
+        return -1 if begins == INITIAL else number - 1 if begins == LAST else len(names) - 1 - names[::-1].index(begins)
 
     def _begun(self, number: int) -> Begun:
         """What goes on from the stages before."""
@@ -161,8 +166,20 @@ class Staged:
             optimiser=before[-1].checkpoint if "optimiser" in stage.keeps else "",
             reference=reference if "reference" in stage.keeps else "",
             model=self._model(number),
+            policies=self._beside(number),
             counted=counted,
         )
+
+    def _beside(self, number: int) -> dict[str, str]:
+        """Where a stage's policies beside the actor were trained last, up to the stage whose weights it begins with, from here."""
+        begins = self._begins(number)
+        places = [HANDED, *(one.checkpoint for one in self.done[: begins + 1])]
+        return {
+            name: folder.place_beside(Path(place), name).as_posix()
+            for name in self.program.plan[number].method.trained
+            for place in places
+            if folder.place_beside(self.directory / place, name).is_dir()
+        }
 
     def _close(self, stage: Run) -> None:
         """Write down that a stage is over and what it left."""
@@ -202,6 +219,9 @@ def create(recipe: Recipe, directory: Path, say: Callable[[str], None] = lambda 
     if "policy" in parts:
         (directory / HANDED).mkdir()
         parts["policy"].export(directory / HANDED)
+    for name, policy in parts.get("policies", {}).items():
+        (place := folder.place_beside(directory / HANDED, name)).mkdir(parents=True)
+        policy.export(place)
     _write(directory, about)
     made = Staged(recipe, directory, say, parts)
     made.lock = lock
@@ -250,6 +270,8 @@ def refuse(recipe: Recipe, parts: Mapping[str, Any]) -> None:
     for stage in program.plan:
         if "reference" in stage.keeps and set(parts) & {"learner", "policy"}:
             raise ValueError(f"stage {stage.name!r} keeps the reference, which only a learner in this process can, of a recipe's model")
+        if "reference" in stage.keeps and stage.method.trained:
+            raise ValueError(f"stage {stage.name!r} keeps the reference, which is not built yet where several policies are trained")
         if recipe.lora and (kept := set(stage.keeps) & {"optimiser", "reference"}):
             raise ValueError(f"stage {stage.name!r} keeps the {kept.pop()}; with LoRA a stage begins with new adapters on merged weights")
     for one in recipe.each():

@@ -157,10 +157,10 @@ def _stopped(run: Run, at: int) -> Run:
 def _own_copy(run: Run) -> Any:
     """An engine with weights of its own, as a server has them; gives its model."""
     model = copy.deepcopy(run.policy.model)
-    run.engine = embedded.EmbeddedEngine(
+    run.actor.engine = embedded.EmbeddedEngine(
         model, run.policy.tokenizer, seed=run.recipe.seed, slots=run.recipe.slots, eos_ids=run.policy.eos
     )  # fmt: skip
-    run.handle = replace(run.handle, engine=run.engine)
+    run.actor.handle = replace(run.handle, engine=run.engine)
     return model
 
 
@@ -313,8 +313,8 @@ def _(run: Run, patch: pytest.MonkeyPatch) -> None:
         _copy_weights(run.policy.model, model)
         deliver(version)
 
-    run.engine = embedded.EmbeddedEngine(model, run.policy.tokenizer, seed=0, slots=32, eos_ids=run.policy.eos)
-    run.handle = replace(run.handle, engine=run.engine)
+    run.actor.engine = embedded.EmbeddedEngine(model, run.policy.tokenizer, seed=0, slots=32, eos_ids=run.policy.eos)
+    run.actor.handle = replace(run.handle, engine=run.engine)
     deliver, run.engine.deliver = run.engine.deliver, send
 
 

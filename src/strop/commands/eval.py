@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL_OR_RUN", help="pico, a directory in Hugging Face format, a hub id, or a run's directory")
+    parser.add_argument(
+        "model", metavar="MODEL_OR_RUN", help="pico, a directory in Hugging Face format, a hub id, a run's directory, or RUN:POLICY"
+    )
     parser.add_argument(
         "--task",
         metavar="NAME",
@@ -53,7 +55,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         "judge judges a solution's steps, search:WIDTH writes them by a judge's scores (--policy prm=RUN); FILE.py:NAME",
     )
     parser.add_argument(
-        "--policy", action="append", default=[], metavar="NAME=MODEL", help="another policy that --sampler asks: a model or a run; several"
+        "--policy",
+        action="append",
+        default=[],
+        metavar="NAME=MODEL",
+        help="another policy that --sampler asks: a model, a run or RUN:POLICY; several",
     )
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw coverage and score by confidence target as PNG, SVG or PDF")
     recipes.add_flags(parser, "questions and prompts [the run's]", only=recipes.QUESTIONS)
@@ -146,11 +152,12 @@ def replies(found: dict[str, Any]) -> str:
 
 
 def find(name: str) -> tuple[str, dict[str, Any] | None, dict[str, Any]]:
-    """(model to load, the run's recipe, the parts it brought) of a model or a run."""
-    directory = Path(name)
+    """(model to load, the run's recipe, the parts it brought) of a model, a run, or one of a run's policies beside the actor (RUN:NAME)."""
+    from strop.directory import good_checkpoints, held, last, one_of, read_about, task_of
+
+    directory, which = one_of(name)
     if not any((directory / said).exists() for said in ("recipe.json", "program.json")):
         return name, None, {}
-    from strop.directory import good_checkpoints, last, read_about, task_of
     from strop.saved import brought, method_of
 
     directory = last(directory)
@@ -163,7 +170,7 @@ def find(name: str) -> tuple[str, dict[str, Any] | None, dict[str, Any]]:
             f"{name} has no checkpoint that is whole, so there is nothing of it to evaluate. Go on with it: strop train --resume {name}. "
             f"The model it began with: strop eval {about['recipe']['model']}"
         )
-    return str(good[-1]), about, parts
+    return str(held(good[-1], which)), about, parts
 
 
 def asked(args: argparse.Namespace, about: dict[str, Any] | None) -> Recipe:

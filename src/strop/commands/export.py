@@ -3,6 +3,7 @@
 Examples:
     strop export runs/gsm8k-grpo-1 my-model                     the last checkpoint
     strop export runs/gsm8k-grpo-1 my-model --dtype bfloat16    half the size, as most models are served
+    strop export runs/code-two-players-1:guesser my-model       a policy that was trained beside the actor
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="the run's directory; of a program the last stage is taken")
+    parser.add_argument("run", metavar="RUN", help="the run's directory, or RUN:POLICY; of a program the last stage is taken")
     parser.add_argument("directory", metavar="DIR", type=Path, help="where the model goes; not there yet, or empty")
     parser.add_argument("--step", type=int, metavar="N", help="the checkpoint after this many steps [the last]")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the weights [float32, as they were trained]")
@@ -30,10 +31,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from strop import durable
-    from strop.directory import good_checkpoints, last, read_metrics, read_recipe
+    from strop.directory import good_checkpoints, held, last, one_of, read_metrics, read_recipe
     from strop.saved import brought
 
-    origin, out = last(Path(args.run)), args.directory
+    place, which = one_of(args.run)
+    origin, out = last(place), args.directory
     about, recipe = read_recipe(origin, brought(origin).get("method"))
     if "method" not in about:
         raise Usage(
@@ -47,21 +49,31 @@ def run(args: argparse.Namespace) -> int:
     step = max(good) if args.step is None else args.step
     if step not in good:
         raise Usage(f"{origin} keeps no checkpoint of step {step}; it has {', '.join(map(str, sorted(good)))}.")
+    weights = held(good[step], which)
     beside = out.with_name(out.name + ".part")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
-    prompt, stop = _written(good[step], beside, recipe, args.dtype, about.get("shots", ()))
+    prompt, stop = _written(weights, beside, recipe, args.dtype, about.get("shots", ()))
     from strop.report.card import card, record
 
-    lines = card(origin, about, recipe, step, args.dtype, prompt, stop, read_metrics(origin))
+    lines = card(origin, about, recipe, step, args.dtype, prompt, stop, read_metrics(origin), which)
     (beside / "README.md").write_text("\n".join(lines).rstrip() + "\n")
     (beside / "strop.json").write_text(json.dumps(record(about, stop), indent=2, sort_keys=True) + "\n")
     durable.publish(beside, out)
     files = sorted(p.name for p in out.iterdir())
     size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
-    said = {"directory": str(out), "run": str(origin), "step": step, "dtype": args.dtype, "files": files, "bytes": size}
+    said = {
+        "directory": str(out),
+        "run": args.run if which else str(origin),
+        "step": step,
+        "dtype": args.dtype,
+        "files": files,
+        "bytes": size,
+    }
     answer(
-        args, said, f"{out}: step {step} of {origin}, {args.dtype}, {size / 1e6:.1f} MB\n  {', '.join(files)}\nserve it  vllm serve {out}"
+        args,
+        said,
+        f"{out}: step {step} of {said['run']}, {args.dtype}, {size / 1e6:.1f} MB\n  {', '.join(files)}\nserve it  vllm serve {out}",
     )
     return 0
 

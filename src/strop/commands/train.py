@@ -434,7 +434,8 @@ def _measure(run: Run, path: Path, when: str, cooler: tuple[float, ...]) -> dict
     plan = [("sampled", 1.0, recipe.eval_samples), ("greedy", 0.0, 1)]
     plan += [(f"{t:g}", t, max(recipe.eval_samples // 4, 1)) for t in cooler]
     made: dict[str, Evaluation] = {}
-    run.engine.begin(STEP_OF_EVALUATION)
+    for handle in (run.handle, *run.others.values()):
+        handle.engine.begin(STEP_OF_EVALUATION)
     for name, temperature, samples in plan:
         with Progress(f"evaluate {when}: {name if name in ('sampled', 'greedy') else 'temperature ' + name}") as tell:
             made[name] = asyncio.run(
@@ -447,10 +448,12 @@ def _measure(run: Run, path: Path, when: str, cooler: tuple[float, ...]) -> dict
                     max_tokens=most,
                     grader_limit=recipe.grader_limit,
                     tell=tell,
+                    others=run.others,
                     **in_world(run.method),
                 )
             )
-    run.engine.deliver(run.version)  # its cache is gone too: a resumed run finds the engine as this one does
+    for one in run.pupils.values():
+        one.engine.deliver(run.version)  # its cache is gone too: a resumed run finds the engine as this one does
     run.bill.forget()
     durable.write(path, canonical({name: e.to_json() for name, e in made.items()}).encode())
     return made

@@ -25,9 +25,9 @@ _ENTRIES = {"cpu": 1 << 19, "cuda": 1 << 27}
 """Entries of [N, V] drawn at one time: on a CPU so many stay in its cache from the first operation to the last."""
 
 
-def key(seed: int, step: int, root: str, path: Sequence[int]) -> int:
-    """64 bits that name one segment's noise."""
-    text = canonical([seed, step, root, list(path)])
+def key(seed: int, step: int, root: str, path: Sequence[int], policy: str = "actor") -> int:
+    """64 bits that name one segment's noise. Two policies that are asked at one place draw apart."""
+    text = canonical([seed, step, root, list(path), *([] if policy == "actor" else [policy])])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 

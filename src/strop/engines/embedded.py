@@ -195,7 +195,7 @@ class EmbeddedEngine:
 
     def noise(self, root: str, segment: str, start: int, count: int) -> np.ndarray:
         """The numbers in [0, 1) that drew an action of this step, token by token, from its first position in the row."""
-        key = draw.key(self.seed, self.step, root, tuple(map(int, segment.split("."))))
+        key = draw.key(self.seed, self.step, root, tuple(map(int, segment.split("."))), self.name)
         return draw.uniforms(np.full(count, key, dtype=np.uint64), np.arange(start, start + count))
 
     def deliver(self, version: int) -> None:
@@ -219,7 +219,7 @@ class EmbeddedEngine:
     ) -> Node:
         future: asyncio.Future[Node] = asyncio.get_running_loop().create_future()
         self._wake()
-        key = draw.key(self.seed, self.step, node.root, path)
+        key = draw.key(self.seed, self.step, node.root, path, self.name)
         self._queue.append(_Request(node, path, max, stop, sampling, keep, account, future, key))
         return await future
 
@@ -628,7 +628,7 @@ class EmbeddedEngine:
             return self._leave(slot, None)
         node = self._segment(slot)
         path = node.next()
-        key, before = draw.key(self.seed, self.step, node.root, path), request.before + node.segment.tokens
+        key, before = draw.key(self.seed, self.step, node.root, path, self.name), request.before + node.segment.tokens
         most = request.max - len(node.segment.tokens)
         self._queue.appendleft(
             _Request(node, path, most, request.stop, request.sampling, request.keep, request.account, request.future, key, before)

@@ -148,11 +148,12 @@ class Numbers:
 
 
 def look(run: Run, methods: Sequence[Method]) -> Sight:
-    """The methods on the record of the run's step, under the run's weights as they stand. The whole batch is one minibatch."""
+    """The methods on what trains the actor in the record of the run's step, under its weights as they stand: one minibatch."""
     record = run.record(run.step)
     if record is None:
         raise RunError(f"{run.directory} has no record of step {run.step}.")
-    groups, scores = [Group.from_json(g) for g in record["groups"]], Scores.from_json(record["scores"])
+    groups = run.actor.taught([Group.from_json(g) for g in record["groups"]])
+    scores = Scores.from_json(record["scores"])
     methods = [method if run.own else method.off_policy() for method in methods]
     paired = [method.name for method in methods if method.paired]
     if paired and not any(group.role == PAIR for group in groups):

@@ -265,7 +265,7 @@ class TabularEngine:
         first = (node.segment.tokens[0] - language.vocab) * language.prefixes
         limit = min(most, language.length)
         noise = draw.uniforms(
-            np.array([draw.key(self.seed, self.step, node.root, path)], np.uint64), np.arange(node.length, node.length + limit)
+            np.array([draw.key(self.seed, self.step, node.root, path, self.name)], np.uint64), np.arange(node.length, node.length + limit)
         )
         tokens, paid = list[int](), list[float]()
         for u in cast(list[float], noise.tolist()):

@@ -14,16 +14,20 @@ from strop.batch import Batch
 from strop.method import Method
 from strop.recipe import Recipe
 from strop.seams.learner import ALONE, Key, Look, Peers
+from strop.seams.update import Update
 
 
 class Local:
-    """`peers` are the ranks it computes together with; alone, it has everything. `reference` is given where the policy is cut already."""
+    """`peers` are the ranks it computes together with; alone, it has everything. `reference` is given where the policy is cut already,
+    `update` where it is not the method's own."""
 
-    def __init__(self, policy: Any, method: Method, recipe: Recipe, peers: Peers = ALONE, reference: Any = None):
+    def __init__(
+        self, policy: Any, method: Method, recipe: Recipe, peers: Peers = ALONE, reference: Any = None, update: Update | None = None
+    ):
         self.policy, self.method, self.peers, self.budget = policy, method, peers, recipe.token_budget
         self.reference = reference if reference is not None or not method.reference else policy.frozen("reference")
         self.named: dict[str, torch.nn.Parameter] = policy.parameters()
-        u = method.update
+        self.update = u = update or method.update
         steps = {f"heads.{head.name}.": head.step for head in method.heads}
         scale = {name: next((s for head, s in steps.items() if name.startswith(head)), 1.0) for name in self.named}
         self.optimiser = torch.optim.AdamW(
@@ -45,13 +49,13 @@ class Local:
         return learning.backward(self.method, mini, self.policy, self.budget, fraction, key, look, self.peers)
 
     def clip(self) -> float:
-        limit = self.method.update.clip_norm
+        limit = self.update.clip_norm
         norm = torch.nn.utils.clip_grad_norm_(list(self.named.values()), limit if limit is not None else float("inf"))
         return self.peers.whole(norm).item()
 
     def apply(self, fraction: float) -> None:
         for group in self.optimiser.param_groups:
-            group["lr"] = self.method.update.lr * group["scale"] * float(self.method.update.schedule.on({"fraction": fraction}))
+            group["lr"] = self.update.lr * group["scale"] * float(self.update.schedule.on({"fraction": fraction}))
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
 

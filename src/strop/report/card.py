@@ -23,16 +23,17 @@ def card(
     prompt: str,
     stop: Sequence[str],
     metrics: Sequence[Mapping[str, Any]],
+    policy: str = "",
 ) -> Iterator[str]:
-    """Lines of Markdown, with the little header that the hub reads."""
+    """Lines of Markdown, with the little header that the hub reads. `policy`: the one beside the actor whose weights these are."""
     name, marks = about["resolved"]["method"], about["fingerprint"]
     yield from ("---", "library_name: transformers", "pipeline_tag: text-generation", "tags: [strop, reinforcement-learning]", "---", "")
-    yield from (f"# {run.name}", "")
+    yield from (f"# {run.name}", "") if not policy else (f"# {run.name}, the policy {policy}", "")
     model = f"`{Path(recipe.model).name}`"
     if read := about.get("gguf"):
         model = f"`{read['file']}` ({read['family']}, {read['quantisation']}, licence {read['licence']}), read into float32,"
     yield f"{model} after {step} steps of {name} on {_task(about, recipe)}, seed {recipe.seed}. Weights in {dtype}."
-    yield from ("", "## Figures", "", *_figures(run, step, recipe, metrics), "")
+    yield from ("", "## Figures", "", *_figures(run, step, recipe, metrics, policy), "")
     yield from (
         "## Prompts",
         "",
@@ -77,10 +78,10 @@ def _task(about: Mapping[str, Any], recipe: Recipe) -> str:
     return f"`{Path(recipe.data).name}`" if recipe.data else f"`{about['resolved']['task']}`"
 
 
-def _figures(run: Path, step: int, recipe: Recipe, metrics: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _figures(run: Path, step: int, recipe: Recipe, metrics: Sequence[Mapping[str, Any]], policy: str) -> Iterator[str]:
     """Held-out figures where the run ended with these weights, else the last training steps alone."""
     place = run / "result.json"
-    result = json.loads(place.read_text()) if place.exists() else {}
+    result = json.loads(place.read_text()) if place.exists() and not policy else {}  # which is the actor's
     if result.get("steps") == step and result.get("after"):
         before, after = result.get("before") or {}, result["after"]
         yield from (f"Held out, {after['tasks']} questions x {after['samples']} replies, 95 % intervals over questions:", "")
@@ -93,9 +94,10 @@ def _figures(run: Path, step: int, recipe: Recipe, metrics: Sequence[Mapping[str
     else:
         yield from ("These weights were not evaluated on held-out questions.", "")
     if lines := [line for line in metrics if line["step"] < step][-5:]:
-        known = [line["reward"] for line in lines if line["reward"] is not None]
+        known = [said["reward"] for line in lines if (said := line["policies"][policy] if policy else line)["reward"] is not None]
+        kind = f"{policy}/decoded" if policy else "decoded"
         mean = f"{sum(known) / len(known):.3f}" if known else "unknown"
-        yield f"Mean training reward of the last {len(lines)} steps: {mean}; {lines[-1]['bill'].get('decoded', 0)} tokens written in all."
+        yield f"Mean training reward of the last {len(lines)} steps: {mean}; {lines[-1]['bill'].get(kind, 0)} tokens written in all."
 
 
 def _value(side: Mapping[str, Any], name: str) -> str:

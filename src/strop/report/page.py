@@ -162,7 +162,7 @@ def _short(value: Any) -> str:
 def curves(lines: list[dict[str, Any]], result: dict[str, Any]) -> str:
     made, stages = [], [line.get("stage") for line in lines]
     bounds = [at + 0.5 for at, (before, now) in enumerate(pairwise(stages), start=1) if before != now]
-    for name, about in (*CURVES, *label_curves(lines), *role_curves(lines)):
+    for name, about in (*CURVES, *label_curves(lines), *role_curves(lines), *policy_curves(lines)):
         points = [(line["step"] + 1, float(value)) for line in lines if (value := inside(line, name)) is not None]
         if not points:
             continue
@@ -189,6 +189,14 @@ def role_curves(lines: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]
     for role in dict.fromkeys(role for line in lines for role in line.get("roles", {})):
         yield f"roles.{role}.reward", "mean reward of this role's rollouts"
         yield f"roles.{role}.rollouts", "rollouts of this role"
+
+
+def policy_curves(lines: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Of the policies that are trained beside the actor, what the actor's first curves say of it."""
+    for name in dict.fromkeys(name for line in lines for name in line.get("policies", {})):
+        yield f"policies.{name}.reward", "mean reward of the rollouts that train it"
+        yield f"policies.{name}.entropy", "nats a decision"
+        yield f"policies.{name}.grad_norm", "before clipping"
 
 
 def inside(line: Mapping[str, Any], name: str) -> Any:

@@ -81,14 +81,15 @@ def grown(group: Mapping[str, Any]) -> Branch:
 
 
 def credits(about: Mapping[str, Any], record: Mapping[str, Any]) -> Credits:
-    """What the run's method gives for the committed groups; empty where it needs more than they hold (a reference, a head, progress)."""
+    """What the run's method gives for the committed groups; empty where it needs more than they hold (a reference, a head, progress) or
+    where they train several policies."""
     from strop import saved
     from strop.batch import pack
     from strop.learning import settle
     from strop.records import Fate, Group, Scores
 
     method = saved.load(about["method"])
-    if method.reference or method.heads or method.needs("fraction"):
+    if method.reference or method.heads or method.trained or method.needs("fraction"):
         return {}
     groups = [Group.from_json(g) for g in record["groups"]]
     fates = {unit: Fate(*fate) for unit, fate in record["fates"].items()}

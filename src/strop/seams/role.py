@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from strop.seams.gate import Gate, WholeGate
-from strop.seams.part import Part, part
+from strop.seams.part import Part, added, part
 from strop.seams.reward import outcome
 
 
@@ -17,6 +17,8 @@ class Role:
     """From their channels to one number per rollout."""
     gate: tuple[Gate | WholeGate, ...] = ()
     """Which of them count; those that see a whole step see these groups alone."""
+    policy: str = added("actor")
+    """Whom they train: the actor, or one of the method's `policies` that is `Trained`."""
 
 
 @part(gives="reward_R", formula="reward_R = chosen_R")

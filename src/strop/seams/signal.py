@@ -81,7 +81,7 @@ class Signal:
     weight: float | Part = 1.0
     """A number, or a schedule of the run's progress."""
     policy: str = "actor"
-    """Whose weights it trains; there is only this one yet."""
+    """Whose weights it trains: always this word. Every policy that is trained has all signals; which one a group trains is its role's."""
     running: Part | None = added(None)  # noqa: RUF009
     """A number per rollout whose mean over all minibatches so far, this one included, the objective reads as `running`. It reads what is
     known before the update, so no gradient passes; what was summed is committed with the step."""

@@ -47,34 +47,37 @@ from strop.watch import evidence, first
 if TYPE_CHECKING:
     from strop.loop import Run
     from strop.policies.causal import CausalPolicy
+    from strop.pupil import Pupil
 
 CUT_EVERY = 3
 """The loss of a few rows is computed whole and cut in every third step: that costs passes of its own."""
 
-HOLDS: dict[str, Callable[[Run], bool]] = {
-    SAMPLES: lambda run: (getattr(run.method.feed, "fresh", False) or getattr(run.method.feed, "ahead", 0) > 0) and not run.foreign,
-    FRESH: lambda run: getattr(run.method.feed, "fresh", False) and not run.foreign,
-    EXACT: lambda run: run.recipe.dtype == "float32",
-    MODEL: lambda run: hasattr(run.policy, "model"),
-    OWN: lambda run: getattr(run.method.sampler, "own_context", False),
-    ONE: lambda run: {s.policy for s in run.method.signals.values()} == {run.engine.name},
-    TRAINED: lambda run: run.method.update.lr > 0,
-    RELATIVE: lambda run: any("group" in link.needs for link in run.method.credit),
-    REWARD: lambda run: any({"reward_R", "reward_T"} & set(link.reads) for link in run.method.credit),
-    VERDICT: lambda run: bool({"outcome", "lenient"} & set(_channels(run))),
-    UPDATES: lambda run: run.method.update.epochs > 0,
-    STEADY: lambda run: getattr(run.method.curriculum, "steady", False),
-    NOISE: lambda run: hasattr(run.engine, "noise") and getattr(run.method.sampler, "own_context", False),
-    LEDGER: lambda run: hasattr(run.engine, "wrote"),
+HOLDS: dict[str, Callable[[Watch], bool]] = {
+    SAMPLES: lambda w: (_fresh(w) or getattr(w.run.method.feed, "ahead", 0) > 0) and not w.run.foreign,
+    FRESH: lambda w: _fresh(w) and not w.run.foreign,
+    EXACT: lambda w: w.run.recipe.dtype == "float32",
+    MODEL: lambda w: hasattr(w.pupil.policy, "model"),
+    OWN: lambda w: getattr(w.run.method.sampler, "own_context", False),
+    ONE: lambda w: bool(w.run.method.signals) and w.pupil.engine.name == w.pupil.name,
+    TRAINED: lambda w: w.pupil.update.lr > 0,
+    RELATIVE: lambda w: any("group" in link.needs for link in w.run.method.credit),
+    REWARD: lambda w: any({"reward_R", "reward_T"} & set(link.reads) for link in w.run.method.credit),
+    VERDICT: lambda w: bool({"outcome", "lenient"} & set(_channels(w.run))),
+    UPDATES: lambda w: w.pupil.update.epochs > 0,
+    STEADY: lambda w: getattr(w.run.method.curriculum, "steady", False),
+    NOISE: lambda w: hasattr(w.pupil.engine, "noise") and getattr(w.run.method.sampler, "own_context", False),
+    LEDGER: lambda w: hasattr(w.pupil.engine, "wrote"),
 }
 """Preconditions, each by its words."""
 
 
 class Watch:
-    def __init__(self, run: Run):
-        self.run = run
-        self.limits = limits(run.recipe.tripwire, run.engine.limits) | _grader(run)
-        lacking = {t.name: [need for need in t.needs if not HOLDS[need](run)] for t in TRIPWIRES}
+    """Of one policy of a run; the actor's also sees what the source says. Of another one `lines` are what stands of it on the run's."""
+
+    def __init__(self, run: Run, pupil: Pupil):
+        self.run, self.pupil = run, pupil
+        self.limits = limits(run.recipe.tripwire, pupil.engine.limits) | _grader(run)
+        lacking = {t.name: [need for need in t.needs if not HOLDS[need](self)] for t in TRIPWIRES}
         self.silent = {name: needs for name, needs in lacking.items() if needs and self.limits[name] is not None}
         self.lines: list[Line] = []
         self.now: dict[str, Any] = {}
@@ -94,11 +97,12 @@ class Watch:
     def holding(self, when: str, line: Line) -> list[tuple[Tripwire, str]]:
         """The tripwires of this moment that see something."""
         lines = [*self.lines, line]
+        whose = f"policy {self.pupil.name}: " if self.pupil.before else ""
         found: list[tuple[Tripwire, str]] = []
         for tripwire in TRIPWIRES:
             limit = self.limits[tripwire.name]
             if tripwire.when == when and self.on(tripwire.name) and limit is not None and (seen := tripwire.sees(lines, limit)):
-                found.append((tripwire, seen))
+                found.append((tripwire, whose + seen))
         return found
 
     def judge(self, when: str, **fleeting: Any) -> None:
@@ -120,26 +124,26 @@ class Watch:
 
     async def begin(self) -> None:
         """Does the engine hold the learner's weights? Asked before a single token is sampled."""
-        run = self.run
+        run, pupil = self.run, self.pupil
         self.now = {}
         if not (self.on("stale-weights") or self.on("undelivered-weights")):
             return
         if not self._canary:
             count = min(run.source.size or evidence.CANARIES, evidence.CANARIES)
             tasks = (run.source.task("train", run.recipe.seed, i) for i in range(count))
-            self._canary = [run.policy.renderer.prompt(task.prompt)[-evidence.LONGEST :] for task in tasks]
-        learner = evidence.learner_says(cast("CausalPolicy", run.policy).model, self._canary)
-        engine = await evidence.engine_says(run.engine, self._canary)
-        self.now["canary"] = {"learner": learner, "engine": engine, "digest": run.digest_weights(heads=False)}
+            self._canary = [pupil.policy.renderer.prompt(task.prompt)[-evidence.LONGEST :] for task in tasks]
+        learner = evidence.learner_says(cast("CausalPolicy", pupil.policy).model, self._canary)
+        engine = await evidence.engine_says(pupil.engine, self._canary)
+        self.now["canary"] = {"learner": learner, "engine": engine, "digest": pupil.digest_weights(heads=False)}
         if self.holding("begin", {"step": run.step, "watch": self.now}):
-            run.engine.deliver(run.version)  # late, or never? An engine that only lags has them now.
-            again = await evidence.engine_says(run.engine, self._canary)
+            pupil.engine.deliver(run.version)  # late, or never? An engine that only lags has them now.
+            again = await evidence.engine_says(pupil.engine, self._canary)
             self.judge("begin", redelivered=max(abs(a - b) for a, b in zip(again, learner, strict=True)))
-        run.bill.forget("scored")
+        run.bill.forget(f"{pupil.before}scored")
 
     def sampled(self, groups: list[Group]) -> None:
         if self.on("retokenised"):
-            self.judge("sampled", **evidence.foreign(self.run.engine, groups))
+            self.judge("sampled", **evidence.foreign(self.pupil.engine, groups))
 
     async def graded(self, groups: list[Group], scores: Scores) -> None:
         same = await evidence.constant(self.run.source, groups, scores) if self.on("constant-grader") else None
@@ -150,11 +154,11 @@ class Watch:
         self._rollouts = {r.id: (g, r) for g in groups for r in g.rollouts}
         self._fates = fates
         key = (run.recipe.seed, run.number, 0)
-        self.now |= evidence.coverage(run.method, groups, fates, batch, key, HOLDS[RELATIVE](run))
+        self.now |= evidence.coverage(run.method, groups, fates, batch, key, HOLDS[RELATIVE](self))
         if self.on("denominators") and run.method.signals and run.step % CUT_EVERY == 0:
-            change = evidence.cut(run.method, batch, run.policy, fraction, key)
+            change = evidence.cut(run.method, batch, self.pupil.policy, fraction, key)
             self.now |= {} if change is None else {"cut": change}
-        if run.step == 0 and HOLDS[MODEL](run) and not (run.directory / first.NAME).exists():
+        if not self.pupil.before and run.step == 0 and HOLDS[MODEL](self) and not (run.directory / first.NAME).exists():
             tokenizer = cast("CausalPolicy", run.policy).tokenizer
             shown = first.pieces(groups, batch, evidence.selected(run.method, batch, key), tokenizer)
             durable.write(run.directory / first.NAME, json.dumps(shown, ensure_ascii=False).encode())
@@ -169,10 +173,10 @@ class Watch:
         if seen.comparison is not None:
             self.now |= seen.comparison.facts()
         bad = [f"{name} is {value}" for name, value in {**facts, "the gradient's norm": norm}.items() if not math.isfinite(value)]
-        fleeting: dict[str, Any] = {"not_finite": f"{' and '.join(bad)} at learning rate {self.run.method.update.lr:g}"} if bad else {}
+        fleeting: dict[str, Any] = {"not_finite": f"{' and '.join(bad)} at learning rate {self.pupil.update.lr:g}"} if bad else {}
         doubt = {"mismatch-ratio", "mismatch-kl", "mismatch-ess"} & {t.name for t, _ in self.holding("update", self._line())}
         if self.on("sampling") and seen.comparison is not None and (doubt or self.now.get("undrawn", 0)):
-            fleeting["explained"] = evidence.explain(self.run.policy, seen.mini, seen.comparison.noise_T)
+            fleeting["explained"] = evidence.explain(self.pupil.policy, seen.mini, seen.comparison.noise_T)
         self.judge("update", **fleeting)
 
     def _line(self) -> Line:
@@ -198,7 +202,8 @@ class Watch:
         if not self.lines:
             return
         run, was = self.run, self.lines[-1]["digest"]
-        again = {"weights": run.digest_weights(like=was["weights"]), "optimiser": run.digest_optimiser(like=was["optimiser"])}
+        pupil = self.pupil
+        again = {"weights": pupil.digest_weights(like=was["weights"]), "optimiser": pupil.digest_optimiser(like=was["optimiser"])}
         lost = [name for name, now in again.items() if was[name] != now]
         if record is not None:
             lost += [f"state of the {name}" for name, state in record["state"].items() if run.state.get(name) != state]
@@ -221,10 +226,10 @@ class Minibatch:
     def __init__(self, watch: Watch, mini: Batch, first: bool):
         self.watch, self.mini, self.misplaced = watch, mini, 0
         self.comparison: evidence.Comparison | None = None
-        if first and HOLDS[FRESH](watch.run) and HOLDS[OWN](watch.run):
+        if first and HOLDS[FRESH](watch) and HOLDS[OWN](watch):
             noise_T: Tensor | None = None
-            if HOLDS[NOISE](watch.run):
-                noise_T = evidence.noise(watch.run.engine, watch._rollouts, mini)
+            if HOLDS[NOISE](watch):
+                noise_T = evidence.noise(watch.pupil.engine, watch._rollouts, mini)
             self.comparison = evidence.Comparison(noise_T)
 
     @property
@@ -238,6 +243,10 @@ class Minibatch:
     def see(self, micro: Batch, moving: Mapping[str, Tensor], at_T: Tensor) -> None:
         if self.comparison is not None:
             self.comparison.see(micro, moving, at_T)
+
+
+def _fresh(watch: Watch) -> bool:
+    return getattr(watch.run.method.feed, "fresh", False)
 
 
 def _channels(run: Run) -> list[str]:
