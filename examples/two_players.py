@@ -6,6 +6,7 @@ it; the words train the one and the guesses the other, each with an optimiser of
     python examples/two_players.py                                 two tables, 60 steps in some seconds: how often they agree, exactly
     python examples/two_players.py --out runs/code                 killed and called again, it goes on as if it had not been
     python examples/two_players.py --model pico --steps 2          two language models in the same game
+    strop train examples/two_players.py                            the same by the command, with a report of both
     strop explain examples/two_players.py                          the method, formula by formula
 """
 
@@ -44,6 +45,10 @@ class Code:
     @property
     def size(self) -> int:
         return self.count
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        return {"train": self.count, "test": 0}  # a code is for these letters: there is nothing to hold out
 
     def task(self, split: str, seed: int, index: int) -> Task:
         letter = chr(ord("a") + index % self.count)

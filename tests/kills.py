@@ -2,6 +2,7 @@
 
     python tests/kills.py write 0 10               kills number 0 to 9 inside writes, fsyncs and renames
     python tests/kills.py update 0 5 flowrl        of a method with a head, between updates
+    python tests/kills.py write 0 10 two-players   of two policies that are trained together, as tables
     python tests/kills.py program 0 20             inside the writes of a program of four stages, at boundaries too
 
 Every run is a fork of this process, so a kill is a real one and costs no second import of torch. One thread: a
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from strop import durable, staged
+from strop import durable, own, staged
 from strop.directory import read_metrics, read_program, stages
 from strop.loop import Run
 from strop.method import Method
@@ -37,7 +38,7 @@ from strop.seams.update import AdamW, Still
 STEPS = 5
 
 
-def recipe(model: str, method: str) -> Recipe:
+def recipe(model: str, method: str | Method) -> Recipe:
     sizes = {"tasks": 4, "group": 4, "max_tokens": 12, "eval_tasks": 0, "checkpoint_every": 2, "slots": 16}
     return Recipe(method=method, task="chain", model=model, steps=STEPS, seed=3, lr=1e-3, **sizes)
 
@@ -54,6 +55,20 @@ PROGRAM = Program(
         Stage("more", CURVED, steps(2), keeps=("optimiser", "curriculum")),
     ),
 )
+
+
+PLAYERS = own.loaded(Path(__file__).parent.parent / "examples" / "two_players.py")
+
+
+def begin(model: str, method: str, directory: Path) -> Run:
+    if method == PLAYERS.TWO.name:
+        return create(recipe("tables", PLAYERS.TWO).but(lr=0.1), directory, **PLAYERS.tables(3))
+    return create(recipe(model, method), directory)
+
+
+def go_on(method: str, directory: Path) -> Run:
+    parts = {"method": PLAYERS.TWO, **PLAYERS.tables(3)} if method == PLAYERS.TWO.name else {}
+    return resume(directory, say=lambda _: None, **parts)
 
 
 def whole_program(model: str) -> Recipe:
@@ -87,15 +102,16 @@ def arm(run: Run, phase: str, n: int) -> None:
             return await generate(*args, **kwargs)
 
         run.engine.generate = counted
-    else:
-        tick, apply = countdown(n), run.learner.apply
+    else:  # of whoever learns last in a step
+        tick, learner = countdown(n), [*run.pupils.values()][-1].learner
+        apply = learner.apply
 
         def counted_apply(fraction: float) -> float:
             norm = apply(fraction)
             tick()
             return norm
 
-        run.learner.apply = counted_apply
+        learner.apply = counted_apply
 
 
 def child(work: Callable[[], None]) -> int:
@@ -184,7 +200,7 @@ def main(phase: str, first: int, last: int, method: str = "grpo") -> None:
 
     model, base = str(pico.path()), Path(tempfile.mkdtemp())
     whole = base / "whole"
-    create(recipe(model, method), whole).train()  # here, so that no fork imports again what a run needs
+    begin(model, method, whole).train()  # here, so that no fork imports again what a run needs
     wanted, results = outcome(whole), []
     for number in range(first, last):
         directory = base / f"{phase}-{number}"
@@ -192,13 +208,13 @@ def main(phase: str, first: int, last: int, method: str = "grpo") -> None:
         at = {"write": 3 + 7 * number, "sample": 5 + 8 * number, "update": number % STEPS}[phase]
 
         def killed(directory: Path = directory, at: int = at) -> None:
-            run = create(recipe(model, method), directory)
+            run = begin(model, method, directory)
             arm(run, phase, at)
             run.train()
 
         code = child(killed)
         before = groups(directory)
-        resumed = child(lambda directory=directory: resume(directory, say=lambda _: None).train())
+        resumed = child(lambda directory=directory: go_on(method, directory).train())
         after = groups(directory)
         results.append(
             {

@@ -49,6 +49,14 @@ def test_a_method_with_a_head_of_its_own_is_killed_and_goes_on_alike(phase):
     check(results)
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("phase", ["write", "update", "sample"])
+def test_two_policies_that_are_trained_together_are_killed_and_go_on_alike(phase):
+    results = kills(phase, 0, 5, "two-players")
+    assert len(results) == 5
+    check(results)
+
+
 @pytest.mark.full  # twenty programs of four stages
 def test_a_program_killed_inside_any_write_goes_on_to_the_same_stages():
     results = kills("program", 0, 20)

@@ -16,6 +16,8 @@ from strop.identity import explain
 from strop.lab import tabular
 from strop.lab.tabular import TabularPolicy
 from strop.methods.grpo import GRPO
+from strop.metrics import digest
+from strop.policies.adapters import whole
 from strop.program import Program, Stage, steps
 from strop.recipe import Recipe
 from strop.records import Author, Fate, Group, Rollout, Row, Segment, Task
@@ -182,6 +184,22 @@ def test_of_a_dialogue_a_policy_is_trained_by_what_it_wrote_and_hears_the_rest()
         assert batch.trains_T.all()
         assert mine.rollouts[0].length == len(at)
     assert heard([group], {"judge"}) == [group]
+
+
+def test_a_grader_reads_each_groups_tracks_under_the_policy_that_it_trains(tmp_path):
+    run = create(recipe(steps=1), tmp_path / "run", **players.tables(0))
+    run.train()
+    groups = [Group.from_json(g) for g in run.record(0)["groups"]][::-1]  # in any order
+    batch = run.evaluate(groups, "online", frozenset({"logp_T"}))
+    told = iter(batch.tracks["logp_T"].tolist())
+    for group in groups:
+        policy = run.pupils[{"solve": "actor", "guess": "guesser"}[group.role]].policy
+        for rollout in group.rollouts:
+            prompt, action = rollout.rows[0].segments
+            chance = policy.logits[prompt.tokens[0] - policy.language.vocab, 0].log_softmax(-1)[action.tokens[0]]
+            assert next(told) == pytest.approx(chance.item(), abs=1e-6)
+    assert next(told, None) is None
+    assert run.bill.scored["guesser/scored"] == 2 * sum(len(g.rollouts) for g in groups if g.role == "guess")
 
 
 # Kills, replays, programs.
@@ -356,9 +374,9 @@ def no_ratio():
 
 
 def test_other_places_than_this_process_are_refused_before_anything_is_loaded(tmp_path):
-    with pytest.raises(ValueError, match="several processes compute gradients: that is not built yet for more than one policy"):
+    with pytest.raises(ValueError, match="in other processes: that is not built yet for more than one policy"):
         create(recipe(model="nowhere"), tmp_path / "ranks", learner=lambda *given: None)
-    with pytest.raises(ValueError, match="an engine that is elsewhere writes"):
+    with pytest.raises(ValueError, match="in other processes"):
         create(recipe(model="nowhere", engine="vllm"), tmp_path / "vllm")
     with pytest.raises(ValueError, match=r"'wirter' was handed over, which is not trained here\. "):
         create(recipe(), tmp_path / "given", **{**players.tables(0), "policies": {"wirter": None}})
@@ -414,10 +432,12 @@ class Turns(players.Telling):
         return [Group(task, tuple(rollouts), id=ctx.place), Group(task, heard, "guess", f"{ctx.place}/heard")]
 
 
+TURNS = TWO.but("turns", sampler=Turns(n=4, max_tokens=6), tasks=2)
+
+
 @pytest.mark.slow  # two models, killed and resumed, exported
 def test_two_models_in_one_dialogue_are_killed_go_on_alike_and_are_taken_out_by_name(tmp_path, monkeypatch):
-    method = TWO.but("turns", sampler=Turns(n=4, max_tokens=6), tasks=2)
-    asked = recipe(method, model=str(pico.path()), lr=1e-3, checkpoint_every=1, slots=16)
+    asked = recipe(TURNS, model=str(pico.path()), lr=1e-3, checkpoint_every=1, slots=16)
     run = create(asked, tmp_path / "run", source=players.SOURCE)
     assert run.pupils["guesser"].digest_weights() == run.digest_weights(), "both begin alike"
     run.train()
@@ -436,12 +456,11 @@ def test_two_models_in_one_dialogue_are_killed_go_on_alike_and_are_taken_out_by_
         assert line["digest"]["weights"] != other["digest"]["weights"]
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "000003")
     (tmp_path / "run" / "groups" / "000002.json.gz").unlink()
-    again = resume(tmp_path / "run", say=lambda _: None, method=method, source=players.SOURCE)
+    again = resume(tmp_path / "run", say=lambda _: None, method=TURNS, source=players.SOURCE)
     assert again.step == 2
     again.train()
     assert plain(tmp_path / "run") == lines
     main(["export", f"{tmp_path / 'run'}:guesser", str(tmp_path / "out")])
-    from strop.metrics import digest
     from strop.policies.causal import load as loaded
 
     assert digest(loaded(str(tmp_path / "out")).parameters()) == lines[-1]["policies"]["guesser"]["digest"]["weights"]
@@ -449,6 +468,27 @@ def test_two_models_in_one_dialogue_are_killed_go_on_alike_and_are_taken_out_by_
     main(["eval", f"{tmp_path / 'run'}:guesser", "--task", "chain", "--tasks", "1", "--samples", "1", "--max-tokens", "4"])
     main(["report", str(tmp_path / "run")])
     assert "policies.guesser.entropy" in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.mark.slow  # three stages of two models
+@pytest.mark.parametrize("lora", [0, 4])
+def test_a_stage_asks_what_another_policy_became_in_an_earlier_one_and_a_later_one_goes_on_with_it(tmp_path, lora):
+    asking = TURNS.but("asking", policies={"guesser": Asked("stage:first:guesser")}, roles={"guess": Role()})
+    program = Program("some", (Stage("first", TURNS, steps(1)), Stage("asking", asking, steps(1)), Stage("after", TURNS, steps(1))))
+    made = staged.create(recipe(program, model=str(pico.path()), lr=1e-2, slots=16, lora=lora), tmp_path / "run", source=players.SOURCE)
+    before, after = {}, {}
+    for run in made.runs():
+        models = {name: handle.engine.model for name, handle in {"actor": run.handle, **run.others}.items()}
+        before[run.directory.name] = {name: digest(dict(whole(model))) for name, model in models.items()}
+        run.train()
+        after[run.directory.name] = {name: digest(dict(whole(model))) for name, model in models.items()}
+    assert len({*before["1-first"].values(), *after["1-first"].values()}) == 3, "both begin alike and move apart"
+    assert before["2-asking"] == after["1-first"]
+    assert after["2-asking"]["guesser"] == before["2-asking"]["guesser"], "asked, it stays as it is"
+    assert before["3-after"] == {"actor": after["2-asking"]["actor"], "guesser": after["1-first"]["guesser"]}
+    assert len({*before["3-after"].values(), *after["3-after"].values()}) == 4
+    again = staged.resume(tmp_path / "run", say=lambda _: None, method=program, source=players.SOURCE)
+    assert {name: digest(dict(whole(one.policy.model))) for name, one in again.now.pupils.items()} == after["3-after"]
 
 
 @pytest.mark.slow  # two forecasts

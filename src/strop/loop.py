@@ -113,7 +113,7 @@ class Run:
         self.foreign = recording is not None and recording.foreign
         self.method = recipe.resolved()
         drawn = source if source is not None else named_source(recipe.task_name())
-        sense.together(self.method, engine=recipe.engine == "embedded", learner=learner is Local)
+        sense.together(self.method, here=recipe.engine == "embedded" and learner is Local)
         actor: Policy = policy if policy is not None else of(recipe)
         if policy is not None and self.begun.model:  # one that was handed over is not what a path says
             policy.restore(directory.parent / self.begun.model)
@@ -141,7 +141,7 @@ class Run:
         for name, made in engines_of.items():
             if name != ACTOR:
                 made.name = name
-        sense.together(self.method, engine=not isinstance(engines_of[ACTOR], Grows), learner=True)
+        sense.together(self.method, here=not isinstance(engines_of[ACTOR], Grows))
         asked = others(self.method.policies, actor, recipe, root, stages)
         beside = {name: engines_of[name] if name in engines_of else asked[name].engine for name in self.method.policies}
         self.bill = Bill(engines_of[ACTOR], beside)

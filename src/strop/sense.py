@@ -149,13 +149,12 @@ def _policies(method: Method) -> None:
         )
 
 
-def together(method: Method, *, engine: bool, learner: bool) -> None:
-    """Policies that are trained beside the actor write and learn in this process, as the actor does; `engine` and `learner`: is it here?"""
-    if method.trained and not (engine and learner):
-        where = "an engine that is elsewhere writes" if not engine else "several processes compute gradients"
+def together(method: Method, *, here: bool) -> None:
+    """Policies that are trained beside the actor write and learn in this process, as the actor then does too: is it `here`?"""
+    if method.trained and not here:
         raise ValueError(
-            f"method {method.name!r} trains {' and '.join(('the actor', *method.trained))}, and here {where}: that is not built yet for "
-            "more than one policy. Train them in one process, with its embedded engine: without --cluster, torchrun and --engine."
+            f"method {method.name!r} trains {' and '.join(('the actor', *method.trained))}, and here an engine or a learner is in other "
+            "processes: that is not built yet for more than one policy. Train them in one, without --cluster, torchrun and --engine."
         )
 
 

@@ -7,7 +7,7 @@ import copy
 import json
 import random
 from collections import Counter
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -241,7 +241,7 @@ def _sampler(about: str, sampler: Any, method: Method, task: Task) -> Iterator[s
 
     def grown(turned: bool) -> tuple[list[Group], Script]:
         engine = Script(turned)
-        ctx = _context(engine, method)
+        ctx = _context(engine, method.policies)
         return guarded(about, lambda: asyncio.run(asyncio.wait_for(sampler(task, method.environment, ctx), SECONDS)), sampler), engine
 
     groups, engine = grown(turned=False)
@@ -269,13 +269,13 @@ def _sampler(about: str, sampler: Any, method: Method, task: Task) -> Iterator[s
         yield f"keeps {engine.kept} positions and declared a footprint of {needed.positions}: the engine would have no room"
 
 
-def _context(engine: Script, method: Method) -> Ctx:
+def _context(engine: Script, beside: Iterable[str] = ()) -> Ctx:
     """The scripted policy as the actor, and one more as each policy beside it."""
 
     async def grade(groups: list[Group]) -> Scores:
         return Scores({r.id: {"outcome": float(len(r.text) % 2)} for g in groups for r in g.rollouts})
 
-    engines = {"actor": engine, **{name: Script(engine.turned, name) for name in method.policies}}
+    engines = {"actor": engine, **{name: Script(engine.turned, name) for name in beside}}
     policies = {name: Handle(cast(Any, one), cast(Any, Letters())) for name, one in engines.items()}
     return Ctx(0, Progress(0, 4), Numbers(None), policies, grade, place="task#0")
 
@@ -291,7 +291,7 @@ def _feed(about: str, feed: Any, method: Method) -> Iterator[str]:
         def pick(n: int) -> list[Task]:
             return [Numbers(None).task("train", 0, next(picked)) for _ in range(n)]
 
-        took = feed.take(pick, 3, sampler, None, _context(Script(turned), method), Counter())
+        took = feed.take(pick, 3, sampler, None, _context(Script(turned), method.policies), Counter())
         return guarded(about, lambda: asyncio.run(asyncio.wait_for(took, SECONDS)), feed)
 
     groups = taken(turned=False)

@@ -34,12 +34,14 @@ def _exam(about: str, source: Any) -> Iterator[Finding]:
         yield fault(f"size is the number of tasks to train on, or None for an unlimited stream; got {source.size!r}")
         return
     count = TASKS if source.size is None else min(TASKS, source.size)
+    sizes = getattr(source, "sizes", {"train": source.size, "test": source.size})
 
     def drawn(split: str, seed: int, order: range | list[int]) -> list[Task]:
         return [guarded(f"{about}: task({split!r}, {seed}, {i})", lambda i=i: source.task(split, seed, i), source) for i in order]
 
     noise = generators()
-    there = {(split, seed): drawn(split, seed, range(count)) for split in ("train", "test") for seed in (0, 1)}
+    most = {split: count if (size := sizes[split]) is None else min(count, size) for split in ("train", "test")}
+    there = {(split, seed): drawn(split, seed, range(most[split])) for split in ("train", "test") for seed in (0, 1)}
     tasks = [task for drawn_there in there.values() for task in drawn_there]
     if odd := next((t for t in tasks if not isinstance(t, Task)), None):
         yield fault(f"task() gives a {type(odd).__name__}, not a Task")

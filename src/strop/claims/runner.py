@@ -384,13 +384,18 @@ def _starts(traces: dict[str, dict[int, Trace]]) -> list[str]:
     return []
 
 
+def _weights(line: Mapping[str, Any]) -> list[str]:
+    """Digests of all that is trained, after a step."""
+    return [one["digest"]["weights"] for one in (line, *line.get("policies", {}).values())]
+
+
 def _alike(claim: Claim, traces: dict[str, dict[int, Trace]]) -> list[str]:
     """Arms that moved the same weights at every step are one, however they are called, but where they differ in what is read."""
     one, other = (claim.arm(name) for name in claim.compare)
     if one.reads != other.reads:
         return []
     for seed in traces[one.name]:
-        first, second = ([line["digest"]["weights"] for line in traces[arm.name][seed].lines] for arm in (one, other))
+        first, second = ([_weights(line) for line in traces[arm.name][seed].lines] for arm in (one, other))
         if first and first == second:
             return [
                 f"{one.name} and {other.name} have the same weights after each of {len(first)} steps under seed {seed}: nothing "

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,7 +25,7 @@ STAGES = ("groups", "credit", "weights", "optimiser")
 
 ENGINE = ("slots", "cache", "device")
 GIVEN = ("parts.credit", "parts.correction", "parts.reference", "parts.heads", "parts.reward")
-LEARNED = ("parts.signals", "parts.update", "token_budget", "steps", "budget", "seed")
+LEARNED = ("parts.signals", "parts.update", "parts.policies", "parts.roles", "token_budget", "steps", "budget", "seed")
 MACHINE = ("versions", "threads", "grade")
 
 SUSPECTS = {
@@ -35,11 +36,11 @@ SUSPECTS = {
     "logp": ("model", "parts.sampler", *ENGINE, *MACHINE),
     "segments": ("parts.sampler", "parts.environment", "parts.feed"),
     "scores": ("task", "parts.graders", "grader_limit", *MACHINE),
-    "rewards": ("parts.reward",),
-    "fates": ("parts.gate", "grader_limit"),
+    "rewards": ("parts.reward", "parts.roles"),
+    "fates": ("parts.gate", "parts.roles", "grader_limit"),
     "credit": (*GIVEN, "replay.foreign", "token_budget", *MACHINE),
     "weights": (*LEARNED, *ENGINE, *MACHINE),
-    "optimiser": ("parts.update", *MACHINE),
+    "optimiser": ("parts.update", "parts.policies", *MACHINE),
 }
 """What may have caused a difference, likeliest first: names in the resolved recipe, or of the machine."""
 
@@ -101,11 +102,12 @@ def bisect(first: Path, second: Path) -> Finding:
     abouts = [read_about(place) for place in (first, second)]
     both = min(len(mine) for mine in lines)
     for step, (a, b) in enumerate(zip(lines[0][:both], lines[1][:both], strict=True)):
-        for stage in STAGES:
-            mine, theirs = (line["digest"].get(stage, "") for line in (a, b))
+        for stage, name in product(STAGES, ("", *a.get("policies", {}))):  # the actor's, then those beside it
+            mine, theirs = (line.get("policies", {}).get(name, {}).get("digest", {}) if name else line["digest"] for line in (a, b))
+            mine, theirs = mine.get(stage, ""), theirs.get(stage, "")
             if not mine or not theirs or mine == theirs or {len(mine), len(theirs)} == {16, 32}:  # missing, equal, or of two hashes
                 continue
-            what, where = in_groups(first, second, step) if stage == "groups" else (stage, "")
+            what, where = in_groups(first, second, step) if stage == "groups" else (stage, f"of the policy {name}" if name else "")
             return Finding(both, step, stage, what, where, causes(what, *abouts))
     also = [f"{place} has {len(mine) - both} more" for place, mine in zip((first, second), lines, strict=True) if len(mine) > both]
     if odd := unequal_field(lines[0][:both], lines[1][:both]):

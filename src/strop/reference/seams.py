@@ -234,6 +234,13 @@ SEAMS: dict[str, Seam] = {
             kept="strop.check.claims:KEPT",
             see=("recipe", "metrics", "records"),
         ),
+        Seam(
+            "asked",
+            "strop.seams.asked",
+            '`policies={"guesser": Trained()}, roles={"guess": Role(policy="guesser")}`',
+            ("strop.seams.asked:Asked", "strop.seams.asked:Trained", "strop.seams.role:Role"),
+            see=("sampler", "engine", "update", "program"),
+        ),
         Seam("policy", "strop.seams.policy", "a claim's `world`", ("strop.seams.policy:Policy",), see=("claim", "head")),
     )
 }
