@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any, cast
 
 from strop.records import Group
-from strop.seams.asked import Beside, Trained
+from strop.seams.asked import Asked, Trained
 from strop.seams.compute import EXACT, Compute, Quantized
 from strop.seams.correction import none, truncated
 from strop.seams.curriculum import Curriculum, Epochs
@@ -79,7 +79,7 @@ class Method:
     """What the engine draws with, where the learner computes otherwise."""
     roles: Mapping[str, Role] = added({})
     """Groups of other roles than `solve`, by role: their reward and gates, and whom they train."""
-    policies: Mapping[str, Beside] = added({})
+    policies: Mapping[str, Asked | Trained] = added({})
     """Policies beside the actor that samplers and graders ask, by name: `ctx.policies`. `Asked(start)` stays as it is; `Trained(update,
     start)` is trained by the groups of the roles that name it."""
     paper: str = ""

@@ -14,13 +14,13 @@ from strop.engines import remote
 from strop.engines.embedded import EmbeddedEngine
 from strop.policies.causal import device_of, load, of
 from strop.recipe import Recipe
-from strop.seams.asked import INITIAL, REMOTE, STAGE, Asked, Beside, Trained
+from strop.seams.asked import INITIAL, REMOTE, STAGE, Asked, Trained
 from strop.seams.context import Handle
 from strop.seams.part import nearest
 
 
 def others(
-    policies: Mapping[str, Beside], actor: Any, recipe: Recipe, root: Path, stages: Mapping[str, str] | None = None
+    policies: Mapping[str, Asked | Trained], actor: Any, recipe: Recipe, root: Path, stages: Mapping[str, str] | None = None
 ) -> dict[str, Handle]:
     """A handle of each that is asked, by name. `actor` has the weights that the run begins with; stages stand in `root`, by name."""
     asked = {name: one.start for name, one in policies.items() if isinstance(one, Asked)}

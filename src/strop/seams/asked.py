@@ -54,9 +54,6 @@ class Trained:
         return self.update or actor
 
 
-Beside = Asked | Trained
-
-
 def named(texts: list[str]) -> dict[str, Asked]:
     """`--policy NAME=WHERE`, any number of them."""
     found: dict[str, Asked] = {}
