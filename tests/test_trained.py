@@ -27,6 +27,7 @@ from strop.seams.asked import Asked, Trained
 from strop.seams.context import Ctx, Footprint
 from strop.seams.feed import Rollouts
 from strop.seams.role import Role
+from strop.seams.swarm import Swarm
 from strop.seams.update import AdamW, Still
 from strop.tripwires import Tripped
 
@@ -271,6 +272,17 @@ def test_a_replay_of_the_same_recipe_gives_the_same_lines_and_another_methods_is
         plan(tmp_path / "run", alone, own=TWO)
 
 
+def test_where_two_runs_part_is_found_in_a_policy_beside_the_actor_too(tmp_path):
+    from strop.lab.bisect import bisect
+
+    for lr in (0.1, 0.2):
+        method = TWO.but(policies={"guesser": Trained(AdamW(lr=lr))})
+        create(recipe(method, steps=2), tmp_path / str(lr), **players.tables(0)).train()
+    found = bisect(tmp_path / "0.1", tmp_path / "0.2")
+    assert (found.step, found.stage, found.where) == (0, "weights", "of the policy guesser")
+    assert found.causes[0].where == "policies.guesser.update.lr"
+
+
 @pytest.mark.parametrize("keeps", [(), ("optimiser",)])
 def test_a_later_stage_goes_on_with_both_policies_last_weights(tmp_path, keeps):
     """Over a stage that does not have the second one; or with both optimisers."""
@@ -349,6 +361,7 @@ def test_a_warning_of_another_policy_stands_under_its_name(tmp_path):
         (lambda: TWO.but(roles={}), "no group trains the policy 'guesser'"),
         (lambda: TWO.but(policies={"guesser": "initial"}), r"Asked\(start\) or Trained\(update, start\)"),
         (lambda: TWO.but(feed=Rollouts(ahead=1)), "tasks ahead of the learner, which several trained policies cannot learn from yet"),
+        (lambda: TWO.but(feed=Swarm()), "groups of other trainers, which several trained policies cannot learn from yet"),
         (lambda: TWO.but(policies={"guesser": Trained(AdamW(epochs=2, lr=1.0))}, signals=no_ratio()), "makes 2 optimiser steps per batch"),
         (
             lambda: TWO.but(signals={"policy": TWO.signals["policy"].but(policy="guesser")}),

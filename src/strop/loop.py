@@ -278,10 +278,10 @@ class Run:
         whose = [self.pupils[self.method.trains(g)] for g in groups]
         heard = [one.taught([g])[0] for one, g in zip(whose, groups, strict=True)]
         batch = pack(heard, {}, {r.id: None for g in groups for r in g.rollouts}, self.version)
-        group_T = batch.index.up("token", "group").tolist()
+        group_T = batch.index.up("token", "group")
         tracks: dict[str, Tensor] = {}
         for one in self.pupils.values():
-            mine_T = batch.of_kinds(KINDS) & torch.tensor([whose[g] is one for g in group_T], dtype=torch.bool)
+            mine_T = batch.of_kinds(KINDS) & torch.tensor([each is one for each in whose], dtype=torch.bool)[group_T]
             found, count = one.learner.evaluate(batch, want, scorer, mine_T)
             self.bill.scored[one.before + ("scored" if scorer == "online" else f"{SCORERS[scorer]}/scored")] += count
             tracks |= {name: track.where(~track.isnan(), tracks[name]) if name in tracks else track for name, track in found.items()}

@@ -617,11 +617,11 @@ def _(run: Run, patch: pytest.MonkeyPatch, value: int) -> None:
     (2, "after four steps the learning rate is twice as high", "mild", None, JUMPS),
 )
 def _(run: Run, patch: pytest.MonkeyPatch, value: float) -> None:
-    apply, calm = run.learner.apply, run.learner.method
-    hot = calm.but(update=replace(calm.update, lr=value * calm.update.lr))
+    apply, calm = run.learner.apply, run.learner.update
+    hot = replace(calm, lr=value * calm.lr)
 
     def jumps(fraction: float) -> None:
-        run.learner.method = hot if run.step >= 4 else calm
+        run.learner.update = hot if run.step >= 4 else calm
         apply(fraction)
 
     run.learner.apply = jumps
