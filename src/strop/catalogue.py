@@ -28,6 +28,7 @@ RECORDS = (
     "sampler",
     "tree",
     "variants",
+    "branches",
     "steps",
     "curriculum",
     "feed",

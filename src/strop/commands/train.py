@@ -423,7 +423,7 @@ def _measure(run: Run, path: Path, when: str, cooler: tuple[float, ...]) -> dict
     """`sampled` at temperature 1, `greedy`, and the cooler temperatures with a quarter of the samples."""
     from strop import durable
     from strop.commands.live import Progress
-    from strop.evaluate import evaluate, in_world
+    from strop.evaluate import as_trained, evaluate
     from strop.records import Sampling, canonical
 
     if getattr(run.source, "ungraded", False):
@@ -447,7 +447,7 @@ def _measure(run: Run, path: Path, when: str, cooler: tuple[float, ...]) -> dict
                     max_tokens=most,
                     grader_limit=recipe.grader_limit,
                     tell=tell,
-                    **in_world(run.method),
+                    **as_trained(run.method),
                 )
             )
     run.engine.deliver(run.version)  # its cache is gone too: a resumed run finds the engine as this one does
