@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from strop import directory as folder
+from strop import pico
 from strop.directory import RunError
 from strop.engines import remote
 from strop.engines.embedded import EmbeddedEngine
@@ -42,7 +43,7 @@ def _other(name: str, start: str, actor: Any, recipe: Recipe, root: Path, stages
 
 def _weights(name: str, start: str, root: Path, stages: Mapping[str, str]) -> Path:
     """The directory that holds them: a model's, or the last whole checkpoint of a run, a program or a stage."""
-    place = Path(start)
+    place = pico.path() if start == "pico" else Path(start)
     if start.startswith(STAGE):
         stage = start.removeprefix(STAGE)
         if stage not in stages:

@@ -335,6 +335,7 @@ def shared() -> dict[str, list[Known]]:
 
 
 BESIDE = {
+    "judge": "grader",
     "mode": "sampler",
     "steps": "sampler",
     "tree": "sampler",
