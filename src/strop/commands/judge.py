@@ -92,9 +92,10 @@ def run(args: argparse.Namespace) -> int:
         "asked": len(left),
         "out": str(args.out) if args.out else None,
     }
-    found["why"] = next(iter(missing.values()), None)
+    found["unread"] += sum(unread for _, unread in missing.values())
+    found["why"] = missing[min(missing)][0] if missing else None
     answer(args, found, shown(found))
-    return 0
+    return 0 if done else 1
 
 
 def judge(args: argparse.Namespace) -> tuple[dict[str, Any], Callable[[], Handle]]:
@@ -191,15 +192,16 @@ async def asked(
     lines: Sequence[Line],
     done: dict[str, dict[str, Any]],
     tell: Callable[[], None],
-) -> dict[int, str]:
-    """Judge these lines; what is judged goes to `done` and to the file. Why each of the others has no verdict, by its number."""
+) -> dict[int, tuple[str, int]]:
+    """Judge these lines; what is judged goes to `done` and to the file. Of each of the others, by its number, why it has no verdict and
+    how much of the judge could not be read."""
     from strop import durable
     from strop.records import canonical
     from strop.seams.context import keyed
     from strop.seams.judge import Case, rule
 
     asking = {name: how[name] for name in ("votes", "orders", "tries", "deadline")}
-    room, missing, in_a_row = asyncio.Semaphore(AT_ONCE), dict[int, str](), 0
+    room, missing, in_a_row = asyncio.Semaphore(AT_ONCE), dict[int, tuple[str, int]](), 0
 
     async def one(line: Line) -> tuple[Line, Ruling]:
         async with room:
@@ -213,7 +215,7 @@ async def asked(
             why = next(filter(None, ruling.whys), "")
             in_a_row = in_a_row + 1 if why else 0
             if why:
-                missing[line.number] = why
+                missing[line.number] = why, sum(each.unread for each in ruling.answers)
             else:
                 done[line.hash] = told(line, ruling)
                 if args.out:
