@@ -11,7 +11,7 @@ from strop import pico
 from strop.directory import RunError
 from strop.engines import remote
 from strop.engines.embedded import EmbeddedEngine
-from strop.policies.causal import load
+from strop.policies.causal import device_of, load
 from strop.recipe import Recipe
 from strop.seams.asked import INITIAL, REMOTE, STAGE, Asked
 from strop.seams.context import Handle
@@ -34,7 +34,7 @@ def _other(name: str, start: str, actor: Any, recipe: Recipe, root: Path, stages
             raise RunError(f"the policy {name!r} begins as the actor does, which is no model here that could be copied")
         policy = actor.frozen(name)
     else:
-        policy = load(str(_weights(name, start, root, stages)), device=recipe.device, chat=recipe.prompts)
+        policy = load(str(_weights(name, start, root, stages)), device=device_of(recipe), chat=recipe.prompts)
     engine = EmbeddedEngine(
         policy.model, policy.tokenizer, seed=recipe.seed, slots=recipe.slots, cache=recipe.cache, eos_ids=policy.eos, name=name
     )

@@ -223,6 +223,7 @@ def test_shared_parts_are_found_by_their_seam():
     assert [thing.name for thing in shared()["grader"]] == [
         "chance",
         "error_word",
+        "judged",
         "least_step",
         "self_certainty",
         "tag_error",

@@ -7,19 +7,22 @@ import random
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from letters import Letters
 from standin import completion, serving
 
-from strop import grading, pico, saved
+from strop import grading, pico, saved, staged
 from strop.check.file import of_file
 from strop.cli import main
 from strop.directory import cut_metrics, read_metrics, sampled
 from strop.engines import remote
 from strop.identity import explain
 from strop.methods.grpo import GRPO
+from strop.methods.sft import SFT
 from strop.methods.stable_reinforce import STABLE_REINFORCE
+from strop.program import Program, Stage, steps
 from strop.recipe import Recipe
 from strop.records import Group, Rollout, Row, Sampling, Segment, Task
 from strop.run import create, resume
@@ -530,6 +533,29 @@ def test_a_method_of_ones_own_is_checked_planned_and_explained(tmp_path, capsys)
     assert "policies that are asked" not in json.loads(capsys.readouterr().out)["parts"]
     main(["explain", str(tmp_path / "mine.py")])
     assert "What the policy `judge` says of each reply" in capsys.readouterr().out
+
+
+def test_the_methods_of_its_page_are_built_and_say_whom_they_ask():
+    page = (Path(__file__).parents[2] / "docs" / "judge.md").read_text()
+    found: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.S):
+        exec(block, found)
+    for name, channel in (("PREFERRED", "judged_R"), ("REFEREED", "referee_R")):
+        assert channel in found[name].reward.reads
+        assert "beside the actor the policy judge" in explain(found[name])
+        assert saved.load(found[name].to_json()) == found[name]
+
+
+@pytest.mark.slow  # a program of two stages with two models
+def test_a_judge_may_be_what_an_earlier_stage_trained(tmp_path):
+    form = Form(ask="{prompt}-{reply}=?", tag="answer", low=-9999.0, high=9999.0, max_tokens=48)
+    judge = SFT.but("sft-small", tasks=4)
+    plan = Program("plan", (Stage("teach", judge, steps(1)), Stage("reinforce", judging("stage:teach", form=form, tries=12), steps(1))))
+    recipe = Recipe(method=plan, model=str(pico.path()), task="chain:steps=1", steps=2, lr=1e-4, eval_tasks=0, grader_limit=1.0)
+    staged.create(recipe, tmp_path / "run").train()
+    (line,) = read_metrics(tmp_path / "run" / "2-reinforce")
+    assert line["bill"]["judge/decoded"] > 0
+    assert line["judged"] is not None
 
 
 # The command.

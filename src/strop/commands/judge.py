@@ -122,13 +122,10 @@ def judge(args: argparse.Namespace) -> tuple[dict[str, Any], Callable[[], Handle
     how |= {"seed": args.seed, "policy": args.policy, **given}
 
     def handle() -> Handle:
-        import torch
-
         from strop.others import others
         from strop.recipe import Recipe
 
-        device = args.device if args.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-        recipe = recipes.settled(Recipe(seed=args.seed, slots=args.slots, cache=args.cache, device=device), given)
+        recipe = recipes.settled(Recipe(seed=args.seed, slots=args.slots, cache=args.cache, device=args.device), given)
         made = others(beside, None, recipe, Path())["judge"]
         made.engine.begin(-1)
         return made
@@ -298,7 +295,7 @@ def shown(found: Mapping[str, Any]) -> str:
         f"{found['judge']} on {found['file']}: {found['judged']} of {found['lines']} lines judged ({found['asked']} asked), {found['form']}"
     )
     text += "\n\n" + table([[name, one["judged"], one["mean"]] for name, one in found["scores"].items()], ["", "judged", score])
-    text += "\n\n" + table([[said, found[name]] for name, said in SAID.items() if name in found], ["", ""])
+    text += "\n" + table([[said, found[name]] for name, said in SAID.items() if name in found], ["", ""])
     cost = found["cost"]
     text += f"\n\ncost of this command: {cost['decoded']} tokens written, {cost['prefilled']} read, {cost['seconds']:.1f} s"
     if found["why"]:
