@@ -163,13 +163,13 @@ class Form:
             raise ValueError(f"Form(tag={self.tag!r}): a word of letters, which the verdict stands in, and not think")
         if self.rivals < 0 or self.max_tokens < 1:
             raise ValueError(f"Form(rivals={self.rivals}, max_tokens={self.max_tokens}): rivals are counted from 0, tokens from 1")
-        slots = Counter(SLOT.findall(self.words_asked))
+        slots = Counter(SLOT.findall(self._asking))
         if any(slots[name] != 1 for name in KINDS[self.kind]) or slots["prompt"] > 1:
             shown = " and ".join(f"{{{name}}}" for name in KINDS[self.kind])
             raise ValueError(f"Form({self.kind!r}): ask holds {shown} once, and {{prompt}} once or not at all")
 
     @property
-    def words_asked(self) -> str:
+    def _asking(self) -> str:
         return self.ask or WORDS[self.kind]
 
     def fits(self, constants: Mapping[str, Any], group_size: int) -> None:
@@ -197,7 +197,7 @@ class Form:
         values |= {"fence": (word := fence(asked, *texts)), "tag": self.tag, "low": f"{self.low:g}", "high": f"{self.high:g}"}
         if self.kind == "rank":
             values["replies"] = "\n".join(f"<reply {i} {word}>\n{text}\n</reply {i} {word}>" for i, text in enumerate(texts, 1))
-        return Question(SLOT.sub(lambda slot: values.get(slot[1], slot[0]), self.words_asked), shown)
+        return Question(SLOT.sub(lambda slot: values.get(slot[1], slot[0]), self._asking), shown)
 
     def read(self, text: str, count: int = 1) -> Verdict:
         """The verdict in a judge's own text on so many replies, behind what it thought first.
