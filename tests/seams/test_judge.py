@@ -594,6 +594,15 @@ def test_the_command_prints_what_a_judge_says_and_goes_on_with_what_lacks(tmp_pa
         main([*asked, "--json"])
         assert json.loads(capsys.readouterr().out)["asked"] == 2
         assert len(server.asked) == 13 + 4
+        for torn in (b"", b'{"ans', b'{"answers":[{"said"'):
+            (tmp_path / "torn.jsonl").write_bytes(torn)
+            main([*asked[:-1], str(tmp_path / "torn.jsonl")])
+            assert len((tmp_path / "torn.jsonl").read_text().splitlines()) == 6
+        capsys.readouterr()
+        for theirs in (b"mine", b'{"answers": 3}\n', b"[1]\n"):
+            (tmp_path / "mine").write_bytes(theirs)
+            assert "something else than verdicts" in refused(*asked[:-1], tmp_path / "mine")
+            assert (tmp_path / "mine").read_bytes() == theirs
         assert "something else than verdicts on these lines" in refused(*asked, "--votes", "2")
         written(tmp_path / "pairs.jsonl", [{**PAIRS[0], "chosen": "another"}, *PAIRS[1:]])
         assert "something else than verdicts on these lines" in refused(*asked)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from strop.cli import Usage, answer, table
+from strop.cli import Interrupted, Usage, answer, table
 from strop.commands import recipes
 
 if TYPE_CHECKING:
@@ -81,10 +81,13 @@ def run(args: argparse.Namespace) -> int:
     left = [line for line in lines if line.hash not in done]
     began = time.perf_counter()
     with Progress("judge", "lines") as tell:
-        counters = handle() if left else None
-        missing = asyncio.run(asked(args, counters, how, left, done, lambda: tell(len(done), len(lines)))) if counters else {}
+        judging = handle() if left else None
+        try:
+            missing = asyncio.run(asked(args, judging, how, left, done, lambda: tell(len(done), len(lines)))) if judging else {}
+        except KeyboardInterrupt:
+            raise Interrupted(f"What was judged is in {args.out}, and the same command goes on." if args.out else "") from None
     found = summary(how["form"].kind, pairs, lines, done)
-    spent = counters.engine.counters.to_json() if counters else {}
+    spent = judging.engine.counters.to_json() if judging else {}
     found["cost"] = {"prefilled": spent.get("prefilled", 0), "decoded": spent.get("decoded", 0), "seconds": time.perf_counter() - began}
     found |= {
         "file": str(args.file),
@@ -174,8 +177,9 @@ def before(out: Path, lines: Sequence[Line]) -> dict[str, dict[str, Any]]:
     from strop.records import canonical
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    made, wanted = durable.lines(out), {line.hash for line in lines}
-    if any(one.get("hash") not in wanted for one in made) or (not made and out.exists() and out.stat().st_size):
+    made, wanted, begins = durable.lines(out), {line.hash for line in lines}, b'{"answers":'
+    there = b"" if made or not out.exists() else out.read_bytes()
+    if any(one.get("hash") not in wanted for one in made) or there[: len(begins)] != begins[: len(there)] or b"\n" in there:
         raise Usage(f"{out} holds something else than verdicts on these lines, asked so. Name another file, or ask as it was asked.")
     if out.exists():
         durable.write(out, b"".join(canonical(one).encode() + b"\n" for one in made))
