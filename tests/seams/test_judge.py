@@ -5,6 +5,8 @@ import inspect
 import json
 import random
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -581,6 +583,38 @@ def test_the_methods_of_its_page_are_built_and_say_whom_they_ask():
         assert channel in found[name].reward.reads
         assert "beside the actor the policy judge" in explain(found[name])
         assert saved.load(found[name].to_json()) == found[name]
+
+
+@pytest.mark.full  # three processes that train, one of them killed while its judge is asked
+def test_a_kill_while_a_judge_is_asked_ends_in_the_same_lines(tmp_path):
+    (tmp_path / "mine.py").write_text(MINE.replace(", asked_too())", ",)"))
+
+    def says(question):
+        time.sleep(0.05)
+        return say(("1", "2", "tie")[len(question) % 3])
+
+    def train(*flags):
+        return subprocess.Popen(
+            [sys.executable, "-m", "strop", "train", *flags], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    with serving(says) as server:
+        (tmp_path / "mine.py").write_text((tmp_path / "mine.py").read_text().replace("remote:http://127.0.0.1:9/v1", server.engine))
+        flags = ["--method", "mine.py", "--steps", "2", "--tasks", "2", "--group", "4", "--max-tokens", "16"]
+        flags += ["--eval-tasks", "0", "--unchecked", "--out"]
+        assert train(*flags, "whole").wait(120) == 0
+        count = len(server.asked)
+        cut = train(*flags, "cut")
+        until = time.monotonic() + 120
+        while len(server.asked) < 1.7 * count and time.monotonic() < until:
+            time.sleep(0.01)
+        cut.kill()
+        cut.wait(10)
+        assert len(server.asked) < 2 * count, "in the middle"
+        assert train("--resume", "cut").wait(120) == 0
+        assert len(server.asked) < 2.5 * count, "but for the step that was under way nobody is asked twice"
+    whole, again = ([{**line, "t": 0} for line in read_metrics(tmp_path / name)] for name in ("whole", "cut"))
+    assert whole == again
 
 
 @pytest.mark.slow  # a program of two stages with two models
