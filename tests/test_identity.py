@@ -234,6 +234,12 @@ def test_a_method_survives_json(one):
     assert json.loads(json.dumps(back.to_json())) == data
 
 
+def test_numbers_come_back_as_what_they_were():
+    back = load(json.loads(json.dumps(GRPO.to_json())))
+    assert json.dumps(back.sampler.sampling.to_json()) == json.dumps(GRPO.sampler.sampling.to_json()), "it is committed with each rollout"
+    assert repr(back.signals["policy"].objective.constants) == repr(GRPO.signals["policy"].objective.constants)
+
+
 def test_a_method_can_be_a_key():
     assert {GRPO: 1, DAPO: 2}[load(DAPO.to_json())] == 2
 

@@ -24,6 +24,7 @@ Known = Part | type
 
 RECORDS = (
     "asked",
+    "judge",
     "gate",
     "sampler",
     "tree",

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from strop import directory as folder
+from strop import pico
 from strop.directory import RunError
 from strop.engines import remote
 from strop.engines.embedded import EmbeddedEngine
-from strop.policies.causal import load
+from strop.policies.causal import device_of, load
 from strop.recipe import Recipe
 from strop.seams.asked import INITIAL, REMOTE, STAGE, Asked
 from strop.seams.context import Handle
@@ -33,7 +34,7 @@ def _other(name: str, start: str, actor: Any, recipe: Recipe, root: Path, stages
             raise RunError(f"the policy {name!r} begins as the actor does, which is no model here that could be copied")
         policy = actor.frozen(name)
     else:
-        policy = load(str(_weights(name, start, root, stages)), device=recipe.device, chat=recipe.prompts)
+        policy = load(str(_weights(name, start, root, stages)), device=device_of(recipe), chat=recipe.prompts)
     engine = EmbeddedEngine(
         policy.model, policy.tokenizer, seed=recipe.seed, slots=recipe.slots, cache=recipe.cache, eos_ids=policy.eos, name=name
     )
@@ -42,7 +43,7 @@ def _other(name: str, start: str, actor: Any, recipe: Recipe, root: Path, stages
 
 def _weights(name: str, start: str, root: Path, stages: Mapping[str, str]) -> Path:
     """The directory that holds them: a model's, or the last whole checkpoint of a run, a program or a stage."""
-    place = Path(start)
+    place = pico.path() if start == "pico" else Path(start)
     if start.startswith(STAGE):
         stage = start.removeprefix(STAGE)
         if stage not in stages:

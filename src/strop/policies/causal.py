@@ -32,14 +32,18 @@ LOGITS_AT_ONCE = 2**25
 
 def of(recipe: Recipe, device: str = "") -> CausalPolicy:
     """The policy that a recipe trains, as it begins; where the recipe leaves the device open, a GPU if there is one."""
-    chosen = recipe.device if recipe.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-    policy = load(recipe.model, device=device or chosen, chat=recipe.prompts)
+    policy = load(recipe.model, device=device or device_of(recipe), chat=recipe.prompts)
     if recipe.lora:
         policy.adapter = adapters.adapt(policy.model, recipe.lora, recipe.lora_targets, recipe.seed)
     policy.compute = getattr(torch, recipe.dtype)
     if recipe.checkpointing:
         recomputing(policy)
     return policy
+
+
+def device_of(recipe: Recipe) -> str:
+    """Where its policies are."""
+    return recipe.device if recipe.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def blank(recipe: Recipe) -> tuple[CausalPolicy, Any]:

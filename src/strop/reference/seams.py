@@ -135,6 +135,7 @@ SEAMS: dict[str, Seam] = {
             "grader",
             "strop.seams.grader",
             "`graders=(mine(),)`, and a reward that reads its channel",
+            ("strop.seams.judge:Form",),
             seat="grader",
             gives='its channel: `@part(gives="brief")` gives Scores with the channel `brief`',
             own="grader",
@@ -335,6 +336,7 @@ def shared() -> dict[str, list[Known]]:
 
 
 BESIDE = {
+    "judge": "grader",
     "mode": "sampler",
     "steps": "sampler",
     "tree": "sampler",
