@@ -3,9 +3,9 @@
     12+_-4=50: 9 or 42   ->   <think>9:12+9=21\\n21-4=17n</think><answer>42</answer>
                               <think>{(42:12+42=54\\n54-4=50y)(9:12+9=21\\n21-4=17n)}[42]</think><answer>42</answer>
 
-A reply tries a number, says whether it comes to 50 (y or n), and takes it or the other one; or it opens a block `{` of two paths, each of which tries one, and says in `[…]`
-which it is. Paths know nothing of each other, so both may try the same number, and either tells. `example(task)` is a worked text of one
-or the other kind, each as often; the policy forks with the sampler `Parallel(tags=TAGS)`.
+A reply tries a number, says whether it comes to 50 (y or n), and takes it or the other one; or it opens a block `{` of two paths, each of
+which tries one, and says in `[…]` which it is. Paths know nothing of each other, so both may try the same number, and either tells.
+`example(task)` is a worked text of one or the other kind, each as often; the policy forks with the sampler `Parallel(tags=TAGS)`.
 """
 
 from __future__ import annotations
