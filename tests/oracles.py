@@ -424,6 +424,8 @@ ORACLES = {
     "treepo": treepo,
     "abstain": abstain,
     "ada-grpo": partial(grpo_strop, sample=True),
+    "parallel-grpo": partial(grpo_strop, sample=True),
+    "parallel-bonus": partial(grpo_strop, sample=True),
     "swarm": swarm,
     "swarm@genrl-0.1.4": partial(swarm, sample=True),
 }

@@ -427,6 +427,8 @@ MUTANTS: dict[str, dict[str, Change]] = {
         "overlong left out of the statistics": gates(DropFlat(), MaskOverlong(fate="drop")),
     },
     "ada-grpo": {**normalized(1e-6, 1e-4), **CLIP, **PER_ROLLOUT},
+    "parallel-grpo": {**normalized(1e-6, 1e-4), **CLIP, **PER_ROLLOUT},
+    "parallel-bonus": {**normalized(1e-6, 1e-4), **CLIP, **PER_ROLLOUT},
     "swarm": {**STANDARDIZED, **SHARED},
     "swarm@genrl-0.1.4": {**normalized(1e-8, 1e-6), **SHARED},
     "rloo": {

@@ -68,7 +68,7 @@ OTHER_WORDS = {
     "token": ("sequence", "row"), "sequence": ("token",), "k1": ("k2",), "k2": ("k3",), "k3": ("k1",), "context": ("drop",),
     "action": ("teacher",), "teacher": ("forced",), "rollout": ("row",), "group": ("rollout",), "actor": (), "online": ("frozen",),
     "linear": ("mlp",), "mlp": ("linear",), "mean": ("sum",), "uniform": ("top",), "top": ("uniform",),
-    "chosen": ("rejected",), "cleanest": ("weighted",),
+    "chosen": ("rejected",), "cleanest": ("weighted",), "seen": ("threads",),
 }  # fmt: skip
 """What else may stand where a word stands; nothing else trains than the actor."""
 
@@ -232,6 +232,12 @@ def test_a_method_survives_json(one):
     assert back.lineage == one.lineage
     assert back.notes == ()
     assert json.loads(json.dumps(back.to_json())) == data
+
+
+def test_numbers_come_back_as_what_they_were():
+    back = load(json.loads(json.dumps(GRPO.to_json())))
+    assert json.dumps(back.sampler.sampling.to_json()) == json.dumps(GRPO.sampler.sampling.to_json()), "it is committed with each rollout"
+    assert repr(back.signals["policy"].objective.constants) == repr(GRPO.signals["policy"].objective.constants)
 
 
 def test_a_method_can_be_a_key():

@@ -1,4 +1,4 @@
-"""What a run learned, behind the two servers that users of this field run, asked by the clients that they have."""
+"""What a run learned, behind the two servers that users of this field run, asked by the clients that they have; and one as a judge."""
 
 import asyncio
 import json
@@ -8,18 +8,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from strop import engines
+from strop import engines, pico
 from strop.cli import main
+from strop.directory import read_metrics, sampled
+from strop.methods.grpo import GRPO
 from strop.policies.causal import load
 from strop.recipe import Recipe
 from strop.records import Sampling
+from strop.run import create, resume
+from strop.seams.asked import Asked
 from strop.seams.context import Handle
+from strop.seams.judge import Form, judged
+from strop.seams.reward import outcome
+from strop.seams.sampler import Independent
+from strop.tripwires import Tripped
 
 QUESTIONS = [f"{a}+{b}-{c}+{a}=?" for a, b, c in ((11, 5, 3), (27, 41, 6), (8, 19, 2), (33, 7, 12), (14, 22, 9), (45, 3, 8))]
 LONGEST = 24
@@ -145,3 +153,72 @@ def test_clients_of_a_served_export_get_the_answers_that_strop_gets(serve, model
     with served(serve(model, port), port, tmp_path / "server.log") as address:
         for said in (asked_by_openai(address, model), asked_by_lm_eval(address, model, tmp_path)):
             assert {question: outside(text) for question, text in said.items()} == answers
+
+
+READ = {"tag": "answer", "low": -9999.0, "high": 9999.0, "max_tokens": 96}
+"""pico says numbers in its own tags, to what it was made for more often than to anything else: the road is tried here, no judgement."""
+
+
+@pytest.mark.full  # a server that tests do not need
+def test_a_server_judges_a_file(tmp_path, capsys):
+    rows = [{"prompt": f"{i}+3+41", "chosen": f"{i + 5}", "rejected": f"{i + 40}"} for i in range(6)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "ask.txt").write_text("{prompt}-{reply}=?")
+    port, flags = free_port(), [f"--{name.replace('_', '-')}={value}" for name, value in READ.items()]
+    flags += ["--form", "point", "--ask", str(tmp_path / "ask.txt"), "--votes", "2", "--tries", "8", "--json"]
+    with served(transformers_serve(pico.path(), port), port, tmp_path / "server.log") as address:
+        asked = ["judge", str(tmp_path / "pairs.jsonl"), "--policy", f"judge=remote:{address}:{pico.path()}"]
+        asked += ["--out", str(tmp_path / "out.jsonl"), *flags]
+        main(asked)
+        found = json.loads(capsys.readouterr().out)
+    assert found["judged"] >= 5
+    assert found["cost"]["decoded"] > 2 * 2 * found["judged"]
+    assert found["cost"]["prefilled"] > 0
+    kept = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert len(kept) == found["judged"]
+    assert len({score for one in kept for score in one["scores"]}) > 1, "numbers that the server drew"
+
+
+@pytest.mark.full  # a server that is killed under a run
+def test_a_run_whose_judge_is_killed_stops_without_zeros_and_goes_on_when_it_is_back(tmp_path):
+    port = free_port()
+    method = GRPO.but(
+        "served",
+        policies={"judge": Asked(f"remote:http://127.0.0.1:{port}/v1,tries=2,deadline=60:{pico.path()}")},
+        graders=(judged(form=Form(ask="{prompt}-{reply}=?", **READ), tries=12),),
+        reward=outcome.reading(outcome_R="judged_R"),
+        sampler=Independent(n=4, max_tokens=16),
+        tasks=2,
+    )
+    recipe = Recipe(method=method, task="chain:steps=1", steps=2, lr=1e-4, eval_tasks=0, grader_limit=0.5)
+    command, place = transformers_serve(pico.path(), port), tmp_path / "run"
+    with ExitStack() as server:
+        server.enter_context(served(command, port, tmp_path / "first.log"))
+        run = create(recipe, place)
+        with pytest.raises(Tripped, match="grader"):
+            run.train(show=lambda line: server.close())
+    lost = [incident for incident in run.known.incidents if incident.channel == "judged"]
+    assert lost
+    assert all("gave no reply in 2 tries" in incident.why for incident in lost)
+    assert {values["judged"] for values in run.known.values.values()} == {None}, "no score, and no 0"
+    (first,) = read_metrics(place)
+    assert first["bill"]["judge/decoded"] > 0
+    first_log = (tmp_path / "first.log").read_text().count("POST /v1/chat/completions")
+    del run
+    with served(command, port, tmp_path / "second.log"):
+        resume(place, method=method).train()
+    lines = read_metrics(place)
+    assert [line["step"] for line in lines] == [0, 1]
+    assert {**lines[0], "t": 0} == {**first, "t": 0}, "what was judged is not asked again"
+    assert lines[1]["bill"]["judge/decoded"] > first["bill"]["judge/decoded"]
+    assert first_log >= len({r.text for r in run_texts(place, 0)})
+    assert any(score is not None for score in (sampled(place)[1].get(r, "judged") for r in run_texts(place, 1)))
+
+    going = create(recipe.but(grader_limit=1.0), tmp_path / "on")
+    going.train()
+    assert [line["judged"] for line in read_metrics(tmp_path / "on")] == [None, None], "a run that may lose all goes on, and learns nothing"
+
+
+def run_texts(place: Path, step: int):
+    """The rollouts of one step."""
+    return [r for group in sampled(place)[0] for r in group.rollouts if r.id.startswith(f"{step}/")]

@@ -16,20 +16,31 @@ from torch import Tensor
 from strop.records import KEEP, UNSCORED, Fate, Group, Rollout, Row, Sampling, Scores
 from strop.seams.context import keyed
 from strop.seams.index import Index
+from strop.seams.layout import Piece, pieces
 from strop.seams.signal import KINDS, Where
 
 
 @dataclass(frozen=True)
 class Packed:
-    """One row: its tokens and the positions of its decisions."""
+    """One row: its tokens and the places of its decisions."""
 
     tokens: tuple[int, ...]
     at: tuple[int, ...]
+    pieces: tuple[Piece, ...] = ()
+    """Where they stand and what they see, in a row of branches; empty where each sees all before it."""
 
     @property
     def prompt(self) -> tuple[int, ...]:
         """What stands before its first decision."""
         return self.tokens[: self.at[0]] if self.at else self.tokens
+
+    @property
+    def before(self) -> tuple[int, ...]:
+        """The places whose states the decisions are read from."""
+        if not self.pieces:
+            return tuple(place - 1 for place in self.at)
+        first = {piece.start: piece.behind for piece in self.pieces}
+        return tuple(first.get(place, place - 1) for place in self.at)
 
 
 @dataclass(frozen=True)
@@ -243,7 +254,7 @@ def pack(
                         theirs = segment.kind == "teacher"  # whose author counts updates of its own
                         age.extend([float(version - segment.author.version) if segment.author and not theirs else float("nan")] * count)
                     start += len(segment.tokens)
-                rows.append(Packed(row.tokens, tuple(at)))
+                rows.append(Packed(row.tokens, tuple(at), pieces(row)))
                 sizes[-1][-1].append(len(at))
     masks = {name: torch.zeros(len(kind), dtype=torch.bool) for name in labels}
     for name, places in labels.items():

@@ -24,10 +24,12 @@ Known = Part | type
 
 RECORDS = (
     "asked",
+    "judge",
     "gate",
     "sampler",
     "tree",
     "variants",
+    "branches",
     "steps",
     "curriculum",
     "feed",

@@ -22,8 +22,10 @@ from strop import __version__
 COMMANDS = {
     "train": ("strop.commands.train", "train a model, with a held-out evaluation before and after"),
     "eval": ("strop.commands.eval", "score a model or a run on held-out tasks"),
+    "judge": ("strop.commands.judge", "ask a judge about replies in a file: win rates, position bias, cost"),
     "export": ("strop.commands.export", "write what a run learned as a Hugging Face directory with a model card"),
     "export-data": ("strop.commands.export_data", "write what a run sampled as JSON lines: rollouts, pairs, right texts"),
+    "tokens": ("strop.commands.tokens", "add tokens to a model: tags and labels that it writes as one token each"),
     "methods": ("strop.commands.lists:methods", "list the methods, or show one"),
     "explain": ("strop.commands.identity:explain", "print what a method computes, with every constant"),
     "diff": ("strop.commands.identity:diff", "print how two methods differ"),

@@ -168,9 +168,11 @@ async def evaluate(
     return await judge(source, groups, samples=samples, sampling=sampling, seed=seed, grader_limit=grader_limit, look=look)
 
 
-def in_world(method: Method) -> dict[str, Any]:
-    """How a method whose world answers is asked on held-out tasks: as it is while it trains. Any other one gives replies."""
-    return {} if method.environment is None else {"sampler": method.sampler, "environment": method.environment}
+def as_trained(method: Method) -> dict[str, Any]:
+    """How a method is asked on held-out tasks: as it is while it trains, where a world answers or its sampler's replies are not written in
+    one go (`own_way`). Any other one gives replies."""
+    alike = method.environment is None and not getattr(method.sampler, "own_way", False)
+    return {} if alike else {"sampler": method.sampler, "environment": method.environment}
 
 
 def _as_asked(sampler: Any, samples: int, max_tokens: int, sampling: Sampling, stop: tuple[str, ...]) -> Any:

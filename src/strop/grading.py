@@ -13,6 +13,7 @@ from typing import Any
 
 from strop.records import Group, Incident, Scores
 from strop.seams.context import Ctx
+from strop.seams.grader import patience
 from strop.seams.part import Part
 from strop.seams.source import Graded, Source
 from strop.tripwires import BY_NAME, Tripped, sees
@@ -69,10 +70,10 @@ async def judged(graders: Sequence[Part], groups: list[Group], ctx: Ctx, seconds
 
     async def one(grader: Part) -> Scores:
         try:
-            given: Scores = await asyncio.wait_for(grader.on({"groups": groups, "ctx": ctx}), seconds)
+            given: Scores = await asyncio.wait_for(grader.on({"groups": groups, "ctx": ctx}), seconds + patience(grader))
             fault = "grader gave no answer"
         except TimeoutError:
-            given, fault = Scores(), f"grader did not answer within {seconds:g} s"
+            given, fault = Scores(), f"grader did not answer within {seconds + patience(grader):g} s"
         except Exception as error:
             given, fault = Scores(), f"grader raised {type(error).__name__}: {error}"
         values, incidents, explained = dict[str, dict[str, float | None]](), list(given.incidents), {i.unit for i in given.incidents}

@@ -201,6 +201,9 @@ def log_probabilities(method: Method, own: bool = True) -> Iterator[str]:
         yield "old_logp_T is read by nothing here"
     elif not own or isinstance(method.compute, Quantized):
         yield "old_logp_T is measured: one pass of the learner before the update, since other weights or arithmetic drew the rollouts"
+    elif getattr(method.sampler, "moves", False):
+        yield "old_logp_T is measured: one pass of the learner before the update, since some text stands elsewhere than it was drawn; its"
+        yield "    sampled_logp_T is unknown, and no correction bridges it"
     elif any(head.old_track for head in method.heads):
         yield "old_logp_T is measured: one pass of the learner before the update, the one that also gives the old values"
     else:

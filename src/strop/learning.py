@@ -128,6 +128,7 @@ def settle(method: Method, batch: Batch, fraction: float = 0.0) -> Batch:
     index = batch.index.select(kept_T)
     have: dict[str, Any] = {**batch.have(), "index": index, "fraction": fraction}
     have |= {name: have[name][kept_T] for name in have if name.endswith("_T")}
+    have["sampled_logp_T"] = have["sampled_logp_T"].where(have["sampled_logp_T"].isfinite(), have["old_logp_T"])  # nobody drew it here
     weight_T, mask_T = method.correction.on(have)
     reward_T = torch.where(index.last(), index.spread(batch.facts["reward_R"], "rollout", "token"), 0.0)
     tracks: dict[str, Tensor] = {"weight_T": weight_T, "mask_T": mask_T, "reward_T": reward_T}

@@ -203,6 +203,7 @@ def distance(batch: Batch) -> dict[str, float]:
     """How far the learner is from whoever drew its rollouts, over the trained decisions: KL(sampler || learner) by k3, the share
     of them that an importance weight leaves effective, and the largest weight."""
     log_T = (batch.tracks["old_logp_T"] - batch.tracks["sampled_logp_T"])[batch.trained_T].double()
+    log_T = log_T[~log_T.isnan()]  # what stands in another context than it was drawn in
     if not len(log_T):
         return {"kl": 0.0, "effective": 1.0, "largest": 1.0}
     ratio_T = log_T.exp()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from strop import directory as folder
+from strop import pico
 from strop.directory import RunError
 from strop.engines import remote
 from strop.engines.embedded import EmbeddedEngine
@@ -87,7 +88,7 @@ def _weights(name: str, start: str, root: Path, stages: Mapping[str, str]) -> Pa
             )
         place = root / stages[stage]
     else:
-        place, which = folder.one_of(start)
+        place, which = (pico.path(), "") if start == "pico" else folder.one_of(start)
     if not place.is_dir():
         raise RunError(f"{what}, and there is no such directory. Name a model's or a run's.")
     if not any((place / said).exists() for said in ("recipe.json", "program.json")):

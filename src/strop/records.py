@@ -219,13 +219,23 @@ class Row:
     """In the order of the context. The first is a prompt: nothing before it would give a decision its probability."""
     trains: frozenset[SegmentId]
     """Ids of the segments that receive gradient in this row. A row that repeats a shared prefix may leave it out."""
-    layout: Literal["causal"] = "causal"
-    """Each segment sees all before it; there is no other yet."""
+    layout: Literal["causal", "branches"] = "causal"
+    """causal: each segment sees all before it. branches: it sees its ancestors by `parents` alone, and stands behind the longest of them
+    (`strop.seams.layout`)."""
 
     def __post_init__(self) -> None:
         unknown = self.trains.difference(s.id for s in self.segments)
         if unknown:
             raise ValueError(f"a row trains {sorted(unknown)}, which are not among its segments {[s.id for s in self.segments]}")
+        if self.layout == "branches":
+            before = set[SegmentId]()
+            for segment in self.segments:
+                if segment.id in before or not before.issuperset(segment.parents):
+                    raise ValueError(
+                        f"segment {segment.id!r} follows {list(segment.parents)}: in a row of branches every segment comes once, after "
+                        f"those that it follows, and before it stand {sorted(before)}"
+                    )
+                before.add(segment.id)
 
     @staticmethod
     def of(*segments: Segment) -> Row:
@@ -244,11 +254,13 @@ class Row:
         return sum(len(s.tokens) for s in self.segments if s.kind == "action")
 
     def to_json(self) -> dict[str, Any]:
-        return {"segments": [s.to_json() for s in self.segments], "trains": sorted(self.trains)}
+        laid = {} if self.layout == "causal" else {"layout": self.layout}
+        return {"segments": [s.to_json() for s in self.segments], "trains": sorted(self.trains), **laid}
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Row:
-        return Row(tuple(Segment.from_json(s) for s in data["segments"]), frozenset(data["trains"]))
+        segments = tuple(Segment.from_json(s) for s in data["segments"])
+        return Row(segments, frozenset(data["trains"]), data.get("layout", "causal"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,15 +76,15 @@ def _loaded(value: Any, known: Mapping[str, Known], notes: list[str]) -> Any:
     ours = version_of(thing)
     if version > ours:
         raise ValueError(f"part {name!r} was saved with version {version}, and this strop has {ours}. Update strop to load it.")
-    given = {k: _loaded(v, known, notes) for k, v in cast(Mapping[str, Any], items["with"]).items()}
-    have = set(thing.constants) if isinstance(thing, Part) else {f.name for f in fields(thing)}
+    have: dict[str, Any] = thing.constants if isinstance(thing, Part) else {f.name: f.default for f in fields(thing)}
+    given = {k: _as(have.get(k), _loaded(v, known, notes)) for k, v in cast(Mapping[str, Any], items["with"]).items()}
     added = set[str]() if isinstance(thing, Part) else {f.name for f in fields(thing) if "added" in f.metadata}
     for constant in given:
         if constant not in have:
             raise ValueError(
                 f"part {name!r} was saved with {constant}={given[constant]!r}, which it no longer has. {nearest(constant, have)}"
             )
-    missing = sorted(have - set(given) - added)
+    missing = sorted(set(have) - set(given) - added)
     if version < ours:
         added = f"; new since, at its default: {', '.join(missing)}" if missing else ""
         notes.append(f"part {name} is version {ours} here, was saved with {version}: its constants are the saved ones{added}")
@@ -96,6 +96,11 @@ def _loaded(value: Any, known: Mapping[str, Known], notes: list[str]) -> Any:
     if "body" in items and items["body"] != describe(made).get("body"):
         notes.append(f"the body of {name} is not the one it was saved with")
     return made
+
+
+def _as(default: Any, value: Any) -> Any:
+    """1 is written for 1.0: a number that is no whole one by its default comes back so, or what it goes into would be written otherwise."""
+    return float(value) if isinstance(default, float) and type(value) is int else value
 
 
 def brought(directory: Path) -> dict[str, Any]:

@@ -159,9 +159,9 @@ def together(method: Method, *, here: bool) -> None:
 
 
 def asks(part: Any) -> str:
-    """Which policy it asks, by its field or constant `policy`; empty where it has none."""
-    held = part.constants.get("policy", "") if isinstance(part, Part) else getattr(part, "policy", "")
-    return held if isinstance(held, str) else ""
+    """Which policy it asks, by its field or constant `policy`, or a grader's `judge`; empty where it has none."""
+    held = [part.constants.get(name) for name in ("policy", "judge")] if isinstance(part, Part) else [getattr(part, "policy", "")]
+    return next((name for name in held if isinstance(name, str)), "")
 
 
 def _sampler(method: Method) -> None:
@@ -356,6 +356,8 @@ def _graders(method: Method) -> None:
                 raise ValueError(f"{said} reads {name}: a grader reads groups and ctx, and asks ctx.evaluate for tracks")
         if not grader.gives:
             raise ValueError(f"{said} does not say which channel it gives: write @part(gives='NAME')")
+        if not grader.gives.isidentifier():
+            raise ValueError(f"{said} gives the channel {grader.gives!r}, which is no name: a reward could not read it")
         if grader.gives in given:
             raise ValueError(f"{said} gives the channel {grader.gives!r}, which is given already. Name their channels apart.")
         if f"{grader.gives}_R" in FACTS | {"credit_R"}:
@@ -368,6 +370,12 @@ def _graders(method: Method) -> None:
             raise ValueError(f"{said}: unknown scorer {scorer!r}. {nearest(scorer, SCORERS)}")
         if judges_frozen(grader) and not method.reference:
             raise ValueError(f"{said} scores with the frozen start, so it needs reference=True")
+        for held in grader.constants.values():
+            if hasattr(held, "fits"):
+                try:
+                    held.fits(grader.constants, method.sampler.group_size)
+                except ValueError as error:
+                    raise ValueError(f"{said}: {error}") from error
 
 
 def _pairs(method: Method) -> None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gzip
-import json
-import threading
 import time
 import traceback
 import tracemalloc
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
+from standin import Handler, StandIn, completion, serving
 
 from strop import evaluate
 from strop.engines import options, remote
@@ -23,55 +21,10 @@ from strop.records import Sampling
 from strop.tasks import source
 
 
-def completion(text: str) -> bytes:
-    usage = {"prompt_tokens": 5, "completion_tokens": 2}
-    return json.dumps({"choices": [{"message": {"content": text}, "finish_reason": "stop"}], "usage": usage}).encode()
-
-
-class StandIn(ThreadingHTTPServer):
-    """Speaks chat completions by a script: each request takes the next line of `plan`, (code, body, seconds to wait); then all is well."""
-
-    daemon_threads = True
-    plan: list[tuple[int, bytes, float]]
-    asked: list[dict]
-    now = most = 0
-
-    @property
-    def engine(self) -> str:
-        return f"remote:http://127.0.0.1:{self.server_port}/v1"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: StandIn
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        assert self.path == "/v1/chat/completions"
-        self.server.asked.append(body)
-        self.server.now += 1
-        self.server.most = max(self.server.most, self.server.now)
-        code, said, wait = self.server.plan.pop(0) if self.server.plan else (200, completion("<answer>3</answer>"), 0.0)
-        time.sleep(wait)
-        self.server.now -= 1
-        self.send_response(code)
-        self.send_header("Content-Length", str(len(said)))
-        self.end_headers()
-        with contextlib.suppress(OSError):  # nobody reads to the end
-            self.wfile.write(said)
-
-    def log_message(self, format: str, *args: object) -> None: ...
-
-
 @pytest.fixture
 def standin() -> Iterator[StandIn]:
-    server = StandIn(("127.0.0.1", 0), Handler)
-    server.plan, server.asked = [], []
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving() as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)

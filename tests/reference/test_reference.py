@@ -23,7 +23,7 @@ from strop.run import create
 from strop.seams.credit import group_standardized
 from strop.seams.mark import channel
 from strop.seams.objective import clipped_surrogate
-from strop.seams.part import NEEDS, part
+from strop.seams.part import NEEDS, part, part_id
 from strop.sense import channels_read, seats
 
 ROOT = Path(__file__).parent.parent.parent
@@ -222,9 +222,11 @@ def test_the_command_shows_a_seam_and_a_part(capsys, refused):
 
 
 def test_shared_parts_are_found_by_their_seam():
-    assert [thing.name for thing in shared()["grader"]] == [
+    assert [part_id(thing) for thing in shared()["grader"]] == [
+        "Form",
         "chance",
         "error_word",
+        "judged",
         "least_step",
         "self_certainty",
         "tag_error",

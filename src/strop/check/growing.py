@@ -341,17 +341,27 @@ def _mark(about: str, mark: Any, method: Method, task: Task) -> Iterator[str]:
         yield NOISE if generators() != noise else "marks the same text otherwise the second time"
 
 
+ELSEWHERE = "what it asks of a policy"
+
+
+class Elsewhere(dict[str, Handle]):
+    """Policies that are not here."""
+
+    def __missing__(self, name: str) -> Handle:
+        raise NotImplementedError(ELSEWHERE)
+
+
 def _grader(about: str, grader: Any, method: Method) -> Iterator[str]:
     groups = random_world(3).groups
 
     def evaluate(groups: list[Group], scorer: str, want: frozenset[str]) -> Any:
-        raise NotImplementedError("what it asks of a policy")
+        raise NotImplementedError(ELSEWHERE)
 
-    ctx = Ctx(0, Progress(0, 4), Numbers(None), {}, grade=None, evaluate=evaluate)  # type: ignore[arg-type]
+    ctx = Ctx(0, Progress(0, 4), Numbers(None), Elsewhere(), grade=None, evaluate=evaluate)  # type: ignore[arg-type]
     noise = generators()
     given: Scores = asyncio.run(judged((grader,), groups, ctx, SECONDS))
     if why := next((i.why for i in given.incidents), None):
-        if "what it asks of a policy" in why:
+        if ELSEWHERE in why:
             return  # its numbers are those of a policy, which is not here
         yield why
         return

@@ -112,6 +112,8 @@ class Reader:
             done = {ast.Add: np.add, ast.Sub: np.subtract, ast.Mult: np.multiply, ast.Div: np.divide, ast.Pow: np.power}
             if isinstance(node.op, ast.Pow) and not np.imag(b).any() and (np.real(b) == 2).all():
                 return Value(letter, a * a)
+            if isinstance(node.op, ast.Mod):
+                return Value(letter, np.mod(np.real(a), np.real(b)).astype(complex))
             return Value(letter, done[type(node.op)](a, b))
         if isinstance(node, ast.BoolOp):
             letter, parts = self.alike(*(self.visit(v) for v in node.values))

@@ -35,6 +35,7 @@ OWN = {
     "cascade-accuracy": "strop.experiments.cascade:ACCURACY",
     "grpo-roc-clean": "strop.experiments.grpo_roc:CLEAN",
     "svs-coverage": "strop.experiments.svs:COVERAGE",
+    "parallel-r1-share": "strop.experiments.parallel_r1:SHARE",
     "arm-tokens": "strop.experiments.arm:TOKENS",
     "arm-accuracy": "strop.experiments.arm:ACCURACY",
 }

@@ -135,9 +135,9 @@ class HeldOutTests:
             return
         from strop.bill import spend
         from strop.calibration import at_targets
-        from strop.evaluate import evaluate, in_world
+        from strop.evaluate import as_trained, evaluate
 
-        asked: dict[str, Any] = in_world(self.run.method) if self.plan.sampler is None else {"sampler": self.plan.sampler}
+        asked: dict[str, Any] = as_trained(self.run.method) if self.plan.sampler is None else {"sampler": self.plan.sampler}
         found = asyncio.run(
             evaluate(
                 self.run.handle,

@@ -221,7 +221,7 @@ def measure(
     from strop import calibration, engines
     from strop.commands.live import Progress
     from strop.engines import remote
-    from strop.evaluate import HELD_OUT_SEED, evaluate, in_world, shown
+    from strop.evaluate import HELD_OUT_SEED, as_trained, evaluate, shown
     from strop.loop import roomy
     from strop.others import others
     from strop.policies.causal import load
@@ -249,7 +249,7 @@ def measure(
     for each in (handle, *asked_so.get("others", {}).values()):
         each.engine.begin(-1)
     if "sampler" not in asked_so and "method" in parts:
-        asked_so |= in_world(parts["method"])
+        asked_so |= as_trained(parts["method"])
     sampling = Sampling(args.temperature, args.top_p, args.top_k)
     samples = 1 if args.temperature == 0 else args.samples
     with Progress("evaluate") as tell:

@@ -102,8 +102,8 @@ class Live:
 class Progress:
     """`with Progress("evaluate") as tell: tell(done, all)`: one line that is rewritten on a terminal, written once elsewhere."""
 
-    def __init__(self, what: str):
-        self.what, self.terminal, self.last = what, sys.stderr.isatty(), 0.0
+    def __init__(self, what: str, of: str = "tasks"):
+        self.what, self.of, self.terminal, self.last = what, of, sys.stderr.isatty(), 0.0
 
     def __enter__(self) -> Callable[[int, int], None]:
         self.started = time.perf_counter()
@@ -118,4 +118,4 @@ class Progress:
         now = time.perf_counter()
         if self.terminal and now - self.last > 0.1:
             self.last = now
-            print(f"\r\033[K{self.what}: {done} of {count} tasks", end="", file=sys.stderr, flush=True)
+            print(f"\r\033[K{self.what}: {done} of {count} {self.of}", end="", file=sys.stderr, flush=True)

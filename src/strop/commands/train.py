@@ -423,7 +423,7 @@ def _measure(run: Run, path: Path, when: str, cooler: tuple[float, ...]) -> dict
     """`sampled` at temperature 1, `greedy`, and the cooler temperatures with a quarter of the samples."""
     from strop import durable
     from strop.commands.live import Progress
-    from strop.evaluate import evaluate, in_world
+    from strop.evaluate import as_trained, evaluate
     from strop.records import Sampling, canonical
 
     if getattr(run.source, "ungraded", False):
@@ -449,7 +449,7 @@ def _measure(run: Run, path: Path, when: str, cooler: tuple[float, ...]) -> dict
                     grader_limit=recipe.grader_limit,
                     tell=tell,
                     others=run.others,
-                    **in_world(run.method),
+                    **as_trained(run.method),
                 )
             )
     for one in run.pupils.values():

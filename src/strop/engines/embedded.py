@@ -499,7 +499,7 @@ class EmbeddedEngine:
                 own = kv[:, :, row, :, at : part.length].clone()
                 state = states[row, part.length - 1 - start].clone()
                 if row not in billed:
-                    again = part in self._seen or part.segment.kind == "action"
+                    again = part in self._seen or part.segment.logp is not None
                     self.counters.recomputed += part.length - at if again else 0
                     self.counters.prefilled += 0 if again else part.length - at
                 self._seen.add(part)

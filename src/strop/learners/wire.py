@@ -13,6 +13,7 @@ from torch import Tensor
 from strop.batch import Batch, Packed
 from strop.records import Sampling
 from strop.seams.index import Index
+from strop.seams.layout import Piece
 
 
 def encode(command: str, arguments: Sequence[Any]) -> bytes:
@@ -64,7 +65,7 @@ def _fields(batch: Batch) -> dict[str, Any]:
     rest = {name: value for name, value in vars(batch).items() if name not in ("rows", "index", "samplings", "labels")}
     return {
         **rest,
-        "rows": tuple((row.tokens, row.at) for row in batch.rows),
+        "rows": tuple((row.tokens, row.at, tuple(tuple(piece) for piece in row.pieces)) for row in batch.rows),
         "index": tuple(vars(batch.index).values()),
         "samplings": json.dumps([sampling.to_json() for sampling in batch.samplings]),
         "labels": dict(batch.labels),
@@ -73,5 +74,5 @@ def _fields(batch: Batch) -> dict[str, Any]:
 
 def _batch(held: dict[str, Any]) -> Batch:
     samplings = tuple(Sampling.from_json(sampling) for sampling in json.loads(held["samplings"]))
-    rows = tuple(Packed(*row) for row in held["rows"])
+    rows = tuple(Packed(tokens, at, tuple(Piece(*piece) for piece in pieces)) for tokens, at, pieces in held["rows"])
     return Batch(**{**held, "rows": rows, "index": Index(*held["index"]), "samplings": samplings})

@@ -49,6 +49,8 @@ METHODS = {
     "grpo-roc": "strop.methods.grpo_roc:GRPO_ROC",
     "svs": "strop.methods.svs:SVS",
     "pathfinder": "strop.methods.pathfinder:PATHFINDER",
+    "parallel-grpo": "strop.methods.parallel_r1:PARALLEL",
+    "parallel-bonus": "strop.methods.parallel_r1:BONUS",
     "swarm": "strop.methods.swarm:SWARM",
     "swarm@genrl-0.1.4": "strop.methods.presets.swarm_genrl:SWARM_GENRL",
 }
@@ -58,6 +60,8 @@ PROGRAMS = {
     "arm": "strop.methods.arm:ARM",
     "rstar2": "strop.methods.grpo_roc:RSTAR2",
     "svs-equations": "strop.methods.svs:SVS_EQUATIONS",
+    "parallel-r1": "strop.methods.parallel_r1:PARALLEL_R1",
+    "parallel-r1-unseen": "strop.methods.parallel_r1:PARALLEL_R1_UNSEEN",
 }
 """Stages of methods, by name: they stand for a method wherever something is trained."""
 

@@ -20,6 +20,7 @@ from strop.policies.chat import Chat, ChatRenderer, ModelError, eos_ids, first_l
 from strop.policies.forward import parted
 from strop.policies.likelihood import Draws, likelihood
 from strop.policies.products import products
+from strop.seams import layout
 from strop.seams.head import Head
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ LOGITS_AT_ONCE = 2**25
 
 
 def of(recipe: Recipe, device: str = "") -> CausalPolicy:
-    """The policy that a recipe trains, as it begins."""
+    """The policy that a recipe trains, as it begins; where the recipe leaves the device open, a GPU if there is one."""
     policy = load(recipe.model, device=device or device_of(recipe), chat=recipe.prompts)
     if recipe.lora:
         policy.adapter = adapters.adapt(policy.model, recipe.lora, recipe.lora_targets, recipe.seed)
@@ -41,7 +42,7 @@ def of(recipe: Recipe, device: str = "") -> CausalPolicy:
 
 
 def device_of(recipe: Recipe) -> str:
-    """The recipe's; where it leaves that open, a GPU if there is one."""
+    """Where its policies are."""
     return recipe.device if recipe.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -295,7 +296,7 @@ class CausalPolicy:
         """The body's part of a pass."""
         pad = self.eos[0] if self.eos else 0
         row_T = batch.index.row_T.to(self.device)
-        at_T = torch.tensor([p for row in batch.rows for p in row.at], dtype=torch.long, device=self.device)
+        before_T = torch.tensor([p for row in batch.rows for p in row.before], dtype=torch.long, device=self.device)
         starts = torch.tensor([len(row.prompt) for row in batch.rows], device=self.device)
         target_T = torch.tensor([row.tokens[p] for row in batch.rows for p in row.at], dtype=torch.long, device=self.device)
         wanted = [head for track, head in self.declared.items() if track in want]
@@ -303,23 +304,24 @@ class CausalPolicy:
             head = self.model.get_output_embeddings() if self.splits() else None
             if head is not None and (levels := self._levels(batch)):
                 state, before = shared.run(self.model, levels, pad)
-                hidden_T = state[row_T, at_T - starts[row_T]]
+                hidden_T = state[row_T, before_T + 1 - starts[row_T]]
             else:
                 width = max(len(row.tokens) for row in batch.rows)
                 ids = torch.tensor([[*row.tokens, *[pad] * (width - len(row.tokens))] for row in batch.rows], device=self.device)
+                laid = self._laid(batch, width)
                 if head is not None:
-                    state = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-                    hidden_T = state[row_T, at_T - 1]
+                    state = self.model.base_model(input_ids=ids, use_cache=False, **laid).last_hidden_state
+                    hidden_T = state[row_T, before_T]
                 else:
-                    output = self.model(input_ids=ids, use_cache=False, output_hidden_states=bool(wanted))
-                    hidden_T = output.logits[row_T, at_T - 1]
+                    output = self.model(input_ids=ids, use_cache=False, output_hidden_states=bool(wanted), **laid)
+                    hidden_T = output.logits[row_T, before_T]
                     state = output.hidden_states[-1] if wanted else hidden_T
                 before = _before(state, starts) if wanted else state
             numbers: dict[str, Tensor] = {}
             for asked in wanted:
                 seen = before
                 if asked.per == "decision":
-                    seen = hidden_T if head is not None else state[row_T, at_T - 1]
+                    seen = hidden_T if head is not None else state[row_T, before_T]
                 number = self.heads[asked.name](seen)[:, 0]
                 number = number if number.dtype == torch.float64 else number.float()
                 numbers[asked.track] = number if asked.per == "decision" else batch.per_rollout(number)
@@ -329,7 +331,23 @@ class CausalPolicy:
     def _levels(self, batch: Batch) -> list[shared.Level] | None:
         """How to compute what the rows have in common once, where that is worth it and possible."""
         again = any(getattr(module, "gradient_checkpointing", False) for module in self.model.modules())  # such layers keep no cache
-        return None if again or not self.shares or not shared.fits(self.model, batch.rows) else shared.levels(batch.rows)
+        branched = any(row.pieces for row in batch.rows)
+        return None if again or branched or not self.shares or not shared.fits(self.model, batch.rows) else shared.levels(batch.rows)
+
+    def _laid(self, batch: Batch, width: int) -> dict[str, Tensor]:
+        """Where tokens stand and what they see, where that is not all before them."""
+        if not any(row.pieces for row in batch.rows):
+            return {}
+        if not shared.fits(self.model, batch.rows):
+            raise ModelError(
+                f"model {self.name!r} has layers that see a window of {self.model.config.get_text_config().sliding_window} positions, and "
+                "rows of branches are laid out for layers that see everything. Use shorter rows, or a sampler with rows='threads'."
+            )
+        least = torch.finfo(self.dtype).min
+        position_WL = torch.tensor([layout.positions(row.pieces, width) for row in batch.rows], device=self.device)
+        unseen_WLL = torch.stack([layout.unseen(row.pieces, width) for row in batch.rows]).to(self.device)
+        mask = torch.zeros(unseen_WLL.shape, dtype=self.dtype, device=self.device).masked_fill_(unseen_WLL, least)
+        return {"position_ids": position_WL, "attention_mask": mask[:, None]}
 
     def _tracks(self, read: Read, piece: Tensor) -> dict[str, Tensor]:
         """The head's part, for a piece of its decisions. What is more than may be held at one time is computed again for its slope."""

@@ -135,6 +135,7 @@ SEAMS: dict[str, Seam] = {
             "grader",
             "strop.seams.grader",
             "`graders=(mine(),)`, and a reward that reads its channel",
+            ("strop.seams.judge:Form",),
             seat="grader",
             gives='its channel: `@part(gives="brief")` gives Scores with the channel `brief`',
             own="grader",
@@ -342,10 +343,12 @@ def shared() -> dict[str, list[Known]]:
 
 
 BESIDE = {
+    "judge": "grader",
     "mode": "sampler",
     "steps": "sampler",
     "tree": "sampler",
     "variants": "sampler",
+    "branches": "sampler",
     "swarm": "feed",
     "recorded": "feed",
     "preference": "objective",
@@ -360,15 +363,17 @@ def seam_of(thing: Known) -> str | None:
     from strop.seams.part import Part
     from strop.sense import JUDGED, MARKED
 
-    module = BESIDE.get(last := thing.__module__.rpartition(".")[2], last)
+    last = thing.__module__.rpartition(".")[2]
+    does = {"pick": "curriculum", "take": "feed", "footprint": "sampler", "refill": "gate", "start": "world"}
+    done = next((seam for word, seam in does.items() if hasattr(thing, word)), None)
+    module = done if last in BESIDE and done and inspect.isclass(thing) else BESIDE.get(last, last)
     if isinstance(thing, Part) and thing.reads in (JUDGED, MARKED):
         return "grader" if thing.reads == JUDGED else "mark"
     if thing.__module__.startswith(("strop.seams.", "strop.claims.")):
         return module if module in SEAMS else None
     if isinstance(thing, Part):
         return "objective" if not thing.gives else "reward" if thing.gives == "reward_R" else "credit"
-    does = {"pick": "curriculum", "take": "feed", "footprint": "sampler", "refill": "gate", "start": "world"}
-    return next((seam for word, seam in does.items() if hasattr(thing, word)), None)
+    return done
 
 
 def parts(things: Iterable[Any]) -> list[Any]:

@@ -4,8 +4,8 @@
     Method.policies = {"guesser": Trained(AdamW(lr=1e-5))}             asked, and a role's groups train it:
     Method.roles = {"guess": Role(policy="guesser")}
 
-Where weights come from: `initial`, those that the run begins with; `stage:NAME`, what an earlier stage of the program left; the
-directory of a model or a run; of one that is asked alone also `remote:URL:MODEL`, a server that gives text. `RUN:NAME` and
+Where weights come from: `initial`, those that the run begins with; `stage:NAME`, what an earlier stage of the program left; `pico`,
+or the directory of a model or a run; of one that is asked alone also `remote:URL:MODEL`, a server that gives text. `RUN:NAME` and
 `stage:NAME:NAME` are what a policy beside the actor became there. What it computes is on the bill as `judge/decoded` and so on.
 
 The loss is the method's for all that are trained; each has a learner, an optimiser and a checkpoint of its own. A group trains its role's
@@ -15,6 +15,7 @@ another policy's engine itself: `async with ctx.policies["guesser"].engine.admit
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from strop.seams.update import AdamW, Update
@@ -32,6 +33,8 @@ class Asked:
     def __post_init__(self) -> None:
         if not self.start or self.start in (STAGE, REMOTE):
             raise ValueError(f"Asked({self.start!r}): initial, stage:NAME, the directory of a model or run, or remote:URL:MODEL")
+        if self.start.startswith(REMOTE) and re.match(r"//|[0-9]+(/|,|$)|$", self.start.rpartition(":")[2]):
+            raise ValueError(f"Asked({self.start!r}) names no model behind its address: remote:http://HOST:8000/v1:MODEL")
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Trained:
     update: AdamW | None = None
     """How it moves; None: as the actor does, by the recipe's learning rate too."""
     start: str = INITIAL
-    """initial, stage:NAME, or a directory. Where it was trained in an earlier stage, a later one goes on from there."""
+    """initial, stage:NAME, pico, or a directory. Where it was trained in an earlier stage, a later one goes on from there."""
 
     def __post_init__(self) -> None:
         if self.update is not None and not isinstance(self.update, AdamW):  # pyright: ignore[reportUnnecessaryIsInstance]

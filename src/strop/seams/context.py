@@ -106,9 +106,17 @@ class Handle:
             )
         return await self.engine.extend(node, tokens, kind="forced")
 
-    async def join(self, node: Node, nodes: Sequence[Node], *, close: Sequence[int]) -> Node:
-        """Not built yet."""
-        raise NotImplementedError("not built yet: join (several predecessors in one row). Use one row per thread.")
+    async def join(self, node: Node, nodes: Sequence[Node], *, close: str) -> Node:
+        """Words behind several threads of one node, which then stand one behind the other. What the first wrote stands where it was drawn
+        and is not computed again; what the others wrote has no log-probability there (`strop.seams.branches`)."""
+        at, above = nodes[0], len(node.line())
+        for thread in nodes:
+            if (line := thread.line())[above - 1 : above] != (node,) or len(line) == above:
+                raise ValueError(f"join: a thread of {node.path} is {thread.path}, which does not stand under it")
+            for own in line[above:] if thread is not nodes[0] else ():
+                segment = replace(own.segment, logp=None)
+                at = Node(segment, at, at.next(), at.root, own.version, own.stop, at.length + len(segment.tokens))
+        return await self.force(at, close)
 
     async def decide(self, observation: object) -> Node:
         """Not built yet."""

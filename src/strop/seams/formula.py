@@ -21,7 +21,7 @@ UNITS = {"token": "T", "row": "W", "rollout": "R", "group": "G", "batch": ""}
 """Levels from the finest out, and the letter of what has one number per unit."""
 
 WORDS: dict[str, str] = {
-    "+ - * / **": "arithmetic, element by element",
+    "+ - * / % **": "arithmetic, element by element; a % b is what is left of a",
     "< <= > >= == and or not": "1 where true, 0 where false",
     "exp log sqrt abs cos": "element by element; `pi` and `inf` are numbers",
     "min(a, b), max(a, b)": "the smaller, the larger of two",

@@ -5,7 +5,9 @@ fresh groups, its scores are committed, and the reward picks the channel that is
 (`ctx.evaluate`) is on the bill as `scored`. A rollout that it could not score is None, never 0. It reads what was written as
 `rollout.text`, and what a world noted as `rollout.keys["facts"]`.
 
-A constant called `scorer` says whose weights judge: the learner's as they stand, or the frozen copy of its start.
+A constant called `scorer` says whose weights judge: the learner's as they stand, or the frozen copy of its start. One called `policy` or
+`judge` names the policy that it asks, `channel` the channel that it gives, and `deadline` the seconds that it keeps to itself, a minute
+after which nobody waits for it any more. A record among the constants may have `fits(constants, group_size)`, which raises ValueError.
 """
 
 from __future__ import annotations
@@ -22,6 +24,12 @@ SCORERS = {"online": "actor", "frozen": "reference"}
 async def chance(groups: list[Group], ctx: Ctx) -> Scores:
     """`chance` is a random number in [0, 1): the reward that knows nothing, a control for any other."""
     return Scores({r.id: {"chance": ctx.rng("chance", r.id).random()} for group in groups for r in group.rollouts})
+
+
+def patience(grader: Part) -> float:
+    """Seconds that it says it may take."""
+    held = grader.constants.get("deadline", 0.0)
+    return float(held) if isinstance(held, int | float) else 0.0
 
 
 def judges_frozen(grader: Part) -> bool:

@@ -198,6 +198,12 @@ class _Run:
             start += count
 
 
+def places_of(segments: Sequence[Segment], renderer: Renderer, at: Sequence[int]) -> list[int]:
+    """The token that writes each of these characters, of segments that were written one behind the other."""
+    run = _Run(segments, renderer)
+    return [run.holding(place, len(run.text))[0] for place in at]
+
+
 def _runs(rollout: Rollout, renderer: Renderer) -> Iterator[tuple[int, _Run]]:
     """What was written, run by run, and where each begins in the rollout's text. One that does not stand there is left out."""
     at, seen = 0, set[str]()

@@ -59,7 +59,7 @@ class Part:
     version: int = 1
     """Of strop's own parts: raised when the body changes. A user's part has the hash of its body instead."""
     gives: str = ""
-    """Names of what it returns, with commas between; a loss says its grain instead."""
+    """Names of what it returns, with commas between; a loss says its grain instead. A constant called `channel` is what a grader gives."""
     grain: Grain = "token"
     """What a loss has one number per: token, row, rollout or group."""
     needs: tuple[str, ...] = ()
@@ -104,7 +104,8 @@ class Part:
                 raise ValueError(f"part {self.name!r} has no constant {name!r}. {nearest(name, self.constants)}")
         default = dataclasses.replace(self, bound=()).constants
         given = {**dict(self.bound), **constants}
-        return dataclasses.replace(self, bound=tuple(sorted((k, v) for k, v in given.items() if default[k] != v)))
+        bound = tuple(sorted((k, v) for k, v in given.items() if default[k] != v))
+        return dataclasses.replace(self, bound=bound, gives={**default, **given}.get("channel", self.gives))
 
     def reading(self, **instead: str) -> Part:
         """The same part on other data: `group_standardized.reading(reward_R="format_R")`."""

@@ -194,7 +194,7 @@ JUDGE = Judge()
 def lines_of(text: str) -> list[str]:
     """The steps of a reply: what it thinks, line by line.
 
-    >>> lines_of("<think>3+8=11\\\\n11-3=8</think><answer>8</answer>")
+    >>> lines_of("<think>3+8=11\\n11-3=8</think><answer>8</answer>")
     ['3+8=11', '11-3=8']
     """
     thought = text.removeprefix("<think>").partition("</think>")[0].partition("<answer>")[0]

@@ -25,6 +25,7 @@ SOURCES: dict[str, str] = {
     "equations": "strop.tasks.equations:Equations",
     "facts": "strop.tasks.facts:Facts",
     "formats": "strop.tasks.formats:Formats",
+    "forks": "strop.tasks.forks:Forks",
     "mentions": "strop.tasks.mentions:Mentions",
     "path": "strop.tasks.path:Path",
     "skewed": "strop.tasks.skewed:Skewed",

@@ -75,13 +75,13 @@ async def engine_says(engine: Engine, rows: Sequence[Sequence[int]]) -> list[flo
 
 
 def foreign(engine: Any, groups: Sequence[Group]) -> dict[str, int]:
-    """Actions that the engine did not write in this very context."""
+    """Actions that a row trains and the engine did not write in this very context."""
     wrong = actions = 0
     for row in (row for group in groups for rollout in group.rollouts for row in rollout.rows):
         tokens: tuple[int, ...] = ()
         for segment in row.segments:
             tokens += segment.tokens
-            if segment.kind == "action":
+            if segment.kind == "action" and segment.id in row.trains:
                 actions += 1
                 wrong += segment.logp is None or hash(tokens) not in engine.wrote
     return {"foreign": wrong, "actions": actions}
