@@ -235,7 +235,7 @@ def test_killed_at_any_write_both_go_on_as_if_nothing_had_been(tmp_path, every):
     whole = everything(tmp_path / "whole")
     assert set(whole[1]["policies"]) == {"guesser"}
     assert "torn" in points
-    for at in range(points.index("renamed") + 1, len(points), every):  # from where recipe.json stands
+    for at in range(0, len(points), every):
         place = tmp_path / str(at)
         durable.watch(until(at))
         try:
@@ -243,7 +243,10 @@ def test_killed_at_any_write_both_go_on_as_if_nothing_had_been(tmp_path, every):
                 create(recipe(), place, **players.tables(0)).train()
         finally:
             durable.watch(None)
-        resume(place, say=lambda _: None, method=TWO, **players.tables(0)).train()
+        if (place / "recipe.json").exists():
+            resume(place, say=lambda _: None, method=TWO, **players.tables(0)).train()
+        else:
+            create(recipe(), place, **players.tables(0)).train()
         assert everything(place) == whole, points[at]
 
 
@@ -481,6 +484,19 @@ def test_two_models_in_one_dialogue_are_killed_go_on_alike_and_are_taken_out_by_
     main(["eval", f"{tmp_path / 'run'}:guesser", "--task", "chain", "--tasks", "1", "--samples", "1", "--max-tokens", "4"])
     main(["report", str(tmp_path / "run")])
     assert "policies.guesser.entropy" in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_a_policy_may_have_more_tokens_than_the_actor_and_no_others(tmp_path):
+    main(["tokens", "pico", str(tmp_path / "more"), "<+>", "<->"])
+    method = TURNS.but(policies={"guesser": Trained(start=str(tmp_path / "more"))})
+    run = create(recipe(method, model=str(pico.path()), steps=1, lr=1e-3, slots=16), tmp_path / "run", source=players.SOURCE)
+    run.train()
+    assert len(run.others["guesser"].renderer.tokenizer) == len(run.handle.renderer.tokenizer) + 2
+    assert read_metrics(tmp_path / "run")[0]["policies"]["guesser"]["grad_norm"] > 0
+    method = TURNS.but(policies={"guesser": Trained(start="pico")})
+    with pytest.raises(ValueError, match="some of the actor's tokens are others or none"):
+        create(recipe(method, model=str(tmp_path / "more")), tmp_path / "less", source=players.SOURCE)
 
 
 @pytest.mark.slow  # three stages of two models

@@ -38,6 +38,10 @@ from strop.tasks import place_of
 KEEP_CHECKPOINTS = 2
 PROGRAM = "program.json"
 """In the directory of a program: what it is, and which of its stages are done."""
+HANDED = "initial"
+"""There: the weights of policies that were handed over and are no recipe's model."""
+BEFORE = ("own", HANDED, "recipe.json.part", f"{PROGRAM}.part")
+"""What is written before a run or a program stands."""
 
 
 class RunError(ValueError):
@@ -64,7 +68,7 @@ def locked(directory: Path) -> durable.Lock:
 
 def make(directory: Path, folders: Sequence[str] = ("", "groups", "checkpoints", "eval")) -> durable.Lock:
     """A new one, or refused where something stands already."""
-    if directory.is_file() or any(not p.is_dir() for p in directory.rglob("*")):  # empty folders: a run that never began
+    if directory.is_file() or any(_stands(directory, p) for p in directory.rglob("*")):
         raise RunError(f"{directory} exists already. Go on with it: strop train --resume {directory}. Or name another: --out DIR.")
     try:
         for name in folders:
@@ -73,6 +77,11 @@ def make(directory: Path, folders: Sequence[str] = ("", "groups", "checkpoints",
     except OSError as error:
         raise RunError(f"cannot write to {directory}: {error.strerror}. Choose another place with --out DIR.") from error
     return locked(directory)
+
+
+def _stands(directory: Path, path: Path) -> bool:
+    """Not so folders, and what is written before recipe.json or program.json stands: of a run that was killed there, which never began."""
+    return not path.is_dir() and path.relative_to(directory).parts[0] not in BEFORE
 
 
 def read_about(directory: Path) -> dict[str, Any]:

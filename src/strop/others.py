@@ -71,8 +71,11 @@ def _moving(
             policy.restore(place)
         return policy
     policy = copy.deepcopy(actor) if place is None else of(recipe.but(model=str(place)))
-    if policy.tokenizer.get_vocab() != actor.tokenizer.get_vocab():
-        raise RunError(f"the policy {name!r} begins with {place}, which has other tokens than the actor: both are trained on the same rows")
+    if not actor.tokenizer.get_vocab().items() <= policy.tokenizer.get_vocab().items():
+        raise RunError(
+            f"the policy {name!r} begins with {place}, where some of the actor's tokens are others or none: feeds and other policies write "
+            "in the actor's. Begin with a model of the same tokenizer; it may have more (`strop tokens`)."
+        )
     return policy
 
 

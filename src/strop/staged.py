@@ -18,7 +18,7 @@ from typing import Any
 from strop import directory as folder
 from strop import durable, own, run
 from strop.bill import spend
-from strop.directory import RunError, good_checkpoints, keep, plain, versions
+from strop.directory import HANDED, RunError, good_checkpoints, keep, plain, versions
 from strop.loop import Begun, Run
 from strop.program import INITIAL, LAST, Program, Share, When
 from strop.recipe import Recipe
@@ -217,10 +217,10 @@ def create(recipe: Recipe, directory: Path, say: Callable[[str], None] = lambda 
         "done": [],
     }
     if "policy" in parts:
-        (directory / HANDED).mkdir()
+        (directory / HANDED).mkdir(exist_ok=True)
         parts["policy"].export(directory / HANDED)
     for name, policy in parts.get("policies", {}).items():
-        (place := folder.place_beside(directory / HANDED, name)).mkdir(parents=True)
+        (place := folder.place_beside(directory / HANDED, name)).mkdir(parents=True, exist_ok=True)
         policy.export(place)
     _write(directory, about)
     made = Staged(recipe, directory, say, parts)
@@ -279,8 +279,6 @@ def refuse(recipe: Recipe, parts: Mapping[str, Any]) -> None:
 
 
 NAME = folder.PROGRAM
-HANDED = "initial"
-"""The weights of a policy that was handed over and is no recipe's model."""
 
 
 def _read(directory: Path) -> dict[str, Any]:
