@@ -182,7 +182,7 @@ class Ctx:
     source: Source
     """Where tasks come from."""
     policies: Mapping[str, Handle]
-    """By name; `actor` is the one that is trained."""
+    """By name: `actor`, and those that the method has beside it, asked or trained."""
     grade: Callable[[list[Group]], Awaitable[Scores]]
     """The source's verdict on groups, and the method's graders': for feeds and samplers that must know before the step does."""
     ledger: Ledger = Ledger()
