@@ -63,7 +63,7 @@ PARALLEL = GRPO.but(
     "parallel-grpo",
     paper="2509.07980",
     idea=("sampler", "marks", "reward"),
-    sampler=Parallel(tags=TAGS, max_tokens=64, path_tokens=24),
+    sampler=Parallel(tags=TAGS, max_tokens=96, path_tokens=40),
     marks=(blocks(tags=TAGS),),
     reward=verdict(),
     credit=(group_normalized(eps=1e-6),),
@@ -84,7 +84,7 @@ PARALLEL_R1 = Program(
     paper="2509.07980",
 )
 
-LAID = Parallel(rows="branches", tags=TAGS, max_tokens=64, path_tokens=24)
+LAID = Parallel(rows="branches", tags=TAGS, max_tokens=96, path_tokens=40)
 PARALLEL_R1_UNSEEN = Program(
     "parallel-r1-unseen",
     (
