@@ -40,13 +40,6 @@ def dealt(
 
 
 @part(gives="number")
-def tags_lost(trace: Trace) -> float:
-    """Of the share of replies with a block that a run began with, what is gone at its end."""
-    shares = [value for _, value in held_out(name="forked").on({"trace": trace})]
-    return 1 - shares[-1] / max(shares[0], 1e-9)
-
-
-@part(gives="number")
 def mixed(trace: Trace, *, window: int = 10, bonus: int = 2) -> float:
     """Of the groups with right answers in steps that pay the bonus, the share in which some have a block and some have none."""
     found = list[bool]()
@@ -78,7 +71,7 @@ def blocks_of(trace: Trace) -> list[str]:
 SAMPLED = PARALLEL.but(
     "parallel-threads",
     idea=("sampler",),
-    sampler=Parallel(rows="threads", tags=TAGS, n=8, max_tokens=64, path_tokens=24),
+    sampler=Parallel(rows="threads", tags=TAGS, n=8, max_tokens=72, path_tokens=26),
     update=AdamW(minibatch=8),
     tasks=16,
 )
@@ -89,8 +82,8 @@ SHARE = Claim(
     consequence="keeps the share of replies that fork higher by 0.1 or more than the same bonus for right answers picked by chance",
     regime="on chains with a gap, at equal decoded positions, from a base that was taught to fork in half of its replies",
     method="parallel-r1",
-    recipe=Recipe(task="forks", steps=1000, lr=2e-4, checkpoint_every=1000),
-    base=Recipe(method=IMITATE, task="forks", tasks=64, steps=120, lr=3e-3, max_tokens=64, eval_tasks=0, checkpoint_every=120),
+    recipe=Recipe(task="forks", steps=1000, lr=5e-5, checkpoint_every=1000),
+    base=Recipe(method=IMITATE, task="forks", tasks=64, steps=160, lr=3e-3, max_tokens=72, eval_tasks=0, checkpoint_every=160),
     arms=(
         Arm("bonus", SAMPLED.but("parallel-threads-bonus", idea=("reward",), reward=tiered())),
         Arm(
@@ -104,13 +97,13 @@ SHARE = Claim(
     measure=held_out(name="forked"),
     threshold=0.1,
     refuted_if="the interval of the paired difference lies below 0.1",
-    held_out=HeldOut(tasks=200, samples=4, at=(0.0, 1.0), max_tokens=64, sampler=SAMPLED.sampler),
+    held_out=HeldOut(tasks=200, samples=4, at=(0.0, 1.0), max_tokens=72, sampler=SAMPLED.sampler),
     profiles={
-        "quick": Profile((0,), "100000 decoded", 3),
-        "full": Profile((0, 1, 2, 3), "300000 decoded", 12),
+        "quick": Profile((0,), "100000 decoded", 4, arms=("bonus", "dealt")),
+        "full": Profile((0, 1, 2, 3), "400000 decoded", 12, arms=("bonus", "dealt")),
+        "extended": Profile((0, 1, 2, 3), "400000 decoded", 17),
     },
     checks=(
-        Check("by the verdict alone at least half of the forks are lost", tags_lost(), "verdict", least=0.5),
         Check(
             "the bonus is felt: of the groups it is paid in, those whose right answers do not all fork or all not",
             mixed(),
@@ -118,6 +111,6 @@ SHARE = Claim(
             least=0.2,
         ),
         Check("paths are tries of their own: blocks whose paths differ", paths_differ(), "bonus", least=0.5),
-        Check("what is asked is learned: held-out accuracy at the end", end_of(measure=held_out(name="pass@1")), "bonus", least=0.6),
+        Check("replies are right: held-out accuracy at the end", end_of(measure=held_out(name="pass@1")), "bonus", least=0.4),
     ),
 )

@@ -3,7 +3,7 @@
     imitate     worked texts, half of them with a block
     easy        right with at least one well-formed block earns 1, all else -1
     hard        the verdict alone, +1 or -1 (`parallel-r1`); or a bonus for right answers with a block in two of every ten steps
-                (`parallel-r1-unseen`), and after two fifths of the run the verdict alone: a scaffold
+                (`parallel-r1-unseen`), and after three fifths of the run the verdict alone: a scaffold
 
 `parallel-r1` shows the learner the line as it reads (`Parallel(rows="seen")`); `parallel-r1-unseen` lays threads beside each other, in what
 is imitated too, and has no easy stage. `rows="threads"` is neither: all that is trained was drawn where it stands.
@@ -63,7 +63,7 @@ PARALLEL = GRPO.but(
     "parallel-grpo",
     paper="2509.07980",
     idea=("sampler", "marks", "reward"),
-    sampler=Parallel(tags=TAGS, max_tokens=64, path_tokens=24),
+    sampler=Parallel(tags=TAGS, max_tokens=96, path_tokens=40),
     marks=(blocks(tags=TAGS),),
     reward=verdict(),
     credit=(group_normalized(eps=1e-6),),
@@ -84,7 +84,7 @@ PARALLEL_R1 = Program(
     paper="2509.07980",
 )
 
-LAID = Parallel(rows="branches", tags=TAGS, max_tokens=64, path_tokens=24)
+LAID = Parallel(rows="branches", tags=TAGS, max_tokens=96, path_tokens=40)
 PARALLEL_R1_UNSEEN = Program(
     "parallel-r1-unseen",
     (

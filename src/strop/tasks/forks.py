@@ -1,10 +1,10 @@
 """forks: a chain with a gap that comes to 50, and two numbers of which one fills the gap.
 
-    12+_-4=50: 9 or 42   ->   <think>9:12+9=21\\n21-4=17n</think><answer>42</answer>
-                              <think>{(42:12+42=54\\n54-4=50y)(9:12+9=21\\n21-4=17n)}[42]</think><answer>42</answer>
+    12+_-4=50: 9 or 42   ->   <think>9:12+9=21\\n21-4=17>42</think><answer>42</answer>
+                              <think>{(42:12+42=54\\n54-4=50>42)(9:12+9=21\\n21-4=17>42)}[42]</think><answer>42</answer>
 
-A reply tries a number, says whether it comes to 50 (y or n), and takes it or the other one; or it opens a block `{` of two paths, each of
-which tries one, and says in `[…]` which it is. Paths know nothing of each other, so both may try the same number, and either tells.
+A reply tries a number and concludes: it is that one, or the other; or it opens a block `{` of two paths, each of which tries one and
+concludes, and says in `[…]` which it is. Paths know nothing of each other, so both may try the same number, and either tells.
 `example(task)` is a worked text of one or the other kind, each as often; the policy forks with the sampler `Parallel(tags=TAGS)`.
 """
 
@@ -93,11 +93,11 @@ def values(first: int, moves: Sequence[Sequence[Any]], gap: int, number: int) ->
 
 
 def tried(task: Task, number: int) -> str:
-    """A number, the work with it in the gap, and whether that comes to what it should."""
+    """A number, the work with it in the gap, and which number it is by that."""
     value, written = task.needs["first"], list[str]()
     ends = values(value, task.needs["moves"], task.needs["gap"], number)
     for place, ((operator, operand), end) in enumerate(zip(task.needs["moves"], ends, strict=True)):
         written.append(f"{value}{operator}{number if place == task.needs['gap'] else operand}={end}")
         value = end
     work = "\n".join(written)
-    return f"{number}:{work}{'y' if value == RESULT else 'n'}"
+    return f"{number}:{work}>{task.needs['answer']}"
