@@ -527,7 +527,8 @@ def test_a_run_asks_a_server_pays_once_and_asks_nobody_again_after_a_kill(tmp_pa
 def test_a_judge_that_is_lost_stops_the_run_with_incidents_and_no_zeros(fault, tmp_path, impatient):
     with serving(lambda question: "no idea") as server:
         server.plan = [(500, b"", 0.0)] * 999 if fault == "500" else [(200, b"", 1.0)] * 999 if fault == "hang" else []
-        start = f"{server.engine if fault != 'refused' else 'remote:http://127.0.0.1:9/v1'},tries=1,deadline=0.1:m"
+        where, patience = server.engine if fault != "refused" else "remote:http://127.0.0.1:9/v1", 0.1 if fault == "hang" else 5
+        start = f"{where},tries=1,deadline={patience}:m"
         recipe = small(start, deadline=2.0)
         run = create(recipe, tmp_path / "run")
         with pytest.raises(Tripped, match="grader"):

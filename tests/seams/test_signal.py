@@ -52,7 +52,7 @@ def test_noise_is_a_function_of_its_key():
 
 def test_what_a_policy_cannot_do_yet_says_so():
     handle = Handle(None, None)
-    for call in (handle.join(None, [], close=()), handle.decide(None), handle.score(None, lens="x")):
+    for call in (handle.decide(None), handle.score(None, lens="x")):
         with pytest.raises(NotImplementedError, match="not built yet"):
             asyncio.run(call)
 

@@ -99,7 +99,7 @@ SHARE = Claim(
     refuted_if="the interval of the paired difference lies below 0.1",
     held_out=HeldOut(tasks=200, samples=4, at=(0.0, 1.0), max_tokens=72, sampler=SAMPLED.sampler),
     profiles={
-        "quick": Profile((0,), "100000 decoded", 4, arms=("bonus", "dealt")),
+        "quick": Profile((0,), "80000 decoded", 3, arms=("bonus", "dealt")),
         "full": Profile((0, 1, 2, 3), "400000 decoded", 12, arms=("bonus", "dealt")),
         "extended": Profile((0, 1, 2, 3), "400000 decoded", 17),
     },

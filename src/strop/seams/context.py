@@ -109,6 +109,8 @@ class Handle:
     async def join(self, node: Node, nodes: Sequence[Node], *, close: str) -> Node:
         """Words behind several threads of one node, which then stand one behind the other. What the first wrote stands where it was drawn
         and is not computed again; what the others wrote has no log-probability there (`strop.seams.branches`)."""
+        if not nodes:
+            raise ValueError("join: name the threads that are to stand one behind the other, at least one")
         at, above = nodes[0], len(node.line())
         for thread in nodes:
             if (line := thread.line())[above - 1 : above] != (node,) or len(line) == above:

@@ -46,7 +46,7 @@ class Forks:
     def task(self, split: Split, seed: int, index: int) -> Task:
         def make(rng: random.Random) -> Task:
             while True:
-                moves = [(rng.choice("+-"), rng.randint(2, 49)) for _ in range(self.steps)]
+                moves = [[rng.choice("+-"), rng.randint(2, 49)] for _ in range(self.steps)]
                 gap, other = rng.randrange(self.steps), rng.randint(2, 49)
                 right = moves[gap][1]
                 first = RESULT - sum(operand if operator == "+" else -operand for operator, operand in moves)
