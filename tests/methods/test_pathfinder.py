@@ -27,7 +27,8 @@ from strop.seams.reward import outcome
 from strop.seams.sampler import Independent
 from strop.seams.steps import Judge, StepSearch, Typed, least_step, lines_of
 from strop.tasks.chain import OPERATIONS, STEP, Chain
-from strop.tasks.slips import KINDS, Slips, right
+from strop.tasks.judging import right
+from strop.tasks.slips import KINDS, Slips
 
 SMALL = {"model": str(pico.path()), "task": "slips", "tasks": 2, "steps": 1, "eval_tasks": 0, "slots": 32}
 

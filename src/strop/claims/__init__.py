@@ -37,6 +37,7 @@ OWN = {
     "svs-coverage": "strop.experiments.svs:COVERAGE",
     "arm-tokens": "strop.experiments.arm:TOKENS",
     "arm-accuracy": "strop.experiments.arm:ACCURACY",
+    "pathfinder-types": "strop.experiments.pathfinder:TYPES",
 }
 """strop's own, {name: module:attribute}; imported when asked for."""
 CLAIMS: dict[str, str] = {**OWN}
