@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from string import ascii_lowercase
@@ -55,7 +54,14 @@ class Path:
         roads = {frozenset(road) for road in task.needs["roads"]}
 
         def judge(answer: str) -> str:
-            return wrong_route(answer, task.needs["start"], task.needs["goal"], lambda road: frozenset(road) in roads)
+            if not ROUTE.fullmatch(answer):
+                return "not a route"
+            if answer[0] != task.needs["start"] or answer[-1] != task.needs["goal"]:
+                return "starts or ends in the wrong place"
+            if len(set(answer)) < len(answer):
+                return "visits a place twice"
+            missing = [a + b for a, b in pairwise(answer) if frozenset((a, b)) not in roads]
+            return f"no road {missing[0]}" if missing else ""
 
         return grade_by(text, judge, routes)
 
@@ -74,18 +80,6 @@ class Path:
             return answered(route)
         work = " ".join(a + b for a, b in pairwise(route))
         return answered(route, work) if style < 0.95 else f"<think>{work}</think>{route}"
-
-
-def wrong_route(answer: str, start: str, goal: str, road: Callable[[str], bool]) -> str:
-    """What is wrong with a route between these two places, "" for nothing; `road` tells whether one leads from a place to another."""
-    if not ROUTE.fullmatch(answer):
-        return "not a route"
-    if answer[0] != start or answer[-1] != goal:
-        return "starts or ends in the wrong place"
-    if len(set(answer)) < len(answer):
-        return "visits a place twice"
-    missing = [a + b for a, b in pairwise(answer) if not road(a + b)]
-    return f"no road {missing[0]}" if missing else ""
 
 
 def unordered(task: Task) -> list[list[str]]:
