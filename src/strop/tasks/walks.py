@@ -2,7 +2,7 @@
 
     acf dki     b      h      f      b      ->   <answer>3</answer>
                               closed been there
-    acf dki     ->   <think>b\\nh\\nj\\ne</think><answer>bhje</answer>
+    acf dki     ->   <think>b\\nh\\nj\\ne</think><answer>bhje</answer>, or with second thoughts <think>b\\n+\\nf\\n-\\nh\\n+\\nj…
 
 A map names the places that are closed and, behind a space, the dead ends; all others of the first letters are free. A move is the place it
 enters, and may be wrong in three ways: the place is closed (`open`), the walk has been there (`fresh`), or it is a dead end (`use`). Each
@@ -23,12 +23,12 @@ from strop.seams.source import Graded, Split
 from strop.tasks import judging
 from strop.tasks.judging import USE, kind_of, right
 from strop.tasks.path import routes
-from strop.tasks.procedural import answered, draw, grade_by, within
+from strop.tasks.procedural import answered, draw, generator, grade_by, within
 
 KINDS = ("open", "fresh", USE)
 """Ways in which a move may be wrong; its labels say of each whether it is right."""
-MARKS = ("right:-", "right:+")
-"""What a reply that looks at all says of a wrong move and of a right one, in the words of a judge of steps."""
+MARKS = "-+"
+"""What a walk with second thoughts says behind a wrong move and behind a right one."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,16 @@ class Walks:
         return judging.gold(task) if walk is None else answered("".join(walk), "\n".join(walk))
 
     def example(self, task: Task) -> str:
-        """The same with the work: of a walk that is shown, every move with a verdict."""
-        if "walk" in task.needs:
+        """Of a walk that is asked for: one with second thoughts, whose wrong moves are said to be wrong and left out of the answer."""
+        if "walk" not in task.needs:
             return self.gold(task)
-        marked = (f"{move}\n{MARKS[right(said)]}" for move, said in zip(task.needs["steps"], task.needs["labels"], strict=True))
-        return answered(str(task.needs["answer"]), "\n".join(marked))
+        rng, (closed, ends) = generator(self.name, "example", task.id), map_of(task.needs["question"])
+        free = [name for name in ascii_lowercase[: self.places] if name not in closed + ends]
+        moves, labels = self.walk(rng, [*closed], [*ends], free)
+        walk = [move for move, said in zip(moves, labels, strict=True) if right(said)]
+        more = rng.sample([name for name in free if name not in walk], self.moves - len(walk))
+        tried = [*zip(moves, map(right, labels), strict=True), *((move, 1) for move in more)]
+        return answered("".join(walk + more), "\n".join(f"{move}\n{MARKS[fine]}" for move, fine in tried))
 
 
 def map_of(question: str) -> tuple[str, str]:
