@@ -123,9 +123,9 @@ TYPES = Claim(
     threshold=0.03,
     refuted_if="the interval of the paired difference lies below 0.03",
     profiles={
-        "quick": Profile((0,), "200000 trained", 3, arms=("typed", "permuted")),
-        "full": Profile((0, 1, 2, 3), "400000 trained", 12, arms=("typed", "permuted")),
-        "extended": Profile((0, 1, 2, 3), "400000 trained", 25),
+        "quick": Profile((0,), "600000 trained", 3, arms=("typed", "permuted")),
+        "full": Profile((0, 1, 2, 3), "600000 trained", 12, arms=("typed", "permuted")),
+        "extended": Profile((0, 1, 2, 3), "600000 trained", 25),
     },
     checks=(
         Check("types are learned: closed places are said to be, less the others", way_found(way=0), "typed", least=0.2),
@@ -135,5 +135,5 @@ TYPES = Claim(
         Check("wrong steps that are right in both ways", useless(), "typed", least=0.25),
         Check("held-out maps were not trained on", unseen(), "typed", least=1.0),
     ),
-    held_out=HeldOut(tasks=400, samples=1, at=(0.0, 1.0), max_tokens=1, sampler=Judge(), replies=True),
+    held_out=HeldOut(tasks=400, samples=1, at=(1.0,), max_tokens=1, sampler=Judge(), replies=True),
 )
