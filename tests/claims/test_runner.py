@@ -24,7 +24,8 @@ def small(**changes):
 
 def test_a_claim_is_run_recorded_and_read_back(tmp_path):
     told = []
-    record = runner.run(small(), tmp_path, "quick", tell=lambda *said: told.append(said))
+    keeping = replace(small().held_out, replies=True)
+    record = runner.run(small(held_out=keeping), tmp_path, "quick", tell=lambda *said: told.append(said))
     assert record["verdict"] == "direction only"
     assert record["why_void"] == []
     assert len(record["differences"]) == 2 == len(record["seeds"])
@@ -39,6 +40,10 @@ def test_a_claim_is_run_recorded_and_read_back(tmp_path):
     assert "larger-step: direction only" in drawn
     made = sorted((tmp_path / "runs").glob("*/eval/[0-9]*.json"))
     assert len(made) == 8, "two arms, two seeds, before and after"
+    kept = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*/eval/replies-*.json")]
+    assert len(kept) == 8
+    assert all(len(told["texts"]) == 2 and told["needs"] for replies in kept for told in replies)
+    assert "texts" not in json.dumps(record)
 
 
 @pytest.mark.slow

@@ -5,16 +5,20 @@ import json
 import math
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from letters import Letters
 
 from strop import pico, train
+from strop.claims.trace import Trace
 from strop.cli import main
 from strop.directory import cut_metrics, read_metrics
+from strop.experiments.pathfinder import FORM, TYPES, first_error_f1, unseen, useless, verdict_auc, way_found, ways_unfound
 from strop.methods.grpo import GRPO
 from strop.methods.pathfinder import PATHFINDER, Judged
+from strop.methods.sft import SFT
 from strop.policies.causal import load
 from strop.recipe import Recipe
 from strop.records import Group, Rollout, Row, Sampling, Scores, Segment, Task
@@ -24,10 +28,12 @@ from strop.seams.context import Ctx, Progress
 from strop.seams.engine import Node
 from strop.seams.part import part
 from strop.seams.reward import outcome
-from strop.seams.sampler import Independent
+from strop.seams.sampler import Independent, as_taught
 from strop.seams.steps import Judge, StepSearch, Typed, least_step, lines_of
 from strop.tasks.chain import OPERATIONS, STEP, Chain
-from strop.tasks.slips import KINDS, Slips, right
+from strop.tasks.judging import right
+from strop.tasks.slips import KINDS, Slips
+from strop.tasks.walks import Walks
 
 SMALL = {"model": str(pico.path()), "task": "slips", "tasks": 2, "steps": 1, "eval_tasks": 0, "slots": 32}
 
@@ -348,3 +354,68 @@ def test_least_step_is_the_lowest_and_a_veto_where_there_is_no_step():
     grader = least_step(judge=Judge(Typed(ways=())))
     scores = asyncio.run(grader.on({"groups": [group], "ctx": Ctx(0, Progress(), source, {"prm": judge}, None)}))
     assert [scores.get(r, "least_step") for r in group.rollouts] == [pytest.approx(0.6), -1.0, -1.0]
+
+
+def held(said, labels):
+    """A trace whose last evaluation holds walks with these labels, of whose moves this was said."""
+    texts = ["<think>" + "\n".join(FORM.said(flags, score) for flags, score in walk) + "</think><answer>0</answer>" for walk in said]
+    replies = [{"needs": {"labels": each}, "texts": [text]} for each, text in zip(labels, texts, strict=True)]
+    return SimpleNamespace(replies=([], replies))
+
+
+def test_the_claims_measure_is_the_harmonic_mean_of_what_is_found_and_what_is_cleared():
+    means = {"mean": 0.4, "faulty": 0.5, "caught": 0.1}  # 0.2 of the faulty are found, 0.6 of the right ones cleared
+    trace = SimpleNamespace(held_out=[{"spent": 7, "means": means}, {"spent": 9, "means": {"mean": 0.5, "faulty": 0.5, "caught": 0.0}}])
+    assert first_error_f1(trace) == [(7, pytest.approx(0.3)), (9, 0.0)]
+
+
+def test_the_claims_checks_by_hand():
+    right_, road, place, use = [1, 1, 1], [0, 1, 1], [1, 0, 1], [1, 1, 0]
+    labels = [[right_, road, road, use], [right_, place, right_, use]]
+    said = [
+        [([True, True], 0.9), ([False, True], -1.0), ([True, True], 0.6), ([True, True], 0.2)],
+        [([False, True], -1.0), ([True, True], 0.5), ([True, True], 0.8), ([True, True], 0.8)],
+    ]
+    trace = held(said, labels)
+    assert way_found(trace, way=0) == pytest.approx(1 / 2), "one of two, and none of the three that are wrong otherwise"
+    assert way_found(trace, way=1) == 0
+    assert ways_unfound(trace) == pytest.approx(1 / 2)
+    # above 0.2: 0.9 and 0.8 of three right ones; against 0.8: 0.9 above, 0.8 a tie
+    assert verdict_auc(trace) == pytest.approx((2 + 1.5) / 6)
+    assert useless(trace) == pytest.approx(2 / 5)
+
+
+def test_the_claims_arms_differ_in_what_they_are_taught_and_spend_alike(tmp_path):
+    """The compared arms train as many rows of as many tokens with as many labels, and another order of the types."""
+    source, lines, taught = Walks(wrong=0.6), {}, {}
+    for name in ("typed", "permuted"):
+        method = TYPES.arm(name).method.but(tasks=2)
+        recipe = Recipe(method=method, task="walks:wrong=0.6", steps=1, lr=1e-3, eval_tasks=0)
+        create(recipe, tmp_path / name).train()
+        (lines[name],) = read_metrics(tmp_path / name)
+        (groups, _), *_ = Trace(name, 0, tmp_path / name, "trained", {}).steps()
+        taught[name] = [json.loads(r.text) for g in groups for r in g.rollouts]
+    assert lines["typed"]["bill"] == lines["permuted"]["bill"]
+    assert lines["typed"]["bill"]["trained"] > 0
+    assert taught["typed"] != taught["permuted"]
+    assert sorted(taught["typed"]) == sorted(taught["permuted"])
+    trace = Trace("typed", 0, tmp_path / "typed", "trained", {})
+    told = [{"needs": dict(source.task("test", 0, i).needs), "texts": []} for i in range(20)]
+    trace.__dict__["replies"] = (told,)
+    assert unseen(trace) == 1
+    trace.__dict__["replies"] = (told + [{"needs": dict(next(trace.steps())[0][0].task.needs), "texts": []}] * 20,)
+    assert unseen(trace) == 0.5
+
+
+def test_a_judge_is_asked_in_the_form_that_it_was_taught_and_says_what_it_heard():
+    flat = Typed(ways=(), labels=("y", "n"))
+    assert as_taught(Judge(n=2), Judged(flat)) == Judge(flat, n=2)
+    assert as_taught(Judge(), SFT.feed) == Judge()
+    assert as_taught(Independent(), Judged(flat)) == Independent()
+    script = {"q<think>a\nmath:": 0.9, "q<think>a\nmath:? consistency:": 0.2}
+    ctx = Ctx(0, Progress(), None, {"actor": Scripted(script)}, None, place="p")
+    task = Task("q\na", {"question": "q", "steps": ["a"], "labels": [[1, 0, 1]], "answer": 1}, "slips")
+    (group,) = asyncio.run(Judge()(task, None, ctx))
+    assert group.rollouts[0].text == "<think>+- -1.0000</think><answer>1</answer>"
+    assert [Typed().heard(line) for line in lines_of(group.rollouts[0].text)] == [([True, False], -1.0)]
+    assert Typed(ways=()).heard(Typed(ways=()).said([], 0.25)) == ([], 0.25)

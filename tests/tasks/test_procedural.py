@@ -21,6 +21,9 @@ SPECS = [
     "facts:people=400,stated=0",
     "verdict",
     "verdict:highest=999",
+    "walks",
+    "walks:moves=6,places=20,closed=5",
+    "walks:judged=0.0",
 ]
 TAUGHT = ["chain", "countdown", "path", "skewed"]
 """Sources whose worked texts the bundled model was trained on."""

@@ -79,6 +79,8 @@ class HeldOut:
     """0 is greedy, with one sample a task: at 1 accuracy also rises when a policy merely gets surer of what it said already."""
     sampler: Sampler | None = added(None)  # noqa: RUF009
     """Another way to ask than for a reply: `Opening("<think>")`, a consensus; made to these samples and this length."""
+    replies: bool = added(False)
+    """What was said is kept beside the means, for measures that read more than those."""
 
 
 @dataclass(frozen=True)

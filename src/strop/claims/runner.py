@@ -24,11 +24,12 @@ from strop import claims, durable, staged
 from strop.claims import record as records
 from strop.claims.claim import Arm, Claim, World
 from strop.claims.statistics import corrected, judge, judge_tie, smallest_detectable
-from strop.claims.trace import Curve, Trace, at, question, read
+from strop.claims.trace import REPLIES, Curve, Trace, at, question, read
 from strop.program import Program
-from strop.records import Sampling, canonical, finite
+from strop.records import Group, Sampling, Scores, canonical, finite
 from strop.run import create, resume
 from strop.seams.part import describe, fingerprint
+from strop.seams.sampler import as_taught
 
 FAR = 2
 """Work of one kind that one arm has so many times of another's is said, though the budget is equal."""
@@ -137,7 +138,13 @@ class HeldOutTests:
         from strop.calibration import at_targets
         from strop.evaluate import as_trained, evaluate
 
-        asked: dict[str, Any] = as_trained(self.run.method) if self.plan.sampler is None else {"sampler": self.plan.sampler}
+        method, sampler = self.run.method, self.plan.sampler
+        asked: dict[str, Any] = as_trained(method) if sampler is None else {"sampler": as_taught(sampler, method.feed)}
+        replies: list[dict[str, Any]] = []
+
+        def look(groups: list[Group], scores: Scores) -> None:
+            replies.extend({"needs": dict(group.task.needs), "texts": [r.text for r in group.rollouts]} for group in groups)
+
         found = asyncio.run(
             evaluate(
                 self.run.handle,
@@ -147,6 +154,7 @@ class HeldOutTests:
                 sampling=Sampling(self.plan.temperature),
                 max_tokens=self.plan.max_tokens,
                 others=self.run.others,
+                look=look if self.plan.replies else None,
                 **asked,
             )
         )
@@ -158,6 +166,8 @@ class HeldOutTests:
             "means": {name: found.mean(name) for name in found.values},
             **({"targets": [asdict(line) for line in lines]} if (lines := at_targets(found.values)) else {}),
         }
+        if self.plan.replies:
+            durable.write(path.with_name(REPLIES.format(path.stem)), canonical(replies).encode())
         durable.write(path, canonical(said).encode())
 
 

@@ -21,6 +21,8 @@ from strop.seams.part import Part, part
 
 Curve = list[tuple[float, float]]
 """(positions spent, value), in the order of steps."""
+REPLIES = "replies-{}.json"
+"""What was said at an evaluation, beside its means."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,12 @@ class Trace:
         """Evaluations in order: step, spent, and means by name: pass@1 and so on, mean, majority, length, cut, every channel but the
         outcome."""
         return tuple(json.loads(path.read_text()) for path in sorted((self.directory / "eval").glob("[0-9]*.json")))
+
+    @cached_property
+    def replies(self) -> tuple[list[dict[str, Any]], ...]:
+        """What was said at each evaluation, where the claim keeps it: of each held-out task its `needs` and the `texts` of its replies."""
+        places = (self.directory / "eval" / REPLIES.format(f"{said['step']:06d}") for said in self.held_out)
+        return tuple(json.loads(place.read_text()) for place in places)
 
     def records(self) -> Iterator[dict[str, Any]]:
         """What was committed, step by step: groups, scores, rewards, fates."""

@@ -201,6 +201,7 @@ def measure(
     """A run is asked in its method's world. The oracle's beliefs, where the task states confidence targets, are those of the model it
     started from."""
     from strop.seams.asked import named as asked_policies
+    from strop.seams.sampler import as_taught
     from strop.sense import asks
     from strop.tasks import place_of
     from strop.tasks import source as named
@@ -208,7 +209,8 @@ def measure(
     other = bool(args.task or args.recipe_data)
     source = named(recipe.task_name()) if other or "source" not in parts else parts["source"]
     origin = about["recipe"]["model"] if about else model
-    asked_so: dict[str, Any] = {"sampler": asking(args.sampler)} if args.sampler else {}
+    taught = getattr(parts.get("method"), "feed", None)
+    asked_so: dict[str, Any] = {"sampler": as_taught(asking(args.sampler), taught)} if args.sampler else {}
     beside = asked_policies(args.policy)
     if (judge := asks(asked_so.get("sampler"))) not in ("", "actor", *beside):
         raise Usage(f"{args.sampler} asks the policy {judge!r}. Name it: --policy {judge}=MODEL_OR_RUN")

@@ -25,7 +25,7 @@ from strop.seams.context import Ctx
 from strop.seams.feed import Pick
 from strop.seams.sampler import Environment, Sampler
 from strop.seams.steps import TYPED, Typed
-from strop.tasks.slips import right
+from strop.tasks.judging import right
 
 
 @dataclass(frozen=True)

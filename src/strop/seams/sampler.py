@@ -100,6 +100,11 @@ def sized(sampler: Any, group: int | None, max_tokens: int | None) -> Any:
     return replace(sampler, n=group or sampler.n, max_tokens=max_tokens or sampler.max_tokens)
 
 
+def as_taught(sampler: Any, feed: Any) -> Any:
+    """As a run is asked that learned from this feed, where the sampler knows a difference."""
+    return sampler.taught(feed) if hasattr(sampler, "taught") else sampler
+
+
 async def grown(sampler: Sampler, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:
     """The groups of one task: elsewhere, or here with all the room it may need, waiting while it holds none."""
     actor = ctx.policies["actor"]

@@ -15,7 +15,7 @@ import asyncio
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from strop.records import Group, Kind, Rollout, Row, Sampling, Scores, Segment, Task
 from strop.seams.context import Ctx, Footprint, Handle, Renderer
@@ -90,6 +90,19 @@ class Typed:
                 yield row(masked[:place], way, place)
         yield row(said[:-1] if self.shown else masked, self.verdict, *((0,) if self.shown else ()), len(self.ways))
 
+    def said(self, flags: Sequence[bool], score: float) -> str:
+        """What a judge says of a step: a label for each way, and the score."""
+        return f"{''.join(self.labels[not flag] for flag in flags)} {score:.4f}".strip()
+
+    def heard(self, line: str) -> tuple[list[bool], float]:
+        """That, read back.
+
+        >>> Typed().heard(Typed().said([True, False], -1.0))
+        ([True, False], -1.0)
+        """
+        flags, _, score = line.rpartition(" ")
+        return [flag == self.labels[0] for flag in flags], float(score)
+
 
 TYPED = Typed()
 
@@ -107,8 +120,8 @@ class Said(NamedTuple):
 
 @dataclass(frozen=True)
 class Judge:
-    """A way to ask: of every step of a written solution its labels and its score; the reply names the first step below `least`, 0 for
-    none. The task's needs hold `question` and `steps`."""
+    """A way to ask: of every step of a written solution its labels and its score; the reply says both, a line a step, and names the first
+    step below `least`, 0 for none. The task's needs hold `question` and `steps`."""
 
     typed: Typed = TYPED
     """What is said of a step."""
@@ -134,6 +147,10 @@ class Judge:
     def sized(self, group: int | None, max_tokens: int | None) -> Judge:
         return replace(self, n=group or self.n)
 
+    def taught(self, feed: Any) -> Judge:
+        """As one is asked that learned from this feed: in the form that it teaches, where it teaches one."""
+        return replace(self, typed=getattr(feed, "typed", self.typed))
+
     def footprint(self, prompt: int) -> Footprint:
         """A step has two tokens at least."""
         return self.room(prompt, max(prompt // 2, 1))
@@ -151,7 +168,8 @@ class Judge:
         found = await self.scores(ctx.policies[self.policy], task.needs["question"], task.needs["steps"], ctx.place)
         wrong = next((number for number, one in enumerate(found, 1) if one.score < self.least), 0)
         rows = tuple(node.row() for one in found for node in one.asked)
-        rollouts = (Rollout(rows, f"{ctx.place}/{i}", text=f"<answer>{wrong}</answer>") for i in range(self.n))
+        said = "\n".join(self.typed.said(one.flags, one.score) for one in found)
+        rollouts = (Rollout(rows, f"{ctx.place}/{i}", text=f"<think>{said}</think><answer>{wrong}</answer>") for i in range(self.n))
         return [Group(task, tuple(rollouts), id=ctx.place)]
 
     async def scores(self, judge: Handle, question: str, lines: Sequence[str], place: str) -> list[Said]:

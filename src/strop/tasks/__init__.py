@@ -32,6 +32,7 @@ SOURCES: dict[str, str] = {
     "slips": "strop.tasks.slips:Slips",
     "sums": "strop.tasks.sums:Sums",
     "verdict": "strop.tasks.verdict:Verdict",
+    "walks": "strop.tasks.walks:Walks",
 }
 """Procedural sources: where each is defined. Imported when asked for."""
 

@@ -11,16 +11,16 @@ right step and leads nowhere (`use`). What follows goes on with what was written
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from strop.records import Task
 from strop.seams.source import Graded, Split
-from strop.tasks.chain import OPERATIONS, expression, integers
-from strop.tasks.procedural import answered, draw, grade_by, within
+from strop.tasks import judging
+from strop.tasks.chain import OPERATIONS, expression
+from strop.tasks.judging import USE, kind_of
+from strop.tasks.procedural import draw, within
 
-KINDS = ("math", "consistency", "use")
+KINDS = ("math", "consistency", USE)
 """Ways in which a step may be wrong; a step's labels say of each whether it is right."""
 OFF = (-20, -11, -10, -9, -2, -1, 1, 2, 9, 10, 11, 20)
 """How far a wrong number lies from the right one."""
@@ -44,10 +44,7 @@ class Slips:
 
     def task(self, split: Split, seed: int, index: int) -> Task:
         def make(rng: random.Random) -> Task:
-            question, lines, labels = self.solution(rng)
-            first = next((number for number, said in enumerate(labels, 1) if not all(said)), 0)
-            needs = {"question": question, "steps": lines, "labels": labels, "answer": first}
-            return Task("\n".join((question, *lines)), needs, self.name, {"seed": seed, "index": index})
+            return judging.shown(self.name, *self.solution(rng), {"seed": seed, "index": index})
 
         return draw(self, split, seed, index, make, same=lambda task: task.needs["question"])
 
@@ -58,39 +55,21 @@ class Slips:
         lines, labels = list[str](), list[list[int]]()
         for operator, operand in moves:
             told = [line for line, said in zip(lines, labels, strict=True) if all(said)]
-            kind = self._kind(rng, first=not lines, told=bool(told))
+            kind = kind_of(rng, self.wrong, self.useless, KINDS[: 2 if lines else 1], use=bool(told))
             left = off(rng, value) if kind == "consistency" else value
             value = OPERATIONS[operator](left, operand)
             value = off(rng, value) if kind == "math" else value
-            lines.append(rng.choice(told) if kind == "use" else f"{left}{operator}{operand}={value}")
+            lines.append(rng.choice(told) if kind == USE else f"{left}{operator}{operand}={value}")
             labels.append([int(kind != each) for each in KINDS])
         return question, lines, labels
 
-    def _kind(self, rng: random.Random, first: bool, told: bool) -> str:
-        if rng.random() >= self.wrong:
-            return ""
-        if told and rng.random() < self.useless:
-            return "use"
-        return "math" if first else rng.choice(KINDS[:2])
-
     def grade(self, task: Task, text: str) -> Graded:
-        """Beside the verdict: `faulty`, whether a step is wrong, and `caught`, whether the first of them was found."""
-
-        def judge(answer: str) -> str:
-            return "" if answer == str(task.needs["answer"]) else f"not step {answer[:8]!r}"
-
-        graded, faulty = grade_by(text, judge, integers), task.needs["answer"] > 0
-        return Graded({**graded, "faulty": float(faulty), "caught": graded["outcome"] if faulty else 0.0}, graded.reason)
+        return judging.graded(task, text)
 
     def gold(self, task: Task) -> str:
-        return answered(str(task.needs["answer"]))
+        return judging.gold(task)
 
 
 def off(rng: random.Random, value: int) -> int:
     """Another number near one, no sign in front where it had none."""
     return rng.choice([value + step for step in OFF if value + step >= min(value, 0)])
-
-
-def right(labels: Sequence[Any]) -> int:
-    """Whether a step is right in every way."""
-    return int(all(labels))
