@@ -99,7 +99,7 @@ TYPES = Claim(
     consequence="raises the F1 of the first wrong step by 0.03 or more over as many types dealt at random among the wrong steps",
     regime="on walks over small maps, at the same labelled steps and trained positions, from a base that walks and marks wrong moves",
     method="pathfinder",
-    recipe=Recipe(task="walks", steps=1000, lr=1e-3, checkpoint_every=1000),
+    recipe=Recipe(task="walks", steps=2000, lr=1e-3, checkpoint_every=2000),
     base=Recipe(method=IMITATE, task="walks:judged=0,wrong=0.5", tasks=16, steps=700, lr=3e-3, eval_tasks=0, checkpoint_every=700),
     arms=(
         Arm("typed", judge("pathfinder-walks", Judged(FORM))),
