@@ -132,7 +132,7 @@ def asked(pico, sampler, prompt="17-9+4=?"):
 
 
 def parallel(rows, **fields):
-    return Parallel(rows=rows, tags=TAGS, n=8, **{"max_tokens": 80, "path_tokens": 6, "blocks": 2, **fields})
+    return Parallel(rows=rows, **{"tags": TAGS, "n": 8, "max_tokens": 80, "path_tokens": 6, "blocks": 2, **fields})
 
 
 @pytest.mark.parametrize("rows", ["seen", "threads", "branches"])
@@ -176,6 +176,15 @@ def test_a_reply_keeps_its_length_forks_no_more_than_it_may_and_cut_threads_are_
     tight, *_ = asked(pico, parallel("threads", max_tokens=14))
     assert {r.stop for r in tight.rollouts if r.text.endswith("=")} <= {"length"}  # no room for two threads and a summary
     assert any(r.text.endswith("=") for r in tight.rollouts)
+
+
+def test_the_room_that_it_declares_is_enough_for_one_reply_that_fills_it(pico):
+    filled, begins = 0, Tags(("<think>", "}"), TAGS.path, TAGS.summary)  # which is the first thing that it writes
+    for number in range(16):
+        sampler = parallel("threads", n=1, max_tokens=18 + number, path_tokens=4, blocks=1, tags=begins)
+        (rollout,) = asked(pico, sampler)[0].rollouts
+        filled += rollout.stop == "length" and "}[" in rollout.text
+    assert filled > 1
 
 
 def test_a_join_computes_the_later_threads_and_the_words_behind_them_alone(pico):

@@ -103,7 +103,9 @@ class Parallel:
         return self.n
 
     def footprint(self, prompt: int) -> Footprint:
-        return Footprint(positions=prompt + self.n * self.max_tokens, requests=self.n * self.paths)
+        """What stands in a reply, and what each later thread begins with, which is computed where it is drawn and where it is read."""
+        begun = self.blocks * (self.paths - 1) * len(self.tags.path[0].encode())
+        return Footprint(positions=prompt + self.n * (self.max_tokens + begun), requests=self.n * self.paths)
 
     async def __call__(self, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:
         if environment is not None:
