@@ -74,7 +74,7 @@ EQUALS = Tags(("=", "}"), ("(", ")"), ("[", "]"))
 
 
 def forking(rows: str):
-    sampler = Parallel(rows=rows, tags=EQUALS, n=4, max_tokens=48, path_tokens=5, blocks=2)  # type: ignore[arg-type]
+    sampler = Parallel(rows=rows, tags=EQUALS, n=4, max_tokens=48, path_tokens=5, blocks=2)
     marks = (blocks(tags=EQUALS),)
     return BONUS.but("forking", idea=("sampler", "marks"), sampler=sampler, marks=marks, tasks=4, update=replace(BONUS.update, minibatch=4))
 

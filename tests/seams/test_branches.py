@@ -119,7 +119,7 @@ def test_rows_of_branches_travel_and_are_refused_where_they_are_none(pico):
 def asked(pico, sampler, prompt="17-9+4=?"):
     engine = EmbeddedEngine(pico.model, pico.tokenizer, eos_ids=pico.eos)
     engine.begin(0)
-    ctx = Ctx(0, Progress(), None, {"actor": Handle(engine, pico.renderer)}, None, place="here")  # type: ignore[arg-type]
+    ctx = Ctx(0, Progress(), None, {"actor": Handle(engine, pico.renderer)}, None, place="here")
 
     async def grow():
         async with engine.admit(sampler.footprint(len(pico.renderer.prompt(prompt)))):

@@ -642,7 +642,10 @@ def written(file: Path, rows):
 
 def test_the_command_prints_what_a_judge_says_and_goes_on_with_what_lacks(tmp_path, capsys, refused, impatient):
     file, out = written(tmp_path / "pairs.jsonl", PAIRS), tmp_path / "verdicts.jsonl"
-    first = lambda question: say(1) if "3?" in question else better(question)  # noqa: E731
+
+    def first(question):
+        return say(1) if "3?" in question else better(question)
+
     with serving(first) as server:
         server.plan = [(200, completion("?"), 0.0)]
         asked = ["judge", file, "--policy", f"judge={server.engine}:m", "--out", str(out)]
