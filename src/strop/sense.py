@@ -433,6 +433,13 @@ def _foreign(method: Method) -> None:
 def _ratios(method: Method) -> None:
     """Ratios go where something was sampled, and bridge each gap once."""
     direct = [name for name, s in method.signals.items() if "sampled_logp_T" in s.objective.reads]
+    if direct and getattr(method.sampler, "moves", False):
+        reader = method.signals[direct[0]].objective.name
+        raise ValueError(
+            f"method {method.name!r}: signals.{direct[0]} {reader!r} takes a ratio to sampled_logp_T, and text "
+            f"of {written(method.sampler)} stands elsewhere than it was drawn, where nobody knows one. Use a sampler that keeps text "
+            "where it was drawn (rows='threads'), or an objective with a ratio to old_logp_T."
+        )
     for name in direct:
         on, reader = method.signals[name].on, method.signals[name].objective.name
         for kind in on.kinds:

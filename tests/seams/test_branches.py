@@ -10,12 +10,20 @@ import torch
 
 from strop.batch import pack
 from strop.engines.embedded import EmbeddedEngine
+from strop.lab.tabular import TabularPolicy
+from strop.lab.world import Language
 from strop.learners.wire import decode, encode
+from strop.learning import settle
+from strop.methods.grpo import GRPO
 from strop.policies.causal import load
 from strop.records import Group, Rollout, Row, Segment, Task
 from strop.seams.branches import Branched, Parallel, Tags, blocks, branched
 from strop.seams.context import Ctx, Handle, Progress
+from strop.seams.correction import truncated
 from strop.seams.layout import Piece, pieces, positions, unseen
+from strop.seams.objective import importance_to_sampler
+from strop.seams.reduction import means
+from strop.seams.signal import Signal
 
 TAGS = Tags(("=", "}"), ("(", ")"), ("[", "]"))
 """An equals sign opens a block: the bundled model writes some without being taught."""
@@ -217,6 +225,30 @@ def test_it_is_refused_in_words():
             Parallel(**fields)
     with pytest.raises(ValueError, match="all of them different"):
         Tags(("<a>", "</a>"), ("<a>", "</b>"))
+
+
+def test_a_correction_weighs_what_was_drawn_where_it_stands_and_leaves_the_rest_at_one(pico):
+    _, batch, logp_T, _ = asked(pico, parallel("seen"))
+    method = GRPO.but("corrected", sampler=parallel("seen"), correction=truncated(cap=1e9))
+    settled = settle(method, batch.with_(old_logp_T=logp_T + 0.5))
+    moved_T, weight_T = batch.tracks["sampled_logp_T"].isnan() & batch.trained_T, settled.tracks["weight_T"]
+    assert moved_T.any()
+    assert (weight_T[moved_T] == 1).all()
+    drawn_T = batch.trained_T & ~moved_T
+    torch.testing.assert_close(weight_T[drawn_T], torch.full_like(weight_T[drawn_T], 0.5).exp(), rtol=1e-3, atol=0)
+
+
+def test_a_ratio_to_what_was_drawn_asks_for_text_that_stands_where_it_was_drawn():
+    signal = Signal(importance_to_sampler(), reduce=means("token"))
+    with pytest.raises(ValueError, match=r"stands elsewhere than it was drawn.*rows='threads'"):
+        GRPO.but("direct", sampler=Parallel(), signals={"policy": signal})
+    GRPO.but("direct", sampler=Parallel(rows="threads"), signals={"policy": signal})
+
+
+def test_a_table_refuses_a_row_of_branches(pico):
+    table = TabularPolicy(1, Language(4, 2))
+    with pytest.raises(ValueError, match="rows of one line"):
+        table.evaluate(evaluated(pico, row(pico))[0], frozenset())
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,8 @@ class TabularPolicy:
         return {"logits": self.logits, **{f"heads.{name}": p for name, p in self.heads.named_parameters()}}
 
     def evaluate(self, batch: Batch, want: frozenset[str]) -> dict[str, Tensor]:
+        if any(row.pieces for row in batch.rows):
+            raise ValueError("a table knows rows of one line: a row of branches is for a language model")
         place_T = torch.tensor([place for row in batch.rows for place in self._edges(row.tokens)])
         vocab = self.language.vocab
         logits_TV = self.logits.view(-1, vocab)[place_T // vocab]

@@ -53,7 +53,8 @@ class Policy(Protocol):
 
     def evaluate(self, batch: Batch, want: frozenset[str]) -> dict[str, Tensor]:
         """`logp_T`, `entropy_T` of this batch's decisions and the wanted heads' tracks; differentiable. `certainty_T` is not:
-        KL(uniform || policy) over the ids each could be drawn from, at the temperature it was drawn at."""
+        KL(uniform || policy) over the ids each could be drawn from, at the temperature it was drawn at. A row with `pieces` is one of
+        branches: what its tokens see and where they stand is written there (`strop.seams.layout`); a policy that cannot, refuses it."""
         ...
 
     def frozen(self, name: str) -> Policy:

@@ -8,8 +8,10 @@ What it may use: the task's prompt, `ctx.rng(name)` for noise of its own, and wh
 decide anything, since that differs from run to run: `asyncio.gather` keeps the order in which was asked. A recipe's `group` and
 `max_tokens` are put into its fields `n` and `max_tokens`, or given to a method `sized(group, max_tokens)` that returns another one.
 
-Two class attributes say what holds of it: `own_context = True`, its rows are the engine's own nodes and its groups' ids the roots they were
-opened with, so that tripwires may draw again; `nested = True`, each rollout names its sub-groups, `keys["nested"]`, outermost first.
+Attributes say what holds of it, where they are there and true: `own_context`, its rows are the engine's own nodes and its groups' ids the
+roots they were opened with, so that tripwires may draw again; `moves`, text that was joined stands elsewhere than it was drawn; `nested`,
+each rollout names its sub-groups, `keys["nested"]`, outermost first; `own_way`, held-out tasks are asked by it too, since its replies are
+not written in one go; `evaluates`, it asks for evaluations alone.
 """
 
 from __future__ import annotations
