@@ -12,6 +12,8 @@ from strop.directory import cut_metrics, read_metrics
 from strop.experiments.parallel_r1 import SAMPLED, SHARE, dealt
 from strop.methods.parallel_r1 import BESIDE, BONUS, PARALLEL, right_in_parallel, tiered, verdict
 from strop.recipe import Recipe
+from strop.report import page
+from strop.report.curve import verdict as verdict_curve
 from strop.run import create, resume
 from strop.seams.branches import Parallel, Tags, blocks
 from strop.seams.index import Index
@@ -86,6 +88,8 @@ def test_a_run_that_forks_is_killed_and_resumed_equal(tmp_path, rows):
     recipe = Recipe(method=forking(rows), task="chain", steps=3, lr=1e-4, eval_tasks=0, checkpoint_every=1)
     create(recipe, tmp_path / "a").train()
     lines = read_metrics(tmp_path / "a")
+    assert verdict_curve(lines) == "outcome", "a reward of 1 and -1 is no share"
+    assert page.curves(lines, {"after": {"pass@1": 0.5}}).count("<circle") == 1
     assert any(float(label) > 0 or float(label) < 0 for line in lines for label in line["labels"]["parallel"])
     assert ("measured" in lines[-1]["bill"]) == (rows != "threads")
     shutil.copytree(tmp_path / "a", tmp_path / "b")

@@ -355,7 +355,7 @@ def work_through(program: Staged, started: float, asked: list[bool]) -> tuple[di
     curve.write(directory, directory / "curve.png")
     report.write(directory, directory / "report.html")
     held = text(result, program.now, before, after).splitlines()
-    rows = table(report.text(result["stages"]), report.HEAD).splitlines()
+    rows = table(*report.text(result["stages"])).splitlines()
     return result, "\n".join([held[0], "", *rows, *held[1:]])
 
 

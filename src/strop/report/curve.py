@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,12 @@ def held_out(directory: Path) -> dict[str, Any]:
     """The run's result, where it has one already."""
     path = directory / "result.json"
     return json.loads(path.read_text()) if path.exists() else {}
+
+
+def verdict(lines: Sequence[Mapping[str, Any]]) -> str:
+    """The curve that held-out pass@1 can stand beside: the reward where it is the verdict, or nobody gave one; else the verdict."""
+    apart = any(line.get("outcome") is not None and line["outcome"] != line.get("reward") for line in lines)
+    return "outcome" if apart else "reward"
 
 
 def write(directory: Path, target: Path) -> Path:
@@ -26,11 +33,11 @@ def write(directory: Path, target: Path) -> Path:
     figure = Figure(figsize=(9, 3), layout="constrained")
     FigureCanvasAgg(figure)
     steps = [line["step"] + 1 for line in lines]
-    for place, name in enumerate(("reward", "length", "entropy")):
+    for place, name in enumerate((first := verdict(lines), "length", "entropy")):
         axes = figure.add_subplot(1, 3, place + 1)
         values = [line.get(name) for line in lines]
         axes.plot(steps, [float("nan") if v is None else v for v in values], color="#3366aa", linewidth=1.2)
-        axes.set_title(f"{name} (training)" if place else "reward (training), pass@1 (held out)", fontsize=9)
+        axes.set_title(f"{name} (training)" if place else f"{first} (training), pass@1 (held out)", fontsize=9)
         axes.set_xlabel("step", fontsize=8)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.25)

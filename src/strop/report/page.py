@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from strop import durable, swarm
-from strop.report import staleness, tokens, tree
+from strop.report import curve, staleness, tokens, tree
 
 CURVES = (
     ("reward", "mean reward of a step's rollouts"),
@@ -85,9 +85,7 @@ def document(title: str, body: str, script: str = "") -> str:
 
 def content(directory: Path) -> tuple[str, str]:
     """What a run's page says: its title, and its sections as HTML."""
-    from strop.report.curve import held_out
-
-    about, lines, result = about_run(directory), durable.lines(directory / "metrics.jsonl"), held_out(directory)
+    about, lines, result = about_run(directory), durable.lines(directory / "metrics.jsonl"), curve.held_out(directory)
     resolved = about.get("resolved", {})
     title = f"{resolved.get('method', '')} on {resolved.get('task', '')}"
     body = [
@@ -167,7 +165,7 @@ def curves(lines: list[dict[str, Any]], result: dict[str, Any]) -> str:
         if not points:
             continue
         marks = []
-        if name in ("reward", "outcome"):
+        if name in ("outcome", curve.verdict(lines)):
             at = {"before": 0, "after": points[-1][0]}
             marks = [(at[k], side["pass@1"]) for k in at if (side := result.get(k)) and side.get("pass@1") is not None]
         caption = f"<figcaption>{escape(name)} <span class=dim>{escape(about)}</span></figcaption>"

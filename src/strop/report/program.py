@@ -67,33 +67,32 @@ def stages(directory: Path) -> list[dict[str, Any]]:
     return found
 
 
-def text(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """The rows as a table shows them: who, how long, and what it came to."""
-    return [
-        [
-            row["stage"],
-            row["method"],
-            f"{row['steps']} ({row['ended']})",
-            f"{row['seconds']:.0f}",
-            _arrow(row["reward"]),
-            _arrow(row["preferred"]),
-            f"{sum(count for kind, count in row['bill'].items() if not copies(kind)):,}",
-        ]
-        for row in rows
-    ]
+def text(rows: Sequence[Mapping[str, Any]]) -> tuple[list[list[str]], list[str]]:
+    """The rows as a table shows them, and its head: who, how long, and what it came to. A column that no stage fills is left out."""
+    columns = {
+        "stage": [row["stage"] for row in rows],
+        "method": [row["method"] for row in rows],
+        "steps": [f"{row['steps']} ({row['ended']})" for row in rows],
+        "seconds": [f"{row['seconds']:.0f}" for row in rows],
+        **{name: [_arrow(row[name]) for row in rows] for name in ENDS if any(row[name] is not None for row in rows)},
+        "positions": [f"{sum(count for kind, count in row['bill'].items() if not copies(kind)):,}" for row in rows],
+    }
+    return [list(row) for row in zip(*columns.values(), strict=True)], list(columns)
 
 
-HEAD = ("stage", "method", "steps", "seconds", "reward", "preferred", "positions")
+ENDS = {"reward": "reward", "preferred": "share of pairs preferred"}
+"""What is told of a stage's first and last steps."""
 
 
 def _stages(rows: Sequence[Mapping[str, Any]]) -> str:
-    linked = []
-    for row, cells in zip(rows, text(rows), strict=True):
+    linked, (told, columns) = [], text(rows)
+    for row, cells in zip(rows, told, strict=True):
         first = f'<a href="{escape(row["stage"])}/report.html">{escape(row["stage"])}</a>'
         linked.append(f"<tr><td>{first}</td>{''.join(f'<td class=n>{escape(cell)}</td>' for cell in cells[1:])}</tr>")
-    head = "".join(f"<th>{name}</th>" for name in HEAD)
-    note = "reward and share of pairs preferred: mean of the first and of the last fifth of the stage's steps"
-    return f"<table><tr>{head}</tr>{''.join(linked)}</table><p class=dim>{note}</p>" if rows else "<p class=dim>none begun</p>"
+    head = "".join(f"<th>{name}</th>" for name in columns)
+    ends = " and ".join(said for name, said in ENDS.items() if name in columns)
+    note = f"<p class=dim>{ends}: mean of the first and of the last fifth of the stage's steps</p>" if ends else ""
+    return f"<table><tr>{head}</tr>{''.join(linked)}</table>{note}" if rows else "<p class=dim>none begun</p>"
 
 
 def _bills(rows: Sequence[Mapping[str, Any]]) -> str:
