@@ -35,7 +35,10 @@ PAIRS = "where pairs are learned from, with a reference"
 SWARM = "in a swarm"
 ROLES = "with roles"
 BESIDE = "where policies are trained beside the actor"
-ALIEN = "where others than these weights drew the rollouts: another engine or dtype, `ahead`, a replay with another method"
+ALIEN = (
+    "where others than these weights drew the rollouts (another engine or dtype, `ahead`, a replay with another method), or some of it "
+    "stands elsewhere than it was drawn: of the rest"
+)
 MODEL = "where the policy is a language model"
 TRIED = "where a task was tried"
 FRESH = "where rollouts are fresh and these weights drew them"

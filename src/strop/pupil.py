@@ -69,7 +69,9 @@ class Pupil:
         said["digest"] = {"credit": digest(batch.tracks), "weights": self.digest_weights(), "optimiser": self.digest_optimiser()}
         if self.running:
             said["running"] = {name: total / max(count, 1) for name, (total, count) in self.running.items()}
-        if not self.run.own:
+        if not self.run.own or getattr(
+            self.run.method.sampler, "moves", False
+        ):  # `mismatch` is of what was measured, not of what was drawn
             said["sampler"] = distance(batch)
         return said
 

@@ -92,6 +92,10 @@ def test_a_run_that_forks_is_killed_and_resumed_equal(tmp_path, rows):
     assert page.curves(lines, {"after": {"pass@1": 0.5}}).count("<circle") == 1
     assert any(float(label) > 0 or float(label) < 0 for line in lines for label in line["labels"]["parallel"])
     assert ("measured" in lines[-1]["bill"]) == (rows != "threads")
+    assert ("sampler" in lines[-1]) == (rows != "threads")
+    assert all(line["sampler"]["largest"] == pytest.approx(1, abs=1e-4) for line in lines if rows != "threads"), (
+        "what stands where it was drawn"
+    )
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     shutil.rmtree(tmp_path / "b" / "checkpoints" / "000003")
     cut_metrics(tmp_path / "b" / "metrics.jsonl", 2)
