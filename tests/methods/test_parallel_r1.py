@@ -78,14 +78,14 @@ EQUALS = Tags(("=", "}"), ("(", ")"), ("[", "]"))
 def forking(rows: str):
     sampler = Parallel(rows=rows, tags=EQUALS, n=4, max_tokens=48, path_tokens=5, blocks=2)
     marks = (blocks(tags=EQUALS),)
-    return BONUS.but("forking", idea=("sampler", "marks"), sampler=sampler, marks=marks, tasks=4, update=replace(BONUS.update, minibatch=4))
+    return BONUS.but("forking", idea=("sampler", "marks"), sampler=sampler, marks=marks, tasks=2, update=replace(BONUS.update, minibatch=2))
 
 
 @pytest.mark.parametrize(
     "rows", ["threads", pytest.param("seen", marks=pytest.mark.slow), pytest.param("branches", marks=pytest.mark.slow)]
 )
 def test_a_run_that_forks_is_killed_and_resumed_equal(tmp_path, rows):
-    recipe = Recipe(method=forking(rows), task="chain", steps=3, lr=1e-4, eval_tasks=0, checkpoint_every=1)
+    recipe = Recipe(method=forking(rows), task="chain", steps=2, lr=1e-4, eval_tasks=0, checkpoint_every=1)
     create(recipe, tmp_path / "a").train()
     lines = read_metrics(tmp_path / "a")
     assert verdict_curve(lines) == "outcome", "a reward of 1 and -1 is no share"
@@ -97,8 +97,8 @@ def test_a_run_that_forks_is_killed_and_resumed_equal(tmp_path, rows):
         "what stands where it was drawn"
     )
     shutil.copytree(tmp_path / "a", tmp_path / "b")
-    shutil.rmtree(tmp_path / "b" / "checkpoints" / "000003")
-    cut_metrics(tmp_path / "b" / "metrics.jsonl", 2)
+    shutil.rmtree(tmp_path / "b" / "checkpoints" / "000002")
+    cut_metrics(tmp_path / "b" / "metrics.jsonl", 1)
     resume(tmp_path / "b", method=forking(rows)).train()
     assert [line["digest"] for line in read_metrics(tmp_path / "b")] == [line["digest"] for line in lines]
 
