@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from statistics import fmean
 
 import torch
@@ -9,9 +10,8 @@ from torch import Tensor
 
 from strop.claims.claim import Arm, Check, Claim, HeldOut, Profile
 from strop.claims.trace import Trace, end_of, held_out
-from strop.methods.parallel_r1 import IMITATE, PARALLEL, tiered
+from strop.methods.parallel_r1 import IMITATE, PARALLEL, SEEN, tiered
 from strop.recipe import Recipe
-from strop.seams.branches import Parallel
 from strop.seams.grader import chance
 from strop.seams.index import Index
 from strop.seams.part import part
@@ -71,7 +71,7 @@ def blocks_of(trace: Trace) -> list[str]:
 SAMPLED = PARALLEL.but(
     "parallel-threads",
     idea=("sampler",),
-    sampler=Parallel(rows="threads", tags=TAGS, n=8, max_tokens=72, path_tokens=26),
+    sampler=replace(SEEN, rows="threads", max_tokens=72, path_tokens=26),
     update=AdamW(minibatch=8),
     tasks=16,
 )

@@ -16,6 +16,8 @@ The bonus is standardised with the rewards: a group whose right answers all fork
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -59,11 +61,12 @@ def verdict(outcome_R: Tensor) -> Tensor:
     return torch.where(outcome_R > 0, 1.0, -1.0).to(outcome_R.dtype)
 
 
+SEEN = Parallel(tags=TAGS, max_tokens=96, path_tokens=40)
 PARALLEL = GRPO.but(
     "parallel-grpo",
     paper="2509.07980",
     idea=("sampler", "marks", "reward"),
-    sampler=Parallel(tags=TAGS, max_tokens=96, path_tokens=40),
+    sampler=SEEN,
     marks=(blocks(tags=TAGS),),
     reward=verdict(),
     credit=(group_normalized(eps=1e-6),),
@@ -84,7 +87,7 @@ PARALLEL_R1 = Program(
     paper="2509.07980",
 )
 
-LAID = Parallel(rows="branches", tags=TAGS, max_tokens=96, path_tokens=40)
+LAID = replace(SEEN, rows="branches")
 PARALLEL_R1_UNSEEN = Program(
     "parallel-r1-unseen",
     (
