@@ -280,6 +280,8 @@ CLIP = {
     "no clip": aimed(importance_sampling()),
     "ratio to the sampler": aimed(surrogate_to_sampler),
 }
+MOVED_CLIP = {mistake: change for mistake, change in CLIP.items() if mistake != "ratio to the sampler"}
+"""Of text that stands elsewhere than it was drawn: a ratio to its sampler is refused as the method is written."""
 PER_TOKEN = {
     "each rollout its own mean": reduced("rollout", "token"),
     "each row its own mean": reduced("row", "token"),
@@ -427,8 +429,8 @@ MUTANTS: dict[str, dict[str, Change]] = {
         "overlong left out of the statistics": gates(DropFlat(), MaskOverlong(fate="drop")),
     },
     "ada-grpo": {**normalized(1e-6, 1e-4), **CLIP, **PER_ROLLOUT},
-    "parallel-grpo": {**normalized(1e-6, 1e-4), **CLIP, **PER_ROLLOUT},
-    "parallel-bonus": {**normalized(1e-6, 1e-4), **CLIP, **PER_ROLLOUT},
+    "parallel-grpo": {**normalized(1e-6, 1e-4), **MOVED_CLIP, **PER_ROLLOUT},
+    "parallel-bonus": {**normalized(1e-6, 1e-4), **MOVED_CLIP, **PER_ROLLOUT},
     "swarm": {**STANDARDIZED, **SHARED},
     "swarm@genrl-0.1.4": {**normalized(1e-8, 1e-6), **SHARED},
     "rloo": {
