@@ -50,7 +50,7 @@ class Sleeper:
     def __init__(self) -> None:
         self.version, self.counters, self.room = 0, Counters(), asyncio.Semaphore(REPLIES)
 
-    async def open(self, tokens: Any, *, root: str) -> Node:
+    async def open(self, tokens: Any, *, root: str, ordinal: int = 0) -> Node:
         return Node(Segment("prompt", tuple(tokens), "0"), None, (0,), root, self.version, length=len(tokens))
 
     def generate(self, node: Node, *, max: int, stop: Any = (), sampling: Sampling = Sampling(), keep: bool = True) -> Any:

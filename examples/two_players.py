@@ -27,9 +27,9 @@ from strop.seams.context import Ctx, Footprint
 from strop.seams.credit import group_centered
 from strop.seams.engine import Node
 from strop.seams.role import Role
-from strop.seams.sampler import Environment
 from strop.seams.source import Graded
 from strop.seams.update import AdamW
+from strop.seams.world import World
 
 GUESS = "guess"
 ASK = "Somebody was told a letter and wrote {!r}. Which letter?"
@@ -79,7 +79,7 @@ class Telling:
     def footprint(self, prompt: int) -> Footprint:
         return Footprint(positions=prompt, requests=self.n)
 
-    async def __call__(self, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:
+    async def __call__(self, task: Task, world: World | None, ctx: Ctx) -> list[Group]:
         writer, guesser = ctx.policies["actor"], ctx.policies["guesser"]
         told = await writer.open(task.prompt, root=ctx.place)
         asked = (writer.generate(told, max=self.max_tokens, sampling=self.sampling, keep=False) for _ in range(self.n))

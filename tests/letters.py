@@ -6,7 +6,7 @@ class Letters:
 
     stop = ()
 
-    def prompt(self, text):
+    def prompt(self, text, *more):
         return tuple(map(ord, text))
 
     def plain(self, text):

@@ -14,7 +14,7 @@ from strop.seams.feed import Rollouts
 from strop.seams.index import Index
 from strop.seams.part import part
 from strop.seams.reduction import means
-from strop.seams.sampler import Independent, Reply
+from strop.seams.sampler import Independent
 from strop.seams.signal import Signal
 from strop.seams.source import Graded, split_of
 """
@@ -77,26 +77,29 @@ FEED = """
 @dataclass(frozen=True)
 class Mine:
     fresh = True
-    async def take(self, pick, want, sampler, environment, ctx, seen):
-        groups = await Rollouts().take(pick, want, sampler, environment, ctx, seen)
+    async def take(self, pick, want, sampler, world, ctx, seen):
+        groups = await Rollouts().take(pick, want, sampler, world, ctx, seen)
         return groups + groups[:1]
 MINE = GRPO.but('mine', idea=('feed',), feed=Mine())
 """
 SAMPLER = """
 @dataclass(frozen=True)
 class Mine(Independent):
-    async def _episode(self, task, environment, root, ctx, ordinal):
+    async def __call__(self, task, world, ctx):
         actor = ctx.policies['actor']
-        node = await actor.generate(root, max=self.max_tokens, keep=True)
-        return Rollout((node.row(),), f'{ctx.place}/{ordinal}', stop=node.stop, text=actor.text(node))
+        root = await actor.open(task.prompt, root=ctx.place)
+        nodes = [await actor.generate(root, max=self.max_tokens, keep=True) for _ in range(self.n)]
+        rollouts = (Rollout((n.row(),), f'{ctx.place}/{i}', stop=n.stop, text=actor.text(n)) for i, n in enumerate(nodes))
+        return [Group(task, tuple(rollouts), id=ctx.place)]
 MINE = GRPO.but('mine', idea=('sampler',), sampler=Mine(n=4, max_tokens=16))
 """
 WORLD = """
+from strop.seams.world import Reply
 @dataclass(frozen=True)
 class World:
-    def start(self, task):
+    def start(self, task, seat):
         return {'turn': 0}
-    async def reply(self, state, action):
+    async def reply(self, state, said, ask):
         state['turn'] += 1
         return state, Reply('again')
 TURNS = Independent(n=2, max_tokens=8, turns=2, observation=8)

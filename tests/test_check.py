@@ -99,11 +99,12 @@ def test_the_page_shows_what_is_planted():
 
 
 ASKING = """
+from strop.seams.world import Reply
 @dataclass(frozen=True)
 class Hinted:
-    def start(self, task):
+    def start(self, task, seat):
         return {'sum': task.needs['sum']}
-    async def reply(self, state, action):
+    async def reply(self, state, said, ask):
         return state, Reply(f"it is {state['sum']}")
 TURNS = Independent(n=2, max_tokens=8, turns=2, observation=8)
 MINE = GRPO.but('mine', idea=('environment', 'sampler'), environment=Hinted(), sampler=TURNS)

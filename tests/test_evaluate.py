@@ -73,7 +73,7 @@ def test_a_text_votes_for_its_parsed_answer():
 class Words:
     stop = ()
 
-    def prompt(self, text):
+    def prompt(self, text, *more):
         return tuple(text.encode())
 
     def turn(self, text):
@@ -91,7 +91,7 @@ class Scripted:
     def __init__(self):
         self.counters, self.most, self.now = Counters(), 0, 0
 
-    async def open(self, tokens, *, root):
+    async def open(self, tokens, *, root, ordinal=0):
         return Node(Segment("prompt", tuple(tokens), "0"), None, (0,), root, 0, length=len(tokens))
 
     async def generate(self, node, *, max, stop=(), sampling=Sampling(), keep=True):

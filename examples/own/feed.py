@@ -10,7 +10,8 @@ from strop.methods.grpo import GRPO
 from strop.records import Group
 from strop.seams.context import Ctx
 from strop.seams.feed import Feed, Pick, Rollouts
-from strop.seams.sampler import Environment, Sampler
+from strop.seams.sampler import Sampler
+from strop.seams.world import World
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,8 @@ class Longest:
     def fresh(self) -> bool:
         return self.own.fresh
 
-    async def take(
-        self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx, seen: Counter[str]
-    ) -> list[Group]:
-        groups = await self.own.take(pick, want * self.times, sampler, environment, ctx, seen)
+    async def take(self, pick: Pick, want: int, sampler: Sampler, world: World | None, ctx: Ctx, seen: Counter[str]) -> list[Group]:
+        groups = await self.own.take(pick, want * self.times, sampler, world, ctx, seen)
         lengths = {group.id: sum(rollout.length for rollout in group.rollouts) for group in groups}
         longest = sorted(lengths, key=lambda name: (-lengths[name], name))[:want]
         return [group for group in groups if group.id in longest]  # in the order they came

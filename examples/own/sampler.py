@@ -10,7 +10,7 @@ from typing import ClassVar
 from strop.methods.grpo import GRPO
 from strop.records import ENDED, Group, Rollout, Task
 from strop.seams.context import Ctx, Footprint
-from strop.seams.sampler import Environment
+from strop.seams.world import World
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Opening:
     def footprint(self, prompt: int) -> Footprint:
         return Footprint(positions=prompt + self.shared, requests=self.n)
 
-    async def __call__(self, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:
+    async def __call__(self, task: Task, world: World | None, ctx: Ctx) -> list[Group]:
         actor = ctx.policies["actor"]
         root = await actor.open(task.prompt, root=ctx.place)
         opening = await actor.generate(root, max=self.shared)

@@ -9,18 +9,19 @@ from typing import Any
 
 from strop.methods.grpo import GRPO
 from strop.records import Task
-from strop.seams.sampler import Independent, Reply
+from strop.seams.sampler import Independent
+from strop.seams.world import Reply, Said, Seat
 
 
 @dataclass(frozen=True)
 class Hints:
     """Needs a source whose tasks have a number `answer` among what their grader needs."""
 
-    def start(self, task: Task) -> dict[str, Any]:
+    def start(self, task: Task, seat: Seat) -> dict[str, Any]:
         return {"answer": task.needs["answer"], "wrong": 0}
 
-    async def reply(self, state: dict[str, Any], action: str) -> tuple[dict[str, Any], Reply]:
-        said = [int(number) for number in re.findall(r"-?\d{1,9}", action)[-1:]]
+    async def reply(self, state: dict[str, Any], said: Said, ask: Any) -> tuple[dict[str, Any], Reply]:
+        said = [int(number) for number in re.findall(r"-?\d{1,9}", said.text)[-1:]]
         if said == [state["answer"]]:
             return state, Reply("", done=True, facts={"wrong": state["wrong"]})
         after = {**state, "wrong": state["wrong"] + 1}  # another state: the one that was given may be asked again

@@ -15,11 +15,12 @@ class Bill:
         self.engines = {"": engine, **{f"{name}/": other for name, other in (others or {}).items()}}
         """By what stands before their kinds: nothing for the actor's, `judge/` for another policy's."""
         self.total: dict[str, int] = {}
-        """As it stands on the metrics line: the engine's kinds, `scored` by graders, `trained` and `measured` by the learner."""
+        """As it stands on the metrics line: the engine's kinds, `scored` by graders, `calls` of tools, `trained` and `measured` by the
+        learner."""
         self.learned: Counter[str] = Counter()
         """The learner's part, which is a function of commits and weights: it is no commit's, and computed again on resume."""
         self.scored: Counter[str] = Counter()
-        """What graders asked of policies since the last commit."""
+        """What graders asked of policies since the last commit, and the calls of tools."""
         self._kept: Counter[str] = Counter()
         """What the engine wrote for rollouts before `forget` was called."""
         self._seen: dict[str, int] = {}
@@ -60,10 +61,11 @@ class Bill:
 
 
 def spend(bill: Mapping[str, int], unit: str = "positions") -> int:
-    """What a bill comes to in one unit: `decoded`, `trained`, …, or all positions that some policy computed (copies are no work)."""
-    return sum(count for name, count in bill.items() if not copies(name)) if unit == "positions" else bill.get(unit, 0)
+    """What a bill comes to in one unit: `decoded`, `trained`, `calls`, …, or all positions that some policy computed."""
+    return sum(count for name, count in bill.items() if computed(name)) if unit == "positions" else bill.get(unit, 0)
 
 
-def copies(kind: str) -> bool:
-    """Whether it counts positions that were only moved, by whichever policy."""
-    return kind.rpartition("/")[2] == "copied"
+def computed(kind: str) -> bool:
+    """Whether it counts positions that a policy computed: those that were only moved are no work of one, and calls of tools no
+    positions."""
+    return kind.rpartition("/")[2] not in ("copied", "calls")

@@ -17,7 +17,7 @@ from strop.program import Share, Steps, When
 from strop.records import Sampling
 from strop.seams.gate import Seen
 from strop.seams.part import OWN, Part, body, part_id
-from strop.seams.sampler import Reply
+from strop.seams.window import Past, Turn
 
 Known = Part | type
 """A part, or the frozen dataclass of a record."""
@@ -42,8 +42,10 @@ RECORDS = (
     "recorded",
     "role",
     "mode",
+    "episode",
+    "window",
 )
-"""Modules whose frozen dataclasses are records of a method, but for what an environment answers."""
+"""Modules whose frozen dataclasses are records of a method, but for what they are shown."""
 
 
 @cache
@@ -57,7 +59,7 @@ def own() -> dict[str, Known]:
     for module in map(import_module, (*seams, *worlds, *methods)):
         holds_records = module.__name__ in (*worlds, *methods) or module.__name__.rpartition(".")[2] in RECORDS
         for value in vars(module).values():
-            record = holds_records and inspect.isclass(value) and dataclasses.is_dataclass(value) and value not in (Reply, Seen)
+            record = holds_records and inspect.isclass(value) and dataclasses.is_dataclass(value) and value not in (Past, Seen, Turn)
             of_method = isinstance(value, Part) and "trace" not in value.reads  # what reads a trace belongs to a claim
             if (of_method or record) and value.__module__ == module.__name__:
                 _add(found, value)

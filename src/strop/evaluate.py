@@ -17,8 +17,9 @@ from strop.method import Method
 from strop.records import Group, Rollout, Sampling, Scores, Task
 from strop.seams.context import Ctx, Footprint, Handle, Progress
 from strop.seams.part import written
-from strop.seams.sampler import Environment, grown, sized
+from strop.seams.sampler import grown, sized
 from strop.seams.source import Source, answer_of
+from strop.seams.world import World, world_of
 
 RESAMPLES = 1000
 """Bootstrap draws behind one interval."""
@@ -134,7 +135,7 @@ async def evaluate(
     tell: Callable[[int, int], None] | None = None,
     look: Look | None = None,
     sampler: Any = None,
-    environment: Environment | None = None,
+    world: World | None = None,
     others: Mapping[str, Handle] | None = None,
 ) -> Evaluation:
     """`samples` replies to each of the first `tasks` held-out tasks, all asked for at once so that the engine batches them; by another
@@ -152,7 +153,7 @@ async def evaluate(
     async def replies(number: int, task: Task) -> Group:
         nonlocal done
         place = f"held-out/{number}/{task.id}/{sampling.temperature:g}"
-        (group,) = (g for g in await grown(sampler, task, environment, ctx.at(place)) if g.role == "solve")
+        (group,) = (g for g in await grown(sampler, task, world, ctx.at(place)) if g.role == "solve")
         done += 1
         if tell is not None:
             tell(done, count)
@@ -168,11 +169,12 @@ async def evaluate(
     return await judge(source, groups, samples=samples, sampling=sampling, seed=seed, grader_limit=grader_limit, look=look)
 
 
-def as_trained(method: Method) -> dict[str, Any]:
-    """How a method is asked on held-out tasks: as it is while it trains, where a world answers or its sampler's replies are not written in
-    one go (`own_way`). Any other one gives replies."""
-    alike = method.environment is None and not getattr(method.sampler, "own_way", False)
-    return {} if alike else {"sampler": method.sampler, "environment": method.environment}
+def as_trained(method: Method, source: Source) -> dict[str, Any]:
+    """How a method is asked on held-out tasks of a source: as it is while it trains, where a world answers or its sampler's replies are not
+    written in one go (`own_way`). Any other one gives replies."""
+    world = world_of(method.environment, source)
+    alike = world is None and not getattr(method.sampler, "own_way", False)
+    return {} if alike else {"sampler": method.sampler, "world": world}
 
 
 def _as_asked(sampler: Any, samples: int, max_tokens: int, sampling: Sampling, stop: tuple[str, ...]) -> Any:
@@ -200,7 +202,7 @@ class Replies:
     def footprint(self, prompt: int) -> Footprint:
         return Footprint(positions=prompt, requests=self.samples)
 
-    async def __call__(self, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:
+    async def __call__(self, task: Task, world: World | None, ctx: Ctx) -> list[Group]:
         actor, place = ctx.policies["actor"], ctx.place
         root = await actor.open(task.prompt, root=place)
         asked = (actor.generate(root, max=self.max_tokens, stop=self.stop, sampling=self.sampling, keep=False) for _ in range(self.samples))

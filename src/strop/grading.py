@@ -23,25 +23,27 @@ SECONDS = 60.0
 
 
 async def grade(source: Source, groups: list[Group], seconds: float = SECONDS) -> Scores:
-    """Scores of all rollouts, in canonical order. A source that batches offers `grade_many`."""
+    """Scores of all rollouts, in canonical order. A source that batches offers `grade_many`. Where a world has graded, nobody else does."""
     pairs = [(group.task, rollout.text) for group in groups for rollout in group.rollouts]
     members = [rollout for group in groups for rollout in group.rollouts]
     units = [rollout.id for rollout in members]
     many: Callable[[list[Any]], list[Graded]] | None = getattr(source, "grade_many", None)
-    done: dict[int, Graded] = {}
+    done = {number: Graded(dict(r.keys["scores"])) for number, r in enumerate(members) if "outcome" in r.keys.get("scores", ())}
+    asked = [number for number in range(len(members)) if number not in done]
 
     def work() -> None:
         if many is not None:
-            done.update(enumerate(many(pairs)))
+            done.update(zip(asked, many([pairs[number] for number in asked]), strict=False))
             return
-        for number, (task, text) in enumerate(pairs):
+        for number in asked:
+            task, text = pairs[number]
             try:
                 done[number] = source.grade(task, text)
             except Exception as error:
                 why = f"grader raised {type(error).__name__}: {error}"
                 done[number] = Graded({"outcome": None}, incidents=(Incident("", "outcome", why),))
 
-    fault = await _with_deadline(work, seconds)
+    fault = await _with_deadline(work, seconds) if asked else ""
     values: dict[str, dict[str, float | None]] = {}
     reasons: dict[str, str] = {}
     incidents: list[Incident] = []

@@ -45,6 +45,7 @@ from strop.seams.policy import Policy, equip
 from strop.seams.sampler import Grows
 from strop.seams.signal import KINDS
 from strop.seams.source import Source
+from strop.seams.world import calls, world_of
 from strop.tasks import source as named_source
 from strop.tasks.shots import show
 from strop.watch.watch import Watch
@@ -119,6 +120,8 @@ class Run:
             policy.restore(directory.parent / self.begun.model)
         show(actor.renderer, drawn, recipe.shots)
         self.source = roomy(drawn, actor, getattr(self.method.sampler, "max_tokens", 1), recipe.longest_prompt)
+        self.world = world_of(self.method.environment, drawn)
+        """What answers the policy between turns, where something does."""
         given = None if policy is None and policies is None else policies or {}
         root, stages, left = directory.parent, self.begun.stages, self.begun.policies
         trained = {ACTOR: actor, **moving(self.method.trained, actor, recipe, root, stages, left, given)}
@@ -306,6 +309,8 @@ class Run:
             self.bill.restore(self.replayed["bill"])
             self.swarm = self.replayed.get("swarm")
         else:
+            if made := sum(len(calls(rollout)) for group in groups for rollout in group.rollouts):
+                self.bill.scored["calls"] += made
             self.bill.commit()
             if self.flight is not None:
                 self.state["feed"], self.flight.stale = self.flight.to_json(), []

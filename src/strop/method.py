@@ -28,9 +28,10 @@ from strop.seams.part import Part, added, describe, fingerprint, nearest, unused
 from strop.seams.recorded import PAIR
 from strop.seams.reward import outcome
 from strop.seams.role import PAIRED, Role
-from strop.seams.sampler import Environment, Independent, Sampler
+from strop.seams.sampler import Independent, Sampler
 from strop.seams.signal import Signal
 from strop.seams.update import AdamW, Update
+from strop.seams.world import World
 from strop.sense import refuse
 
 SAID = ("name", "paper", "idea", "parent", "notes", "pico_lr")
@@ -51,7 +52,7 @@ class Method:
     """A chain, from rewards to what each decision earns."""
     sampler: Sampler = Independent()
     """Grows the rollouts of a task."""
-    environment: Environment | None = None
+    environment: World | None = None
     """The world that answers between turns."""
     feed: Feed = Rollouts()
     """Supplies groups to a step."""

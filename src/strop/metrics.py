@@ -80,7 +80,7 @@ LINE: dict[str, Figure] = {
     "heads.<head>": Figure("number", "what a head says, mean over decisions or rollouts", "where the method has heads"),
     "bill.<kind>": Figure(
         "positions",
-        "spent since the run began: prefilled, decoded, scored, recomputed, copied; trained, measured; POLICY/kind of another policy",
+        "spent since the run began: prefilled, decoded, scored, recomputed, copied; trained, measured; calls; POLICY/kind of others",
     ),
     "digest.groups": Figure("hash", "of what was committed: groups, scores, fates, rewards"),
     "digest.credit": Figure("hash", "of all tracks at the update"),

@@ -292,8 +292,8 @@ DATA = ("eval_data", "grader", "prompt_field", "answer_field", "instruct", "long
 """Fields that say how `data` is read."""
 
 
-UNITS = ("positions", "prefilled", "decoded", "scored", "recomputed", "measured", "trained")
-"""What a budget may be counted in: entries of a run's bill, or all of them."""
+UNITS = ("positions", "prefilled", "decoded", "scored", "recomputed", "measured", "trained", "calls")
+"""What a budget may be counted in: entries of a run's bill, or all positions."""
 
 DTYPES = ("float32", "bfloat16")
 

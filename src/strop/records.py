@@ -207,7 +207,7 @@ class Segment:
 class Row:
     """The segments of one context, in order, and which of them it trains.
 
-    Two turns with a reply from the environment in between:
+    Two turns with an answer of the world in between:
 
         segments = prompt   + action_1 + observation + action_2
         trained  = . . . .    x x x x    . . . . . .   x x x

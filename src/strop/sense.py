@@ -121,7 +121,8 @@ def _policies(method: Method) -> None:
             raise ValueError(f"method {method.name!r}: a policy beside the actor cannot be called {name!r}. Name it otherwise.")
         if not isinstance(other, Asked | Trained):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ValueError(f"method {method.name!r}: policies[{name!r}] is Asked(start) or Trained(update, start), got {other!r}")
-    asking = {"sampler": asks(method.sampler), **{f"graders[{i}]": asks(g) for i, g in enumerate(method.graders)}}
+    asking: dict[str, str] = {f"environment.asks[{i}]": name for i, name in enumerate(getattr(method.environment, "asks", ()))}
+    asking |= {"sampler": asks(method.sampler), **{f"graders[{i}]": asks(g) for i, g in enumerate(method.graders)}}
     for seam, name in asking.items():
         if name not in ("", "actor", *method.policies):
             raise ValueError(

@@ -36,7 +36,7 @@ async def step(run: Run) -> dict[str, Any]:
         want = method.tasks - sum(g.role == "solve" and any(fates[r.id].kind == "keep" for r in g.rollouts) for g in groups)
         if want <= 0:
             break
-        fresh = run.mark(await run.feed.take(run.pick, want, method.sampler, method.environment, ctx, seen))
+        fresh = run.mark(await run.feed.take(run.pick, want, method.sampler, run.world, ctx, seen))
         graded = await run.grade(fresh)
         run.observe(fresh, graded)
         rewards |= reward_of(method, fresh, graded, ctx.progress)

@@ -16,7 +16,9 @@ from strop.recipe import Recipe
 from strop.records import Group, Rollout, Row, Scores, Segment, Task
 from strop.run import create
 from strop.seams.gate import Seen, decide
+from strop.seams.world import Broken, Called, Reply, Said, Seat, calls
 from strop.sense import graded
+from strop.tasks import source
 from strop.tasks.sums import Sums
 from strop.worlds.calculator import Calculator, computed
 
@@ -145,10 +147,10 @@ def scored(part, rollout):
 
 def episode(*turns, text=""):
     """Turns of (ok, what the world said); an answer is (None, "")."""
-    facts = [{"tool": "" if ok is None else "calculator", "ok": ok is not False} for ok, _ in turns]
+    calls = [[] if ok is None else [["calculator", ok, ""]] for ok, _ in turns]
     segments = [Segment("prompt", (1,), "0")]
     segments += [Segment("observation", tuple(map(ord, said)), f"0.{i}") for i, (_, said) in enumerate(turns) if said]
-    return Rollout((Row.of(*segments),), "r", keys={"facts": facts}, text=text)
+    return Rollout((Row.of(*segments),), "r", keys={"facts": [{}] * len(turns), "calls": calls}, text=text)
 
 
 def test_faults_by_hand():
@@ -188,9 +190,9 @@ def test_sums(text, value):
 
 @pytest.mark.parametrize("text", ["(" * 64, "9" * 64, "*".join(["999999999999"] * 5), "9" * 5000, "__import__('os')", "1e9", "٣+١", "1;2"])
 def test_hostile_calls_are_errors_and_nothing_else(text):
-    _, reply = asyncio.run(Calculator().reply({}, f"[{text}]"))
+    _, reply = asyncio.run(Calculator().reply({}, Said(f"[{text}]"), {}))
     assert reply.observation.startswith("error: ")
-    assert not reply.facts["ok"]
+    assert [call.ok for call in reply.calls] == [False]
     assert not reply.done
 
 
@@ -200,22 +202,24 @@ WORLDS = [
 
 
 @pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.__name__)
-def test_every_world_of_strops_notes_of_each_turn_which_tool_was_called_and_whether_the_call_was_good(world):
-    made = world()
+def test_every_world_of_strops_notes_what_became_of_each_call(world):
+    made, became = world(), list[Called]()
     for action in ("", "nothing", "[1+1]", "<answer>2</answer>", "\x00" * 9000):
-        _, reply = asyncio.run(made.reply(made.start(Task("1+1", {"answer": 2}, "s")), action))
-        assert isinstance(reply.facts["tool"], str)
-        assert isinstance(reply.facts["ok"], bool)
+        asked = source("wiki").task("train", 0, 0) if hasattr(made, "tools") else Task("1+1", {"answer": 2}, "s")
+        state = made.start(asked, Seat("s", "s/0", 4))
+        _, reply = asyncio.run(made.reply(state, Said(action, (Broken("no call"),)), {}))
+        became += reply.calls
         assert isinstance(reply.observation, str)
+    assert {call.ok for call in became} >= {False}
 
 
 def test_an_answer_ends_the_episode_and_everything_else_costs_a_turn():
     world = Calculator()
-    _, done = asyncio.run(world.reply({}, "[1+1]<answer>2</answer>"))
-    assert (done.done, done.facts) == (True, {"tool": "", "ok": True})
-    _, idle = asyncio.run(world.reply({}, "two"))
-    assert (idle.done, idle.facts["ok"], idle.observation) == (False, False, "error: no call")
-    assert asyncio.run(world.reply({}, "[2*21]"))[1].observation == "42"
+    _, done = asyncio.run(world.reply({}, Said("[1+1]<answer>2</answer>"), {}))
+    assert (done.done, done.calls) == (True, ())
+    _, idle = asyncio.run(world.reply({}, Said("two"), {}))
+    assert (idle.done, idle.calls, idle.observation) == (False, (Called("calculator", False, "no call"),), "error: no call")
+    assert asyncio.run(world.reply({}, Said("[2*21]"), {}))[1] == Reply("42", calls=(Called("calculator", True),))
 
 
 def test_the_recipe_has_its_three_stages_behind_imitation():
@@ -236,8 +240,8 @@ def test_an_episode_is_taught_turn_by_turn_and_only_its_replies_are_trained(tmp_
     (row,) = rollout.rows
     assert [s.kind for s in row.segments] == ["prompt", "teacher", "observation", "teacher", "observation", "teacher"]
     assert row.trains == {s.id for s in row.segments if s.kind == "teacher"}
-    assert [fact["ok"] for fact in rollout.keys["facts"]] == [False, True, True]
-    assert [fact["tool"] for fact in rollout.keys["facts"]] == ["calculator", "calculator", ""]
+    assert calls(rollout) == [("calculator", False, "no sum"), ("calculator", True, "")]
+    assert [len(turn) for turn in rollout.keys["calls"]] == [1, 1, 0]
     renderer = run.policy.renderer
     assert [renderer.text(s.tokens) for s in row.segments if s.kind == "teacher"] == Sums(spoiled=1.0).episode(group.task)
     assert rollout.text.endswith(f"<answer>{group.task.needs['answer']}</answer>")
@@ -259,10 +263,11 @@ def test_a_rollout_in_the_calculators_world_is_graded_for_its_calls_evaluated_in
     create(recipe, tmp_path / "run").train()
     main(["eval", str(tmp_path / "run"), "--tasks", "2", "--temperature", "0", "--json"])
     said = json.loads(capsys.readouterr().out)
-    assert said["environment"] == "Calculator()"
+    assert said["world"] == "Calculator()"
     assert said["sampler"].startswith("Independent(n=32, max_tokens=24, turns=3")
     groups, scores = sampled(tmp_path / "run")
     assert {"tool_error", "tag_error"} <= set(scores.channels())
     for one in (r for group in groups for r in group.rollouts):
-        assert all({"tool", "ok"} <= fact.keys() for fact in one.keys["facts"])
+        assert len(one.keys.get("calls", one.keys["facts"])) == len(one.keys["facts"])
+        assert {tool for tool, _, _ in calls(one)} <= {"calculator"}
     assert saved.load(GRPO_ROC.to_json()) == GRPO_ROC

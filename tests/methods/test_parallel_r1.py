@@ -106,9 +106,10 @@ def test_a_run_that_forks_is_killed_and_resumed_equal(tmp_path, rows):
 def test_held_out_tasks_are_asked_as_it_is_trained_and_the_claim_says_what_differs():
     from strop.evaluate import as_trained
     from strop.methods.grpo import GRPO
+    from strop.tasks import source
 
-    assert as_trained(PARALLEL)["sampler"] is PARALLEL.sampler
-    assert as_trained(GRPO) == {}
+    assert as_trained(PARALLEL, source("forks"))["sampler"] is PARALLEL.sampler
+    assert as_trained(GRPO, source("forks")) == {}
     assert BESIDE.feed.tags == TAGS
     assert {arm.method.sampler for arm in SHARE.arms} == {SAMPLED.sampler}
     assert re.search("picked by chance", SHARE.arms[1].control)

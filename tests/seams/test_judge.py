@@ -54,7 +54,7 @@ class Scripted:
 
         return contextlib.AsyncExitStack()
 
-    async def open(self, tokens, *, root):
+    async def open(self, tokens, *, root, ordinal=0):
         return Node(Segment("prompt", tuple(tokens), "0"), None, (0,), root, 0, length=len(tokens))
 
     async def generate(self, node, *, max, stop=(), sampling=None, keep=True):

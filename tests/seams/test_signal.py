@@ -59,5 +59,5 @@ def test_what_a_policy_cannot_do_yet_says_so():
 
 def test_several_turns_need_somebody_who_answers():
     sampler = GRPO.but(sampler=type(GRPO.sampler)(n=2, turns=2)).sampler
-    with pytest.raises(ValueError, match=re.escape("Independent(turns=2) needs an environment")):
+    with pytest.raises(ValueError, match=re.escape("Independent(turns=2) needs a world")):
         asyncio.run(sampler(None, None, None))

@@ -25,9 +25,9 @@ from strop.seams.feed import Recorded, WithDemos
 from strop.seams.objective import cross_entropy, entropy_bonus, importance_sampling, kl_to, policy_gradient
 from strop.seams.part import part
 from strop.seams.reduction import means
-from strop.seams.sampler import Reply
 from strop.seams.signal import Signal, random_share, teacher
 from strop.seams.source import Graded
+from strop.seams.world import Reply
 from strop.tasks.chain import Chain
 
 torch.set_num_threads(1)
@@ -53,12 +53,12 @@ class Brief(Chain):
 
 @dataclass(frozen=True)
 class Again:
-    """An environment that asks once more."""
+    """A world that asks once more."""
 
-    def start(self, task: Any) -> int:
+    def start(self, task: Any, seat: Any) -> int:
         return 0
 
-    async def reply(self, state: int, action: str) -> tuple[int, Reply]:
+    async def reply(self, state: int, said: Any, ask: Any) -> tuple[int, Reply]:
         return state + 1, Reply("Are you sure?", done=state > 0)
 
 

@@ -9,7 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from typing import Any, Literal, cast
@@ -20,14 +20,17 @@ from strop.check.parts import NOISE
 from strop.check.worlds import random_world
 from strop.grading import judged
 from strop.method import Method
-from strop.records import Author, Fate, Group, Rollout, Row, Sampling, Scores, Segment, Task
+from strop.records import Author, Fate, Group, Rollout, Row, Sampling, Scores, Segment, Task, canonical
 from strop.seams.context import Ctx, Footprint, Handle, Progress
 from strop.seams.engine import Counters, Node
 from strop.seams.engine import called as path_of
+from strop.seams.episode import Episodes
 from strop.seams.gate import Seen, is_whole
 from strop.seams.mark import marked
 from strop.seams.sampler import Independent
 from strop.seams.source import Graded
+from strop.seams.window import Append
+from strop.seams.world import Broken, Call, Reply, Said, Seat
 from strop.tasks import DEFAULT_TASK
 from strop.tasks import source as named
 
@@ -45,6 +48,8 @@ def of_behaviour(method: Method, everything: bool = False, source: Any = None) -
     exams += [("sampler", method.sampler, partial(_sampler, task=task))]
     exams += [(f"marks[{i}]", mark, partial(_mark, task=task)) for i, mark in enumerate(method.marks)]
     exams += [(f"graders[{i}]", grader, _grader) for i, grader in enumerate(method.graders)]
+    if (window := getattr(method.sampler, "window", None)) is not None:
+        exams += [("sampler.window", window, partial(_window, task=task))]
     exams += [("environment", method.environment, partial(_world, task=task))] if method.environment is not None else []
     for seam, thing, exam in exams:
         module = thing.fn.__module__ if hasattr(thing, "fn") else type(thing).__module__
@@ -66,6 +71,7 @@ KEPT = {
     "sampler": "the same whatever order requests end in, within the footprint it declares",
     "marks": "a label or stretches of every text, the same twice",
     "graders": "a score for every rollout, the same twice",
+    "window": "with room enough the rows of Append; none longer than it may be, each action trained once",
     "environment": "its states are values: asked twice, it answers twice the same",
 }
 
@@ -181,9 +187,9 @@ class Script:
     kept: int = 0
     asked: int = 0
 
-    async def open(self, tokens: Sequence[int], *, root: str) -> Node:
+    async def open(self, tokens: Sequence[int], *, root: str, ordinal: int = 0) -> Node:
         self.kept += len(tokens)
-        return Node(Segment("prompt", tuple(tokens), "0"), None, (0,), root, 0, length=len(tokens))
+        return Node(Segment("prompt", tuple(tokens), path_of((ordinal,))), None, (ordinal,), root, 0, length=len(tokens))
 
     def generate(
         self, node: Node, *, max: int, stop: tuple[str, ...] = (), sampling: Sampling = Sampling(), keep: bool = True
@@ -226,8 +232,8 @@ class Letters:
 
     stop: tuple[str, ...] = ()
 
-    def prompt(self, text: str) -> tuple[int, ...]:
-        return tuple(1 + ord(letter) % (VOCABULARY - 1) for letter in text) or (1,)
+    def prompt(self, text: str, *more: str) -> tuple[int, ...]:
+        return tuple(1 + ord(letter) % (VOCABULARY - 1) for letter in "".join((text, *more))) or (1,)
 
     turn = reply = plain = prompt
 
@@ -307,25 +313,74 @@ def _feed(about: str, feed: Any, method: Method) -> Iterator[str]:
 
 
 def _world(about: str, world: Any, method: Method, task: Task) -> Iterator[str]:
-    state = guarded(f"{about}: start", lambda: world.start(task), world)
-    for turn, action in enumerate(("a", "", "b" * 2000, "<answer>4</answer>")):
+    if getattr(world, "asks", ()):
+        return  # its answers are those of a policy, which is not here
+    state = guarded(f"{about}: start", lambda: world.start(task, Seat("exam", "exam/0", 4)), world)
+    broken = (Broken("no call"), Call("nothing"))
+    for turn, said in enumerate((Said("a"), Said("", broken), Said("b" * 2000), Said("<answer>4</answer>"))):
         before = copy.deepcopy(state)
 
-        def answer(state: Any = state, action: str = action) -> Any:
-            return asyncio.run(asyncio.wait_for(world.reply(state, action), SECONDS))
+        def answer(state: Any = state, said: Said = said) -> Any:
+            return asyncio.run(asyncio.wait_for(world.reply(state, said, {}), SECONDS))
 
         after, reply = guarded(f"{about}: reply in turn {turn}", answer, world)
         if state != before:
             yield "changes the state it was given: reply gives back the next one, and a fork of a rollout asks the same state again"
             return
-        again_after, again = answer()
+        again_after, again = answer() if getattr(world, "repeats", True) else (after, reply)
         if (again_after, again) != (after, reply):
             yield "answers otherwise when the same state is asked again: two rollouts that fork would not be in the same world"
             return
         if not isinstance(reply.observation, str):
             yield f"its observation is a {type(reply.observation).__name__}: it is a text"
             return
+        noted = {"facts": dict(reply.facts), "scores": dict(reply.scores)}
+        try:
+            canonical(noted)
+        except (TypeError, ValueError):
+            yield f"says {str(noted)[:80]} beside its answer: facts and scores are plain JSON, and no NaN"
+            return
         state = after
+
+
+@dataclass(frozen=True)
+class Room:
+    """A world that answers the same to everything."""
+
+    says: str = "abcdefgh"
+
+    def start(self, task: Task, seat: Seat) -> int:
+        return 0
+
+    async def reply(self, state: int, said: Said, ask: Mapping[str, Handle]) -> tuple[int, Reply]:
+        return state + 1, Reply(self.says)
+
+
+def _window(about: str, window: Any, method: Method, task: Task) -> Iterator[str]:
+    how = Episodes(n=2, turns=6, max_tokens=5, observation=9)
+    room = len(task.prompt) + 6 * (how.max_tokens + how.observation)
+
+    def lived(window: Any, most: int) -> Group:
+        engine = Script()
+        engine.limit = most
+        ctx = _context(engine, method.policies)
+        sampler = replace(how, window=replace(window, limit=0) if hasattr(window, "limit") else window)
+        return guarded(about, lambda: asyncio.run(asyncio.wait_for(sampler(task, Room(), ctx), SECONDS))[0], window)
+
+    if not getattr(window, "afresh", False) and lived(window, 8 * room) != lived(Append(), 8 * room):
+        yield "with room enough it gives other rows than Append(): what changes nothing in what is seen leaves the row as it is"
+        return
+    for most in (room // 3, room // 2, room - 1):
+        group = lived(window, most)
+        for rollout in group.rollouts:
+            if longest := [len(row.tokens) for row in rollout.rows if len(row.tokens) > most]:
+                yield f"writes a row of {longest[0]} tokens where {most} are the most that the model takes"
+                return
+            written = [s.id for row in rollout.rows for s in row.segments if s.kind == "action" and s.id in row.trains]
+            said = {s.id for row in rollout.rows for s in row.segments if s.kind == "action"}
+            if len(set(written)) < len(written) or set(written) != said:
+                yield "trains an action twice, or one never: each is trained in the row that it was written in"
+                return
 
 
 def _mark(about: str, mark: Any, method: Method, task: Task) -> Iterator[str]:

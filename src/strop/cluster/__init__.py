@@ -1,8 +1,8 @@
-"""Cluster: engines and environments as Ray actors, on this machine or on many; the driver runs the same `train.step`.
+"""Cluster: engines and worlds as Ray actors, on this machine or on many; the driver runs the same `train.step`.
 
     terms.py     how many of each, and how long who waits for whom
     replica.py   one actor: a policy's copy, an engine of any name, and whole tasks growing beside it
-    worlds.py    actors that answer for the environment, each answer with a deadline
+    worlds.py    actors that answer for the world, each answer with a deadline
     ranks.py     actors that compute gradients together
     front.py     what the driver holds: an engine of the usual protocol whose replicas are elsewhere
 

@@ -26,14 +26,15 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from strop.cluster.replica import Errand, Harvest, Kit, Replica
 from strop.cluster.terms import ClusterError, Terms, by_value
-from strop.cluster.worlds import Elsewhere, Worker, World
+from strop.cluster.worlds import Answers, Elsewhere, Worker
 from strop.engines import draw, options
 from strop.engines.loop import Loop
 from strop.recipe import Recipe
 from strop.records import Group, Sampling, Scores, Segment, Stop, Task
 from strop.seams.context import Ctx, Ledger
 from strop.seams.engine import Counters, EngineLost, Footprint, Node, called
-from strop.seams.sampler import Environment, Sampler
+from strop.seams.sampler import Sampler
+from strop.seams.world import World
 
 T = TypeVar("T")
 SAME = 1e-3
@@ -93,7 +94,7 @@ class Front:
         self.losses: list[dict[str, Any]] = []
         """Every replica that was lost: which, why, and when another stood in its place."""
         self._gone: Counter[str] = Counter()
-        self._kits: list[tuple[Sampler, Environment | None, Kit]] = []
+        self._kits: list[tuple[Sampler, World | None, Kit]] = []
         self._took: deque[float] = deque(maxlen=64)
         self._graded: dict[str, Scores] = {}
         """The source's verdicts that samplers asked for on a replica, by group, until somebody takes them."""
@@ -169,15 +170,11 @@ class Front:
         self.version = version
         self._loop.wait(self._deliver(version), self._longest)
 
-    def ask(
-        self, sampler: Sampler, task: Task, environment: Environment | None, ctx: Ctx, *, step: int | None = None
-    ) -> Future[list[Group]]:
+    def ask(self, sampler: Sampler, task: Task, world: World | None, ctx: Ctx, *, step: int | None = None) -> Future[list[Group]]:
         ledger = Ledger({k: v for k, v in ctx.ledger.trials.items() if k == task.id}, {})
         if ledger.trials:
             ledger = Ledger(ledger.trials, {task.id: ctx.ledger.successes.get(task.id, 0.0)})
-        errand = Errand(
-            self._kit(sampler, environment), task, ctx.place, ctx.seed, self.step if step is None else step, ctx.progress, ledger
-        )
+        errand = Errand(self._kit(sampler, world), task, ctx.place, ctx.seed, self.step if step is None else step, ctx.progress, ledger)
         return asyncio.run_coroutine_threadsafe(self._grow(errand), self.loop)
 
     def graded(self, groups: Sequence[Group]) -> dict[str, Scores]:
@@ -191,8 +188,8 @@ class Front:
 
     # Node by node: a message for each, for whoever asks for less than a task.
 
-    async def open(self, tokens: Sequence[int], *, root: str) -> Node:
-        return Node(Segment("prompt", tuple(tokens), "0"), None, (0,), root, self.version, length=len(tokens))
+    async def open(self, tokens: Sequence[int], *, root: str, ordinal: int = 0) -> Node:
+        return Node(Segment("prompt", tuple(tokens), called((ordinal,))), None, (ordinal,), root, self.version, length=len(tokens))
 
     def generate(
         self, node: Node, *, max: int, stop: tuple[str, ...] = (), sampling: Sampling = Sampling(), keep: bool = True
@@ -242,7 +239,7 @@ class Front:
         for member in [*self.members]:
             ray.kill(member.actor)
         for _, _, kit in self._kits:
-            for worker in kit.environment.workers if isinstance(kit.environment, Elsewhere) else ():
+            for worker in kit.world.workers if isinstance(kit.world, Elsewhere) else ():
                 ray.kill(worker.actor)
 
         async def leave() -> None:
@@ -477,27 +474,30 @@ class Front:
         segment, why = await self._loop.ask(written())
         return Node(segment, node, path, node.root, self.version, why, node.length + len(segment.tokens))
 
-    def _kit(self, sampler: Sampler, environment: Environment | None) -> int:
+    def _kit(self, sampler: Sampler, world: World | None) -> int:
         """The number of what these tasks share. Records that never change: the same one is the same object."""
         for number, (known, around, _) in enumerate(self._kits):
-            if known is sampler and around is environment:
+            if known is sampler and around is world:
                 return number
-        by_value(sampler, environment)
-        there = environment if environment is None else self._worlds(environment)
-        self._kits.append((sampler, environment, Kit(sampler, there, self._sources)))
+        by_value(sampler, world)
+        there = world if world is None else self._worlds(world)
+        self._kits.append((sampler, world, Kit(sampler, there, self._sources)))
         return len(self._kits) - 1
 
-    def _worlds(self, environment: Environment) -> Elsewhere:
+    def _worlds(self, world: World) -> Elsewhere:
         """Workers that answer for it, one beside each replica unless it was said how many."""
+        if names := [*getattr(world, "asks", ())]:
+            raise ValueError(f"{type(world).__name__} asks the policy {names[0]!r}, and the workers that answer for a world have none")
         workers: list[Worker] = []
         for number in range(self.cluster.workers or self.size):
             beside = self.members[number % len(self.members)].facts["node"]
             place = NodeAffinitySchedulingStrategy(beside, soft=True)
             options: dict[str, Any] = {"num_cpus": 0, "max_concurrency": 256, "max_restarts": -1, "scheduling_strategy": place}
-            actor: Any = ray.remote(World).options(**options).remote(environment)
-            workers.append(Worker(actor, f"environment worker {number} (actor {actor._actor_id.hex()[:12]}, placed on node {beside[:12]})"))
+            actor: Any = ray.remote(Answers).options(**options).remote(world)
+            workers.append(Worker(actor, f"world worker {number} (actor {actor._actor_id.hex()[:12]}, placed on node {beside[:12]})"))
         ray.get([worker.actor.ready.remote() for worker in workers], timeout=self.wait.opening)
-        return Elsewhere(tuple(workers), self.wait.reply, self.cluster.deadlines.start)
+        shown = {"tools": getattr(world, "tools", ()), "shows": hasattr(world, "show")}
+        return Elsewhere(tuple(workers), self.wait.reply, self.cluster.deadlines.start, **shown)
 
 
 def _bytes(tensor: torch.Tensor) -> np.ndarray:

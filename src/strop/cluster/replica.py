@@ -19,8 +19,9 @@ from strop.recipe import Recipe
 from strop.records import Group, Sampling, Scores, Segment, Stop, Task
 from strop.seams.context import Ctx, Handle, Ledger, Progress
 from strop.seams.engine import Node
-from strop.seams.sampler import Environment, Sampler, grown
+from strop.seams.sampler import Sampler, grown
 from strop.seams.source import Source
+from strop.seams.world import World
 from strop.tasks import source as named_source
 from strop.tasks.shots import show
 
@@ -30,7 +31,7 @@ class Kit:
     """What many tasks have in common; sent once to each replica."""
 
     sampler: Sampler
-    environment: Environment | None
+    world: World | None
     source: str | Source
 
 
@@ -160,7 +161,7 @@ class Replica:
             return scores
 
         ctx = Ctx(errand.seed, errand.progress, source, {"actor": self.handle}, grade, errand.ledger, errand.place)
-        groups = await grown(kit.sampler, errand.task, kit.environment, ctx)
+        groups = await grown(kit.sampler, errand.task, kit.world, ctx)
         wrote = frozenset(getattr(self.engine, "wrote", ())) - self.sent
         self.sent |= wrote
         given = {group.id for group in groups}

@@ -30,7 +30,7 @@ class Deadlines:
     stall: float = 40.0
     """A replica that was asked for something computes a position within this."""
     reply: float = 12.0
-    """An environment answers one action."""
+    """A world answers one action."""
     patience: float = 8.0
     """A task that takes longer than this, and three times longer than others took, is asked of an idle replica as well."""
 
@@ -44,7 +44,7 @@ class Terms:
     replicas: int | None = None
     """None: one for each GPU of the cluster, or for each CPU where it has none."""
     workers: int | None = None
-    """Processes that answer for the environment; None: one beside each replica, where the method has an environment."""
+    """Processes that answer for the world; None: one beside each replica, where there is a world."""
     ranks: int | None = None
     """Processes that compute gradients, each with its part of the weights; None: the driver does."""
     source: Source | None = None

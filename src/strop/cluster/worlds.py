@@ -1,13 +1,14 @@
-"""Worlds: an environment that answers from a process of its own, each answer with a deadline.
+"""Worlds that answer from processes of their own, each answer with a deadline.
 
 A state is a value, so an answer that never came is asked again of another worker; the one that owed it is killed and comes
-back empty. An environment that hangs twice on the same action is our fault and no score: the rollout ends with the stop
+back empty. A world that hangs twice on the same action is our fault and no score: the rollout ends with the stop
 `error`, the reason stands on it, and grading makes an incident of it. Its siblings go on.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -16,25 +17,30 @@ import ray
 from ray.exceptions import RayActorError
 
 from strop.records import Task
-from strop.seams.sampler import Environment, Reply
+from strop.seams.context import Handle
+from strop.seams.world import Reply, Said, Seat, Tool, World
 
 TRIES, DEATHS = 2, 4
 """Workers that may hang on one action, and workers that may die under it, before it is given up."""
 
 
-class World:
+class Answers:
     """Runs inside an actor."""
 
-    def __init__(self, environment: Environment):
-        self.environment = environment
+    def __init__(self, world: World):
+        self.world = world
 
     async def ready(self) -> bool:
         return True
 
-    async def reply(self, task: Task, state: Any, begun: bool, action: str) -> tuple[Any, Reply]:
+    async def show(self, task: Task, seat: Seat) -> tuple[Any, str]:
+        state = self.world.start(task, seat)
+        return state, await self.world.show(state)  # type: ignore[attr-defined]
+
+    async def reply(self, task: Task, seat: Seat, state: Any, begun: bool, said: Said) -> tuple[Any, Reply]:
         if not begun:
-            state = self.environment.start(task)
-        return await self.environment.reply(state, action)
+            state = self.world.start(task, seat)
+        return await self.world.reply(state, said, {})
 
 
 @dataclass(frozen=True)
@@ -45,24 +51,47 @@ class Worker:
     name: str
 
 
+class Lost(Exception):
+    """Nobody answered, and why."""
+
+
 @dataclass(frozen=True)
 class Elsewhere:
-    """An environment whose answers come from workers."""
+    """A world whose answers come from workers."""
 
     workers: tuple[Worker, ...]
     seconds: float
     start_seconds: float
+    tools: Sequence[Tool] = ()
+    shows: bool = False
     cold: set[str] = field(default_factory=set[str], compare=False)
     """Workers that were killed from here, and may still be starting again."""
     turn: Any = field(default_factory=count, compare=False)
     """Whose turn it is to be asked."""
 
-    def start(self, task: Task) -> Any:
+    def start(self, task: Task, seat: Seat) -> Any:
         """It begins with the first answer, where it is given."""
-        return task, None, False
+        return task, seat, None, False
 
-    async def reply(self, state: Any, action: str) -> tuple[Any, Reply]:
-        task, inner, begun = state
+    async def show(self, state: Any) -> str:
+        """The first message: the task's, where the world has none of its own or nobody says it."""
+        task, seat, *_ = state
+        if not self.shows:
+            return task.prompt
+        try:
+            return (await self._asked(lambda actor: actor.show.remote(task, seat)))[1]
+        except Lost:
+            return task.prompt  # the first action will be asked about in vain too
+
+    async def reply(self, state: Any, said: Said, ask: Mapping[str, Handle]) -> tuple[Any, Reply]:
+        task, seat, inner, begun = state
+        try:
+            inner, reply = await self._asked(lambda actor: actor.reply.remote(task, seat, inner, begun, said))
+        except Lost as lost:
+            return state, Reply("", done=True, stop="error", facts={"error": str(lost)})
+        return (task, seat, inner, True), reply
+
+    async def _asked(self, call: Callable[[Any], Any]) -> Any:
         why, hung, deaths = "", 0, 0
         while hung < TRIES and deaths < DEATHS:
             worker = self.workers[next(self.turn) % len(self.workers)]
@@ -73,8 +102,7 @@ class Elsewhere:
                     await asyncio.wait_for(worker.actor.ready.options(max_task_retries=-1).remote(), seconds)
                     self.cold.discard(worker.name)
                     seconds = self.seconds
-                inner, reply = await asyncio.wait_for(worker.actor.reply.remote(task, inner, begun, action), seconds)
-                return (task, inner, True), reply
+                return await asyncio.wait_for(call(worker.actor), seconds)
             except TimeoutError:
                 hung += 1
                 why = f"{worker.name} did not answer within {seconds:g} s"
@@ -83,4 +111,4 @@ class Elsewhere:
                 deaths += 1
                 why = f"{worker.name} died: {' '.join(str(error).split())[:200]}"
             self.cold.add(worker.name)
-        return state, Reply("", done=True, stop="error", facts={"error": why})
+        raise Lost(why)

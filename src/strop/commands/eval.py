@@ -251,7 +251,7 @@ def measure(
     for each in (handle, *asked_so.get("others", {}).values()):
         each.engine.begin(-1)
     if "sampler" not in asked_so and "method" in parts:
-        asked_so |= as_trained(parts["method"])
+        asked_so |= as_trained(parts["method"], source)
     sampling = Sampling(args.temperature, args.top_p, args.top_k)
     samples = 1 if args.temperature == 0 else args.samples
     with Progress("evaluate") as tell:

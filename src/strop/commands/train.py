@@ -57,7 +57,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--cluster", metavar="ADDRESS", help="sample on Ray: local, auto, HOST:PORT or ray://HOST:PORT [in this process]")
     where.add_argument("--replicas", type=int, metavar="N", help="engines on the cluster [one for each GPU, or CPU]")
     where.add_argument("--ranks", type=int, metavar="N", help="processes of the cluster that compute gradients [this process]")
-    where.add_argument("--workers", type=int, metavar="N", help="processes that answer for the environment [one beside each replica]")
+    where.add_argument("--workers", type=int, metavar="N", help="processes that answer for the world [one beside each replica]")
     around = parser.add_argument_group("what is beside it (no part of the recipe)")
     around.add_argument(
         "--track",
@@ -449,7 +449,7 @@ def _measure(run: Run, path: Path, when: str, cooler: tuple[float, ...]) -> dict
                     grader_limit=recipe.grader_limit,
                     tell=tell,
                     others=run.others,
-                    **as_trained(run.method),
+                    **as_trained(run.method, run.source),
                 )
             )
     for one in run.pupils.values():

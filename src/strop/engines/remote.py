@@ -162,8 +162,8 @@ class Utf8:
 
     stop = ()
 
-    def prompt(self, text: str) -> tuple[int, ...]:
-        return tuple(text.encode())
+    def prompt(self, text: str, *more: str) -> tuple[int, ...]:
+        return tuple("\n".join((text, *more)).encode())
 
     turn = prompt
     reply = prompt
@@ -188,8 +188,8 @@ class RemoteEngine:
             self.said_first += [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
         self.endpoint, self.seed, self.step, self.version, self.counters = endpoint, seed, 0, 0, Counters()
 
-    async def open(self, tokens: Sequence[int], *, root: str) -> Node:
-        return Node(Segment("prompt", tuple(tokens), called((0,))), None, (0,), root, 0, length=len(tokens))
+    async def open(self, tokens: Sequence[int], *, root: str, ordinal: int = 0) -> Node:
+        return Node(Segment("prompt", tuple(tokens), called((ordinal,))), None, (ordinal,), root, 0, length=len(tokens))
 
     def generate(
         self, node: Node, *, max: int, stop: tuple[str, ...] = (), sampling: Sampling = Sampling(), keep: bool = True

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from strop.claims.claim import Arm, Check, Claim, Profile
 from strop.claims.trace import Curve, Trace
 from strop.method import Method
-from strop.methods.grpo_roc import GRPO_ROC, TAUGHT, ResampleOnCorrect, calls
+from strop.methods.grpo_roc import GRPO_ROC, TAUGHT, ResampleOnCorrect
 from strop.recipe import Recipe
 from strop.records import Group, Rollout, Scores
 from strop.seams.gate import DropFlat, Gate
 from strop.seams.part import part
 from strop.seams.sampler import Independent
 from strop.seams.update import AdamW
+from strop.seams.world import calls
 
 LAST = 10
 """Steps over which the share of broken calls is taken: a rollout has few calls, and the right ones soon few broken ones."""
@@ -29,7 +30,7 @@ def cleanness(trace: Trace) -> Curve:
     """-log of the share of broken calls inside right rollouts, all that were drawn in the last ten steps; half a call is added."""
     counts, curve = list[tuple[int, int]](), Curve()
     for spent, (groups, scores) in zip(trace.spent, trace.steps(), strict=True):
-        made = [fact["ok"] for r in right(groups, scores) for fact in calls(r)]
+        made = [ok for r in right(groups, scores) for _, ok, _ in calls(r)]
         counts.append((len(made) - sum(made), len(made)))
         broken, every = (sum(column) for column in zip(*counts[-LAST:], strict=True))
         curve.append((float(spent), -math.log((broken + 0.5) / (every + 1))))

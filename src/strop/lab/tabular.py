@@ -32,7 +32,7 @@ from strop.engines import draw
 from strop.lab.world import Language
 from strop.records import Author, Sampling, Segment, Task
 from strop.seams.context import keyed
-from strop.seams.engine import Counters, Footprint, Node
+from strop.seams.engine import Counters, Footprint, Node, called
 from strop.seams.head import Head
 from strop.seams.source import Graded, Split
 
@@ -209,7 +209,7 @@ class Letters:
     tasks: int
     stop: ClassVar[tuple[str, ...]] = ()
 
-    def prompt(self, text: str) -> tuple[int, ...]:
+    def prompt(self, text: str, *more: str) -> tuple[int, ...]:
         if not text.isdecimal() or int(text) >= self.tasks:
             raise ValueError(f"a table's prompt is the number of a task below {self.tasks}, got {text[:40]!r}")
         return (self.language.vocab + int(text),)
@@ -249,8 +249,8 @@ class TabularEngine:
         self.version, self.step, self.counters = 0, 0, Counters()
         self._tables: dict[float, tuple[list[list[float]], list[list[float]]]] = {}
 
-    async def open(self, tokens: Sequence[int], *, root: str) -> Node:
-        return Node(Segment("prompt", tuple(tokens), "0"), None, (0,), root, self.version, length=len(tokens))
+    async def open(self, tokens: Sequence[int], *, root: str, ordinal: int = 0) -> Node:
+        return Node(Segment("prompt", tuple(tokens), called((ordinal,))), None, (ordinal,), root, self.version, length=len(tokens))
 
     def generate(
         self, node: Node, *, max: int, stop: tuple[str, ...] = (), sampling: Sampling = Sampling(), keep: bool = True

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 from strop.methods.grpo import GRPO
 from strop.methods.sft import SFT
@@ -35,20 +34,16 @@ from strop.seams.part import nearest, part
 from strop.seams.reduction import PER_TOKEN
 from strop.seams.sampler import Independent
 from strop.seams.signal import Signal
+from strop.seams.world import calls
 from strop.worlds.calculator import Calculator
 
 WAYS = ("cleanest", "weighted", "chance")
 
 
-def calls(rollout: Rollout) -> list[dict[str, Any]]:
-    """What the world noted of each turn in which a tool was called."""
-    return [fact for fact in rollout.keys.get("facts", ()) if fact.get("tool")]
-
-
 @part(gives="tool_error")
 async def tool_error(groups: list[Group], ctx: Ctx) -> Scores:
     """`tool_error` is the share of a rollout's calls that its world calls broken; 0.5 without a call."""
-    return Scores({r.id: {"tool_error": _broken([not fact["ok"] for fact in calls(r)])} for g in groups for r in g.rollouts})
+    return Scores({r.id: {"tool_error": _broken([not ok for _, ok, _ in calls(r)])} for g in groups for r in g.rollouts})
 
 
 @part(gives="tool_error")

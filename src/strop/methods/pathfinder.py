@@ -23,8 +23,9 @@ from strop.methods.sft import SFT
 from strop.records import Group, Rollout
 from strop.seams.context import Ctx
 from strop.seams.feed import Pick
-from strop.seams.sampler import Environment, Sampler
+from strop.seams.sampler import Sampler
 from strop.seams.steps import TYPED, Typed
+from strop.seams.world import World
 from strop.tasks.judging import right
 
 
@@ -38,9 +39,7 @@ class Judged:
     """The labels of the ways are dealt anew among a step's wrong siblings: as many of each, of the wrong steps."""
     fresh: ClassVar[bool] = False
 
-    async def take(
-        self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx, seen: Counter[str]
-    ) -> list[Group]:
+    async def take(self, pick: Pick, want: int, sampler: Sampler, world: World | None, ctx: Ctx, seen: Counter[str]) -> list[Group]:
         renderer = ctx.policies["actor"].renderer
         self.typed.tokens(renderer)
         tasks = pick(want)

@@ -12,10 +12,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from strop.policies import rendering
+from strop.records import digest
 from strop.seams.part import nearest
 
 FORMATS = ("qa", "plain")
@@ -197,17 +199,31 @@ class ChatRenderer:
     def _encode(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def prompt(self, text: str) -> tuple[int, ...]:
+    def prompt(self, text: str, *more: str) -> tuple[int, ...]:
+        if more:
+            return self._written(text, *more)
         known = self._cache.get(text)
         if known is None:
             if len(self._cache) > 4096:
                 self._cache.clear()
-            known = self._cache[text] = self._encode(self._shown(text))
+            known = self._cache[text] = self._written(text)
         return known
 
-    def _shown(self, text: str) -> str:
+    def _written(self, *texts: str) -> tuple[int, ...]:
+        """A conversation's tokens. The name of a token in somebody's text is no token: such a text is written apart."""
+        if not any(name in text for text in texts for name in self._names):
+            return self._encode(self._shown(*texts))
+        stands = [f"{digest(text)}{i}" for i, text in enumerate(texts)]
+        tokens, rest = list[int](), self._shown(*stands)
+        for stand, text in zip(stands, texts, strict=True):
+            before, _, rest = rest.partition(stand)
+            tokens += (*self._encode(before), *self._characters(text))
+        return (*tokens, *self._encode(rest))
+
+    def _shown(self, text: str, *more: str) -> str:
         shots = self.shots(text)
-        written = self._template(self._opened(text, shots), True)
+        turns = [{"role": role, "content": said} for role, said in zip(cycle(("assistant", "user")), more, strict=False)]
+        written = self._template([*self._opened(text, shots), *turns], True)
         for _, reply in shots:
             if reply not in written:
                 raise ModelError(
@@ -218,7 +234,19 @@ class ChatRenderer:
 
     def turn(self, text: str) -> tuple[int, ...]:
         _, before, after = self._turn_parts()
+        if any(name in text for name in self._names):
+            return (*self._encode(before), *self._characters(text), *self._encode(after))
         return self._encode(before + text + after)
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        """Of special tokens: what templates are made of."""
+        special = {*self.tokenizer.all_special_tokens}
+        return (*special, *(added.content for added in self.tokenizer.added_tokens_decoder.values() if added.special))
+
+    def _characters(self, text: str) -> tuple[int, ...]:
+        """What stands there, letter by letter where it is the name of a token."""
+        return tuple(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
 
     def _turn_parts(self) -> tuple[str, str, str]:
         """What the template puts before a reply, and between it and the next one, proven once to leave the past as it was."""

@@ -297,7 +297,7 @@ RECORDS = (
         for name in ("Task", "Group", "Rollout", "Row", "Segment", "Span", "Author", "Sampling", "Scores", "Incident", "Fate")
     ),
     "strop.seams.source:Graded",
-    "strop.seams.sampler:Reply",
+    "strop.seams.world:Reply",
     "strop.seams.engine:Footprint",
     "strop.seams.engine:Counters",
     "strop.seams.context:Progress",

@@ -94,12 +94,31 @@ SEAMS: dict[str, Seam] = {
         ),
         Seam(
             "world",
-            "strop.seams.sampler:Environment",
-            "`environment=Mine(), sampler=Independent(turns=2, observation=48)`",
-            ("strop.seams.sampler:Environment", "strop.seams.sampler:Reply"),
+            "strop.seams.world",
+            "`environment=Mine(), sampler=Episodes(turns=4, observation=48)`, or `world = Mine()` in a source",
+            tuple(f"strop.seams.world:{name}" for name in ("World", "Seat", "Said", "Reply", "Called", "Tool", "Call", "Broken")),
+            "strop.seams.world",
             own="world",
             kept="strop.check.growing:environment",
-            see=("sampler", "records"),
+            see=("sampler", "window", "records"),
+        ),
+        Seam(
+            "calls",
+            "strop.worlds.calls",
+            "`sampler=Episodes(calls=Mine())`, in a world with `tools`",
+            ("strop.seams.episode:Calls",),
+            "strop.worlds.calls",
+            own="calls",
+            see=("world", "sampler"),
+        ),
+        Seam(
+            "window",
+            "strop.seams.window",
+            "`sampler=Episodes(window=Mine())`",
+            tuple(f"strop.seams.window:{name}" for name in ("Window", "Past", "Turn", "Summariser")),
+            own="window",
+            kept="strop.check.growing:window",
+            see=("world", "sampler", "context"),
         ),
         Seam(
             "engine",
@@ -345,6 +364,7 @@ def shared() -> dict[str, list[Known]]:
 BESIDE = {
     "judge": "grader",
     "mode": "sampler",
+    "episode": "sampler",
     "steps": "sampler",
     "tree": "sampler",
     "variants": "sampler",
@@ -364,7 +384,15 @@ def seam_of(thing: Known) -> str | None:
     from strop.sense import JUDGED, MARKED
 
     last = thing.__module__.rpartition(".")[2]
-    does = {"pick": "curriculum", "take": "feed", "footprint": "sampler", "refill": "gate", "start": "world"}
+    does = {
+        "pick": "curriculum",
+        "take": "feed",
+        "footprint": "sampler",
+        "refill": "gate",
+        "next": "window",
+        "written": "calls",
+        "start": "world",
+    }
     done = next((seam for word, seam in does.items() if hasattr(thing, word)), None)
     module = done if last in BESIDE and done and inspect.isclass(thing) else BESIDE.get(last, last)
     if isinstance(thing, Part) and thing.reads in (JUDGED, MARKED):

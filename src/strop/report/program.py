@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from strop import directory as folder
-from strop.bill import copies
+from strop.bill import computed
 from strop.report import page
 from strop.report.curve import held_out
 
@@ -75,7 +75,7 @@ def text(rows: Sequence[Mapping[str, Any]]) -> tuple[list[list[str]], list[str]]
         "steps": [f"{row['steps']} ({row['ended']})" for row in rows],
         "seconds": [f"{row['seconds']:.0f}" for row in rows],
         **{name: [_arrow(row[name]) for row in rows] for name in ENDS if any(row[name] is not None for row in rows)},
-        "positions": [f"{sum(count for kind, count in row['bill'].items() if not copies(kind)):,}" for row in rows],
+        "positions": [f"{sum(count for kind, count in row['bill'].items() if computed(kind)):,}" for row in rows],
     }
     return [list(row) for row in zip(*columns.values(), strict=True)], list(columns)
 

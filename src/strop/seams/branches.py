@@ -30,7 +30,8 @@ from strop.seams.engine import Node
 from strop.seams.feed import Demos, Feed, Pick
 from strop.seams.mark import places_of
 from strop.seams.part import part
-from strop.seams.sampler import Environment, Independent, Sampler
+from strop.seams.sampler import Independent, Sampler
+from strop.seams.world import World
 
 LEAST = 2
 """Paths of a block, at least."""
@@ -107,9 +108,9 @@ class Parallel:
         begun = self.blocks * (self.paths - 1) * len(self.tags.path[0].encode())
         return Footprint(positions=prompt + self.n * (self.max_tokens + begun), requests=self.n * self.paths)
 
-    async def __call__(self, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:
-        if environment is not None:
-            raise ValueError("Parallel forks one reply and has no turns for an environment to answer in. Use Independent.")
+    async def __call__(self, task: Task, world: World | None, ctx: Ctx) -> list[Group]:
+        if world is not None:
+            raise ValueError("Parallel forks one reply and has no turns for a world to answer in. Use Episodes.")
         actor = ctx.policies["actor"]
         root = await actor.open(task.prompt, root=ctx.place)
         made = await asyncio.gather(*(self._reply(actor, root, f"{ctx.place}/{i}") for i in range(self.n)))
@@ -227,15 +228,13 @@ class Branched:
     def fresh(self) -> bool:
         return self.feed.fresh
 
-    async def take(
-        self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx, seen: Counter[str]
-    ) -> list[Group]:
+    async def take(self, pick: Pick, want: int, sampler: Sampler, world: World | None, ctx: Ctx, seen: Counter[str]) -> list[Group]:
         renderer = ctx.policies["actor"].renderer
 
         def laid(rollout: Rollout) -> Rollout:
             return replace(rollout, rows=tuple(branched(row, renderer, self.tags) for row in rollout.rows))
 
-        groups = await self.feed.take(pick, want, sampler, environment, ctx, seen)
+        groups = await self.feed.take(pick, want, sampler, world, ctx, seen)
         return [replace(group, rollouts=tuple(map(laid, group.rollouts))) for group in groups]
 
 

@@ -52,8 +52,8 @@ class Renderer(Protocol):
         """Texts that end a reply, where no token does."""
         ...
 
-    def prompt(self, text: str) -> tuple[int, ...]:
-        """A user's message and the opening of the reply."""
+    def prompt(self, text: str, *more: str) -> tuple[int, ...]:
+        """A user's message and the opening of the reply. `more` are replies and messages that follow it in turn, a message last."""
         ...
 
     def turn(self, text: str) -> tuple[int, ...]:
@@ -82,9 +82,10 @@ class Handle:
     renderer: Renderer
     """Text to tokens and back."""
 
-    async def open(self, text: str, *, root: str) -> Node:
-        """A user's message with the opening of the reply. `root`, a sampler's `ctx.place`, keys the noise of all that follows."""
-        return await self.engine.open(self.renderer.prompt(text), root=root)
+    async def open(self, text: str, *more: str, root: str, ordinal: int = 0) -> Node:
+        """A user's message with the opening of the reply; `more` are replies and messages behind it, in turn. `root`, a sampler's
+        `ctx.place`, keys the noise of all that follows; a second prompt under it takes another `ordinal`."""
+        return await self.engine.open(self.renderer.prompt(text, *more), root=root, ordinal=ordinal)
 
     async def generate(
         self, node: Node, *, max: int, stop: tuple[str, ...] = (), sampling: Sampling = Sampling(), keep: bool = True

@@ -177,8 +177,9 @@ class Engine(Protocol):
         same weights. None of them where it computes as the learner does."""
         ...
 
-    async def open(self, tokens: Sequence[int], *, root: str) -> Node:
-        """A prompt. Its positions are computed once however often it is generated on."""
+    async def open(self, tokens: Sequence[int], *, root: str, ordinal: int = 0) -> Node:
+        """A prompt. Its positions are computed once however often it is generated on. A second prompt of the same root gets another
+        `ordinal`: ids of segments and noise follow from both."""
         ...
 
     def generate(

@@ -11,14 +11,16 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
 from strop.records import Group, Rollout, Row, Segment, Task
 from strop.seams.context import Ctx
+from strop.seams.episode import Episodes, Played
 from strop.seams.flight import age
 from strop.seams.part import added, nearest
-from strop.seams.sampler import Environment, Grows, Sampler, grown
+from strop.seams.sampler import Grows, Sampler, grown
+from strop.seams.world import Call, World
 
 Pick = Callable[[int], list[Task]]
 
@@ -29,9 +31,7 @@ class Feed(Protocol):
         """Whether what it gives was sampled in this step by the policy that learns."""
         ...
 
-    async def take(
-        self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx, seen: Counter[str]
-    ) -> list[Group]:
+    async def take(self, pick: Pick, want: int, sampler: Sampler, world: World | None, ctx: Ctx, seen: Counter[str]) -> list[Group]:
         """Groups for `want` tasks in canonical order. `pick(n)` asks the curriculum for n tasks; `seen` counts, within this step, how often
         each task was asked for, and may hold a word of the feed's own: a step whose gates refill calls it again."""
         ...
@@ -61,19 +61,17 @@ class Rollouts:
     def fresh(self) -> bool:
         return self.ahead == 0
 
-    async def take(
-        self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx, seen: Counter[str]
-    ) -> list[Group]:
+    async def take(self, pick: Pick, want: int, sampler: Sampler, world: World | None, ctx: Ctx, seen: Counter[str]) -> list[Group]:
         if self.ahead:
-            return await self._ahead(pick, want, sampler, environment, ctx)
+            return await self._ahead(pick, want, sampler, world, ctx)
         places: list[tuple[Task, str]] = []
         for task in pick(want):
             places.append((task, f"{task.id}#{seen[task.id]}"))
             seen[task.id] += 1
-        made = await asyncio.gather(*(grown(sampler, task, environment, ctx.at(place)) for task, place in places))
+        made = await asyncio.gather(*(grown(sampler, task, world, ctx.at(place)) for task, place in places))
         return [group for groups in made for group in groups]
 
-    async def _ahead(self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx) -> list[Group]:
+    async def _ahead(self, pick: Pick, want: int, sampler: Sampler, world: World | None, ctx: Ctx) -> list[Group]:
         flight, actor = ctx.flight, ctx.policies["actor"].engine
         if flight is None or not isinstance(actor, Grows):
             raise ValueError(f"Rollouts(ahead={self.ahead}) needs engines beside the learner: train with --cluster local, or with ahead=0.")
@@ -83,7 +81,7 @@ class Rollouts:
         while len(taken) < want:
             if (missing := level - len(taken) - len(flight)) > 0:
                 flight.add(pick(missing), ctx.progress.step)
-            flight.send(lambda task, place: actor.ask(sampler, task, environment, ctx.at(place), step=0))
+            flight.send(lambda task, place: actor.ask(sampler, task, world, ctx.at(place), step=0))
             number, groups = await flight.next()
             if (oldest := age(groups, ctx.policies["actor"].engine.version)) > limit:
                 flight.discarded(groups, oldest, await ctx.grade(groups))
@@ -103,9 +101,7 @@ class Recorded:
     def fresh(self) -> bool:
         return False
 
-    async def take(
-        self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx, seen: Counter[str]
-    ) -> list[Group]:
+    async def take(self, pick: Pick, want: int, sampler: Sampler, world: World | None, ctx: Ctx, seen: Counter[str]) -> list[Group]:
         if seen["recorded"]:
             return []
         seen["recorded"] += 1
@@ -117,8 +113,8 @@ class Demos:
     """Demonstrations alone, one a task: supervised learning. The sampler is not asked."""
 
     text: str = added("gold", shown=False)
-    """`gold`, a text that scores 1; `worked`, the source's worked example, where it has one; `episode`, its replies turn by turn, with what
-    the method's world answers between them."""
+    """`gold`, a text that scores 1; `worked`, the source's worked example, where it has one; `episode`, what a teacher says turn by turn,
+    with what the world answers between."""
 
     def __post_init__(self) -> None:
         if self.text not in TEXTS:
@@ -128,12 +124,10 @@ class Demos:
     def fresh(self) -> bool:
         return False
 
-    async def take(
-        self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx, seen: Counter[str]
-    ) -> list[Group]:
+    async def take(self, pick: Pick, want: int, sampler: Sampler, world: World | None, ctx: Ctx, seen: Counter[str]) -> list[Group]:
         places = [(task, f"demo/{task.id}#{number}") for number, task in enumerate(pick(want))]
         if self.text == "episode":
-            return list(await asyncio.gather(*(episode(task, environment, ctx.at(place)) for task, place in places)))
+            return list(await asyncio.gather(*(episode(task, world, sampler, ctx.at(place)) for task, place in places)))
         return [demo(task, place, ctx, self.text) for task, place in places]
 
 
@@ -159,10 +153,8 @@ class WithDemos:
     def ahead(self) -> int:
         return int(getattr(self.feed, "ahead", 0))
 
-    async def take(
-        self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx, seen: Counter[str]
-    ) -> list[Group]:
-        groups = await self.feed.take(pick, want, sampler, environment, ctx, seen)
+    async def take(self, pick: Pick, want: int, sampler: Sampler, world: World | None, ctx: Ctx, seen: Counter[str]) -> list[Group]:
+        groups = await self.feed.take(pick, want, sampler, world, ctx, seen)
         if not seen["demos"]:
             seen["demos"] += 1
             groups += [demo(task, f"demo/{task.id}#{number}", ctx) for number, task in enumerate(pick(self.demos))]
@@ -184,22 +176,22 @@ def demo(task: Task, place: str, ctx: Ctx, text: str = "gold") -> Group:
     return Group(task, (rollout,), role="demo", id=place)
 
 
-async def episode(task: Task, environment: Environment | None, ctx: Ctx) -> Group:
-    """The source's replies to a task, one a turn, in the world that answers them: a row of teacher text and observations."""
-    teach: Callable[[Task], list[str]] | None = getattr(ctx.source, "episode", None)
-    if teach is None or not (said := teach(task)):
-        raise ValueError(f"source {ctx.source.name!r} has no episode(task), the replies turn by turn: Demos(text='episode') needs them")
-    if environment is None:
+async def episode(task: Task, world: World | None, sampler: Sampler, ctx: Ctx) -> Group:
+    """What a teacher says to a task, turn by turn, in the world that answers, in the rows that the sampler's window makes of it. The
+    teacher is the source, where it has `episode(task)`, else the world's own `expert(state)`."""
+    if world is None:
         raise ValueError("Demos(text='episode') needs the world that answers between the replies: environment=…")
-    renderer, state = ctx.policies["actor"].renderer, environment.start(task)
-    segments, lines, facts = [Segment("prompt", renderer.prompt(task.prompt), "0")], list[str](), list[dict[str, Any]]()
-    for turn, text in enumerate(said):
-        segments.append(Segment("teacher", renderer.reply(text), f"{segments[-1].id}.0"))
-        state, reply = await environment.reply(state, text)
-        lines, facts = [*lines, text], [*facts, dict(reply.facts)]
-        if reply.done or turn + 1 == len(said):
-            break
-        segments.append(Segment("observation", renderer.turn(reply.observation), f"{segments[-1].id}.0"))
-        lines.append(reply.observation)
-    rollout = Rollout((Row.of(*segments),), f"{ctx.place}/0", keys={"facts": facts}, provenance="gold", text="\n".join(lines))
-    return Group(task, (rollout,), role="demo", id=ctx.place)
+    teach: Callable[[Task], list[str]] | None = getattr(ctx.source, "episode", None)
+    expert: Callable[[Any], str | Call] | None = getattr(world, "expert", None)
+    said = teach(task) if teach is not None else []
+    if not said and expert is None:
+        raise ValueError(
+            f"source {ctx.source.name!r} has no episode(task), the replies turn by turn, and {type(world).__name__} no expert(state), "
+            "the next one: Demos(text='episode') needs one of them"
+        )
+    how = sampler if isinstance(sampler, Episodes) else Episodes(observation=0)
+    how = replace(how, n=1, turns=len(said) if said else how.turns)
+    teacher = Played((lambda state, turn: said[turn]) if said else (lambda state, turn: expert(state)), how)  # type: ignore[misc]
+    (group,) = await teacher(task, world, ctx)
+    (rollout,) = group.rollouts
+    return Group(task, (replace(rollout, stop="finished", provenance="gold"),), role="demo", id=ctx.place)

@@ -19,9 +19,9 @@ from strop.records import Group, Rollout, Sampling, Task
 from strop.seams.context import Ctx, Footprint
 from strop.seams.engine import Node
 from strop.seams.part import nearest
-from strop.seams.sampler import Environment
 from strop.seams.source import answer_of
 from strop.seams.steps import Judge, StepSearch
+from strop.seams.world import World
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Opening:
     def footprint(self, prompt: int) -> Footprint:
         return Footprint(positions=prompt + len(self.text.encode()), requests=self.n)
 
-    async def __call__(self, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:
+    async def __call__(self, task: Task, world: World | None, ctx: Ctx) -> list[Group]:
         actor = ctx.policies["actor"]
         begun = await actor.force(await actor.open(task.prompt, root=ctx.place), self.text)
         nodes = await asyncio.gather(*(_said(begun, self, ctx) for _ in range(self.n)))
@@ -90,7 +90,7 @@ class Consensus:
     def footprint(self, prompt: int) -> Footprint:
         return Footprint(positions=prompt + sum(len(words.encode()) for words in self.openings), requests=self.n * len(self.openings))
 
-    async def __call__(self, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:
+    async def __call__(self, task: Task, world: World | None, ctx: Ctx) -> list[Group]:
         actor = ctx.policies["actor"]
         root = await actor.open(task.prompt, root=ctx.place)
         begun = [await actor.force(root, words) for words in self.openings]

@@ -15,8 +15,9 @@ from strop.records import Group, Rollout, Row, Scores, Segment, Task
 from strop.seams.context import Ctx, keyed
 from strop.seams.feed import Pick
 from strop.seams.part import Part, part
-from strop.seams.sampler import Environment, Sampler
+from strop.seams.sampler import Sampler
 from strop.seams.signal import SIDES
+from strop.seams.world import World
 
 PAIR = "pair"
 """The role of a group of two texts, the better one first."""
@@ -54,9 +55,7 @@ class Earlier:
             raise ValueError(f"{self.make.name} made a pair of {len(odd.rollouts)} texts ({odd.id}): a pair has two, the better one first")
         return made, recalled(made, scores)
 
-    async def take(
-        self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx, seen: Counter[str]
-    ) -> list[Group]:
+    async def take(self, pick: Pick, want: int, sampler: Sampler, world: World | None, ctx: Ctx, seen: Counter[str]) -> list[Group]:
         made, known = ctx.once(f"earlier {self.stage} {self.make!r}", lambda: self.made(ctx))
         first = ctx.progress.step * want
         turns = _turns(len(made), first, want, ctx.seed) if not seen["earlier"] else []
@@ -76,9 +75,7 @@ class Pairs:
     def fresh(self) -> bool:
         return False
 
-    async def take(
-        self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx, seen: Counter[str]
-    ) -> list[Group]:
+    async def take(self, pick: Pick, want: int, sampler: Sampler, world: World | None, ctx: Ctx, seen: Counter[str]) -> list[Group]:
         groups = [pair_of(task, f"pair/{task.id}#{number}", ctx) for number, task in enumerate(pick(want), start=seen["pairs"])]
         seen["pairs"] += want
         ctx.graded(recalled(groups, Scores()))

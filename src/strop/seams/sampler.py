@@ -19,54 +19,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from strop.records import Group, Rollout, Sampling, Scores, Stop, Task
+from strop.records import Group, Rollout, Sampling, Scores, Task
 from strop.seams.context import Ctx, Footprint
-from strop.seams.engine import Node
+from strop.seams.episode import Episodes
 from strop.seams.part import added
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What the world answers to one action."""
-
-    observation: str
-    """Shown to the policy as the next message of its user. A text, also where the world is done."""
-    done: bool = False
-    """Nothing more is asked; what the policy wrote stands as it is."""
-    stop: Stop = "finished"
-    """Why it is done: the rollout's own ending."""
-    facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Plain JSON for graders and readers: it stands in the rollout's `keys["facts"]`, one of each turn."""
-
-
-class Environment(Protocol):
-    """World: what answers the policy between turns. Two methods, and a state that is a value.
-
-    `reply` gives back the next state and changes nothing: a rollout that forks asks the same state again, and a world that lives in
-    another process is sent its state. What the policy did wrong is an observation, or an end with a word for it (`stop="format"`); what
-    the world itself fails at is `Reply("", done=True, stop="error", facts={"error": why})`: the rollout is not graded. One that raises
-    stops the run.
-
-    The source grades `rollout.text`: all actions with the observations between them, a line each. A world has no say in the reward but by
-    its facts, which a grader of the method's own may read. It goes with a sampler of several turns that keeps room for its answers,
-    `Independent(turns=2, observation=48)`. Held-out evaluation asks in it too. One that offers tools notes of each turn `tool`, the one
-    that was called or nothing, and `ok`, whether the call was a good one.
-    """
-
-    def start(self, task: Task) -> Any:
-        """The episode's state: a value; `reply` returns the next one. `task.needs` is what the source gave its grader."""
-        ...
-
-    async def reply(self, state: Any, action: str) -> tuple[Any, Reply]:
-        """The next state, and what the policy reads. `action` is the text of its last reply."""
-        ...
+from strop.seams.world import World
 
 
 class Sampler(Protocol):
-    async def __call__(self, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:
+    async def __call__(self, task: Task, world: World | None, ctx: Ctx) -> list[Group]:
         """The groups of one task. `ctx.place` names this asking: it is the `root` of what is opened and begins every id."""
         ...
 
@@ -84,9 +48,7 @@ class Sampler(Protocol):
 class Grows(Protocol):
     """An engine whose replicas are elsewhere: a whole task goes there and its groups come back, one message each way."""
 
-    def ask(
-        self, sampler: Sampler, task: Task, environment: Environment | None, ctx: Ctx, *, step: int | None = None
-    ) -> Future[list[Group]]:
+    def ask(self, sampler: Sampler, task: Task, world: World | None, ctx: Ctx, *, step: int | None = None) -> Future[list[Group]]:
         """It goes on whatever its caller does meanwhile. `step` keys the noise; None: the engine's own."""
         ...
 
@@ -107,20 +69,20 @@ def as_taught(sampler: Any, feed: Any) -> Any:
     return sampler.taught(feed) if hasattr(sampler, "taught") else sampler
 
 
-async def grown(sampler: Sampler, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:
+async def grown(sampler: Sampler, task: Task, world: World | None, ctx: Ctx) -> list[Group]:
     """The groups of one task: elsewhere, or here with all the room it may need, waiting while it holds none."""
     actor = ctx.policies["actor"]
     if isinstance(actor.engine, Grows):
         if (asked := getattr(sampler, "policy", "actor")) != "actor":
             raise ValueError(f"a sampler that asks the policy {asked!r} grows its tasks where that is, and a replica has the actor alone")
-        return await asyncio.wrap_future(actor.engine.ask(sampler, task, environment, ctx))
+        return await asyncio.wrap_future(actor.engine.ask(sampler, task, world, ctx))
     async with actor.engine.admit(sampler.footprint(len(actor.renderer.prompt(task.prompt)))):
-        return await sampler(task, environment, ctx)
+        return await sampler(task, world, ctx)
 
 
 @dataclass(frozen=True)
 class Independent:
-    """n rollouts that know nothing of each other, one row each."""
+    """n rollouts that know nothing of each other, one row each: replies, or episodes of which everything stays (`Episodes`)."""
 
     n: int = 8
     """Rollouts a task."""
@@ -133,7 +95,7 @@ class Independent:
     stop: tuple[str, ...] = ()
     """Texts that end an action, beside the template's own."""
     observation: int = added(0, shown=False)
-    """Longest answer of the environment, in tokens with what the template puts around it: room is kept for it."""
+    """Longest answer of the world, in tokens with what the template puts around it: room is kept for it."""
     own_context: ClassVar[bool] = True
     """Rows are the engine's own nodes, in the context they were drawn in, and a group's id is the root of its noise."""
 
@@ -150,33 +112,15 @@ class Independent:
         own = (self.max_tokens + self.observation) * self.turns if self.turns > 1 else 0
         return Footprint(positions=prompt + self.n * own, requests=self.n)
 
-    async def __call__(self, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:
-        if self.turns > 1 and environment is None:
-            raise ValueError(f"Independent(turns={self.turns}) needs an environment that answers between turns")
+    async def __call__(self, task: Task, world: World | None, ctx: Ctx) -> list[Group]:
+        if world is not None:
+            how = Episodes(self.n, self.turns, self.max_tokens, observation=0, sampling=self.sampling, stop=self.stop)
+            return await how(task, world, ctx)
+        if self.turns > 1:
+            raise ValueError(f"Independent(turns={self.turns}) needs a world that answers between turns: environment=…")
         actor = ctx.policies["actor"]
         root = await actor.open(task.prompt, root=ctx.place)
-        grown = await asyncio.gather(*(self._episode(task, environment, root, ctx, i) for i in range(self.n)))
-        return [Group(task, tuple(grown), id=ctx.place)]
-
-    async def _episode(self, task: Task, environment: Environment | None, root: Node, ctx: Ctx, ordinal: int) -> Rollout:
-        actor = ctx.policies["actor"]
-        node = await actor.generate(
-            root, max=self.max_tokens, stop=self.stop, sampling=self.sampling, keep=environment is not None and self.turns > 1
-        )
-        text, facts, stop = actor.text(node), list[Mapping[str, Any]](), node.stop or "finished"
-        if environment is not None:
-            state = environment.start(task)
-            for turn in range(self.turns):
-                state, reply = await environment.reply(state, actor.text(node))
-                facts.append(dict(reply.facts))
-                if reply.done:
-                    stop = reply.stop
-                    break
-                if turn + 1 == self.turns:
-                    stop = "turns"
-                    break
-                node = await actor.extend(node, reply.observation)
-                node = await actor.generate(node, max=self.max_tokens, stop=self.stop, sampling=self.sampling)
-                text += "\n" + reply.observation + "\n" + actor.text(node)
-        keys: dict[str, Any] = {"facts": facts} if facts else {}
-        return Rollout((node.row(),), f"{ctx.place}/{ordinal}", stop=stop, keys=keys, text=text)
+        asked = (actor.generate(root, max=self.max_tokens, stop=self.stop, sampling=self.sampling, keep=False) for _ in range(self.n))
+        nodes = await asyncio.gather(*asked)
+        made = (Rollout((n.row(),), f"{ctx.place}/{i}", stop=n.stop or "finished", text=actor.text(n)) for i, n in enumerate(nodes))
+        return [Group(task, tuple(made), id=ctx.place)]

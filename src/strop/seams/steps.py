@@ -21,7 +21,7 @@ from strop.records import Group, Kind, Rollout, Row, Sampling, Scores, Segment, 
 from strop.seams.context import Ctx, Footprint, Handle, Renderer
 from strop.seams.engine import Node
 from strop.seams.part import part
-from strop.seams.sampler import Environment
+from strop.seams.world import World
 
 OVER = ("two", "all")
 
@@ -160,7 +160,7 @@ class Judge:
         positions = told + len(self.typed.begins.encode()) + steps * (1 + self.typed.widest())
         return Footprint(positions, requests=steps * max(len(self.typed.ways), 1))
 
-    async def __call__(self, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:
+    async def __call__(self, task: Task, world: World | None, ctx: Ctx) -> list[Group]:
         if not {"question", "steps"} <= task.needs.keys():
             raise ValueError(
                 f"a task of {task.source!r} holds no solution to judge: its needs have no question and steps, as those of slips do"
@@ -270,7 +270,7 @@ class StepSearch:
     def footprint(self, prompt: int) -> Footprint:
         return Footprint(positions=prompt + self.n * self.most * self.width * self.max_tokens, requests=self.n * self.width)
 
-    async def __call__(self, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:
+    async def __call__(self, task: Task, world: World | None, ctx: Ctx) -> list[Group]:
         root = await ctx.policies["actor"].open(task.prompt, root=ctx.place)
         made = [await self._searched(task, root, ctx, f"{ctx.place}/{i}") for i in range(self.n)]
         return [Group(task, tuple(made), id=ctx.place)]

@@ -20,7 +20,8 @@ from strop.seams.context import Ctx
 from strop.seams.exchange import Offer
 from strop.seams.feed import Feed, Pick, Rollouts
 from strop.seams.part import nearest
-from strop.seams.sampler import Environment, Sampler
+from strop.seams.sampler import Sampler
+from strop.seams.world import World
 
 
 def uniform(offers: Sequence[Offer], n: int, rng: random.Random) -> list[Offer]:
@@ -79,10 +80,8 @@ class Swarm:
     def ahead(self) -> int:
         return int(getattr(self.own, "ahead", 0))
 
-    async def take(
-        self, pick: Pick, want: int, sampler: Sampler, environment: Environment | None, ctx: Ctx, seen: Counter[str]
-    ) -> list[Group]:
-        groups = await self.own.take(pick, want, sampler, environment, ctx, seen)
+    async def take(self, pick: Pick, want: int, sampler: Sampler, world: World | None, ctx: Ctx, seen: Counter[str]) -> list[Group]:
+        groups = await self.own.take(pick, want, sampler, world, ctx, seen)
         if ctx.exchange is None or seen["swarm"]:
             return groups
         seen["swarm"] += 1

@@ -22,7 +22,8 @@ from typing import ClassVar
 from strop.records import ENDED, Group, Rollout, Sampling, Stop, Task
 from strop.seams.context import Ctx, Footprint, Handle
 from strop.seams.engine import Node
-from strop.seams.sampler import Environment, Independent
+from strop.seams.sampler import Independent
+from strop.seams.world import World
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,9 @@ class SegmentTree:
         """At every depth but the last, at most `width` segments are kept: each lies on the path of a leaf of its own."""
         return Footprint(positions=prompt + self.width * (self.depth - 1) * self.segment, requests=self.width)
 
-    async def __call__(self, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:
-        if environment is not None:
-            raise ValueError("SegmentTree grows one reply and has no turns for an environment to answer in. Use Independent.")
+    async def __call__(self, task: Task, world: World | None, ctx: Ctx) -> list[Group]:
+        if world is not None:
+            raise ValueError("SegmentTree grows one reply and has no turns for a world to answer in. Use Episodes.")
         actor, rng = ctx.policies["actor"], ctx.rng("tree", ctx.place)
         root = await actor.open(task.prompt, root=ctx.place)
         queue = [root] * (rng.randint(*self.first) if self.first else self.branching)

@@ -13,7 +13,8 @@ from typing import ClassVar
 
 from strop.records import Group, Rollout, Sampling, Task
 from strop.seams.context import Ctx, Footprint, Renderer
-from strop.seams.sampler import Environment, Independent
+from strop.seams.sampler import Independent
+from strop.seams.world import World
 
 WRITE, VARIANT = "write", "variant"
 
@@ -96,9 +97,9 @@ class Variants:
         written = self.most * self.write.n
         return Footprint(prompt + asked + written * (prompt + self.write.max_tokens), requests=max(self.solve.n, written * self.solve.n))
 
-    async def __call__(self, task: Task, environment: Environment | None, ctx: Ctx) -> list[Group]:
-        if environment is not None:
-            raise ValueError("Variants asks for one reply and has no turns for an environment to answer in. Use Independent.")
+    async def __call__(self, task: Task, world: World | None, ctx: Ctx) -> list[Group]:
+        if world is not None:
+            raise ValueError("Variants asks for one reply and has no turns for a world to answer in. Use Episodes.")
         (group,) = await self.solve(task, None, ctx)
         scores = await ctx.grade([group])
         rate = scores.rate(group)

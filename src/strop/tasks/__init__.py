@@ -33,6 +33,7 @@ SOURCES: dict[str, str] = {
     "sums": "strop.tasks.sums:Sums",
     "verdict": "strop.tasks.verdict:Verdict",
     "walks": "strop.tasks.walks:Walks",
+    "wiki": "strop.tasks.wiki:Wiki",
 }
 """Procedural sources: where each is defined. Imported when asked for."""
 

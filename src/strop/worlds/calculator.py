@@ -8,11 +8,13 @@ Only whole numbers, + - * and parentheses, read by a parser of its own: what a p
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from strop.records import Task
-from strop.seams.sampler import Reply
+from strop.seams.context import Handle
+from strop.seams.world import Called, Reply, Said, Seat
 
 LONGEST, LARGEST = 64, 10**12
 CALL = re.compile(r"\[([^\[\]]*)\]")
@@ -23,20 +25,20 @@ TOKEN = re.compile(r"[0-9]{1,12}|[-+*()]")
 class Calculator:
     """One call a turn: the first bracket counts."""
 
-    def start(self, task: Task) -> dict[str, Any]:
+    def start(self, task: Task, seat: Seat) -> dict[str, Any]:
         return {}
 
-    async def reply(self, state: dict[str, Any], action: str) -> tuple[dict[str, Any], Reply]:
-        if "<answer>" in action:
-            return state, Reply("", done=True, facts={"tool": "", "ok": True})
-        found = CALL.search(action[: 4 * LONGEST])
+    async def reply(self, state: dict[str, Any], said: Said, ask: Mapping[str, Handle]) -> tuple[dict[str, Any], Reply]:
+        if "<answer>" in said.text:
+            return state, Reply("", done=True)
+        found = CALL.search(said.text[: 4 * LONGEST])
         try:
-            value = computed(found[1]) if found else None
+            if found is None:
+                raise ValueError("no call")
+            value = computed(found[1])
         except ValueError as error:
-            return state, Reply(f"error: {error}", facts={"tool": "calculator", "ok": False})
-        if value is None:
-            return state, Reply("error: no call", facts={"tool": "calculator", "ok": False})
-        return state, Reply(str(value), facts={"tool": "calculator", "ok": True})
+            return state, Reply(f"error: {error}", calls=(Called("calculator", False, str(error)),))
+        return state, Reply(str(value), calls=(Called("calculator", True),))
 
 
 def computed(text: str) -> int:

@@ -1,0 +1,349 @@
+"""Episodes: rollouts of several turns in a world, each in as many rows as its window makes of it.
+
+    opening      the world's first message, or the task's prompt, with the tools and the turns where they are shown
+    turn         an action, drawn or played -> what was called -> the world's answer -> the window says where the row goes on
+
+Whoever acts and whatever is forgotten, the loop is one: `Independent(turns=…)` is it with everything kept, and `Played` is it with a
+script in the policy's place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, replace
+from itertools import count
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, Protocol
+
+from strop.records import Group, Rollout, Row, Sampling, Segment, SegmentId, Stop, Task
+from strop.seams.context import Ctx, Footprint, Handle
+from strop.seams.engine import Counters, Node, called
+from strop.seams.part import nearest
+from strop.seams.window import APPEND, Append, Past, Turn, Window, filled, fitted
+from strop.seams.world import Broken, Call, Said, Seat, Tool, World, asked
+
+Act = Callable[[Node, Any, int], Awaitable[Node]]
+"""Writes an action under a node, in a state of the world, at a turn that is counted from 0."""
+
+
+class Calls(Protocol):
+    """How calls are written: shown to a policy, and read off what it says."""
+
+    def shown(self, tools: Sequence[Tool]) -> str:
+        """What a policy reads of them, in its first message."""
+        ...
+
+    def written(self, call: Call) -> str:
+        """A call as this format writes it: what `read` reads."""
+        ...
+
+    def read(self, text: str, tools: Sequence[Tool]) -> tuple[Call | Broken, ...]:
+        """All calls of an action, in order. It sees what a policy writes, so it may meet any text at all, and never raises for one."""
+        ...
+
+
+@dataclass(frozen=True)
+class Between:
+    """So many turns by chance, from `low` to `high`."""
+
+    low: int
+    """The fewest."""
+    high: int
+    """The most."""
+    per: str = "group"
+    """group: siblings have as many. rollout: each its own."""
+    says: str = ""
+    """What the first message says of it, {} being the number; nothing where it is empty."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.low <= self.high:
+            raise ValueError(f"Between({self.low}, {self.high}): from at least 1 to as many or more")
+        if self.per not in PER:
+            raise ValueError(f"Between(per={self.per!r}): {' or '.join(PER)}. {nearest(self.per, PER)}")
+        if self.says and self.says.count("{}") != 1:
+            raise ValueError(f"Between(says={self.says!r}): {{}} once, where the number stands")
+
+
+PER = ("group", "rollout")
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """n episodes of a task that know nothing of each other."""
+
+    n: int = 8
+    """Rollouts a task."""
+    turns: int | Between = 4
+    """Actions a rollout, at most."""
+    max_tokens: int = 128
+    """Of an action."""
+    observation: int = 128
+    """Longest answer of the world, in tokens with what the template puts around it; a longer one is cut there, and says so. 0: no room is
+    kept, and none is cut."""
+    window: Window = APPEND
+    """What of an episode is still seen."""
+    calls: Calls | None = None
+    """How calls are written, in a world with tools."""
+    sampling: Sampling = Sampling()
+    """How each decision is drawn."""
+    stop: tuple[str, ...] = ()
+    """Texts that end an action, beside the template's own."""
+    own_context: ClassVar[bool] = True
+    """Rows are trained in the context they were drawn in, and a group's id is the root of its noise."""
+
+    def __post_init__(self) -> None:
+        for name in ("n", "max_tokens", "most_turns"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"Episodes({name}={getattr(self, name)}): needs at least 1")
+        limit = getattr(self.window, "limit", 0)
+        if limit and limit <= self.max_tokens + self.observation:
+            raise ValueError(
+                f"Episodes: a row of {limit} tokens holds no prompt beside an answer of {self.observation} and an action of "
+                f"{self.max_tokens}. Raise the window's limit, or lower observation or max_tokens."
+            )
+
+    @property
+    def most_turns(self) -> int:
+        """The most that a rollout can have."""
+        return self.turns.high if isinstance(self.turns, Between) else self.turns
+
+    @property
+    def group_size(self) -> int:
+        return self.n
+
+    @property
+    def policy(self) -> str:
+        """Whom its window asks beside the actor."""
+        return getattr(self.window, "policy", "actor")
+
+    def footprint(self, prompt: int) -> Footprint:
+        """Of a window that begins rows anew one row is written at a time, and the row before it is still there while it is."""
+        grown = (self.max_tokens + self.observation) * self.most_turns
+        limit = getattr(self.window, "limit", 0)
+        rows = min(grown, 2 * limit) if limit else grown if isinstance(self.window, Append) else grown + prompt * self.most_turns
+        return Footprint(positions=prompt + self.n * rows, requests=self.n)
+
+    async def __call__(self, task: Task, world: World | None, ctx: Ctx) -> list[Group]:
+        if world is None:
+            raise ValueError("Episodes needs a world that answers: environment=… in the method, or a source that brings its own")
+        return [await gathered(self, task, world, ctx, self.act(ctx.policies["actor"]))]
+
+    def act(self, actor: Handle) -> Act:
+        """The policy's own actions."""
+
+        async def drawn(node: Node, state: Any, turn: int) -> Node:
+            return await actor.generate(node, max=self.max_tokens, stop=self.stop, sampling=self.sampling, keep=self.most_turns > 1)
+
+        return drawn
+
+
+async def gathered(how: Episodes, task: Task, world: World, ctx: Ctx, act: Act) -> Group:
+    """All episodes of a task."""
+    tools: Sequence[Tool] = getattr(world, "tools", ())
+    if tools and how.calls is None:
+        raise ValueError(
+            f"{type(world).__name__} has tools to call ({', '.join(tool.name for tool in tools)}), and the sampler reads no calls: "
+            "calls=Line()"
+        )
+    between, key = how.turns, f"{ctx.seed}/{ctx.progress.before + ctx.progress.step}/{ctx.place}"
+    limits = [between.low if isinstance(between, Between) else between] * how.n
+    if isinstance(between, Between):
+        limits = [ctx.rng("turns", ctx.place, i * (between.per == "rollout")).randint(between.low, between.high) for i in range(how.n)]
+    seats = [Seat(key, f"{key}/{i}", limit) for i, limit in enumerate(limits)]
+    begun = await asyncio.gather(*(_begun(how, task, world, ctx, seat) for seat in seats))
+    roots: dict[str, Node] = {}
+    numbers = count(1)
+    for _, opening in begun:  # alike openings are one prompt, computed once
+        if opening not in roots:
+            ordinal = 0 if not roots else next(numbers)
+            roots[opening] = await ctx.policies["actor"].open(opening, root=ctx.place, ordinal=ordinal)
+    first, rollouts = len(roots), list[Coroutine[Any, Any, Rollout]]()
+    for i, (seat, (state, opening)) in enumerate(zip(seats, begun, strict=True)):
+        ordinals = count(first + i, how.n)
+        rollouts.append(lived(how, task, world, ctx, act, roots[opening], state, opening, seat, i, ordinals.__next__))
+    return Group(task, tuple(await asyncio.gather(*rollouts)), id=ctx.place)
+
+
+async def _begun(how: Episodes, task: Task, world: World, ctx: Ctx, seat: Seat) -> tuple[Any, str]:
+    """The world's first state, and the first message."""
+    state, show = world.start(task, seat), getattr(world, "show", None)
+    opening = task.prompt if show is None else await show(state)
+    if how.calls is not None and (tools := getattr(world, "tools", ())):
+        opening = f"{how.calls.shown(tools)}\n{opening}"
+    if isinstance(how.turns, Between) and how.turns.says:
+        opening = f"{opening}\n{filled(how.turns.says, str(seat.turns))}"
+    return state, opening
+
+
+async def lived(
+    how: Episodes,
+    task: Task,
+    world: World,
+    ctx: Ctx,
+    act: Act,
+    node: Node,
+    state: Any,
+    opening: str,
+    seat: Seat,
+    ordinal: int,
+    number: Callable[[], int],
+) -> Rollout:
+    """One episode, from its first state to its end."""
+    actor, ask = ctx.policies["actor"], asked(world, ctx.policies)
+    limit = min(actor.engine.limit, getattr(how.window, "limit", 0) or actor.engine.limit)
+    heads, place = {node.line()[0].path: (opening, 0)}, f"{ctx.place}/{ordinal}"
+    turns, ends, text = list[Turn](), list[Node](), ""
+    stop: Stop = "turns"
+    for turn in range(seat.turns):
+        node = await act(node, state, turn)
+        said = Said(actor.text(node)) if how.calls is None else _heard(how.calls, actor.text(node), world)
+        state, reply = await world.reply(state, said, ask)
+        text += said.text
+        turns.append(Turn(said, node, replace(reply, observation=_cut(how.observation, reply.observation, ctx))))
+        if reply.done or turn + 1 == seat.turns:
+            stop = reply.stop if reply.done else "turns"
+            break
+        head, since = heads[node.line()[0].path]
+
+        def begin(text: str, since: int) -> int:
+            ordinal = number()
+            heads[(ordinal,)] = (text, since)
+            return ordinal
+
+        past = Past(task, opening, tuple(turns), head, since, limit, how.max_tokens, how.observation, how.sampling, place, begin)
+        if not (moved := await how.window.next(node, past, ctx)):
+            stop = "length"
+            break
+        *closed, node = moved
+        ends += closed
+        text += f"\n{past.shown}\n"
+    return Rollout(rows((*ends, node)), place, stop=stop, keys=noted(turns, seat), text=text)
+
+
+def rows(ends: Sequence[Node]) -> tuple[Row, ...]:
+    """A row up to each of these nodes. What the policy wrote is trained where it stands first: what a later row repeats of it is
+    context."""
+    made, seen = list[Row](), set[SegmentId]()
+    for end in ends:
+        row = end.row()
+        made.append(replace(row, trains=row.trains - seen))
+        seen |= row.trains
+    return tuple(made)
+
+
+def noted(turns: Sequence[Turn], seat: Seat) -> dict[str, Any]:
+    """What stands beside a rollout: facts and calls of each turn; and where the world graded, its scores with what they follow from."""
+    keys: dict[str, Any] = {"facts": [dict(turn.reply.facts) for turn in turns]}
+    if any(turn.reply.calls for turn in turns):
+        keys["calls"] = [[[call.tool, call.ok, call.why] for call in turn.reply.calls] for turn in turns]
+    if scores := turns[-1].reply.scores:
+        keys |= {"scores": dict(scores), "seat": [seat.group, seat.own, seat.turns], "said": [turn.said.text for turn in turns]}
+    return keys
+
+
+def _heard(calls: Calls, text: str, world: World) -> Said:
+    return Said(text, calls.read(text, getattr(world, "tools", ())))
+
+
+CUT = " [cut]"
+
+
+def _cut(most: int, text: str, ctx: Ctx) -> str:
+    """An answer that has room, in as many tokens as one may take."""
+    return fitted(text, most, ctx, CUT) if most else text
+
+
+# ------------------------------------------------------------------------------------------------ a script in the policy's place
+
+
+class Agent(Protocol):
+    """A script that acts in a world."""
+
+    def __call__(self, state: Any, turn: int) -> str | Call:
+        """What it says in this state, or calls, written as the sampler reads it. `turn` is counted from 0."""
+        ...
+
+
+class Pen:
+    """An engine that computes nothing: text goes on paper, and nothing can be drawn."""
+
+    name, version, own = "actor", 0, False
+    limits: Mapping[str, float] = MappingProxyType({})
+
+    def __init__(self, limit: int):
+        self.limit, self.counters = limit, Counters()
+
+    async def open(self, tokens: Sequence[int], *, root: str, ordinal: int = 0) -> Node:
+        return Node(Segment("prompt", tuple(tokens), called((ordinal,))), None, (ordinal,), root, 0, length=len(tokens))
+
+    def generate(
+        self, node: Node, *, max: int, stop: tuple[str, ...] = (), sampling: Sampling = Sampling(), keep: bool = True
+    ) -> Coroutine[Any, Any, Node]:
+        raise ValueError("a script plays this episode, and its window asks the policy to write: use one that does not (Append(), Recent())")
+
+    async def extend(self, node: Node, tokens: Sequence[int], *, kind: Literal["observation", "forced", "teacher"]) -> Node:
+        path = node.next()
+        segment = Segment(kind, tuple(tokens), called(path))
+        return Node(segment, node, path, node.root, 0, "finished" if kind == "teacher" else None, node.length + len(tokens))
+
+    async def score(self, node: Node) -> tuple[float, ...]:
+        raise ValueError("a script plays this episode: nobody scores what it says")
+
+    def admit(self, footprint: Footprint) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
+
+    def begin(self, step: int) -> None: ...
+
+    def deliver(self, version: int) -> None: ...
+
+
+ONE = Episodes(n=1)
+
+
+@dataclass(frozen=True)
+class Played:
+    """Episodes in which a script acts: what it says is the text of a teacher, in the rows that a policy's would stand in."""
+
+    agent: Agent
+    """Who acts."""
+    how: Episodes = ONE
+    """Turns, room, window and calls."""
+
+    @property
+    def n(self) -> int:
+        return self.how.n
+
+    @property
+    def max_tokens(self) -> int:
+        return self.how.max_tokens
+
+    def sized(self, group: int | None, max_tokens: int | None) -> Played:
+        return replace(self, how=replace(self.how, n=group or self.n, max_tokens=max_tokens or self.max_tokens))
+
+    @property
+    def group_size(self) -> int:
+        return self.how.n
+
+    def footprint(self, prompt: int) -> Footprint:
+        return Footprint(0, 0)
+
+    async def __call__(self, task: Task, world: World | None, ctx: Ctx) -> list[Group]:
+        if world is None:
+            raise ValueError("Played needs a world that answers: environment=… in the method, or a source that brings its own")
+        theirs = ctx.policies["actor"]
+        pen = Pen(theirs.engine.limit)
+        actor = Handle(pen, theirs.renderer)
+
+        def written(call: Call) -> str:
+            if self.how.calls is None:
+                raise ValueError("a script calls a tool, and the sampler has no way to write calls: calls=Line()")
+            return self.how.calls.written(call)
+
+        async def act(node: Node, state: Any, turn: int) -> Node:
+            said = self.agent(state, turn)
+            text = said if isinstance(said, str) else written(said)
+            return await pen.extend(node, theirs.renderer.reply(text), kind="teacher")
+
+        return [await gathered(self.how, task, world, replace(ctx, policies={**ctx.policies, "actor": actor}), act)]

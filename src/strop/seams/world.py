@@ -1,0 +1,152 @@
+"""World: what answers the policy between turns. Two methods, and a state that is a value.
+
+A class with `start` and `reply` is a world. `reply` gives back the next state and changes nothing: a rollout that forks asks the same state
+again, and a world in another process is sent its state. What the policy did wrong is an observation, or an end with a word for it
+(`stop="format"`); what the world itself fails at is `Reply("", done=True, stop="error", facts={"error": why})`: the rollout is not graded.
+One that raises stops the run.
+
+It goes with a sampler of several turns that keeps room for its answers, `Episodes(turns=4, observation=48)`. Held-out evaluation asks in it
+too. The source grades `rollout.text`, all actions with the observations between them, a line each; a world that grades says `scores` with
+its last answer, and they stand in place of the source's. A source may bring the world of its tasks as its `world`; the method's own goes
+first.
+
+What a world may have besides: `tools`, what may be called in it, where the sampler reads calls; `asks`, the names of policies that it
+asks, of which it gets handles; `async show(state)`, the first message, where it is not the task's; `expert(state)`, what a demonstration
+says next, a text or a call; `repeats = False`, where the same words to the same state may be answered otherwise, so that nothing forks and
+nothing is proven by asking again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Protocol
+
+from strop.records import Rollout, Stop, Task
+from strop.seams.context import Handle, keyed
+
+
+@dataclass(frozen=True)
+class Tool:
+    """Something that can be called in a world."""
+
+    name: str
+    """How a call names it."""
+    description: str
+    """What the policy reads of it."""
+    schema: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """JSON schema of its arguments, an object."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call that was read off an action, with arguments that keep to the tool's schema."""
+
+    tool: str
+    """Its name."""
+    arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Plain JSON."""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """What was meant to be a call and is none: the policy's fault, in words it may read."""
+
+    why: str
+    """What is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """One action, as a world hears it."""
+
+    text: str
+    """All of it."""
+    calls: tuple[Call | Broken, ...] = ()
+    """What was read off it, where the sampler reads calls."""
+
+
+@dataclass(frozen=True)
+class Called:
+    """What became of one call."""
+
+    tool: str
+    """Which; empty where nobody could tell."""
+    ok: bool
+    """Whether it was a good one."""
+    why: str = ""
+    """What was wrong with it."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the world answers to one action."""
+
+    observation: str
+    """Shown to the policy as the next message of its user. A text, also where the world is done."""
+    done: bool = False
+    """Nothing more is asked; what the policy wrote stands as it is."""
+    stop: Stop = "finished"
+    """Why it is done: the rollout's own ending."""
+    facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Plain JSON for graders and readers: it stands in the rollout's `keys["facts"]`, one of each turn."""
+    calls: tuple[Called, ...] = ()
+    """What became of each call of this turn: in `keys["calls"]`, a list of each turn."""
+    scores: Mapping[str, float] = field(default_factory=dict[str, float])
+    """The verdict, with the last answer: channels, `outcome` among them. They stand in `keys["scores"]`."""
+
+
+@dataclass(frozen=True)
+class Seat:
+    """Where an episode sits: what its world may draw from, and how long it lasts. Plain data, so that it can be sat in again."""
+
+    group: str
+    """Key of the noise that siblings share."""
+    own: str
+    """Key of the noise that is this episode's alone; the `root` of what its world opens."""
+    turns: int = 1
+    """Actions it has at most."""
+
+    def shared(self, name: str) -> Random:
+        """A generator that its siblings get too."""
+        return keyed(self.group, name)
+
+    def rng(self, name: str) -> Random:
+        """A generator of its own."""
+        return keyed(self.own, name)
+
+
+class World(Protocol):
+    def start(self, task: Task, seat: Seat) -> Any:
+        """The episode's state: a value; `reply` returns the next one. `task.needs` is what the source gave its grader."""
+        ...
+
+    async def reply(self, state: Any, said: Said, ask: Mapping[str, Handle]) -> tuple[Any, Reply]:
+        """The next state, and what the policy reads. `ask` has the policies that it names in `asks`."""
+        ...
+
+
+def world_of(environment: World | None, source: Any) -> World | None:
+    """The method's own world, else the one that the source brings."""
+    return environment if environment is not None else getattr(source, "world", None)
+
+
+def asked(world: World, policies: Mapping[str, Handle]) -> dict[str, Handle]:
+    """Handles of the policies that a world asks."""
+    return {name: policies[name] for name in getattr(world, "asks", ())}
+
+
+def calls(rollout: Rollout) -> list[tuple[str, bool, str]]:
+    """(tool, ok, why) of all calls of a rollout, in order."""
+    return [tuple(call) for turn in rollout.keys.get("calls", ()) for call in turn]
+
+
+async def verdict(
+    world: World, task: Task, seat: Seat, said: Sequence[Said], ask: Mapping[str, Handle] | None = None
+) -> Mapping[str, float]:
+    """The scores again, of what was said alone: the world plays the episode over. Nothing where it was not over by then."""
+    state, reply = world.start(task, seat), Reply("")
+    for one in said:
+        state, reply = await world.reply(state, one, ask or {})
+    return reply.scores

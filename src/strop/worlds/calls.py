@@ -1,0 +1,263 @@
+"""calls: how a policy writes that it calls a tool, shown to it and read off what it says.
+
+    Hermes()   <tool_call>{"name": "get", "arguments": {"key": "a"}}</tool_call>
+    Xml()      <function=get><parameter=key>a</parameter></function>
+    Fenced()   ```tool
+               {"name": "get", "arguments": {"key": "a"}}
+               ```
+    Line()     >get a                                          for models of a million parameters
+
+A call is read as it stands or not at all: nothing is repaired, closed or guessed, and what is meant to be one and is none is `Broken`,
+with a reason that the policy may read. Arguments keep to the tool's schema (jsonschema), plain JSON without NaN, equal keys or halves of
+characters. What stands in a thought (before `</think>`) is no call.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar, cast
+
+from strop.records import canonical
+from strop.seams.part import nearest
+from strop.seams.world import Broken, Call, Tool
+
+MOST = 16
+"""Calls of one action that are read."""
+LONGEST = 1 << 16
+"""Characters of one call."""
+
+
+class Unread(ValueError):
+    """Why a text is no call."""
+
+
+def plain(text: str) -> Any:
+    """A JSON value, strictly.
+
+    >>> plain('{"a": 1, "a": 2}')
+    Traceback (most recent call last):
+    strop.worlds.calls.Unread: the key 'a' stands there twice
+    """
+    if len(text) > LONGEST:
+        raise Unread(f"longer than {LONGEST} characters")
+    try:
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
+        canonical(value).encode()
+    except Unread:
+        raise
+    except RecursionError:
+        raise Unread("nested too deeply") from None
+    except UnicodeEncodeError:
+        raise Unread("half a character") from None
+    except ValueError as error:
+        raise Unread(f"no JSON: {str(error)[:80]}") from None
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise Unread(f"the key {next(name for name in names if names.count(name) > 1)[:40]!r} stands there twice")
+    return made
+
+
+def _constant(name: str) -> Any:
+    raise Unread(f"{name} is no number in JSON")
+
+
+def checked(name: Any, arguments: Any, tools: Sequence[Tool]) -> Call:
+    """A call of one of these tools, with arguments as its schema asks for."""
+    if not isinstance(name, str) or not isinstance(arguments, dict):
+        raise Unread("a call has a name and an object of arguments")
+    known = {tool.name: tool for tool in tools}
+    if name not in known:
+        raise Unread(f"there is no tool {name[:40]!r}. {nearest(name[:40], known)}" if known else f"there is no tool {name[:40]!r}")
+    if why := _validator(canonical(dict(known[name].schema)))(cast("dict[str, Any]", arguments)):
+        raise Unread(f"{name}: {why}")
+    return Call(name, cast("dict[str, Any]", arguments))
+
+
+@cache
+def _validator(schema: str) -> Callable[[Mapping[str, Any]], str]:
+    try:
+        from jsonschema import Draft202012Validator
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            "tools with a schema need the module 'jsonschema': pip install 'strop[tools]'", name="jsonschema"
+        ) from None
+    asked = json.loads(schema)
+    Draft202012Validator.check_schema(asked)
+    validator = Draft202012Validator({"type": "object", **asked})
+
+    def why(arguments: Mapping[str, Any]) -> str:
+        error = next(iter(sorted(validator.iter_errors(arguments), key=lambda e: list(map(str, e.absolute_path)))), None)
+        where = "/".join(map(str, error.absolute_path)) if error is not None else ""
+        return "" if error is None else (f"{where}: " if where else "") + error.message[:120]
+
+    return why
+
+
+def behind_thought(text: str) -> str:
+    """What is said: behind the last closed thought, and nothing of one that was never closed.
+
+    >>> behind_thought("<think>a</think>b"), behind_thought("<think>a"), behind_thought("b")
+    ('b', '', 'b')
+    """
+    said = text.rpartition("</think>")[2]
+    return said.partition("<think>")[0]
+
+
+def each(texts: Sequence[str], read: Callable[[str], Call]) -> tuple[Call | Broken, ...]:
+    """Every text as the call that it is or is not."""
+    made = list[Call | Broken]()
+    for text in texts[:MOST]:
+        try:
+            made.append(read(text))
+        except Unread as why:
+            made.append(Broken(str(why)))
+    return (*made, Broken(f"more than {MOST} calls at once")) if len(texts) > MOST else tuple(made)
+
+
+def between(text: str, opening: str, closing: str) -> list[str]:
+    """What stands between each opening and the closing behind it; one that is opened and never closed, or opened again first, is empty.
+
+    >>> between("<a>1</a> <a>2 <a>3</a>", "<a>", "</a>")
+    ['1', '', '3']
+    """
+    _, *rest = text.split(opening)
+    return [inside if closed else "" for inside, closed, _ in (piece.partition(closing) for piece in rest)]
+
+
+def described(tools: Sequence[Tool]) -> str:
+    """A line of JSON each, as functions are told to models."""
+    told = ({"type": "function", "function": {"name": t.name, "description": t.description, "parameters": dict(t.schema)}} for t in tools)
+    return "\n".join(json.dumps(one, ensure_ascii=False) for one in told)
+
+
+def named(text: str, tools: Sequence[Tool]) -> Call:
+    """An object with `name` and `arguments`, and nothing else."""
+    if not text:
+        raise Unread("opened and not closed")
+    value = plain(text.strip())
+    if not isinstance(value, dict) or cast("dict[str, Any]", value).keys() - {"name", "arguments"}:
+        raise Unread("a call is an object with name and arguments, and nothing else")
+    return checked(value.get("name"), value.get("arguments", {}), tools)
+
+
+@dataclass(frozen=True)
+class Hermes:
+    """JSON between `<tool_call>` and `</tool_call>`, as Qwen and Hermes are taught."""
+
+    OPEN: ClassVar[str] = "<tool_call>"
+    CLOSE: ClassVar[str] = "</tool_call>"
+
+    def shown(self, tools: Sequence[Tool]) -> str:
+        return (
+            f"You may call these functions:\n<tools>\n{described(tools)}\n</tools>\nFor each call write\n"
+            f'{self.OPEN}\n{{"name": NAME, "arguments": OBJECT}}\n{self.CLOSE}'
+        )
+
+    def written(self, call: Call) -> str:
+        """A call as this format writes it."""
+        return f"{self.OPEN}\n{json.dumps({'name': call.tool, 'arguments': dict(call.arguments)}, ensure_ascii=False)}\n{self.CLOSE}"
+
+    def read(self, text: str, tools: Sequence[Tool]) -> tuple[Call | Broken, ...]:
+        return each(between(behind_thought(text), self.OPEN, self.CLOSE), lambda inside: named(inside, tools))
+
+
+@dataclass(frozen=True)
+class Fenced:
+    """JSON in a fenced block."""
+
+    word: str = "tool"
+    """What stands behind the opening fence."""
+
+    def shown(self, tools: Sequence[Tool]) -> str:
+        form = '{"name": NAME, "arguments": OBJECT}'
+        return f"You may call these functions:\n{described(tools)}\nFor each call write\n```{self.word}\n{form}\n```"
+
+    def written(self, call: Call) -> str:
+        """A call as this format writes it."""
+        return f"```{self.word}\n{json.dumps({'name': call.tool, 'arguments': dict(call.arguments)}, ensure_ascii=False)}\n```"
+
+    def read(self, text: str, tools: Sequence[Tool]) -> tuple[Call | Broken, ...]:
+        return each(between(behind_thought(text), f"```{self.word}\n", "```"), lambda inside: named(inside, tools))
+
+
+FUNCTION = re.compile(r"\s*([A-Za-z_][\w.-]{0,63})>\s*")
+PARAMETER = re.compile(r"<parameter=([A-Za-z_][\w.-]{0,63})>\n?(.*?)\n?</parameter>\s*", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Xml:
+    """`<function=NAME>` with a `<parameter=KEY>` for each argument, as Qwen's coders are taught. What the schema calls a string is taken
+    as it stands, everything else is JSON."""
+
+    def shown(self, tools: Sequence[Tool]) -> str:
+        return (
+            f"You may call these functions:\n{described(tools)}\nFor each call write\n"
+            "<function=NAME>\n<parameter=KEY>\nVALUE\n</parameter>\n</function>"
+        )
+
+    def written(self, call: Call) -> str:
+        """A call as this format writes it."""
+        said = (
+            f"<parameter={name}>\n{value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}\n</parameter>\n"
+            for name, value in call.arguments.items()
+        )
+        return f"<function={call.tool}>\n{''.join(said)}</function>"
+
+    def read(self, text: str, tools: Sequence[Tool]) -> tuple[Call | Broken, ...]:
+        return each(between(behind_thought(text), "<function=", "</function>"), lambda inside: self._call(inside, tools))
+
+    def _call(self, inside: str, tools: Sequence[Tool]) -> Call:
+        if not inside:
+            raise Unread("opened and not closed")
+        if len(inside) > LONGEST or not (head := FUNCTION.match(inside)):
+            raise Unread("a call is <function=NAME>, its parameters, and </function>")
+        schema = next((tool.schema for tool in tools if tool.name == head[1]), {})
+        at, arguments, kinds = head.end(), dict[str, Any](), cast("dict[str, Any]", schema.get("properties", {}))
+        while at < len(inside):
+            found = PARAMETER.match(inside, at)
+            if found is None:
+                raise Unread("between its parameters stands something else")
+            name, value = found[1], found[2]
+            if name in arguments:
+                raise Unread(f"the parameter {name!r} stands there twice")
+            arguments[name] = value if kinds.get(name, {}).get("type") == "string" else plain(value)
+            at = found.end()
+        return checked(head[1], arguments, tools)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line that begins with a mark: the tool's name and its arguments, with spaces between, in the order of its schema. The last one
+    takes the rest of the line."""
+
+    mark: str = ">"
+    """What such a line begins with."""
+
+    def shown(self, tools: Sequence[Tool]) -> str:
+        return "\n".join(f"{self.mark}{tool.name} {' '.join(tool.schema.get('properties', {}))}".rstrip() for tool in tools)
+
+    def written(self, call: Call) -> str:
+        """A call as this format writes it."""
+        return f"{self.mark}{' '.join((call.tool, *(v if isinstance(v, str) else json.dumps(v) for v in call.arguments.values())))}"
+
+    def read(self, text: str, tools: Sequence[Tool]) -> tuple[Call | Broken, ...]:
+        lines = [line[len(self.mark) :] for line in behind_thought(text).split("\n") if line.startswith(self.mark)]
+        return each(lines, lambda line: self._call(line, tools))
+
+    def _call(self, line: str, tools: Sequence[Tool]) -> Call:
+        name, _, rest = line.partition(" ")
+        kinds = cast("dict[str, Any]", next((tool.schema for tool in tools if tool.name == name), {}).get("properties", {}))
+        given = rest.split(" ", len(kinds) - 1) if rest and kinds else [rest] if rest else []
+        if len(given) > len(kinds):
+            raise Unread(f"{name[:40]} takes no argument" if name in {tool.name for tool in tools} else f"there is no tool {name[:40]!r}")
+        said = zip(kinds.items(), given, strict=False)
+        return checked(name, {key: text if kind.get("type") == "string" else plain(text) for (key, kind), text in said}, tools)

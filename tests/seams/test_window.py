@@ -1,0 +1,224 @@
+"""Episodes and their windows: everything kept is Independent, what is forgotten is in no row, and each action is trained once."""
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+
+from strop.batch import pack
+from strop.check.growing import Letters, Room, Script, of_behaviour
+from strop.engines.embedded import EmbeddedEngine
+from strop.methods.grpo import GRPO
+from strop.policies.causal import load
+from strop.records import Task
+from strop.seams.context import Ctx, Handle, Progress
+from strop.seams.episode import CUT, Between, Episodes, Played
+from strop.seams.sampler import Independent
+from strop.seams.window import Afresh, Append, By, Own, Pruned, Recent, Report, Summarised, filled
+from strop.seams.world import Reply, Said, Seat, verdict
+
+TASK = Task("question", {}, "rooms")
+HOW = Episodes(n=3, turns=5, max_tokens=6, observation=9)
+FORGET = [Append(), Recent(), Pruned(after=1), Summarised(By("other", most=4), says="{}{}")]
+
+
+def ctx_of(engine: Any, renderer: Any = None, place: str = "task#0", **others: Any) -> Ctx:
+    handles = {"actor": Handle(engine, renderer or Letters())} | {name: Handle(one, Letters()) for name, one in others.items()}
+    return Ctx(0, Progress(0, 4), None, handles, None, place=place)  # type: ignore[arg-type]
+
+
+def lived(sampler: Any, limit: int = 1 << 20, world: Any = Room(), **others: Any) -> Any:
+    engine = Script()
+    engine.limit = limit
+    (group,) = asyncio.run(sampler(TASK, world, ctx_of(engine, other=Script(name="other"), **others)))
+    return group
+
+
+def texts(row: Any) -> list[tuple[str, str]]:
+    return [(s.kind, Letters().text(s.tokens)) for s in row.segments]
+
+
+def test_episodes_of_which_everything_stays_are_independent_rollouts():
+    assert lived(HOW) == lived(Independent(n=3, turns=5, max_tokens=6, observation=9))
+
+
+@pytest.mark.parametrize("window", FORGET, ids=lambda w: type(w).__name__)
+def test_with_room_enough_a_window_changes_nothing(window):
+    assert lived(replace(HOW, window=window)) == lived(HOW)
+
+
+@pytest.mark.parametrize("window", [*FORGET, Report(), Afresh()], ids=lambda w: type(w).__name__)
+@pytest.mark.parametrize("limit", [40, 60, 80])
+def test_no_row_is_longer_than_it_may_be_and_each_action_is_trained_once(window, limit):
+    group = lived(replace(HOW, turns=9, window=replace(window, limit=limit) if hasattr(window, "limit") else window), limit)
+    ids = [s.id for r in group.rollouts for row in r.rows for s in row.segments if s.id in row.trains]
+    said = {s.id for r in group.rollouts for row in r.rows for s in row.segments if s.kind == "action"}
+    assert len(ids) == len(set(ids))
+    assert set(ids) == said
+    for rollout in group.rollouts:
+        assert all(len(row.tokens) <= limit for row in rollout.rows)
+        assert rollout.stop in ("turns", "length")
+    if not isinstance(window, Append):
+        assert any(len(r.rows) > 1 for r in group.rollouts), "nothing was forgotten"
+
+
+def test_what_a_row_repeats_is_context_and_its_own_context_is_what_it_was_drawn_under():
+    (rollout,) = lived(replace(HOW, n=1, turns=5, window=Recent(tokens=16)), 56).rollouts
+    first, second = rollout.rows[:2]
+    assert first.trains == {s.id for s in first.segments if s.kind == "action"}
+    held = [s for s in second.segments if s.kind == "action"]
+    assert held[0].id in first.trains
+    assert held[0].id not in second.trains
+    assert held[0].logp is None, "nobody drew it there"
+    assert held[1].id in second.trains
+
+
+def test_pruned_answers_give_way_to_a_mark_and_the_last_ones_stay():
+    (rollout,) = lived(replace(HOW, n=1, turns=6, window=Pruned(after=1, mark="z")), 50).rollouts
+    answers = [text for kind, text in texts(rollout.rows[1]) if kind == "observation"]
+    shown = Letters().text(Letters().turn("abcdefgh"))
+    kept = answers.index(shown)
+    assert answers == [Letters().text(Letters().turn("z"))] * kept + [shown] * (len(answers) - kept)
+    assert kept > 0
+
+
+def test_a_summary_of_the_actors_own_ends_the_row_and_is_trained_in_it():
+    (rollout,) = lived(replace(HOW, n=1, turns=4, window=Summarised(Own(most=5, ask="s"), says="{}{}")), 60).rollouts
+    closed, follows = rollout.rows[0], rollout.rows[1]
+    *_, asked, summary = closed.segments
+    assert Letters().text(asked.tokens) == Letters().text(Letters().turn("abcdefgh\ns"))
+    assert summary.id in closed.trains
+    begins = Letters().text(follows.segments[0].tokens)
+    assert begins == Letters().text(Letters().prompt("question" + Letters().text(summary.tokens)))
+    assert Letters().text(summary.tokens) not in rollout.text, "what is said to oneself is no reply"
+
+
+def test_another_policys_summary_is_input_and_on_its_own_bill():
+    other = Script(name="other")
+    engine = Script()
+    engine.limit = 50
+    how = replace(HOW, n=1, turns=4, window=Summarised(By("other", most=5), says="{}{}"))
+    (group,) = asyncio.run(how(TASK, Room(), ctx_of(engine, other=other)))
+    assert other.asked == len(group.rollouts[0].rows) - 1 > 0
+    assert {s.author.policy for row in group.rollouts[0].rows for s in row.segments if s.id in row.trains} == {"actor"}
+    assert how.policy == "other"
+
+
+def test_a_report_is_carried_and_an_unclosed_one_leaves_the_former():
+    said = ("<report>one</report>", "<report>two", "<report>three</report>", "")
+    played = Played(lambda state, turn: said[turn], replace(HOW, n=1, turns=4, max_tokens=40, window=Report(most=3, says="{};{};{}")))
+    rows: list[str] = []
+    asyncio.run(played(TASK, Room(), ctx_of(Script(), Plain(rows))))
+    assert rows == ["question", "question;one;abcdefgh", "question;one;abcdefgh", "question;thr;abcdefgh"]
+
+
+class Plain(Letters):
+    """Keeps what is opened, and gives text back as it was."""
+
+    def __init__(self, opened: list[str]):
+        self.opened = opened
+
+    def prompt(self, text: str, *more: str) -> tuple[int, ...]:
+        self.opened.append(text)
+        return tuple(map(ord, text))
+
+    def turn(self, text: str) -> tuple[int, ...]:
+        return tuple(map(ord, text))
+
+    reply = plain = turn
+
+    def text(self, tokens: Any) -> str:
+        return "".join(map(chr, tokens))
+
+
+def test_a_long_answer_is_cut_and_says_so():
+    (rollout,) = lived(replace(HOW, n=1, observation=12), world=Room("x" * 40)).rollouts
+    assert rollout.text.split("\n")[1] == "x" * (12 - len(CUT)) + CUT
+
+
+@pytest.mark.parametrize("per", ["group", "rollout"])
+def test_turns_by_chance_are_the_groups_or_each_rollouts_own(per):
+    how = Episodes(n=12, turns=Between(1, 6, per=per, says=" {} turns"), max_tokens=2, observation=9)
+    group = lived(how)
+    assert group == lived(how), "keyed"
+    counts = [len(r.keys["facts"]) for r in group.rollouts]
+    assert (len(set(counts)) == 1) is (per == "group")
+    opened = [Letters().prompt(f"question\n {count} turns") for count in counts]
+    assert [r.rows[0].segments[0].tokens for r in group.rollouts] == opened
+
+
+@dataclass(frozen=True)
+class Dice:
+    """Throws of its own and of the table's; the third ends it with the sum as its score."""
+
+    def start(self, task: Any, seat: Seat) -> Any:
+        return {"own": seat.rng("dice").randrange(1000), "table": seat.shared("dice").randrange(1000), "said": 0}
+
+    async def reply(self, state: Any, said: Said, ask: Any) -> Any:
+        after = {**state, "said": state["said"] + 1}
+        thrown = f"{state['own']} {state['table']}"
+        if after["said"] < 3:
+            return after, Reply(thrown)
+        return after, Reply("", done=True, scores={"outcome": float("a" in said.text), "own": float(state["own"])})
+
+
+def test_siblings_share_the_tables_noise_and_a_verdict_follows_again_from_what_was_said():
+    group = lived(Episodes(n=4, turns=4, max_tokens=6, observation=30), world=Dice())
+    throws = [r.text.split("\n")[1].split() for r in group.rollouts]
+    assert len({own for own, _ in throws}) == 4
+    assert len({table for _, table in throws}) == 1
+    for rollout in group.rollouts:
+        group_key, own, turns = rollout.keys["seat"]
+        said = [Said(text) for text in rollout.keys["said"]]
+        assert asyncio.run(verdict(Dice(), TASK, Seat(group_key, own, turns), said)) == rollout.keys["scores"]
+        assert asyncio.run(verdict(Dice(), TASK, Seat(group_key, own, turns), said[:2])) == {}, "not over yet"
+
+
+def test_what_holds_no_prompt_is_refused():
+    with pytest.raises(ValueError, match="holds no prompt beside an answer of 9 and an action of 6"):
+        replace(HOW, window=Recent(limit=15))
+    with pytest.raises(ValueError, match="from at least 1 to as many"):
+        Between(3, 2)
+    with pytest.raises(ValueError, match="group or rollout"):
+        Between(1, 2, per="row")
+    with pytest.raises(ValueError, match="needs a world that answers"):
+        lived(HOW, world=None)
+
+
+@pytest.mark.parametrize("window", [*FORGET[:3], Summarised(Own(most=8, ask="sum?"))], ids=lambda w: type(w).__name__)
+def test_a_real_engine_records_what_the_learner_says_of_every_row(window):
+    policy = load("pico")
+    limit = len(policy.renderer.prompt("1+2=?")) + 60
+    how = Episodes(n=2, turns=5, max_tokens=12, observation=14, window=replace(window, limit=limit) if hasattr(window, "limit") else window)
+    engine = EmbeddedEngine(policy.model, policy.tokenizer, eos_ids=policy.eos, seed=3)
+    engine.begin(0)
+    (group,) = asyncio.run(how(Task("1+2=?", {}, "x"), Room("no"), ctx_of(engine, policy.renderer)))
+    batch = pack([group], {}, {r.id: float(i) for i, r in enumerate(group.rollouts)}, 0)
+    with torch.no_grad():
+        logp_T = policy.evaluate(batch)["logp_T"]
+    drawn_T = batch.trains_T
+    assert (logp_T - batch.tracks["sampled_logp_T"])[drawn_T].abs().max() < 1e-4
+    assert batch.tracks["sampled_logp_T"][~drawn_T].isnan().all()
+    if len(group.rollouts[0].rows) > 1:
+        assert int((~drawn_T).sum()) == sum(
+            len(s.tokens) for r in group.rollouts for row in r.rows for s in row.segments if s.kind == "action" and s.id not in row.trains
+        )
+
+
+def test_strop_check_finds_a_window_that_forgets_to_forget():
+    @dataclass(frozen=True)
+    class Longer:
+        async def next(self, node: Any, past: Any, ctx: Any) -> Any:
+            return (await ctx.policies["actor"].extend(node, past.shown + "!"),)
+
+    method = GRPO.but("mine", idea=("sampler", "environment"), sampler=replace(HOW, window=Longer()), environment=Room())
+    said = [str(found) for found in of_behaviour(method, everything=True) if "window" in str(found)]
+    assert any("with room enough it gives other rows than Append()" in line for line in said), said
+    kept = [found for found in of_behaviour(method.but(sampler=replace(HOW, window=Recent())), everything=True) if "window" in str(found)]
+    assert [found.fine for found in kept] == [True]
+
+
+def test_a_text_is_put_where_it_belongs_whatever_it_holds():
+    assert filled("{} and {}", "{}", "{}{}") == "{} and {}{}"
