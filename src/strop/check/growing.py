@@ -30,7 +30,7 @@ from strop.seams.mark import marked
 from strop.seams.sampler import Independent
 from strop.seams.source import Graded
 from strop.seams.window import Append
-from strop.seams.world import Broken, Call, Reply, Said, Seat
+from strop.seams.world import Broken, Call, Reply, Said, Seat, Tool
 from strop.tasks import DEFAULT_TASK
 from strop.tasks import source as named
 
@@ -50,6 +50,8 @@ def of_behaviour(method: Method, everything: bool = False, source: Any = None) -
     exams += [(f"graders[{i}]", grader, _grader) for i, grader in enumerate(method.graders)]
     if (window := getattr(method.sampler, "window", None)) is not None:
         exams += [("sampler.window", window, partial(_window, task=task))]
+    if (calls := getattr(method.sampler, "calls", None)) is not None:
+        exams += [("sampler.calls", calls, partial(_calls, task=task))]
     exams += [("environment", method.environment, partial(_world, task=task))] if method.environment is not None else []
     for seam, thing, exam in exams:
         module = thing.fn.__module__ if hasattr(thing, "fn") else type(thing).__module__
@@ -71,6 +73,7 @@ KEPT = {
     "sampler": "the same whatever order requests end in, within the footprint it declares",
     "marks": "a label or stretches of every text, the same twice",
     "graders": "a score for every rollout, the same twice",
+    "calls": "what it writes it reads, no text raises, and nothing is read that is no call of a tool",
     "window": "with room enough the rows of Append; none longer than it may be, each action trained once",
     "environment": "its states are values: asked twice, it answers twice the same",
 }
@@ -381,6 +384,25 @@ def _window(about: str, window: Any, method: Method, task: Task) -> Iterator[str
             if len(set(written)) < len(written) or set(written) != said:
                 yield "trains an action twice, or one never: each is trained in the row that it was written in"
                 return
+
+
+TOOL = Tool("get", "One.", {"properties": {"key": {"type": "string"}}, "required": ["key"], "additionalProperties": False})
+
+
+def _calls(about: str, calls: Any, method: Method, task: Task) -> Iterator[str]:
+    if not isinstance(shown := guarded(about, lambda: calls.shown((TOOL,)), calls), str):
+        yield f"shows its tools as a {type(shown).__name__}: the first message is a text"
+        return
+    call = Call("get", {"key": "a"})
+    text = guarded(about, lambda: calls.written(call), calls)
+    texts = (text, f"first\n{text}\nlast", "", text[: len(text) // 2], text * 40, text.replace("a", "\ud800"), "é\n\n\u200b", "b" * 5000)
+    found = [guarded(f"{about}: read of {said[:40]!r}", lambda said=said: calls.read(said, (TOOL,)), calls) for said in texts]
+    if any(not isinstance(one, Call | Broken) for read in found for one in read):
+        yield "reads something else than calls and broken ones: (Call(…), Broken(why), …)"
+    elif tuple(found[0]) != (call,) or tuple(found[1]) != (call,):
+        yield f"reads {list(found[0])} off {text[:60]!r}, which it wrote for {call}"
+    elif any(isinstance(one, Call) and (one.tool != "get" or [*one.arguments] != ["key"]) for read in found for one in read):
+        yield "reads a call that is none of a tool's: `strop.worlds.calls.checked` holds one to its schema"
 
 
 def _mark(about: str, mark: Any, method: Method, task: Task) -> Iterator[str]:

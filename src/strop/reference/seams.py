@@ -109,6 +109,7 @@ SEAMS: dict[str, Seam] = {
             ("strop.seams.episode:Calls",),
             "strop.worlds.calls",
             own="calls",
+            kept="strop.check.growing:calls",
             see=("world", "sampler"),
         ),
         Seam(
