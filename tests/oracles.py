@@ -3,8 +3,8 @@
 A batch is a list of groups, a group a list of rollouts (those that count in its statistics), both plain data:
 
     rollout   reward; kept: is it trained; cut: did it end at its length limit; weight; tokens: its trained decisions in order
-    token     at: its place in the batch; action: did the policy draw it, or was it forced or taught (taught); and the log-probabilities
-              now, old, sampled, reference, with the value head's value and old_value
+    token     at: its place in the batch; row: its number in the rollout; action: did the policy draw it, or was it forced or taught
+              (taught); and the log-probabilities now, old, sampled, reference, with the value head's value and old_value
 
 An oracle gives the loss and its slope in each token's `now` (for PPO, then in each `value`; for FlowRL, in each kept rollout's `logz`).
 """
@@ -308,6 +308,24 @@ def gspo(batch):
     return loss, slope
 
 
+def resum(batch):
+    """arXiv:2509.13313: GSPO's ratio and clip of every row, with its rollout's advantage, and the mean over a group's rows."""
+    loss, slope = 0.0, flat(batch)
+    groups = [g for g in batch if learning(g)]
+    for group in groups:
+        rewards = rewards_of(group)
+        spread = max(np.sqrt(np.mean((rewards - rewards.mean()) ** 2)), 1e-4)
+        rows = [(r, [t for t in acted(r) if t["row"] == row]) for r in learning(group) for row in sorted({t["row"] for t in acted(r)})]
+        for rollout, written in rows:
+            share = rollout["weight"] / len(rows) / len(groups)
+            mean = np.mean([t["now"] - t["old"] for t in written])
+            value, steep = clipped(mean, (rollout["reward"] - rewards.mean()) / spread, 3e-4, 4e-4)
+            loss += share * value
+            for t in written:
+                slope[t["at"]] += share * steep / len(written)
+    return loss, slope
+
+
 def cispo(batch):
     """arXiv:2506.13585: the ratio, limited above only, is a constant weight on the log-probability."""
     loss, slope, tokens = 0.0, flat(batch), tokens_of(batch)
@@ -417,6 +435,7 @@ ORACLES = {
     "stable-reinforce": stable_reinforce,
     "stable-reinforce@r1-reward-3693413": partial(stable_reinforce, window=True),
     "gspo": gspo,
+    "resum-grpo": resum,
     "cispo": cispo,
     "ppo": ppo,
     "flowrl": flowrl,

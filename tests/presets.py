@@ -89,7 +89,7 @@ def plain(world: World) -> list[list[dict[str, Any]]]:
             if fate.kind == "drop":
                 continue
             tokens = []
-            for row in rollout.rows if fate.kind == "keep" else ():
+            for number, row in enumerate(rollout.rows if fate.kind == "keep" else ()):
                 before = -1
                 for segment in row.segments:
                     sampled = segment.logp or [float("nan")] * len(segment.tokens)
@@ -98,7 +98,7 @@ def plain(world: World) -> list[list[dict[str, Any]]]:
                             numbers = {name: log[before, token] for name, log in logs.items()}
                             numbers |= {name: value[before] for name, value in values.items()} | {"sampled": drawn}
                             kinds = {"action": segment.kind == "action", "taught": segment.kind == "teacher"}
-                            tokens.append({"at": at, **kinds, **numbers})
+                            tokens.append({"at": at, "row": number, **kinds, **numbers})
                             at += 1
                         before = token
             facts = {"kept": fate.kind == "keep", "cut": rollout.stop == "length", "weight": fate.weight, "logz": logz(rollout.id)}
@@ -496,6 +496,14 @@ MUTANTS: dict[str, dict[str, Change]] = {
         "row by row": aimed(row_ratio(), "group", "row"),
         "rollouts alike": reduced("rollout"),
         "summed": reduced(sum_over("rollout")),
+    },
+    "resum-grpo": {
+        **STANDARDIZED,
+        "clip sides swapped": constants(clip_low=4e-4, clip_high=3e-4),
+        "one ratio for all rows": aimed(sequence_ratio(), "group", "rollout"),
+        "rollouts alike": reduced("group", "rollout", "row"),
+        "rows alike": reduced("row"),
+        "summed": reduced(sum_over("row")),
     },
     "cispo": {
         **STANDARDIZED,

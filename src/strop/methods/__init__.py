@@ -48,6 +48,7 @@ METHODS = {
     "ada-grpo": "strop.methods.arm:ADA_GRPO",
     "grpo-roc": "strop.methods.grpo_roc:GRPO_ROC",
     "svs": "strop.methods.svs:SVS",
+    "resum-grpo": "strop.methods.resum:RESUM",
     "pathfinder": "strop.methods.pathfinder:PATHFINDER",
     "parallel-grpo": "strop.methods.parallel_r1:PARALLEL",
     "parallel-bonus": "strop.methods.parallel_r1:BONUS",

@@ -21,7 +21,7 @@ from strop.records import Group, Rollout, Row, Sampling, Segment, SegmentId, Sto
 from strop.seams.context import Ctx, Footprint, Handle
 from strop.seams.engine import Counters, Node, called
 from strop.seams.part import nearest
-from strop.seams.window import APPEND, Append, Past, Turn, Window, filled, fitted
+from strop.seams.window import APPEND, Append, Past, Turn, Window, filled, fitted, written
 from strop.seams.world import Broken, Call, Said, Seat, Tool, World, asked
 
 Act = Callable[[Node, Any, int], Awaitable[Node]]
@@ -119,11 +119,11 @@ class Episodes:
         return getattr(self.window, "policy", "actor")
 
     def footprint(self, prompt: int) -> Footprint:
-        """Of a window that begins rows anew one row is written at a time, and the row before it is still there while it is."""
+        """Of each rollout one row is there at a time: what everything takes, with a summary, or what the window lets it have."""
         grown = (self.max_tokens + self.observation) * self.most_turns
-        limit = getattr(self.window, "limit", 0)
-        rows = min(grown, 2 * limit) if limit else grown if isinstance(self.window, Append) else grown + prompt * self.most_turns
-        return Footprint(positions=prompt + self.n * rows, requests=self.n)
+        anew = 0 if isinstance(self.window, Append) else prompt + getattr(getattr(self.window, "by", None), "most", 0)
+        row = min(grown + anew, getattr(self.window, "limit", 0) or grown + anew)
+        return Footprint(positions=prompt + self.n * row, requests=self.n)
 
     async def __call__(self, task: Task, world: World | None, ctx: Ctx) -> list[Group]:
         if world is None:
@@ -194,14 +194,14 @@ async def lived(
     actor, ask = ctx.policies["actor"], asked(world, ctx.policies)
     limit = min(actor.engine.limit, getattr(how.window, "limit", 0) or actor.engine.limit)
     heads, place = {node.line()[0].path: (opening, 0)}, f"{ctx.place}/{ordinal}"
-    turns, ends, text = list[Turn](), list[Node](), ""
+    turns, made, text = list[Turn](), list[Row](), ""
     stop: Stop = "turns"
     for turn in range(seat.turns):
         node = await act(node, state, turn)
         said = Said(actor.text(node)) if how.calls is None else _heard(how.calls, actor.text(node), world)
         state, reply = await world.reply(state, said, ask)
         text += said.text
-        turns.append(Turn(said, node, replace(reply, observation=_cut(how.observation, reply.observation, ctx))))
+        turns.append(Turn(said, written(node), replace(reply, observation=_cut(how.observation, reply.observation, ctx))))
         if reply.done or turn + 1 == seat.turns:
             stop = reply.stop if reply.done else "turns"
             break
@@ -217,17 +217,17 @@ async def lived(
             stop = "length"
             break
         *closed, node = moved
-        ends += closed
+        made += [end.row() for end in closed]
+        del closed, moved  # nobody builds on a row that is closed: it needs no room any more
         text += f"\n{past.shown}\n"
-    return Rollout(rows((*ends, node)), place, stop=stop, keys=noted(turns, seat), text=text)
+    return Rollout(once((*made, node.row())), place, stop=stop, keys=noted(turns, seat), text=text)
 
 
-def rows(ends: Sequence[Node]) -> tuple[Row, ...]:
-    """A row up to each of these nodes. What the policy wrote is trained where it stands first: what a later row repeats of it is
+def once(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """The rows of a rollout. What the policy wrote is trained where it stands first: what a later row repeats of it is
     context."""
     made, seen = list[Row](), set[SegmentId]()
-    for end in ends:
-        row = end.row()
+    for row in rows:
         made.append(replace(row, trains=row.trains - seen))
         seen |= row.trains
     return tuple(made)
@@ -336,14 +336,14 @@ class Played:
         pen = Pen(theirs.engine.limit)
         actor = Handle(pen, theirs.renderer)
 
-        def written(call: Call) -> str:
+        def called_as(call: Call) -> str:
             if self.how.calls is None:
                 raise ValueError("a script calls a tool, and the sampler has no way to write calls: calls=Line()")
             return self.how.calls.written(call)
 
         async def act(node: Node, state: Any, turn: int) -> Node:
             said = self.agent(state, turn)
-            text = said if isinstance(said, str) else written(said)
+            text = said if isinstance(said, str) else called_as(said)
             return await pen.extend(node, theirs.renderer.reply(text), kind="teacher")
 
         return [await gathered(self.how, task, world, replace(ctx, policies={**ctx.policies, "actor": actor}), act)]

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
-from strop.records import Sampling, Task
+from strop.records import Sampling, Segment, Stop, Task
 from strop.seams.context import Ctx
 from strop.seams.engine import Node
 from strop.seams.world import Reply, Said
@@ -30,8 +30,8 @@ class Turn:
 
     said: Said
     """The action."""
-    node: Node
-    """That it ends."""
+    written: tuple[Segment, ...]
+    """Its tokens: several segments where new weights came in the middle of it. No node: what is not read any more needs no room."""
     reply: Reply
     """The world's answer, as it is shown: cut to the room it has."""
 
@@ -83,9 +83,10 @@ class Past:
         since = len(self.turns) - turns
         node = await self._root(self.opening, since, ctx)
         for number, turn in enumerate(self.turns[since:], since):
-            for piece in pieces(turn.node):
-                segment = replace(piece.segment, logp=None)
-                node = Node(segment, node, node.next(), node.root, piece.version, piece.stop, node.length + len(segment.tokens))
+            for place, segment in enumerate(turn.written):
+                stop: Stop | None = "finished" if place + 1 == len(turn.written) else None
+                again = replace(segment, logp=None)
+                node = Node(again, node, node.next(), node.root, node.version, stop, node.length + len(segment.tokens))
             node = await ctx.policies["actor"].extend(node, (answers or {}).get(number, turn.reply.observation))
         return node
 
@@ -93,12 +94,13 @@ class Past:
         return await ctx.policies["actor"].open(text, *more, root=ctx.place, ordinal=self.begin(text, since))
 
 
-def pieces(node: Node) -> list[Node]:
-    """The nodes of one action: several where new weights came in the middle of it."""
-    found = [node]
-    while (parent := found[0].parent) is not None and parent.cut:
-        found.insert(0, parent)
-    return found
+def written(node: Node) -> tuple[Segment, ...]:
+    """The segments of the action that a node ends."""
+    found = [node.segment]
+    while (parent := node.parent) is not None and parent.cut:
+        node = parent
+        found.insert(0, node.segment)
+    return tuple(found)
 
 
 class Window(Protocol):
@@ -134,7 +136,9 @@ class Recent:
             return (on,)
         most, turns, length = self.tokens or past.limit // 2, 0, on.length - node.length
         for turn in reversed(past.turns):
-            length += len(turn.node.written) + (len(ctx.policies["actor"].renderer.turn(turn.reply.observation)) if turns else 0)
+            length += sum(len(segment.tokens) for segment in turn.written) + (
+                len(ctx.policies["actor"].renderer.turn(turn.reply.observation)) if turns else 0
+            )
             if length > most:
                 break
             turns += 1

@@ -2,7 +2,8 @@
 
     c?   ->   >get c   cm kd   ->   >get m   m7 xq   ->   <answer>7</answer>
 
-From `least` to `most` cards lie between the question and its answer. All other letters have cards too, which lead somewhere else.
+From `least` to `most` cards lie between the question and its answer. All other letters have cards too, which lead somewhere else. A share
+`known` of the questions tells the first cards of the chain, in order, on a line of its own: `c?` and `cm mq`.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from strop.worlds.wiki import Wiki as Cards
 
 @dataclass(frozen=True)
 class Wiki:
-    """Chains of `least` to `most` cards among `letters`, with `noise` cards beside each that is asked for."""
+    """Chains of `least` to `most` cards among `letters`, with `noise` cards beside each that is asked for; a share `known` of the questions
+    tells some of them."""
 
     least: int = 2
     most: int = 4
     letters: int = 20
     noise: int = 1
+    known: float = 0.0
     name: str = field(default="wiki", init=False)
     size: int | None = field(default=None, init=False)
 
@@ -34,6 +37,7 @@ class Wiki:
         within(self, "least", 1, self.letters - 2)
         within(self, "most", self.least, self.letters - 2)
         within(self, "noise", 0, 4)
+        within(self, "known", 0.0, 1.0)
 
     @property
     def world(self) -> World:
@@ -47,8 +51,10 @@ class Wiki:
             chain, rest = names[:count], names[count:]
             cards = dict(zip(chain, [*chain[1:], answer], strict=True))
             cards |= {name: rng.choice([other for other in rest if other != name]) for name in rest}
-            needs = {"cards": dict(sorted(cards.items())), "start": chain[0], "answer": answer, "hops": count}
-            return Task(f"{chain[0]}?", needs, self.name, {"seed": seed, "index": index})
+            told = rng.randrange(1, count) if count > 1 and rng.random() < self.known else 0
+            needs = {"cards": dict(sorted(cards.items())), "start": chain[told], "answer": answer, "hops": count}
+            known = " ".join(f"{name}{cards[name]}" for name in chain[:told])
+            return Task(f"{chain[0]}?\n{known}" if told else f"{chain[0]}?", needs, self.name, {"seed": seed, "index": index})
 
         return draw(self, split, seed, index, make)
 

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from string import ascii_lowercase
 from typing import Any
 
 from strop.records import Task
-from strop.seams.context import Handle, keyed
+from strop.seams.context import Ctx, Handle, keyed
+from strop.seams.engine import Node
+from strop.seams.window import Past
 from strop.seams.world import Broken, Call, Called, Reply, Said, Seat, Tool
 
 GET = Tool(
@@ -65,3 +68,31 @@ class Wiki:
     def expert(self, state: dict[str, Any]) -> str | Call:
         """Follows the chain."""
         return f"<answer>{state['at']}</answer>" if state["at"].isdigit() else Call("get", {"key": state["at"]})
+
+
+@dataclass(frozen=True)
+class Extract:
+    """A summariser that is no model: of the cards that were called each with the chance `keep`, in order, and with the chance `extra` one
+    more that nobody called behind each. It knows what was answered and nothing else, so it cannot say where a chain ends."""
+
+    keep: float = 0.9
+    """Of a card that was called."""
+    extra: float = 0.1
+    """Of one that stood beside it, behind a card."""
+    others: bool = False
+    """The cards of another episode, made up: what a summary says that tells nothing."""
+
+    async def __call__(self, node: Node, past: Past, ctx: Ctx) -> tuple[Node, str] | None:
+        rng, said = keyed(ctx.seed, past.place, len(past.turns), "summary"), dict[str, str]()
+        shown = [line.split() for turn in past.turns for line in turn.reply.observation.split("\n")]
+        for called, *beside in shown:
+            if len(called) != 2 or called in ("no", "error:"):
+                continue
+            if rng.random() < self.keep:
+                said[called] = called
+            if beside and rng.random() < self.extra:
+                said[beside[0]] = beside[0]
+        if self.others:
+            names = rng.sample(ascii_lowercase, 2 * len(said)) if 2 * len(said) <= 26 else list(ascii_lowercase)
+            return node, " ".join(a + b for a, b in zip(names[::2], names[1::2], strict=False))
+        return node, " ".join(said)
