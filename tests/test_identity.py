@@ -127,6 +127,7 @@ FIXED = {
     "heads.0.with.per": "and a number per decision where it reads one, per prompt where it reads that",
     "update.with.epochs": "an objective without a ratio takes one update",
     "environment": "no world is the other of none",
+    "sampler.with.window.with.limit": "0 is what the model takes; another number has to hold an action and an answer",
     "sampler.with.sampling.with.top_p": "training refuses it",
     "sampler.with.sampling.with.top_k": "training refuses it",
 }

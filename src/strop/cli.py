@@ -30,6 +30,7 @@ COMMANDS = {
     "explain": ("strop.commands.identity:explain", "print what a method computes, with every constant"),
     "diff": ("strop.commands.identity:diff", "print how two methods differ"),
     "parts": ("strop.commands.parts", "the seams of a method: what a part may read and give, strop's own parts"),
+    "world": ("strop.commands.world", "worlds: list them, play one by hand, look whether one keeps its promises"),
     "check": ("strop.commands.check", "look at parts of your own before they are trained"),
     "claim": ("strop.commands.claim", "list, show or run claims: experiments that could refute a method"),
     "papers": ("strop.commands.papers", "the catalogue of papers in English and Korean, and what strop has of each"),

@@ -62,6 +62,11 @@ def of_behaviour(method: Method, everything: bool = False, source: Any = None) -
         yield from held(about, looked, KEPT[seam.partition("[")[0].rpartition(".")[2]])
 
 
+def of_world(world: Any, task: Task) -> list[str]:
+    """What is wrong with a world, shown a task of its own."""
+    return list(_world(called("environment", world), world, None, task))
+
+
 def _faults(about: str, says: Iterator[str]) -> Iterator[Finding]:
     return (Finding(about, said, fine=False) for said in says)
 
@@ -315,11 +320,11 @@ def _feed(about: str, feed: Any, method: Method) -> Iterator[str]:
         yield NOISE if drew else "gives other groups when its requests end in another order: decide by what was asked"
 
 
-def _world(about: str, world: Any, method: Method, task: Task) -> Iterator[str]:
+def _world(about: str, world: Any, method: Method | None, task: Task) -> Iterator[str]:
     if getattr(world, "asks", ()):
         return  # its answers are those of a policy, which is not here
     state = guarded(f"{about}: start", lambda: world.start(task, Seat("exam", "exam/0", 4)), world)
-    broken = (Broken("no call"), Call("nothing"))
+    broken = (Broken("no call"), Broken(""))
     for turn, said in enumerate((Said("a"), Said("", broken), Said("b" * 2000), Said("<answer>4</answer>"))):
         before = copy.deepcopy(state)
 

@@ -60,6 +60,7 @@ PROGRAMS = {
     "cascade": "strop.methods.cascade:CASCADE",
     "arm": "strop.methods.arm:ARM",
     "rstar2": "strop.methods.grpo_roc:RSTAR2",
+    "resum": "strop.methods.resum:RESUM_PROGRAM",
     "svs-equations": "strop.methods.svs:SVS_EQUATIONS",
     "parallel-r1": "strop.methods.parallel_r1:PARALLEL_R1",
     "parallel-r1-unseen": "strop.methods.parallel_r1:PARALLEL_R1_UNSEEN",

@@ -2,7 +2,8 @@
 
     c?   ->   >get c   cm kd   ->   >get m   m7 xq   ->   <answer>7</answer>
 
-From `least` to `most` cards lie between the question and its answer. All other letters have cards too, which lead somewhere else. A share
+From `least` to `most` cards lie between the question and its answer. All other letters have cards too, which lead somewhere else, and to
+other digits, so that wandering finds an answer and mostly a wrong one. A share
 `known` of the questions tells the first cards of the chain, in order, on a line of its own: `c?` and `cm mq`.
 """
 
@@ -17,6 +18,9 @@ from strop.seams.source import Graded, Split
 from strop.seams.world import World
 from strop.tasks.procedural import draw, grade_by, within
 from strop.worlds.wiki import Wiki as Cards
+
+ENDS = 0.3
+"""Of the other letters, those that lead to a digit."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,8 @@ class Wiki:
             count = rng.randint(self.least, self.most)
             chain, rest = names[:count], names[count:]
             cards = dict(zip(chain, [*chain[1:], answer], strict=True))
-            cards |= {name: rng.choice([other for other in rest if other != name]) for name in rest}
+            wrong = [digit for digit in digits if digit != answer]
+            cards |= {name: rng.choice(wrong) if rng.random() < ENDS else rng.choice([o for o in rest if o != name]) for name in rest}
             told = rng.randrange(1, count) if count > 1 and rng.random() < self.known else 0
             needs = {"cards": dict(sorted(cards.items())), "start": chain[told], "answer": answer, "hops": count}
             known = " ".join(f"{name}{cards[name]}" for name in chain[:told])

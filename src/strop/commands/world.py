@@ -1,0 +1,195 @@
+"""Worlds: which there are, what one answers, and whether it keeps its promises.
+
+Examples:
+    strop world list                                    strop's own, and whose tasks bring them
+    strop world play wiki                               you act, a line a turn; an empty line or Ctrl-D ends it
+    strop world play wiki --expert --index 3            its expert does
+    strop world play sums --method grpo-roc             the world of a method, with that task
+    strop world check wiki                              states, repeats, broken calls; the expert's replies are graded
+    strop world check my.py:TASKS --method my.py        your own
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from strop.cli import Usage, answer, say, table
+
+if TYPE_CHECKING:
+    from strop.records import Task
+    from strop.seams.episode import Calls
+    from strop.seams.source import Source
+    from strop.seams.world import Said, World
+
+FORMATS = ("line", "hermes", "xml", "fenced")
+DEADLINE = 60.0
+"""Seconds that a world may think about one action."""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("list", "play", "check"))
+    parser.add_argument("task", nargs="?", metavar="TASK", help="a source of tasks, as in `strop tasks`")
+    parser.add_argument("--method", metavar="NAME", help="the world of this method, where the task brings none")
+    parser.add_argument("--split", choices=("train", "test"), default="test", help="which tasks [test]")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the tasks and of the seat [0]")
+    parser.add_argument("--index", type=int, default=0, metavar="N", help="play: which task [0]")
+    parser.add_argument("--turns", type=int, default=32, metavar="N", help="actions at most [32]")
+    parser.add_argument("--calls", choices=FORMATS, default="line", help="how calls are written [line]")
+    parser.add_argument("--expert", action="store_true", help="play: its expert acts")
+    parser.add_argument("--tasks", type=int, default=32, metavar="N", help="check: how many its expert solves [32]")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.action == "list":
+        rows = listed()
+        head = ("world", "task", "tools", "says")
+        answer(args, {"worlds": rows}, table([[row[key] for key in head] for row in rows], head))
+        return 0
+    if not args.task:
+        raise Usage(f"strop world {args.action} TASK: name a source of tasks, as in `strop world {args.action} wiki`")
+    source, world = _there(args)
+    return (_played if args.action == "play" else _checked)(args, source, world)
+
+
+def listed() -> list[dict[str, str]]:
+    """strop's worlds, with the sources whose tasks they answer to."""
+    from strop.catalogue import own
+    from strop.methods import METHODS, method
+    from strop.tasks import SOURCES, maker
+
+    brought = ((name, getattr(maker(name)(), "world", None)) for name in SOURCES)
+    brings = {type(world).__name__ + world.__module__: name for name, world in brought if world is not None}
+    uses = {type(one).__name__ + one.__module__: name for name in METHODS if (one := method(name).environment) is not None}
+    found: list[dict[str, str]] = []
+    for name, kind in own().items():
+        if kind.__module__.startswith("strop.worlds.") and hasattr(kind, "start"):
+            key = name + kind.__module__
+            task = brings.get(key) or f"--method {uses[key]}" if key in uses or key in brings else ""
+            tools = ", ".join(tool.name for tool in getattr(kind(), "tools", ()))  # pyright: ignore[reportCallIssue]
+            about = (sys.modules[kind.__module__].__doc__ or "").partition("\n")[0].partition(": ")[2]
+            found.append({"world": kind.__module__.rpartition(".")[2], "task": task, "tools": tools, "says": about})
+    return found
+
+
+def _there(args: argparse.Namespace) -> tuple[Source, World]:
+    from strop.commands import recipes
+    from strop.program import Program
+    from strop.seams.world import world_of
+    from strop.tasks import source
+
+    tasks = source(args.task)
+    one = recipes.named(args.method) if args.method else None
+    if isinstance(one, Program):
+        raise Usage(f"{args.method} is a program of stages: name the method of one, or a task that brings its world")
+    world = world_of(one.environment if one is not None else None, tasks)
+    if world is None:
+        raise Usage(f"{args.task} brings no world: name a method that has one, --method grpo-roc. `strop world list` shows strop's.")
+    if names := [*getattr(world, "asks", ())]:
+        raise Usage(f"this world asks the policy {names[0]!r}, and nobody is here to answer. `strop eval --policy {names[0]}=…` plays it.")
+    return tasks, world
+
+
+def _calls(name: str) -> Calls:
+    from strop.worlds.calls import Fenced, Hermes, Line, Xml
+
+    return {"line": Line, "hermes": Hermes, "xml": Xml, "fenced": Fenced}[name]()
+
+
+def plain(text: str) -> str:
+    """What a terminal may be shown: a control character is a dot there, a line break stays."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "·" for letter in text)
+
+
+def _lived(
+    world: World, task: Task, seed: int, turns: int, calls: Calls, act: Callable[[Any], str | None], show: Callable[[str], None]
+) -> tuple[list[Said], str, dict[str, Any]]:
+    """What was said, the text that is graded, and what the last answer said beside it."""
+    from strop.seams.world import Reply, Said, Seat
+
+    tools, seat = getattr(world, "tools", ()), Seat(f"{seed}", f"{seed}/0", turns)
+
+    async def played() -> tuple[list[Said], str, dict[str, Any]]:
+        state = world.start(task, seat)
+        opening = task.prompt if (first := getattr(world, "show", None)) is None else await first(state)
+        show(plain(f"{calls.shown(tools)}\n{opening}" if tools else opening))
+        said, text, reply = list[Said](), "", Reply("")
+        for _ in range(turns):
+            if (words := act(state)) is None:
+                break
+            said.append(Said(words, calls.read(words, tools) if tools else ()))
+            state, reply = await asyncio.wait_for(world.reply(state, said[-1], {}), DEADLINE)
+            text += words
+            broken = "".join(f"  [{call.tool or 'no tool'}: {plain(call.why)}]" for call in reply.calls if not call.ok)
+            if reply.done:
+                show(f"done: {reply.stop}{broken}")
+                break
+            show(plain(reply.observation) + broken)
+            text += f"\n{reply.observation}\n"
+        return said, text, {"scores": dict(reply.scores), "stop": reply.stop if reply.done else "turns", "facts": dict(reply.facts)}
+
+    return asyncio.run(played())
+
+
+def _expert(world: World, calls: Calls, show: Callable[[str], None]) -> Callable[[Any], str]:
+    teach = getattr(world, "expert", None)
+    if teach is None:
+        raise Usage(f"{type(world).__name__} has no expert(state), which says what a demonstration does next")
+
+    def act(state: Any) -> str:
+        said = teach(state)
+        text = said if isinstance(said, str) else calls.written(said)
+        show(f"> {plain(text)}")
+        return text
+
+    return act
+
+
+def _played(args: argparse.Namespace, source: Source, world: World) -> int:
+    task, calls = source.task(args.split, args.seed, args.index), _calls(args.calls)
+
+    def typed(state: Any) -> str | None:
+        if sys.stdin.isatty():
+            print("> ", end="", file=sys.stderr, flush=True)
+        return sys.stdin.readline().rstrip("\n").replace("\\n", "\n") or None
+
+    act = _expert(world, calls, say) if args.expert else typed
+    said, text, last = _lived(world, task, args.seed, args.turns, calls, act, say)
+    channels = last["scores"] or dict(source.grade(task, text))
+    value = {"task": task.to_json(), "said": [one.text for one in said], "text": text, **last, "channels": channels}
+    answer(args, value, ", ".join(f"{name} {value}" for name, value in channels.items()))
+    return 0
+
+
+def _checked(args: argparse.Namespace, source: Source, world: World) -> int:
+    from strop.check.growing import of_world
+    from strop.seams.world import Seat, verdict
+
+    task, calls = source.task("train", args.seed, 0), _calls(args.calls)
+    said = list(of_world(world, task))
+    rows = [("its states are values, it answers alike twice, and a broken call is an answer", said or ["kept"])]
+    if getattr(world, "expert", None) is not None:
+        wrong, again = list[str](), list[str]()
+        for index in range(args.tasks):
+            one = source.task(args.split, args.seed, index)
+            spoken, text, last = _lived(world, one, index, args.turns, calls, _expert(world, calls, lambda _: None), lambda _: None)
+            channels = last["scores"] or dict(source.grade(one, text))
+            if channels.get("outcome") != 1:
+                wrong.append(f"task {index}: {channels}")
+            if last["scores"] and asyncio.run(verdict(world, one, Seat(f"{index}", f"{index}/0", args.turns), spoken)) != last["scores"]:
+                again.append(f"task {index}")
+        rows.append((f"its expert solves {args.tasks} tasks of {args.split}", wrong[:3] or ["kept"]))
+        if again:
+            rows.append(("its scores follow again from what was said", again[:3]))
+    else:
+        rows.append(("it has no expert(state): nothing shows that a task can be solved in it", ["not looked at"]))
+    fine = all(found[0] in ("kept", "not looked at") for _, found in rows)
+    answer(
+        args,
+        {"fine": fine, "checks": [{"says": says, "found": found} for says, found in rows]},
+        "\n".join(f"{says}: {'; '.join(found)}" for says, found in rows),
+    )
+    return 0 if fine else 1
