@@ -395,6 +395,8 @@ def seam_of(thing: Known) -> str | None:
         "start": "world",
     }
     done = next((seam for word, seam in does.items() if hasattr(thing, word)), None)
+    if done is None and inspect.isclass(thing) and "past" in inspect.signature(thing.__call__).parameters:
+        return "window"  # who summarises for one
     module = done if last in BESIDE and done and inspect.isclass(thing) else BESIDE.get(last, last)
     if isinstance(thing, Part) and thing.reads in (JUDGED, MARKED):
         return "grader" if thing.reads == JUDGED else "mark"
