@@ -39,6 +39,7 @@ OWN = {
     "arm-tokens": "strop.experiments.arm:TOKENS",
     "arm-accuracy": "strop.experiments.arm:ACCURACY",
     "pathfinder-types": "strop.experiments.pathfinder:TYPES",
+    "resum-untrained": "strop.experiments.resum:UNTRAINED",
     "resum-rows": "strop.experiments.resum:ROWS",
 }
 """strop's own, {name: module:attribute}; imported when asked for."""

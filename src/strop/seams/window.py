@@ -113,6 +113,9 @@ class Window(Protocol):
 class Append:
     """Everything stays: the answer stands behind the action, until there is no room."""
 
+    limit: int = 0
+    """Tokens of a row; 0: what the model takes."""
+
     async def next(self, node: Node, past: Past, ctx: Ctx) -> tuple[Node, ...]:
         node = await ctx.policies["actor"].extend(node, past.shown)
         return (node,) if past.fits(node.length) else ()
