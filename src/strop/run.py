@@ -113,7 +113,7 @@ def resume(
         one.watch.lines = one.lines(found)
         one.watch.resumed(run.record(run.step - 1) if run.step else None)
     about = read_about(directory)
-    if {**about["tripwires"][-1], "from_step": 0} != {"from_step": 0, **run.watch.describe()}:
+    if not about["tripwires"] or {**about["tripwires"][-1], "from_step": 0} != {"from_step": 0, **run.watch.describe()}:
         about["tripwires"].append({"from_step": run.step, **run.watch.describe()})
         about["recipe"]["tripwire"] = run.recipe.tripwire
         write_about(directory, about)

@@ -9,7 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from strop.cli import Usage, answer, table
+from strop import shape
+from strop.cli import Usage, answer, say, table
 from strop.commands import recipes
 from strop.tripwires.siblings import twins
 
@@ -302,11 +303,12 @@ def _run_row(place: Path) -> dict[str, Any] | None:
     """From the files alone: no heavy import."""
     program = (place / "program.json").exists()
     try:
-        about = json.loads((place / ("program.json" if program else "recipe.json")).read_text())
-        result = json.loads((place / "result.json").read_text()) if (place / "result.json").exists() else {}
+        about = shape.read(place / ("program.json" if program else "recipe.json"), shape.WHOLE if program else shape.ABOUT)
+        result = shape.read(place / "result.json", shape.RESULT) if (place / "result.json").exists() else {}
         recipe, resolved = about["recipe"], about["resolved"]
         steps, model, method = recipe["steps"], recipe["model"], resolved["method"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError) as error:
+        say(f"note: {error}; this one is left out")
         return None
     done = sum(metrics.read_bytes().count(b"\n") for metrics in place.glob("*/metrics.jsonl" if program else "metrics.jsonl"))
     sides = {when: (result.get(when) or {}).get("pass@1") for when in ("before", "after")}
