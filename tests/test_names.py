@@ -167,6 +167,9 @@ def test_a_class_takes_knobs_and_a_source_that_is_made_takes_none(mine, tmp_path
         (["explain", "broken.py"], "broken.py, line 2: ZeroDivisionError"),
         (["explain", "beside.py"], "broken.py, line 2: ZeroDivisionError"),
         (["explain", "syntax.py"], "syntax.py, line 1: SyntaxError"),
+        (["explain", "ends.py"], "ends.py, line 1: SystemExit: 3"),
+        (["explain", "zero.py"], "zero.py, line 0: SyntaxError: source code string cannot contain null bytes"),
+        (["train", "--method", "later.py", "--steps", "0"], "syntax.py, line 1: SyntaxError: invalid syntax (it lies beside what is"),
         (["train", "squashed.py"], "strop train --method"),
         (["claim", "show", "squashed.py"], "defines no claim"),
         (["methods", "riddles.py"], "defines no method"),
@@ -179,6 +182,7 @@ def test_what_is_not_there_is_said_with_what_is(argv, wanted, refused, tmp_path,
     two = "from strop.methods.grpo import GRPO\nA = GRPO.but('a', tasks=3)\nB = GRPO.but('b', tasks=4)\n"
     lacks = RIDDLES.replace("Riddles", "Lacks").partition("    def gold")[0]
     broken = {"broken.py": "\nx = 1 / 0\n", "beside.py": "import broken\n", "syntax.py": "def\n"}
+    broken |= {"ends.py": "raise SystemExit(3)\n", "zero.py": "x = 1\0\n", "later.py": SQUASHED + "\n\ndef later():\n    import syntax\n"}
     written(tmp_path, {**FILES, "two.py": two, "lacks.py": lacks, **broken})
     assert wanted in refused(*argv)
 

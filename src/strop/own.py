@@ -83,13 +83,15 @@ def loaded(file: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except BaseException as error:
         del sys.modules[name]
+        if isinstance(error, KeyboardInterrupt):
+            raise
         raise ValueError(_told(error, file)) from error
     return module
 
 
-def _told(error: Exception, file: Path) -> str:
+def _told(error: BaseException, file: Path) -> str:
     """Where in the user's folder it happened, and what."""
     where, line, step = file, 0, error.__traceback__
     while step is not None:
@@ -103,7 +105,7 @@ def _told(error: Exception, file: Path) -> str:
     return f"{where}, line {line}: {type(error).__name__}: {error.msg if isinstance(error, SyntaxError) else error}"
 
 
-def _unexpected(error: Exception) -> str | None:
+def _unexpected(error: BaseException) -> str | None:
     """`Recipe(step=3)` in words: what the class has instead."""
     found = re.fullmatch(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
     step, kind = error.__traceback__, None
@@ -380,7 +382,11 @@ def _hash(file: Path) -> str:
 def _imported(file: Path) -> set[str]:
     """Top names of what a file imports, wherever in it; a relative import is one from beside it."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_bytes(), str(file))):
+    try:
+        tree = ast.parse(file.read_bytes(), str(file))
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        raise ValueError(f"{_told(error, file)} (it lies beside what is loaded, and is kept with it)") from error
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
