@@ -215,6 +215,8 @@ def measure(
     if (judge := asks(asked_so.get("sampler"))) not in ("", "actor", *beside):
         raise Usage(f"{args.sampler} asks the policy {judge!r}. Name it: --policy {judge}=MODEL_OR_RUN")
     source.task("test", 0, 0)  # before the model: what is wrong with a file is said at once
+    if getattr(source, "ungraded", False):
+        raise Usage(f"{source.name} holds pairs, and no row says which answer is right: a reply to it has no score. Name questions: --task")
     if args.picture is not None and not hasattr(source, "answers"):
         raise Usage(f"--picture draws confidence targets, and {source.name} states none. One that does: --task facts")
 
