@@ -126,6 +126,9 @@ IMPORTS = {
     "import kit.deep\nX = kit.deep.two()": 2,
     "from kit.deep import two\nX = two()": 2,
     "import kit.deep as d\nX = d.two()": 2,
+    "import bare.deep\nX = bare.deep.two()": 2,
+    "from bare import deep\nX = deep.two()": 2,
+    "from bare.deeper import under\nX = under.three()": 3,
     "def later():\n    import tools\n    return tools.one()\nX = later()": 1,
     "from tools import *\nX = one()": 1,
 }
@@ -134,14 +137,20 @@ IMPORTS = {
 @pytest.mark.parametrize("text", IMPORTS)
 def test_what_stands_beside_a_file_is_found_however_it_is_imported(text, tmp_path):
     files = {"tools.py": "def one():\n    return 1\n", "kit/deep.py": "import tools\ndef two():\n    return tools.one() + 1\n"}
-    (tmp_path / "kit").mkdir()
+    for folder in ("kit", "bare/deeper"):
+        (tmp_path / folder).mkdir(parents=True)
+    files |= {
+        "bare/deep.py": files["kit/deep.py"],
+        "bare/deeper/under.py": "from bare.deep import two\ndef three():\n    return two() + 1\n",
+    }
     written(tmp_path, files | {"kit/__init__.py": "", "asks.py": text})
     module = own.loaded(tmp_path / "asks.py")
     assert IMPORTS[text] == module.X
     if "later" in text:
         assert module.later() == 1  # long after it was loaded
-    assert set(own.beside(tmp_path / "asks.py")) >= {"asks.py", "tools.py"} if "kit" not in text else {"asks.py", "kit/deep.py"}
-    assert not {"tools", "kit"} & set(sys.modules)
+    wanted = {"asks.py", "tools.py", *(name for name in files if any(f"{top}/" in name and top in text for top in ("kit", "bare")))}
+    assert set(own.beside(tmp_path / "asks.py")) >= wanted
+    assert not {"tools", "kit", "bare"} & set(sys.modules)
 
 
 def test_a_class_takes_knobs_and_a_source_that_is_made_takes_none(mine, tmp_path):

@@ -200,7 +200,7 @@ def beside(file: Path) -> dict[str, Path]:
         for top in _imported(one):
             if (single := folder / f"{top}.py").is_file():
                 waiting.append(single)
-            elif (folder / top / "__init__.py").is_file():
+            elif _is_package(folder / top):
                 waiting += sorted(p for p in (folder / top).rglob("*.py"))
     return dict(sorted(found.items()))
 
@@ -306,6 +306,10 @@ class _Finder(importlib.abc.MetaPathFinder):
                 if file.is_file():
                     loader = _Loader(fullname, str(file))
                     return importlib.util.spec_from_file_location(fullname, file, loader=loader, submodule_search_locations=inner)
+            if _is_package(folder / name):
+                spec = importlib.machinery.ModuleSpec(fullname, None, is_package=True)
+                spec.submodule_search_locations = [str(folder / name)]
+                return spec
         return None
 
 
@@ -329,7 +333,7 @@ class _Neighbours(ast.NodeTransformer):
 
     def _here(self, name: str) -> bool:
         top = name.partition(".")[0]
-        return (self.folder / f"{top}.py").is_file() or (self.folder / top / "__init__.py").is_file()
+        return (self.folder / f"{top}.py").is_file() or _is_package(self.folder / top)
 
     def visit_Import(self, node: ast.Import) -> Any:
         made: list[ast.stmt] = []
@@ -351,6 +355,16 @@ class _Neighbours(ast.NodeTransformer):
         return node
 
 
+def _is_package(folder: Path) -> bool:
+    """A folder that `import` takes: with its __init__.py, or, where nothing installed has its name, with Python files in it or below."""
+    if (folder / "__init__.py").is_file():
+        return True
+    if not folder.is_dir() or not folder.name.isidentifier() or not any(folder.rglob("*.py")):
+        return False
+    found = importlib.util.find_spec(folder.name)
+    return found is None or found.origin is None  # a module of that name goes before such a folder, as in Python
+
+
 def _package(folder: Path) -> str:
     """The package of a folder, made where it is not there yet."""
     name = PACKAGE + hashlib.sha256(str(folder).encode()).hexdigest()[:8]
@@ -366,7 +380,8 @@ def _package(folder: Path) -> str:
 def _forget_changed(package: str) -> None:
     """Where a file has changed since it was loaded, all of its folder are loaded anew: others may hold what it defined."""
     there = [module for name, module in sys.modules.items() if name.startswith(f"{package}.")]
-    if any(not Path(str(m.__file__)).is_file() or _read.get(str(m.__file__)) != _hash(Path(str(m.__file__))) for m in there):
+    files = [str(m.__file__) for m in there if getattr(m, "__file__", None)]  # a folder without __init__.py has none
+    if any(not Path(file).is_file() or _read.get(file) != _hash(Path(file)) for file in files):
         for module in there:
             del sys.modules[module.__name__]
 
