@@ -132,6 +132,31 @@ def test_weights_that_a_file_lacks_are_not_made_up(tmp_path, refused):
     assert "that it does not know, as policy.model" in message
 
 
+@pytest.mark.parametrize("layer", [0, 99])
+def test_weights_that_the_model_would_compute_without_are_refused_and_another_tower_is_not(layer, tmp_path, refused):
+    from safetensors.torch import load_file, save_file
+
+    from strop import pico
+
+    place = shutil.copytree(pico.path(), tmp_path / "more")
+    tensors = load_file(place / "model.safetensors")
+    spare = next(iter(tensors.values())).clone()
+    more = f"model.layers.{layer}.self_attn.q_proj.weight_scale"
+    save_file({**tensors, more: spare}, place / "model.safetensors", {"format": "pt"})
+    assert f"its weights hold {more}" in refused("eval", place, "--tasks", 1)
+    save_file({**tensors, "vision_tower.patch.weight": spare}, place / "model.safetensors", {"format": "pt"})
+    main(["eval", str(place), "--tasks", "1", "--samples", "1", "--max-tokens", "2"])
+
+
+def test_a_checkpoint_that_is_named_by_its_own_path_is_held_to_its_hash_too(run, refused):
+    place = run / "checkpoints" / "000003"
+    data = bytearray((place / "model.safetensors").read_bytes())
+    data[-9] ^= 1
+    (place / "model.safetensors").write_bytes(data)
+    assert "is a checkpoint that was damaged or changed since" in refused("eval", place, "--tasks", 1)
+    assert "is a checkpoint that was damaged" in refused("train", "--model", place, "--steps", 0, "--out", run.parent / "other")
+
+
 def test_an_evaluation_shows_what_was_said_and_says_what_is_odd(capsys, tmp_path):
     main(["eval", "pico", "--tasks", "3", "--samples", "2", "--max-tokens", "2", "--show", "1", "--json"])
     found = json.loads(capsys.readouterr().out)

@@ -345,7 +345,7 @@ def checkpoint(directory: Path, actor: Kept, state: Mapping[str, Any], beside: M
         _write(place_beside(new, name), *kept)
     (new / "state.json").write_text(canonical(state))
     durable.point("write")
-    (new / "hash").write_text(_hash_directory(new))
+    durable.seal(new)
     durable.publish(new, final)
     for old in sorted(p for p in final.parent.iterdir() if p.name.isdigit())[:-KEEP_CHECKPOINTS]:
         shutil.rmtree(old, ignore_errors=True)
@@ -390,7 +390,7 @@ def good_checkpoints(directory: Path, say: Callable[[str], None] = lambda said: 
     """Those whose hash is right, by step."""
     good: list[Path] = []
     for path in sorted(p for p in (directory / "checkpoints").glob("*") if p.name.isdigit()):
-        if (path / "hash").exists() and (path / "hash").read_text() == _hash_directory(path):
+        if durable.whole(path):
             good.append(path)
         else:
             say(f"note: checkpoint {path.name} is damaged and is not used.")
@@ -434,11 +434,3 @@ def versions() -> dict[str, str]:
 def plain(recipe: Recipe) -> dict[str, Any]:
     values = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
     return {**values, "method": recipe.method if isinstance(recipe.method, str) else recipe.method.name}
-
-
-def _hash_directory(path: Path) -> str:
-    total = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file() and p.name != "hash"):
-        total.update(file.relative_to(path).as_posix().encode())
-        total.update(file.read_bytes())
-    return total.hexdigest()

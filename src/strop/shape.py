@@ -131,7 +131,7 @@ ABOUT = {
     "past?": [{"until": int, "steps": int, "budget": (str, None)}],
     "data?": {"files": TEXTS, "rows": int, "train": int, "test": int, "left_out": {str: int}},
     "gguf?": TEXTS,
-    "shots?": [str],
+    "shots?": [{0: str, 1: str}],
     "replay?": {"of": str, "steps": int, "foreign": bool},
     "stage?": {
         "number": int,
