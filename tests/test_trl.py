@@ -48,7 +48,7 @@ def test_trl_counts_a_wholly_masked_rollout_and_strop_does_not_unless_its_reduct
 
 
 def lost(world, number):
-    """The batch with some rollouts that nobody could grade, as each side has it (TRL a None, strop a rollout less); which decisions are graded."""
+    """The batch with some rollouts that nobody could grade, as each side has it: strop a rollout less, TRL a None; the graded decisions."""
     rng = random.Random(f"ungraded {number}")
     gone = {r.id for group in world.groups for r in group.rollouts if rng.random() < 0.25}
     owners = [r.id for group in world.groups for r in group.rollouts for s in r.rows[0].segments if s.kind == "action" for _ in s.tokens]
