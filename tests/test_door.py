@@ -179,3 +179,19 @@ def test_a_task_is_shown_as_the_model_sees_it(capsys):
 def test_a_committed_step_is_read_by_its_own_name(run):
     record = json.loads(gzip.decompress((run / "groups" / "000001.json.gz").read_bytes()))
     assert record["step"] == 1
+
+
+@pytest.mark.parametrize(
+    "command", [["train", "--steps", 9, "--resume"], ["eval"], ["replay"], ["export"], ["microscope"]], ids=lambda c: c[0]
+)
+def test_a_run_whose_policy_was_handed_to_it_is_not_gone_on_with_by_another(command, tmp_path, refused):
+    from strop.lab import tabular
+    from strop.recipe import Recipe
+
+    run = tmp_path / "run"
+    tabular.create(Recipe(steps=1, tasks=2, group=2, max_tokens=3, eval_tasks=0), run).train()
+    before = (run / "recipe.json").read_bytes()
+    more = {"export": [tmp_path / "out"], "microscope": ["--step", "0", "--methods", "grpo"], "replay": ["--out", tmp_path / "again"]}
+    said = refused(*command, run, *more.get(command[0], []))
+    assert "trained a policy of its own kind (strop.lab.tabular.TabularPolicy)" in said or "(TabularPolicy) that was handed to it" in said
+    assert (run / "recipe.json").read_bytes() == before

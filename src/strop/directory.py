@@ -229,6 +229,15 @@ def _other_bodies(was: Any, now: Any) -> list[str]:
     return []
 
 
+def check_policy(directory: Path, about: Mapping[str, Any]) -> None:
+    """The run's policy can be made again from what stands there: it is a language model's, and nobody handed it over."""
+    if was := about.get("policy"):
+        raise RunError(
+            f"{directory} trained a policy of its own kind ({was}) that was handed to it, as a claim's world does, so no command can make "
+            "it again. Whoever made it goes on with it: strop claim run CLAIM, or strop.run.resume(directory, policy=…)."
+        )
+
+
 def check_data(directory: Path, about: Mapping[str, Any]) -> None:
     """The files a run draws and starts from are the ones it began with, byte for byte."""
     files: dict[str, str] = {**about.get("data", {}).get("files", {})}

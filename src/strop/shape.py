@@ -127,6 +127,7 @@ ABOUT = {
     "threads": int,
     "grade": str,
     "own?": bool,
+    "policy?": str,
     "files?": FILES,
     "past?": [{"until": int, "steps": int, "budget": (str, None)}],
     "data?": {"files": TEXTS, "rows": int, "train": int, "test": int, "left_out": {str: int}},

@@ -153,7 +153,7 @@ def replies(found: dict[str, Any]) -> str:
 
 def find(name: str) -> tuple[str, dict[str, Any] | None, dict[str, Any]]:
     """(model to load, the run's recipe, the parts it brought) of a model, a run, or one of a run's policies beside the actor (RUN:NAME)."""
-    from strop.directory import good_checkpoints, held, last, one_of, read_about, task_of
+    from strop.directory import check_policy, good_checkpoints, held, last, one_of, read_about, task_of
 
     directory, which = one_of(name)
     if not any((directory / said).exists() for said in ("recipe.json", "program.json")):
@@ -162,6 +162,7 @@ def find(name: str) -> tuple[str, dict[str, Any] | None, dict[str, Any]]:
 
     directory = last(directory)
     about, parts = read_about(directory), brought(directory)
+    check_policy(directory, about)
     with suppress(ValueError):  # one that cannot be built here any more is still a model with a task
         parts |= {"method": method_of(directory)}
     about["recipe"] |= {"task": task_of(directory, about)}
