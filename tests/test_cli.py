@@ -246,6 +246,9 @@ RECIPE = Recipe(eval_tasks=0)
         ("raise KeyError('answer')", "grader raised KeyError"),
         ("time.sleep(20)", "did not answer within"),
         ("return Graded({'outcome': float('nan')})", "grader returned nan"),
+        ("return Graded({'outcome': '1'})", "grader returned '1'"),
+        ("return 1.0", "grader raised ValueError: grade() gives 1.0: it is Graded({channel: score})"),
+        ("raise SystemExit(3)", "grader raised SystemExit: 3"),
     ],
     ids=["raises", "hangs", "nan"],
 )

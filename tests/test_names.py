@@ -205,6 +205,33 @@ def test_a_toml_recipe_finds_the_files_beside_it(mine, tmp_path, capsys):
     assert plan.task == str(there / "riddles.py")
 
 
+ODD = {
+    "no task": ("return None", "task('{split}', 0, 0) gives None, which is no Task"),
+    "a text": ("return 'q'", "gives 'q', which is no Task"),
+    "a prompt that is no text": ("return Task(5, {}, 'odd')", "a task's prompt is a text, got 5"),
+    "half a character": ("return Task(f'{index} \\ud800', {}, 'odd')", "a task holds '\\ud800', half a character"),
+    "needs that are no JSON": ("return Task(f'{index}', {'sum': {1}}, 'odd')", "a task's needs are plain JSON"),
+    "what raises": ("raise KeyError(index)", "odd.py, line 23: KeyError: 0"),
+}
+
+
+@pytest.mark.parametrize("command", [["tasks"], ["eval", "pico", "--task"], ["train", "--unchecked", "--steps", "0", "--task"], ["check"]])
+@pytest.mark.parametrize("what", ODD)
+def test_a_source_that_gives_no_task_is_refused_in_a_line_by_every_command(what, command, tmp_path, refused, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    body, said = ODD[what]
+    head, _, tail = RIDDLES.partition("        rng = ")
+    (tmp_path / "odd.py").write_text(head + f"        {body}\n\n    def grade(" + tail.partition("    def grade(")[2])
+    said = said.replace("{split}", "test" if command[0] == "eval" else "train")
+    if command[0] != "check":
+        assert said.replace("line 23", f"line {head.count(chr(10)) + 1}") in refused(*command, "odd.py")
+        return
+    with pytest.raises(SystemExit) as stop:
+        main(["check", "odd.py"])
+    assert stop.value.code == 1
+    assert "BAD   source Riddles (odd.py" in capsys.readouterr().out
+
+
 # What a run keeps.
 
 

@@ -119,6 +119,10 @@ def explain(error: Exception) -> str | None:
         return text if "pip install" in text else f"{text}. It belongs to an extra: pip install 'strop[math,data,gym]'."
     if isinstance(error, (ValueError, NotImplementedError)) or type(error).__name__ == "Tripped":
         return text
+    from strop import own
+
+    if where := own.blamed(error):
+        return f"{where}: {type(error).__name__}: {text}"
     return None
 
 

@@ -15,7 +15,7 @@ from strop.records import Group, Incident, Scores
 from strop.seams.context import Ctx
 from strop.seams.grader import patience
 from strop.seams.part import Part
-from strop.seams.source import Graded, Source
+from strop.seams.source import Graded, Source, grade_of
 from strop.tripwires import BY_NAME, Tripped, sees
 
 SECONDS = 60.0
@@ -32,12 +32,12 @@ async def grade(source: Source, groups: list[Group], seconds: float = SECONDS) -
 
     def work() -> None:
         if many is not None:
-            done.update(enumerate(many(pairs)))
+            done.update(enumerate(map(grade_of, many(pairs))))
             return
         for number, (task, text) in enumerate(pairs):
             try:
-                done[number] = source.grade(task, text)
-            except Exception as error:
+                done[number] = grade_of(source.grade(task, text))
+            except BaseException as error:  # SystemExit too: it would end this thread, and nobody would know
                 why = f"grader raised {type(error).__name__}: {error}"
                 done[number] = Graded({"outcome": None}, incidents=(Incident("", "outcome", why),))
 
@@ -55,8 +55,8 @@ async def grade(source: Source, groups: list[Group], seconds: float = SECONDS) -
             graded = Graded({"outcome": None}, incidents=(Incident(unit, "outcome", fault or "grader gave no answer"),))
         values[unit] = {}
         for channel, value in graded.items():
-            if value is not None and not math.isfinite(value):
-                incidents.append(Incident(unit, channel, f"grader returned {value}"))
+            if value is not None and (not isinstance(value, int | float) or not math.isfinite(value)):
+                incidents.append(Incident(unit, channel, f"grader returned {value!r}"))
                 value = None
             values[unit][channel] = None if value is None else float(value)
         if graded.reason:
@@ -82,7 +82,7 @@ async def judged(graders: Sequence[Part], groups: list[Group], ctx: Ctx, seconds
             known = value is not None and math.isfinite(value)
             values[unit] = {grader.gives: value if known else None}
             if not known and unit not in explained:
-                incidents.append(Incident(unit, grader.gives, fault if value is None else f"grader returned {value}"))
+                incidents.append(Incident(unit, grader.gives, fault if value is None else f"grader returned {value!r}"))
         return Scores(values, given.reasons, tuple(incidents))
 
     scores = Scores()
@@ -102,7 +102,7 @@ async def _with_deadline(work: Callable[[], None], seconds: float) -> str:
     def body() -> None:
         try:
             work()
-        except Exception as error:
+        except BaseException as error:  # SystemExit too
             fault.append(f"grader raised {type(error).__name__}: {error}")
         if not loop.is_closed():
             loop.call_soon_threadsafe(finished.set)

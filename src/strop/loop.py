@@ -40,7 +40,7 @@ from strop.seams.flight import Flight
 from strop.seams.grader import SCORERS
 from strop.seams.learner import Learner
 from strop.seams.mark import labelled, marked
-from strop.seams.part import nearest
+from strop.seams.part import nearest, written
 from strop.seams.policy import Policy, equip
 from strop.seams.sampler import Grows
 from strop.seams.signal import KINDS
@@ -235,7 +235,12 @@ class Run:
         return folder.sampled(self.directory.parent / self.begun.stages[stage])
 
     def pick(self, n: int) -> list[Task]:
-        tasks, self.state["curriculum"] = self.method.curriculum.pick(n, self.state["curriculum"], self.context())
+        given: Any = self.method.curriculum.pick(n, self.state["curriculum"], self.context())
+        if not isinstance(given, tuple) or len(given) != 2 or not all(isinstance(task, Task) for task in given[0]):
+            raise ValueError(
+                f"the curriculum {written(self.method.curriculum)}: pick gives {given!r:.80}, and it is (list of tasks, state)"
+            )
+        tasks, self.state["curriculum"] = given
         return tasks
 
     def mark(self, groups: list[Group]) -> list[Group]:

@@ -268,6 +268,16 @@ def stands(thing: Any) -> tuple[Path | None, int]:
         return None, 0
 
 
+def blamed(error: BaseException) -> str:
+    """Where in a file of the user's own an error was raised, `FILE, line N`; empty where it was raised elsewhere."""
+    step = error.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    if step is None or not is_own(str(step.tb_frame.f_globals.get("__name__"))):
+        return ""
+    return f"{step.tb_frame.f_code.co_filename}, line {step.tb_lineno}"
+
+
 def line_of(error: BaseException, file: Path) -> int:
     """The last line of a file that an error went through; 0 where it went through none."""
     line, step = 0, error.__traceback__

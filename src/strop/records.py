@@ -60,9 +60,19 @@ class Task:
     """Made from prompt, needs and source where none is given."""
 
     def __post_init__(self) -> None:
-        if not self.id:
+        if not isinstance(self.prompt, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError(f"a task's prompt is a text, got {self.prompt!r}")
+        if self.id:
+            return
+        try:
             content = {"prompt": self.prompt, "needs": dict(self.needs), "source": self.source}
             object.__setattr__(self, "id", digest(content)[:16])
+        except UnicodeEncodeError as error:
+            raise ValueError(f"a task holds {error.object[error.start]!r}, half a character, which no tokenizer reads") from None
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(
+                f"a task's needs are plain JSON (numbers, texts, lists, dicts), since it is kept with the run: {error}"
+            ) from error
 
     def __hash__(self) -> int:
         return hash(self.id)

@@ -43,8 +43,8 @@ def _exam(about: str, source: Any) -> Iterator[Finding]:
     most = {split: count if (size := sizes[split]) is None else min(count, size) for split in ("train", "test")}
     there = {(split, seed): drawn(split, seed, range(most[split])) for split in ("train", "test") for seed in (0, 1)}
     tasks = [task for drawn_there in there.values() for task in drawn_there]
-    if odd := next((t for t in tasks if not isinstance(t, Task)), None):
-        yield fault(f"task() gives a {type(odd).__name__}, not a Task")
+    if odd := [t for t in tasks if not isinstance(t, Task)]:
+        yield fault(f"task() gives {odd[0]!r:.60}, not a Task")
         return
     again = [*reversed(drawn("train", 0, list(reversed(range(count)))))]
     if again != there["train", 0]:

@@ -203,6 +203,7 @@ def measure(
     started from."""
     from strop.seams.asked import named as asked_policies
     from strop.seams.sampler import as_taught
+    from strop.seams.source import drawn
     from strop.sense import asks
     from strop.tasks import place_of
     from strop.tasks import source as named
@@ -215,7 +216,7 @@ def measure(
     beside = asked_policies(args.policy)
     if (judge := asks(asked_so.get("sampler"))) not in ("", "actor", *beside):
         raise Usage(f"{args.sampler} asks the policy {judge!r}. Name it: --policy {judge}=MODEL_OR_RUN")
-    source.task("test", 0, 0)  # before the model: what is wrong with a file is said at once
+    drawn(source, "test", 0, 0)  # before the model: what is wrong with a file is said at once
     if getattr(source, "ungraded", False):
         raise Usage(f"{source.name} holds pairs, and no row says which answer is right: a reply to it has no score. Name questions: --task")
     if args.picture is not None and not hasattr(source, "answers"):

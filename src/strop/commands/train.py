@@ -145,6 +145,7 @@ def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run | Staged:
     if args.track and recipe.program is not None:
         raise Usage("--track follows one run, and a program has one for each stage: `strop track RUN/1-NAME KIND` shows a stage's steps")
     directory = Path(args.out) if args.out else default_directory(recipe, parts)
+    from strop.seams.source import drawn as task_of
     from strop.tasks import source
 
     drawn = parts.get("source") or source(recipe.task_name())  # before the model: what is wrong with a file is said at once
@@ -152,7 +153,7 @@ def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run | Staged:
     placed = _placed(args, stack, recipe, parts)
     parts["source"] = drawn
     for split in ("train", "test")[: 1 + bool(recipe.eval_tasks)]:
-        drawn.task(split, 0, 0)
+        task_of(drawn, split, 0, 0)
     for one in recipe.each():
         _graded(one.resolved(), source(one.task_name()) if one.task != recipe.task else drawn)
     swarm.check(recipe)

@@ -9,8 +9,8 @@ below `size` where there is one. `Extras` is what a source may have besides, any
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, cast
 
 from strop.records import Incident, Task
 
@@ -84,6 +84,23 @@ class Extras(Protocol):
         """What the run's record keeps of its data: {"files": {path: sha256}, "rows": n, "train": n, "test": m, "left_out": {why: n}}. A run
         is resumed only while these files are what they were."""
         ...
+
+
+def drawn(source: Source, split: Split, seed: int, index: int) -> Task:
+    """A task of a source, which may be anybody's: refused in words where it is none."""
+    made = source.task(split, seed, index)
+    if not isinstance(made, Task):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError(f"the source {source.name!r}: task({split!r}, {seed}, {index}) gives {made!r}, which is no Task")
+    return made
+
+
+def grade_of(given: Any) -> Graded:
+    """What a source gave as a grade: a dict of channels is one without a reason."""
+    if isinstance(given, Graded):
+        return given
+    if not isinstance(given, Mapping):
+        raise ValueError(f"grade() gives {given!r:.60}: it is Graded({{channel: score}})")
+    return Graded(dict(cast("Mapping[str, float | None]", given)))
 
 
 def split_of(task_id: str) -> Split:
