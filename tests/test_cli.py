@@ -250,7 +250,7 @@ RECIPE = Recipe(eval_tasks=0)
         ("return 1.0", "grader raised ValueError: grade() gives 1.0: it is Graded({channel: score})"),
         ("raise SystemExit(3)", "grader raised SystemExit: 3"),
     ],
-    ids=["raises", "hangs", "nan"],
+    ids=["raises", "hangs", "nan", "text", "number", "exit"],
 )
 def test_a_grader_that_fails_is_named_and_the_run_can_go_on(body, wanted, small, tmp_path, refused, monkeypatch):
     monkeypatch.setattr(grading.grade, "__defaults__", (0.5,))
