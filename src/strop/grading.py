@@ -6,9 +6,10 @@ The policy's fault is a score with a reason; ours is None with an incident.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from strop.records import Group, Incident, Scores
@@ -70,16 +71,21 @@ async def judged(graders: Sequence[Part], groups: list[Group], ctx: Ctx, seconds
 
     async def one(grader: Part) -> Scores:
         try:
-            given: Scores = await asyncio.wait_for(grader.on({"groups": groups, "ctx": ctx}), seconds + patience(grader))
+            asked: Any = grader.on({"groups": groups, "ctx": ctx})
+            given: Any = "what is no `async def`"
+            if inspect.isawaitable(asked):
+                given = await asyncio.wait_for(_stays(asked), seconds + patience(grader))
+            if not isinstance(given, Scores):
+                raise ValueError(f"it gives {given!r:.60}, and it is Scores(…)")
             fault = "grader gave no answer"
         except TimeoutError:
             given, fault = Scores(), f"grader did not answer within {seconds + patience(grader):g} s"
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             given, fault = Scores(), f"grader raised {type(error).__name__}: {error}"
         values, incidents, explained = dict[str, dict[str, float | None]](), list(given.incidents), {i.unit for i in given.incidents}
         for unit in (rollout.id for group in groups for rollout in group.rollouts):
             value = given.get(unit, grader.gives)
-            known = value is not None and math.isfinite(value)
+            known = isinstance(value, int | float) and math.isfinite(value)
             values[unit] = {grader.gives: value if known else None}
             if not known and unit not in explained:
                 incidents.append(Incident(unit, grader.gives, fault if value is None else f"grader returned {value!r}"))
@@ -89,6 +95,14 @@ async def judged(graders: Sequence[Part], groups: list[Group], ctx: Ctx, seconds
     for given in await asyncio.gather(*(one(grader) for grader in graders)):
         scores |= given
     return scores
+
+
+async def _stays(asked: Awaitable[Any]) -> Any:
+    """What it gives; a wish to end the process is an error like another, which no event loop passes on."""
+    try:
+        return await asked
+    except SystemExit as error:
+        raise RuntimeError(f"SystemExit: {error}") from error
 
 
 async def _with_deadline(work: Callable[[], None], seconds: float) -> str:

@@ -22,11 +22,12 @@ from strop.grading import judged
 from strop.method import Method
 from strop.records import Author, Fate, Group, Rollout, Row, Sampling, Scores, Segment, Task
 from strop.seams.context import Ctx, Footprint, Handle, Progress
+from strop.seams.curriculum import picked
 from strop.seams.engine import Counters, Node
 from strop.seams.engine import called as path_of
 from strop.seams.gate import Seen, is_whole
 from strop.seams.mark import marked
-from strop.seams.sampler import Independent
+from strop.seams.sampler import Independent, replied
 from strop.seams.source import Graded
 from strop.tasks import DEFAULT_TASK
 from strop.tasks import source as named
@@ -126,16 +127,13 @@ def _curriculum(about: str, curriculum: Any, method: Method) -> Iterator[str]:
                 yield f"its state holds {odd}: a state is plain data (numbers, texts, lists, dicts), since it is committed with each step"
                 return
             before, noise = copy.deepcopy(state), generators()
-            tasks, after = guarded(about, lambda state=state, ctx=ctx: curriculum.pick(4, state, ctx), curriculum)
+            tasks, after = guarded(about, lambda state=state, ctx=ctx: picked(curriculum, 4, state, ctx), curriculum)
             if state != before:
                 yield "pick changes the state it was given: give back another one ({**state, …})"
                 return
             again = curriculum.pick(4, json.loads(json.dumps(before)), ctx)
             if (tasks, after) != tuple(again):
                 yield NOISE if generators() != noise else "picks other tasks from the same state once it was written down and read again"
-                return
-            if len(tasks) != 4:
-                yield f"was asked for 4 tasks and picks {len(tasks)}"
                 return
             groups, values = _tried(tasks, rng)
             kept = copy.deepcopy(after)
@@ -312,7 +310,7 @@ def _world(about: str, world: Any, method: Method, task: Task) -> Iterator[str]:
         before = copy.deepcopy(state)
 
         def answer(state: Any = state, action: str = action) -> Any:
-            return asyncio.run(asyncio.wait_for(world.reply(state, action), SECONDS))
+            return asyncio.run(asyncio.wait_for(replied(world, state, action), SECONDS))
 
         after, reply = guarded(f"{about}: reply in turn {turn}", answer, world)
         if state != before:

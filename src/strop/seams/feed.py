@@ -18,7 +18,7 @@ from strop.records import Group, Rollout, Row, Segment, Task
 from strop.seams.context import Ctx
 from strop.seams.flight import age
 from strop.seams.part import added, nearest
-from strop.seams.sampler import Environment, Grows, Sampler, grown
+from strop.seams.sampler import Environment, Grows, Sampler, grown, replied
 
 Pick = Callable[[int], list[Task]]
 
@@ -195,7 +195,7 @@ async def episode(task: Task, environment: Environment | None, ctx: Ctx) -> Grou
     segments, lines, facts = [Segment("prompt", renderer.prompt(task.prompt), "0")], list[str](), list[dict[str, Any]]()
     for turn, text in enumerate(said):
         segments.append(Segment("teacher", renderer.reply(text), f"{segments[-1].id}.0"))
-        state, reply = await environment.reply(state, text)
+        state, reply = await replied(environment, state, text)
         lines, facts = [*lines, text], [*facts, dict(reply.facts)]
         if reply.done or turn + 1 == len(said):
             break

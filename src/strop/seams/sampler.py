@@ -17,12 +17,13 @@ not written in one go; `evaluates`, it asks for evaluations alone.
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, cast, get_args, runtime_checkable
 
-from strop.records import Group, Rollout, Sampling, Scores, Stop, Task
+from strop.records import Group, Rollout, Sampling, Scores, Stop, Task, canonical
 from strop.seams.context import Ctx, Footprint
 from strop.seams.engine import Node
 from strop.seams.part import added
@@ -40,6 +41,16 @@ class Reply:
     """Why it is done: the rollout's own ending."""
     facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Plain JSON for graders and readers: it stands in the rollout's `keys["facts"]`, one of each turn."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.observation, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError(f"a world's observation is a text, got {self.observation!r:.60}")
+        if self.stop not in get_args(Stop):
+            raise ValueError(f"an episode ends by one of {', '.join(get_args(Stop))}, got {self.stop!r}")
+        try:
+            canonical(dict(self.facts))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"a world's facts are plain JSON, since they are kept with the rollout: {error}") from error
 
 
 class Environment(Protocol):
@@ -63,6 +74,15 @@ class Environment(Protocol):
     async def reply(self, state: Any, action: str) -> tuple[Any, Reply]:
         """The next state, and what the policy reads. `action` is the text of its last reply."""
         ...
+
+
+async def replied(environment: Environment, state: Any, action: str) -> tuple[Any, Reply]:
+    """What a world answers, which may be anybody's: refused in words where it is no answer."""
+    given: Any = environment.reply(state, action)
+    given = await given if inspect.isawaitable(given) else "what is no `async def`"
+    if not isinstance(given, tuple) or len(cast("tuple[Any, ...]", given)) != 2 or not isinstance(given[1], Reply):
+        raise ValueError(f"the world {type(environment).__name__}: reply gives {given!r:.80}, and it is (state, Reply(…))")
+    return cast("tuple[Any, Reply]", given)
 
 
 class Sampler(Protocol):
@@ -167,7 +187,7 @@ class Independent:
         if environment is not None:
             state = environment.start(task)
             for turn in range(self.turns):
-                state, reply = await environment.reply(state, actor.text(node))
+                state, reply = await replied(environment, state, actor.text(node))
                 facts.append(dict(reply.facts))
                 if reply.done:
                     stop = reply.stop
