@@ -163,8 +163,8 @@ async def evaluate(
 
     sampler = Replies(samples, max_tokens, sampling, stop) if sampler is None else _as_asked(sampler, samples, max_tokens, sampling, stop)
     ctx = Ctx(seed, Progress(), source, {"actor": handle, **(others or {})}, graded)
-    tasks = [drawn(source, "test", seed, i) for i in range(count)]
-    groups = list(await asyncio.gather(*(replies(i, task) for i, task in enumerate(tasks))))
+    problems = [drawn(source, "test", seed, i) for i in range(count)]
+    groups = list(await asyncio.gather(*(replies(i, task) for i, task in enumerate(problems))))
     return await judge(source, groups, samples=samples, sampling=sampling, seed=seed, grader_limit=grader_limit, look=look)
 
 

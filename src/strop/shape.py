@@ -46,7 +46,7 @@ def odd(value: Any, shape: Any) -> str:
     return next(_odd(value, shape, ""), "")
 
 
-WORDS = {
+WORDS: dict[Any, str] = {
     int: "no whole number",
     float: "no number",
     str: "no text",
@@ -111,13 +111,13 @@ def _refused(word: str) -> NoReturn:
     raise ValueError(f"{word} is no number of JSON")
 
 
-NUMBER = (float, None)
+NUMBER: Any = (float, None)
 """A figure that may be unknown."""
-NUMBERS = {str: NUMBER}
-TEXTS = {str: str}
-FILES = [{"folder": str, "kept": str, "sha256": TEXTS}]
-PLAIN = (str, bool, float, None)
-ABOUT = {
+NUMBERS: Any = {str: NUMBER}
+TEXTS: Any = {str: str}
+FILES: Any = [{"folder": str, "kept": str, "sha256": TEXTS}]
+PLAIN: Any = (str, bool, float, None)
+ABOUT: Any = {
     "recipe": {str: PLAIN},
     "resolved": {...: (PLAIN, dict), "parts": dict, "method": str, "task": str, "steps": int, "seed": int},
     "method?": dict,
@@ -149,8 +149,8 @@ ABOUT = {
     },
     "tripwires": [{"from_step": int, "limits": NUMBERS, "off": [str], "silent": {str: [str]}}],
 }
-DONE = {"place": str, "steps": int, "bill": {str: int}, "checkpoint": str, "why": str}
-WHOLE = {
+DONE: Any = {"place": str, "steps": int, "bill": {str: int}, "checkpoint": str, "why": str}
+WHOLE: Any = {
     "recipe": {str: PLAIN},
     "resolved": {...: (PLAIN, dict), "task": str},
     "program": dict,
@@ -160,8 +160,8 @@ WHOLE = {
     "files": FILES,
     "done": [DONE],
 }
-SAMPLING = {"temperature": float, "top_p": float, "top_k": int, "allowed": ([int], None)}
-SEGMENT = {
+SAMPLING: Any = {"temperature": float, "top_p": float, "top_k": int, "allowed": ([int], None)}
+SEGMENT: Any = {
     "kind": str,
     "id": str,
     "tokens": [int],
@@ -171,7 +171,7 @@ SEGMENT = {
     "parents?": [str],
     "tracks?": {str: [NUMBER]},
 }
-ROLLOUT = {
+ROLLOUT: Any = {
     "id": str,
     "stop": str,
     "keys": dict,
@@ -179,8 +179,8 @@ ROLLOUT = {
     "text": str,
     "rows": [{"segments": [SEGMENT], "trains": [str], "layout?": str}],
 }
-TASK = {"prompt": str, "needs": dict, "source": str, "meta": dict, "id": str}
-COMMIT = {
+TASK: Any = {"prompt": str, "needs": dict, "source": str, "meta": dict, "id": str}
+COMMIT: Any = {
     "step": int,
     "version": int,
     "groups": [{"id": str, "role": str, "task": TASK, "rollouts": [ROLLOUT]}],
@@ -192,8 +192,8 @@ COMMIT = {
     "ledger": {"last": {str: list}, "successes": {str: float}, "trials": {str: int}},
     "swarm?": (dict, None),
 }
-WATCH = {...: NUMBER, "holding?": [str], "canary?": (dict, None), "rates?": (dict, None)}
-LINE = {
+WATCH: Any = {...: NUMBER, "holding?": [str], "canary?": (dict, None), "rates?": (dict, None)}
+LINE: Any = {
     ...: NUMBER,
     "step": int,
     "version?": int,
@@ -212,8 +212,8 @@ LINE = {
     "t?": {str: (float, bool)},
     **{f"{name}?": NUMBERS for name in ("dropped", "loss", "pairs", "running", "heads", "sampler", "age")},
 }
-HELD = {...: NUMBER, "interval": {str: {0: float, 1: float}}, "tasks": int, "samples?": int, "sampling?": SAMPLING}
-RESULT = {
+HELD: Any = {...: NUMBER, "interval": {str: {0: float, 1: float}}, "tasks": int, "samples?": int, "sampling?": SAMPLING}
+RESULT: Any = {
     "method": str,
     "fingerprint": str,
     "task": str,
@@ -228,13 +228,13 @@ RESULT = {
     "base_at_temperature?": NUMBERS,
     "memory?": NUMBER,
 }
-FIRST_BATCH = [{"rollout": str, "cut": {0: int, 1: int}, "tokens": [{0: str, 1: str, 2: bool}]}]
-HELD_OUT = {str: {"values": {str: [NUMBER]}, "samples": int, "sampling": SAMPLING, "seed": int, "ungraded": int}}
-TRACKED = {"id": str, "mlflow": str, "kinds": [str]}
-ARM = {"initial": str, "seconds": float, "tested": [str], "asked": [str], "code": str}
-LOOK = {"step": int, "spent": int, "means": {str: NUMBER}, "targets?": [{str: NUMBER}]}
-REPLIES = [{"needs": dict, "texts": [str]}]
-RECORD = {
+FIRST_BATCH: Any = [{"rollout": str, "cut": {0: int, 1: int}, "tokens": [{0: str, 1: str, 2: bool}]}]
+HELD_OUT: Any = {str: {"values": {str: [NUMBER]}, "samples": int, "sampling": SAMPLING, "seed": int, "ungraded": int}}
+TRACKED: Any = {"id": str, "mlflow": str, "kinds": [str]}
+ARM: Any = {"initial": str, "seconds": float, "tested": [str], "asked": [str], "code": str}
+LOOK: Any = {"step": int, "spent": int, "means": {str: NUMBER}, "targets?": [{str: NUMBER}]}
+REPLIES: Any = [{"needs": dict, "texts": [str]}]
+RECORD: Any = {
     "claim": str,
     "verdict": str,
     "profile": str,
@@ -260,4 +260,9 @@ RECORD = {
     "code": [str],
     "machine": {"processor": str},
 }
-VERDICT = {"line": int, "hash": str, "scores": [float], "answers": [{"shown": [int], "verdicts": [[float]], "said": [str], "unread": int}]}
+VERDICT: Any = {
+    "line": int,
+    "hash": str,
+    "scores": [float],
+    "answers": [{"shown": [int], "verdicts": [[float]], "said": [str], "unread": int}],
+}

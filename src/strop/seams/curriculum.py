@@ -36,11 +36,11 @@ class Curriculum(Protocol):
 def picked(curriculum: Curriculum, n: int, state: State, ctx: Ctx) -> tuple[list[Task], State]:
     """What a curriculum picks, which may be anybody's: refused in words where it is not what was asked for."""
     given: Any = curriculum.pick(n, state, ctx)
-    said = f"the curriculum {written(curriculum)}: pick"
-    if not isinstance(given, tuple) or len(cast("tuple[Any, ...]", given)) != 2 or not all(isinstance(task, Task) for task in given[0]):
+    said, pair = f"the curriculum {written(curriculum)}: pick", cast("tuple[Any, ...]", given) if isinstance(given, tuple) else ()
+    if len(pair) != 2 or not all(isinstance(task, Task) for task in pair[0]):
         raise ValueError(f"{said} gives {given!r:.80}, and it is (list of tasks, state)")
-    if len(given[0]) != n:
-        raise ValueError(f"{said} was asked for {n} tasks and picks {len(given[0])}")
+    if len(pair[0]) != n:
+        raise ValueError(f"{said} was asked for {n} tasks and picks {len(pair[0])}")
     return cast("tuple[list[Task], State]", given)
 
 
