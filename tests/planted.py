@@ -1,6 +1,12 @@
-"""Files of a user's with one fault each, and what `strop check` says of it; and files that keep their promises."""
+"""Files of a user's with one fault each, and what `strop check` says of it; and files that keep their promises.
+
+`python tests/planted.py` plants each, checks it and prints all that is said.
+"""
 
 from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 HEAD = """
 import random
@@ -216,3 +222,18 @@ RIGHT = {
 def table() -> str:
     """As docs/your-own.md shows it."""
     return "\n".join(["| planted | said |", "|---|---|", *(f"| {name} | {said} |" for name, (_, said) in FAULTS.items())])
+
+
+def said(name: str, folder: Path) -> str:
+    """What `strop check` says of it, whole."""
+    from strop.commands.check import of
+
+    (folder / "planted.py").write_text(HEAD + FAULTS[name][0])
+    return " / ".join(str(finding) for finding in of(str(folder / "planted.py")) if finding.fine is False)
+
+
+if __name__ == "__main__":
+    with TemporaryDirectory() as place:
+        for fault in FAULTS:
+            (each := Path(place) / fault.replace(" ", "-")).mkdir()
+            print(f"{fault}\n    {said(fault, each)}", flush=True)

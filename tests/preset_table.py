@@ -52,8 +52,9 @@ wholly masked (`MaskOverlong`, a correction) stays among its siblings for credit
 one that never had them, and a fault of ours moves nobody's step. TRL 1.16 leaves a completion without a score out of its group's baseline
 too, and keeps it in the denominators with an advantage of 0: the presets of its name follow it in all but that. With
 `mask_truncated_completions` a masked completion adds nothing above the line and one below, in `loss_type` grpo and dr_grpo
-(`tests/test_trl.py` holds both sides). No preset masks at its library's defaults, and means over tokens (`grpo@trl`, `dapo`) count no
-masked ones, so there both agree. TRL's own count is a reduction with constants: `means(over("group", 32), over("rollout", 8), "token")`.
+(`tests/test_trl.py` holds both sides, of both). No preset masks at its library's defaults, and means over tokens (`grpo@trl`, `dapo`)
+count no masked ones, so there both agree. TRL's own count is a reduction with constants:
+`means(over("group", 32), over("rollout", 8), "token")`.
 
 `dr-grpo` divides by 128, the longest reply of its sampler, as TRL's `dr_grpo` does by `max_completion_length`. The constant is the
 method's and does not follow `--max-tokens`: a run of other lengths keeps the fingerprint's meaning, Adam does not feel the factor, and

@@ -246,8 +246,11 @@ RECIPE = Recipe(eval_tasks=0)
         ("raise KeyError('answer')", "grader raised KeyError"),
         ("time.sleep(20)", "did not answer within"),
         ("return Graded({'outcome': float('nan')})", "grader returned nan"),
+        ("return Graded({'outcome': '1'})", "grader returned '1'"),
+        ("return 1.0", "grader raised ValueError: grade() gives 1.0: it is Graded({channel: score})"),
+        ("raise SystemExit(3)", "grader raised SystemExit: 3"),
     ],
-    ids=["raises", "hangs", "nan"],
+    ids=["raises", "hangs", "nan", "text", "number", "exit"],
 )
 def test_a_grader_that_fails_is_named_and_the_run_can_go_on(body, wanted, small, tmp_path, refused, monkeypatch):
     monkeypatch.setattr(grading.grade, "__defaults__", (0.5,))

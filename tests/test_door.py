@@ -132,6 +132,31 @@ def test_weights_that_a_file_lacks_are_not_made_up(tmp_path, refused):
     assert "that it does not know, as policy.model" in message
 
 
+@pytest.mark.parametrize("layer", [0, 99])
+def test_weights_that_the_model_would_compute_without_are_refused_and_another_tower_is_not(layer, tmp_path, refused):
+    from safetensors.torch import load_file, save_file
+
+    from strop import pico
+
+    place = shutil.copytree(pico.path(), tmp_path / "more")
+    tensors = load_file(place / "model.safetensors")
+    spare = next(iter(tensors.values())).clone()
+    more = f"model.layers.{layer}.self_attn.q_proj.weight_scale"
+    save_file({**tensors, more: spare}, place / "model.safetensors", {"format": "pt"})
+    assert f"its weights hold {more}" in refused("eval", place, "--tasks", 1)
+    save_file({**tensors, "vision_tower.patch.weight": spare}, place / "model.safetensors", {"format": "pt"})
+    main(["eval", str(place), "--tasks", "1", "--samples", "1", "--max-tokens", "2"])
+
+
+def test_a_checkpoint_that_is_named_by_its_own_path_is_held_to_its_hash_too(run, refused):
+    place = run / "checkpoints" / "000003"
+    data = bytearray((place / "model.safetensors").read_bytes())
+    data[-9] ^= 1
+    (place / "model.safetensors").write_bytes(data)
+    assert "is a checkpoint that was damaged or changed since" in refused("eval", place, "--tasks", 1)
+    assert "is a checkpoint that was damaged" in refused("train", "--model", place, "--steps", 0, "--out", run.parent / "other")
+
+
 def test_an_evaluation_shows_what_was_said_and_says_what_is_odd(capsys, tmp_path):
     main(["eval", "pico", "--tasks", "3", "--samples", "2", "--max-tokens", "2", "--show", "1", "--json"])
     found = json.loads(capsys.readouterr().out)
@@ -154,3 +179,19 @@ def test_a_task_is_shown_as_the_model_sees_it(capsys):
 def test_a_committed_step_is_read_by_its_own_name(run):
     record = json.loads(gzip.decompress((run / "groups" / "000001.json.gz").read_bytes()))
     assert record["step"] == 1
+
+
+@pytest.mark.parametrize(
+    "command", [["train", "--steps", 9, "--resume"], ["eval"], ["replay"], ["export"], ["microscope"]], ids=lambda c: c[0]
+)
+def test_a_run_whose_policy_was_handed_to_it_is_not_gone_on_with_by_another(command, tmp_path, refused):
+    from strop.lab import tabular
+    from strop.recipe import Recipe
+
+    run = tmp_path / "run"
+    tabular.create(Recipe(steps=1, tasks=2, group=2, max_tokens=3, eval_tasks=0), run).train()
+    before = (run / "recipe.json").read_bytes()
+    more = {"export": [tmp_path / "out"], "microscope": ["--step", "0", "--methods", "grpo"], "replay": ["--out", tmp_path / "again"]}
+    said = refused(*command, run, *more.get(command[0], []))
+    assert "trained a policy of its own kind (strop.lab.tabular.TabularPolicy)" in said or "(TabularPolicy) that was handed to it" in said
+    assert (run / "recipe.json").read_bytes() == before

@@ -19,7 +19,7 @@ from strop.records import Sampling
 from strop.saved import load
 from strop.seams.correction import masked, truncated
 from strop.seams.credit import batch_whiten, gae, group_centered, kl_in_reward, returns_to_go, reward_itself
-from strop.seams.curriculum import Uniform
+from strop.seams.curriculum import Epochs, Uniform
 from strop.seams.formula import reread
 from strop.seams.gate import DropFlat, Duplicate, MaskOverlong
 from strop.seams.grader import chance
@@ -382,3 +382,30 @@ def test_a_method_says_its_rate_on_the_bundled_model_and_a_new_recipe_takes_it_w
     assert load(json.loads(json.dumps(gentle.to_json()))).pico_lr == 1e-5
     with pytest.raises(ValueError, match="pico_lr='fast'; a learning rate is a number"):
         GRPO.but(pico_lr="fast")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"sampler": None}, "its sampler is something with __call__ and footprint and group_size, got None"),
+        ({"curriculum": Epochs}, "its curriculum is something with .*That is a class: make one, Epochs\\(…\\)"),
+        ({"curriculum": "epochs"}, "its curriculum is something with init and pick and observe, got 'epochs'"),
+        ({"feed": None}, "its feed is something with fresh and take, got None"),
+        ({"environment": "calculator"}, "its environment is something with start and reply, got 'calculator'"),
+        ({"gate": (3,)}, r"its gate\[0\] is something that is called with \(group, seen\)"),
+        ({"gate": DropFlat()}, "its gate is a tuple of gates, got DropFlat"),
+        ({"signals": {"policy": None}}, r"its signals\['policy'\] is Signal\(objective, …\), got None"),
+        ({"roles": {"write": 3}}, r"its roles\['write'\] is Role\(…\), got 3"),
+        ({"update": 3}, r"its update is AdamW\(…\) or Still\(\), got 3"),
+        ({"tasks": "many"}, "its tasks is a whole number, got 'many'"),
+        ({"tasks": 2.5}, "its tasks is a whole number, got 2.5"),
+        ({"tasks": True}, "its tasks is a whole number, got True"),
+        ({"reference": "yes"}, "its reference is True or False, got 'yes'"),
+        ({"compute": "int8"}, "its compute is EXACT or Quantized"),
+        ({"name": 3}, "its name is a text, got 3"),
+    ],
+    ids=lambda v: str(v) if isinstance(v, dict) else "",
+)
+def test_what_stands_at_a_seam_is_of_its_kind(changes, said):
+    with pytest.raises(ValueError, match=said):
+        GRPO.but(**{"name": "odd", **changes})

@@ -126,6 +126,9 @@ IMPORTS = {
     "import kit.deep\nX = kit.deep.two()": 2,
     "from kit.deep import two\nX = two()": 2,
     "import kit.deep as d\nX = d.two()": 2,
+    "import bare.deep\nX = bare.deep.two()": 2,
+    "from bare import deep\nX = deep.two()": 2,
+    "from bare.deeper import under\nX = under.three()": 3,
     "def later():\n    import tools\n    return tools.one()\nX = later()": 1,
     "from tools import *\nX = one()": 1,
 }
@@ -134,14 +137,20 @@ IMPORTS = {
 @pytest.mark.parametrize("text", IMPORTS)
 def test_what_stands_beside_a_file_is_found_however_it_is_imported(text, tmp_path):
     files = {"tools.py": "def one():\n    return 1\n", "kit/deep.py": "import tools\ndef two():\n    return tools.one() + 1\n"}
-    (tmp_path / "kit").mkdir()
+    for folder in ("kit", "bare/deeper"):
+        (tmp_path / folder).mkdir(parents=True)
+    files |= {
+        "bare/deep.py": files["kit/deep.py"],
+        "bare/deeper/under.py": "from bare.deep import two\ndef three():\n    return two() + 1\n",
+    }
     written(tmp_path, files | {"kit/__init__.py": "", "asks.py": text})
     module = own.loaded(tmp_path / "asks.py")
     assert IMPORTS[text] == module.X
     if "later" in text:
         assert module.later() == 1  # long after it was loaded
-    assert set(own.beside(tmp_path / "asks.py")) >= {"asks.py", "tools.py"} if "kit" not in text else {"asks.py", "kit/deep.py"}
-    assert not {"tools", "kit"} & set(sys.modules)
+    wanted = {"asks.py", "tools.py", *(name for name in files if any(f"{top}/" in name and top in text for top in ("kit", "bare")))}
+    assert set(own.beside(tmp_path / "asks.py")) >= wanted
+    assert not {"tools", "kit", "bare"} & set(sys.modules)
 
 
 def test_a_class_takes_knobs_and_a_source_that_is_made_takes_none(mine, tmp_path):
@@ -167,6 +176,9 @@ def test_a_class_takes_knobs_and_a_source_that_is_made_takes_none(mine, tmp_path
         (["explain", "broken.py"], "broken.py, line 2: ZeroDivisionError"),
         (["explain", "beside.py"], "broken.py, line 2: ZeroDivisionError"),
         (["explain", "syntax.py"], "syntax.py, line 1: SyntaxError"),
+        (["explain", "ends.py"], "ends.py, line 1: SystemExit: 3"),
+        (["explain", "zero.py"], "zero.py, line 0: SyntaxError: source code string cannot contain null bytes"),
+        (["train", "--method", "later.py", "--steps", "0"], "syntax.py, line 1: SyntaxError: invalid syntax (it lies beside what is"),
         (["train", "squashed.py"], "strop train --method"),
         (["claim", "show", "squashed.py"], "defines no claim"),
         (["methods", "riddles.py"], "defines no method"),
@@ -179,6 +191,7 @@ def test_what_is_not_there_is_said_with_what_is(argv, wanted, refused, tmp_path,
     two = "from strop.methods.grpo import GRPO\nA = GRPO.but('a', tasks=3)\nB = GRPO.but('b', tasks=4)\n"
     lacks = RIDDLES.replace("Riddles", "Lacks").partition("    def gold")[0]
     broken = {"broken.py": "\nx = 1 / 0\n", "beside.py": "import broken\n", "syntax.py": "def\n"}
+    broken |= {"ends.py": "raise SystemExit(3)\n", "zero.py": "x = 1\0\n", "later.py": SQUASHED + "\n\ndef later():\n    import syntax\n"}
     written(tmp_path, {**FILES, "two.py": two, "lacks.py": lacks, **broken})
     assert wanted in refused(*argv)
 
@@ -190,6 +203,33 @@ def test_a_toml_recipe_finds_the_files_beside_it(mine, tmp_path, capsys):
     assert made["name"] == "squashed + slow"
     plan = recipes.settled(recipes._default(), recipes.read_data(there / "recipe.toml"), there)
     assert plan.task == str(there / "riddles.py")
+
+
+ODD = {
+    "no task": ("return None", "task('{split}', 0, 0) gives None, which is no Task"),
+    "a text": ("return 'q'", "gives 'q', which is no Task"),
+    "a prompt that is no text": ("return Task(5, {}, 'odd')", "a task's prompt is a text, got 5"),
+    "half a character": ("return Task(f'{index} \\ud800', {}, 'odd')", "a task holds '\\ud800', half a character"),
+    "needs that are no JSON": ("return Task(f'{index}', {'sum': {1}}, 'odd')", "a task's needs are plain JSON"),
+    "what raises": ("raise KeyError(index)", "odd.py, line 23: KeyError: 0"),
+}
+
+
+@pytest.mark.parametrize("command", [["tasks"], ["eval", "pico", "--task"], ["train", "--unchecked", "--steps", "0", "--task"], ["check"]])
+@pytest.mark.parametrize("what", ODD)
+def test_a_source_that_gives_no_task_is_refused_in_a_line_by_every_command(what, command, tmp_path, refused, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    body, said = ODD[what]
+    head, _, tail = RIDDLES.partition("        rng = ")
+    (tmp_path / "odd.py").write_text(head + f"        {body}\n\n    def grade(" + tail.partition("    def grade(")[2])
+    said = said.replace("{split}", "test" if command[0] == "eval" else "train")
+    if command[0] != "check":
+        assert said.replace("line 23", f"line {head.count(chr(10)) + 1}") in refused(*command, "odd.py")
+        return
+    with pytest.raises(SystemExit) as stop:
+        main(["check", "odd.py"])
+    assert stop.value.code == 1
+    assert "BAD   source Riddles (odd.py" in capsys.readouterr().out
 
 
 # What a run keeps.

@@ -88,9 +88,11 @@ def _guarded(argv: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception as error:
-        if os.environ.get("STROP_DEBUG"):
-            raise
+    except (Exception, SystemExit) as error:
+        from strop import own
+
+        if os.environ.get("STROP_DEBUG") or (isinstance(error, SystemExit) and not own.blamed(error)):
+            raise  # the second: --help
         message = explain(error)
         if message is None:
             raise
@@ -100,7 +102,7 @@ def _guarded(argv: list[str]) -> int:
         return 2
 
 
-def explain(error: Exception) -> str | None:
+def explain(error: BaseException) -> str | None:
     """What a user is told instead of a traceback; None where the fault is ours."""
     text = str(error).strip()
     fault = error.__cause__ or error if type(error).__name__ == "PartError" else error  # a part's own memory may end too
@@ -120,6 +122,10 @@ def explain(error: Exception) -> str | None:
         return text if "pip install" in text else f"{text}. It belongs to an extra: pip install 'strop[math,data,gym]'."
     if isinstance(error, (ValueError, NotImplementedError)) or type(error).__name__ == "Tripped":
         return text
+    from strop import own
+
+    if where := own.blamed(error):
+        return f"{where}: {type(error).__name__}: {text}"
     return None
 
 

@@ -11,7 +11,6 @@ eval/            held-out results before and after
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import platform
@@ -25,7 +24,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from strop import __version__, durable, own
+from strop import __version__, durable, own, shape
 from strop.method import Method
 from strop.methods import known
 from strop.policies import gguf
@@ -91,22 +90,20 @@ def read_about(directory: Path) -> dict[str, Any]:
             places = ", ".join(str(place) for place in stages(directory))
             raise RunError(f"{directory} holds a program, and one run is asked for. The runs of its stages: {places or 'none yet'}.")
         raise RunError(f"{directory} holds no run (no recipe.json). `strop runs` lists the runs there are.")
-    try:
-        about = json.loads((directory / "recipe.json").read_text())
-        return {**about, "recipe": {**about["recipe"]}}
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise RunError(f"{directory / 'recipe.json'} cannot be read: {error}") from error
+    return shape.read(directory / "recipe.json", shape.ABOUT)
 
 
 def read_program(directory: Path) -> dict[str, Any]:
     """What program.json says."""
     if not (directory / PROGRAM).exists():
         raise RunError(f"{directory} holds no program ({PROGRAM}).")
-    try:
-        about = json.loads((directory / PROGRAM).read_text())
-        return {**about, "recipe": {**about["recipe"]}, "done": [{**entry} for entry in about["done"]]}
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise RunError(f"{directory / PROGRAM} cannot be read: {error}") from error
+    return shape.read(directory / PROGRAM, shape.WHOLE)
+
+
+def read_result(directory: Path) -> dict[str, Any]:
+    """What a run ended with; empty where it is not over."""
+    path = directory / "result.json"
+    return shape.read(path, shape.RESULT) if path.exists() else {}
 
 
 def stages(directory: Path) -> list[Path]:
@@ -232,6 +229,15 @@ def _other_bodies(was: Any, now: Any) -> list[str]:
     return []
 
 
+def check_policy(directory: Path, about: Mapping[str, Any]) -> None:
+    """The run's policy can be made again from what stands there: it is a language model's, and nobody handed it over."""
+    if was := about.get("policy"):
+        raise RunError(
+            f"{directory} trained a policy of its own kind ({was}) that was handed to it, as a claim's world does, so no command can make "
+            "it again. Whoever made it goes on with it: strop claim run CLAIM, or strop.run.resume(directory, policy=…)."
+        )
+
+
 def check_data(directory: Path, about: Mapping[str, Any]) -> None:
     """The files a run draws and starts from are the ones it began with, byte for byte."""
     files: dict[str, str] = {**about.get("data", {}).get("files", {})}
@@ -255,7 +261,9 @@ def check_recipe(directory: Path, about: Mapping[str, Any], recipe: Recipe) -> N
         return
     now, was = recipe.describe(), about["resolved"]
     odd = [
-        f"{name} is {now[name]!r} and was {was[name]!r}" for name in now if name not in ("method", "parts") and now[name] != was.get(name)
+        f"{name} is {now[name]!r} and was {was.get(name)!r}"
+        for name in now
+        if name not in ("method", "parts") and now[name] != was.get(name)
     ]
     raise RunError(
         f"{directory / 'recipe.json'} was changed since the run began: {'; '.join(odd) or 'its fingerprint is another'}. Put the old "
@@ -301,12 +309,13 @@ def read_commit(directory: Path, step: int) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        record = json.loads(gzip.decompress(path.read_bytes()))
-        holds = record["step"]
-    except (OSError, EOFError, ValueError, KeyError, TypeError, RecursionError) as error:
+        record = shape.read(path, shape.COMMIT)
+        for group in record["groups"]:
+            Group.from_json(group)
+    except ValueError as error:
         raise RunError(f"{path} is damaged ({error}). Delete it and what follows it to sample these steps again.") from error
-    if holds != step:
-        raise RunError(f"{path} holds step {holds}: it was moved. Put it back under its own name.")
+    if record["step"] != step:
+        raise RunError(f"{path} holds step {record['step']}: it was moved. Put it back under its own name.")
     return record
 
 
@@ -345,7 +354,7 @@ def checkpoint(directory: Path, actor: Kept, state: Mapping[str, Any], beside: M
         _write(place_beside(new, name), *kept)
     (new / "state.json").write_text(canonical(state))
     durable.point("write")
-    (new / "hash").write_text(_hash_directory(new))
+    durable.seal(new)
     durable.publish(new, final)
     for old in sorted(p for p in final.parent.iterdir() if p.name.isdigit())[:-KEEP_CHECKPOINTS]:
         shutil.rmtree(old, ignore_errors=True)
@@ -389,8 +398,8 @@ def one_of(text: str) -> tuple[Path, str]:
 def good_checkpoints(directory: Path, say: Callable[[str], None] = lambda said: None) -> list[Path]:
     """Those whose hash is right, by step."""
     good: list[Path] = []
-    for path in sorted(p for p in (directory / "checkpoints").iterdir() if p.name.isdigit()):
-        if (path / "hash").exists() and (path / "hash").read_text() == _hash_directory(path):
+    for path in sorted(p for p in (directory / "checkpoints").glob("*") if p.name.isdigit()):
+        if durable.whole(path):
             good.append(path)
         else:
             say(f"note: checkpoint {path.name} is damaged and is not used.")
@@ -400,11 +409,16 @@ def good_checkpoints(directory: Path, say: Callable[[str], None] = lambda said: 
 def read_metrics(directory: Path) -> list[dict[str, Any]]:
     """The lines of a run; of a program those of its stages one after another, numbered on, each with its `stage`."""
     if not (directory / PROGRAM).exists():
-        return durable.lines(directory / "metrics.jsonl")
+        return _lines(directory / "metrics.jsonl")
     found: list[dict[str, Any]] = []
     for place in stages(directory):
         before = len(found)
-        found += [{**line, "step": before + line["step"], "stage": place.name} for line in durable.lines(place / "metrics.jsonl")]
+        found += [{**line, "step": before + line["step"], "stage": place.name} for line in _lines(place / "metrics.jsonl")]
+    return found
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    shape.lines(path, found := durable.lines(path))
     return found
 
 
@@ -429,11 +443,3 @@ def versions() -> dict[str, str]:
 def plain(recipe: Recipe) -> dict[str, Any]:
     values = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
     return {**values, "method": recipe.method if isinstance(recipe.method, str) else recipe.method.name}
-
-
-def _hash_directory(path: Path) -> str:
-    total = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file() and p.name != "hash"):
-        total.update(file.relative_to(path).as_posix().encode())
-        total.update(file.read_bytes())
-    return total.hexdigest()

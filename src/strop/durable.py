@@ -68,6 +68,24 @@ def publish(beside: Path, path: Path) -> None:
     sync_directory(path.parent)
 
 
+def seal(directory: Path) -> None:
+    """Write down the hash of all that stands there."""
+    (directory / "hash").write_text(_hash_of_all(directory))
+
+
+def whole(directory: Path) -> bool:
+    """Is everything there that was sealed, as it was?"""
+    return (directory / "hash").is_file() and (directory / "hash").read_bytes() == _hash_of_all(directory).encode()
+
+
+def _hash_of_all(path: Path) -> str:
+    total = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file() and p.name != "hash"):
+        total.update(file.relative_to(path).as_posix().encode())
+        total.update(file.read_bytes())
+    return total.hexdigest()
+
+
 def cached(name: str) -> Path:
     """Where work is kept that can be done again; nothing but time is lost when it is emptied."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "strop" / name

@@ -18,7 +18,7 @@ from strop.records import Group, Rollout, Sampling, Scores, Task
 from strop.seams.context import Ctx, Footprint, Handle, Progress
 from strop.seams.part import written
 from strop.seams.sampler import grown, sized
-from strop.seams.source import Source, answer_of
+from strop.seams.source import Source, answer_of, drawn
 from strop.seams.world import World, world_of
 
 RESAMPLES = 1000
@@ -164,8 +164,8 @@ async def evaluate(
 
     sampler = Replies(samples, max_tokens, sampling, stop) if sampler is None else _as_asked(sampler, samples, max_tokens, sampling, stop)
     ctx = Ctx(seed, Progress(), source, {"actor": handle, **(others or {})}, graded)
-    drawn = [source.task("test", seed, i) for i in range(count)]
-    groups = list(await asyncio.gather(*(replies(i, task) for i, task in enumerate(drawn))))
+    problems = [drawn(source, "test", seed, i) for i in range(count)]
+    groups = list(await asyncio.gather(*(replies(i, task) for i, task in enumerate(problems))))
     return await judge(source, groups, samples=samples, sampling=sampling, seed=seed, grader_limit=grader_limit, look=look)
 
 

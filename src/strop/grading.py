@@ -6,16 +6,17 @@ The policy's fault is a score with a reason; ours is None with an incident.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from strop.records import Group, Incident, Scores
 from strop.seams.context import Ctx
 from strop.seams.grader import patience
 from strop.seams.part import Part
-from strop.seams.source import Graded, Source
+from strop.seams.source import Graded, Source, grade_of
 from strop.tripwires import BY_NAME, Tripped, sees
 
 SECONDS = 60.0
@@ -33,13 +34,13 @@ async def grade(source: Source, groups: list[Group], seconds: float = SECONDS) -
 
     def work() -> None:
         if many is not None:
-            done.update(zip(asked, many([pairs[number] for number in asked]), strict=False))
+            done.update(zip(asked, map(grade_of, many([pairs[number] for number in asked])), strict=False))
             return
         for number in asked:
             task, text = pairs[number]
             try:
-                done[number] = source.grade(task, text)
-            except Exception as error:
+                done[number] = grade_of(source.grade(task, text))
+            except BaseException as error:  # SystemExit too: it would end this thread, and nobody would know
                 why = f"grader raised {type(error).__name__}: {error}"
                 done[number] = Graded({"outcome": None}, incidents=(Incident("", "outcome", why),))
 
@@ -57,8 +58,8 @@ async def grade(source: Source, groups: list[Group], seconds: float = SECONDS) -
             graded = Graded({"outcome": None}, incidents=(Incident(unit, "outcome", fault or "grader gave no answer"),))
         values[unit] = {}
         for channel, value in graded.items():
-            if value is not None and not math.isfinite(value):
-                incidents.append(Incident(unit, channel, f"grader returned {value}"))
+            if value is not None and (not isinstance(value, int | float) or not math.isfinite(value)):
+                incidents.append(Incident(unit, channel, f"grader returned {value!r}"))
                 value = None
             values[unit][channel] = None if value is None else float(value)
         if graded.reason:
@@ -72,25 +73,38 @@ async def judged(graders: Sequence[Part], groups: list[Group], ctx: Ctx, seconds
 
     async def one(grader: Part) -> Scores:
         try:
-            given: Scores = await asyncio.wait_for(grader.on({"groups": groups, "ctx": ctx}), seconds + patience(grader))
+            asked: Any = grader.on({"groups": groups, "ctx": ctx})
+            given: Any = "what is no `async def`"
+            if inspect.isawaitable(asked):
+                given = await asyncio.wait_for(_stays(asked), seconds + patience(grader))
+            if not isinstance(given, Scores):
+                raise ValueError(f"it gives {given!r:.60}, and it is Scores(…)")
             fault = "grader gave no answer"
         except TimeoutError:
             given, fault = Scores(), f"grader did not answer within {seconds + patience(grader):g} s"
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             given, fault = Scores(), f"grader raised {type(error).__name__}: {error}"
         values, incidents, explained = dict[str, dict[str, float | None]](), list(given.incidents), {i.unit for i in given.incidents}
         for unit in (rollout.id for group in groups for rollout in group.rollouts):
             value = given.get(unit, grader.gives)
-            known = value is not None and math.isfinite(value)
+            known = isinstance(value, int | float) and math.isfinite(value)
             values[unit] = {grader.gives: value if known else None}
             if not known and unit not in explained:
-                incidents.append(Incident(unit, grader.gives, fault if value is None else f"grader returned {value}"))
+                incidents.append(Incident(unit, grader.gives, fault if value is None else f"grader returned {value!r}"))
         return Scores(values, given.reasons, tuple(incidents))
 
     scores = Scores()
     for given in await asyncio.gather(*(one(grader) for grader in graders)):
         scores |= given
     return scores
+
+
+async def _stays(asked: Awaitable[Any]) -> Any:
+    """What it gives; a wish to end the process is an error like another, which no event loop passes on."""
+    try:
+        return await asked
+    except SystemExit as error:
+        raise RuntimeError(f"SystemExit: {error}") from error
 
 
 async def _with_deadline(work: Callable[[], None], seconds: float) -> str:
@@ -104,7 +118,7 @@ async def _with_deadline(work: Callable[[], None], seconds: float) -> str:
     def body() -> None:
         try:
             work()
-        except Exception as error:
+        except BaseException as error:  # SystemExit too
             fault.append(f"grader raised {type(error).__name__}: {error}")
         if not loop.is_closed():
             loop.call_soon_threadsafe(finished.set)

@@ -33,6 +33,7 @@ from strop.pupil import ACTOR, Pupil
 from strop.recipe import Recipe
 from strop.records import UNSCORED, Fate, Group, Scores, Task, canonical
 from strop.seams.context import Ctx, Handle, Ledger, Progress
+from strop.seams.curriculum import picked
 from strop.seams.engine import Engine
 from strop.seams.exchange import FOREIGN, Exchange
 from strop.seams.feed import Recorded
@@ -238,7 +239,7 @@ class Run:
         return folder.sampled(self.directory.parent / self.begun.stages[stage])
 
     def pick(self, n: int) -> list[Task]:
-        tasks, self.state["curriculum"] = self.method.curriculum.pick(n, self.state["curriculum"], self.context())
+        tasks, self.state["curriculum"] = picked(self.method.curriculum, n, self.state["curriculum"], self.context())
         return tasks
 
     def mark(self, groups: list[Group]) -> list[Group]:
@@ -302,7 +303,7 @@ class Run:
             "fates": {unit: fate.to_json() for unit, fate in fates.items()},
             "rewards": dict(rewards),
         }
-        body = canonical(record)
+        body = _kept("what was sampled", record)
         self.digest_groups = folder.digest_of(body)
         if self.replayed is not None:
             self.state, self.ledger = self.replayed["state"], Ledger(**self.replayed["ledger"])
@@ -322,7 +323,7 @@ class Run:
             after = {"step": self.step, "version": self.version, "state": self.state}
             after |= {"bill": self.bill.total, "ledger": asdict(self.ledger)}
             after |= {"swarm": self.swarm} if self.swarm is not None else {}
-            data = body[:-1] + "," + canonical(after)[1:]
+            data = body[:-1] + "," + _kept("the state of a part (a curriculum's, a feed's)", after)[1:]
             durable.write(path, gzip.compress(data.encode(), 1, mtime=0))
         if self.exchange is not None:
             self.exchange.flush()  # only what is committed: nobody is sent two groups of one step
@@ -499,6 +500,14 @@ class Run:
         self.bill.restore(state["bill"], state["learned"])
         for one in self.pupils.values():
             one.engine.deliver(self.version)
+
+
+def _kept(what: str, value: Any) -> str:
+    """As it is committed; what is no plain data is said."""
+    try:
+        return canonical(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what} is no plain data (numbers, texts, lists, dicts), so it cannot be kept with the step: {error}") from error
 
 
 def roomy(source: Source, policy: Policy, reply: int, longest: int | None) -> Source:

@@ -83,13 +83,15 @@ def loaded(file: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except BaseException as error:
         del sys.modules[name]
+        if isinstance(error, KeyboardInterrupt):
+            raise
         raise ValueError(_told(error, file)) from error
     return module
 
 
-def _told(error: Exception, file: Path) -> str:
+def _told(error: BaseException, file: Path) -> str:
     """Where in the user's folder it happened, and what."""
     where, line, step = file, 0, error.__traceback__
     while step is not None:
@@ -103,7 +105,7 @@ def _told(error: Exception, file: Path) -> str:
     return f"{where}, line {line}: {type(error).__name__}: {error.msg if isinstance(error, SyntaxError) else error}"
 
 
-def _unexpected(error: Exception) -> str | None:
+def _unexpected(error: BaseException) -> str | None:
     """`Recipe(step=3)` in words: what the class has instead."""
     found = re.fullmatch(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
     step, kind = error.__traceback__, None
@@ -198,7 +200,7 @@ def beside(file: Path) -> dict[str, Path]:
         for top in _imported(one):
             if (single := folder / f"{top}.py").is_file():
                 waiting.append(single)
-            elif (folder / top / "__init__.py").is_file():
+            elif _is_package(folder / top):
                 waiting += sorted(p for p in (folder / top).rglob("*.py"))
     return dict(sorted(found.items()))
 
@@ -266,6 +268,16 @@ def stands(thing: Any) -> tuple[Path | None, int]:
         return None, 0
 
 
+def blamed(error: BaseException) -> str:
+    """Where in a file of the user's own an error was raised, `FILE, line N`; empty where it was raised elsewhere."""
+    step = error.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    if step is None or not is_own(str(step.tb_frame.f_globals.get("__name__"))):
+        return ""
+    return f"{step.tb_frame.f_code.co_filename}, line {step.tb_lineno}"
+
+
 def line_of(error: BaseException, file: Path) -> int:
     """The last line of a file that an error went through; 0 where it went through none."""
     line, step = 0, error.__traceback__
@@ -304,6 +316,10 @@ class _Finder(importlib.abc.MetaPathFinder):
                 if file.is_file():
                     loader = _Loader(fullname, str(file))
                     return importlib.util.spec_from_file_location(fullname, file, loader=loader, submodule_search_locations=inner)
+            if _is_package(folder / name):
+                spec = importlib.machinery.ModuleSpec(fullname, None, is_package=True)
+                spec.submodule_search_locations = [str(folder / name)]
+                return spec
         return None
 
 
@@ -327,7 +343,7 @@ class _Neighbours(ast.NodeTransformer):
 
     def _here(self, name: str) -> bool:
         top = name.partition(".")[0]
-        return (self.folder / f"{top}.py").is_file() or (self.folder / top / "__init__.py").is_file()
+        return (self.folder / f"{top}.py").is_file() or _is_package(self.folder / top)
 
     def visit_Import(self, node: ast.Import) -> Any:
         made: list[ast.stmt] = []
@@ -349,6 +365,16 @@ class _Neighbours(ast.NodeTransformer):
         return node
 
 
+def _is_package(folder: Path) -> bool:
+    """A folder that `import` takes: with its __init__.py, or, where nothing installed has its name, with Python files in it or below."""
+    if (folder / "__init__.py").is_file():
+        return True
+    if not folder.is_dir() or not folder.name.isidentifier() or not any(folder.rglob("*.py")):
+        return False
+    found = importlib.util.find_spec(folder.name)
+    return found is None or found.origin is None  # a module of that name goes before such a folder, as in Python
+
+
 def _package(folder: Path) -> str:
     """The package of a folder, made where it is not there yet."""
     name = PACKAGE + hashlib.sha256(str(folder).encode()).hexdigest()[:8]
@@ -364,7 +390,8 @@ def _package(folder: Path) -> str:
 def _forget_changed(package: str) -> None:
     """Where a file has changed since it was loaded, all of its folder are loaded anew: others may hold what it defined."""
     there = [module for name, module in sys.modules.items() if name.startswith(f"{package}.")]
-    if any(not Path(str(m.__file__)).is_file() or _read.get(str(m.__file__)) != _hash(Path(str(m.__file__))) for m in there):
+    files = [str(m.__file__) for m in there if getattr(m, "__file__", None)]  # a folder without __init__.py has none
+    if any(not Path(file).is_file() or _read.get(file) != _hash(Path(file)) for file in files):
         for module in there:
             del sys.modules[module.__name__]
 
@@ -380,7 +407,11 @@ def _hash(file: Path) -> str:
 def _imported(file: Path) -> set[str]:
     """Top names of what a file imports, wherever in it; a relative import is one from beside it."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_bytes(), str(file))):
+    try:
+        tree = ast.parse(file.read_bytes(), str(file))
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        raise ValueError(f"{_told(error, file)} (it lies beside what is loaded, and is kept with it)") from error
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:

@@ -111,6 +111,14 @@ class Recipe:
     """Limits of tripwires: NAME=LIMIT or NAME=off, with commas between. `strop tripwires` lists them."""
 
     def __post_init__(self) -> None:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.type == "str" and not isinstance(value, str):
+                raise ValueError(f"{f.name}={value!r}: needs a text")
+            if isinstance(value, str) and not value.isprintable() and value != value.encode(errors="replace").decode():
+                raise ValueError(f"{f.name}={value!r} holds half a character, which no text in UTF-8 does")
+        if not _whole(self.seed) or not abs(self.seed) < 1 << 63:
+            raise ValueError(f"seed={self.seed!r}: needs a whole number below 2^63")
         least = {"steps": 0, "token_budget": 1, "slots": 1, "cache": 1, "eval_tasks": 0, "eval_samples": 1, "checkpoint_every": 1}
         least |= {"lora": 0, "shots": 0}
         for name, low in least.items():

@@ -60,9 +60,19 @@ class Task:
     """Made from prompt, needs and source where none is given."""
 
     def __post_init__(self) -> None:
-        if not self.id:
+        if not isinstance(self.prompt, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError(f"a task's prompt is a text, got {self.prompt!r}")
+        if self.id:
+            return
+        try:
             content = {"prompt": self.prompt, "needs": dict(self.needs), "source": self.source}
             object.__setattr__(self, "id", digest(content)[:16])
+        except UnicodeEncodeError as error:
+            raise ValueError(f"a task holds {error.object[error.start]!r}, half a character, which no tokenizer reads") from None
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(
+                f"a task's needs are plain JSON (numbers, texts, lists, dicts), since it is kept with the run: {error}"
+            ) from error
 
     def __hash__(self) -> int:
         return hash(self.id)
@@ -414,6 +424,9 @@ class Scores:
 UNSCORED = Scores()
 
 
+FATES = ("keep", "context", "drop", "carry")
+
+
 @dataclass(frozen=True, slots=True)
 class Fate:
     """What becomes of a rollout: trained, only in its group's statistics, left out, or kept for a later step."""
@@ -426,6 +439,12 @@ class Fate:
     """A word for the metrics line, where it is not kept."""
     times: int = 1
     """How often its group is packed, each copy with numbers of its own."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in FATES:
+            raise ValueError(f"a fate is {', '.join(FATES)}, got {self.kind!r}")
+        if not abs(self.weight) < float("inf") or self.times < 0:
+            raise ValueError(f"a fate's weight is a finite number and its times at least 0, got {self.weight!r} and {self.times!r}")
 
     def to_json(self) -> list[Any]:
         return [self.kind, self.weight, self.why, *([self.times] if self.times != 1 else [])]

@@ -25,6 +25,7 @@ from strop.directory import (
     check_data,
     check_lines,
     check_method,
+    check_policy,
     check_recipe,
     commit_path,
     cut_metrics,
@@ -43,7 +44,9 @@ from strop.directory import (
 from strop.loop import Begun, Run
 from strop.method import Method
 from strop.policies import gguf
+from strop.policies.causal import CausalPolicy
 from strop.recipe import Recipe
+from strop.seams.part import part_id
 from strop.tasks import place_of
 from strop.tasks.shots import shown
 
@@ -62,6 +65,8 @@ def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:
     }
     about |= {"versions": versions(), "threads": torch.get_num_threads(), "grade": run.grade_of_bits}
     about["own"] = run.own
+    if not isinstance(run.policy, CausalPolicy):
+        about["policy"] = part_id(type(run.policy))
     about["files"] = keep(directory, own.files_of(recipe.method, run.source, at=place_of(recipe.task)))
     if run.past:
         about["past"] = [{"until": until, "steps": then.steps, "budget": then.budget} for until, then in run.past]
@@ -95,7 +100,9 @@ def resume(
     A method or source of the user's own has to be given again, as `saved.brought` rebuilds it from what the run kept. `tripwire` sets
     limits anew, on top of the recipe's; `longer` its `steps` or `budget`, from the first step on that is not committed.
     """
-    read_about(directory)  # a place that holds no run says so before anything else
+    about = read_about(directory)  # a place that holds no run says so before anything else
+    if "policy" not in parts:
+        check_policy(directory, about)
     lock = locked(directory)
     if longer:
         lengthen(directory, longer, say)
@@ -113,7 +120,7 @@ def resume(
         one.watch.lines = one.lines(found)
         one.watch.resumed(run.record(run.step - 1) if run.step else None)
     about = read_about(directory)
-    if {**about["tripwires"][-1], "from_step": 0} != {"from_step": 0, **run.watch.describe()}:
+    if not about["tripwires"] or {**about["tripwires"][-1], "from_step": 0} != {"from_step": 0, **run.watch.describe()}:
         about["tripwires"].append({"from_step": run.step, **run.watch.describe()})
         about["recipe"]["tripwire"] = run.recipe.tripwire
         write_about(directory, about)
@@ -179,6 +186,8 @@ def at_step(
 def reopen(directory: Path, say: Callable[[str], None] = print, method: Method | None = None, tripwire: str = "", **parts: Any) -> Run:
     """The run of a directory at its start, made of the same parts, or refused where those are no longer the same."""
     about, recipe = read_recipe(directory, method)
+    if "policy" not in parts:
+        check_policy(directory, about)
     check_data(directory, about)
     if "stage" in about:
         parts["begun"] = Begun(**about["stage"])

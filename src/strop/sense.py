@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from strop.records import Sampling
 from strop.seams.asked import Asked, Trained
 from strop.seams.compute import Exact, Quantized
+from strop.seams.curriculum import Curriculum
+from strop.seams.feed import Feed
 from strop.seams.formula import RESERVED, UNITS, check
 from strop.seams.gate import is_whole
 from strop.seams.grader import SCORERS, judges_frozen
 from strop.seams.head import KNOWN, Head
 from strop.seams.mark import channel
 from strop.seams.part import Part, nearest, written
-from strop.seams.update import Still, Update
+from strop.seams.role import Role
+from strop.seams.sampler import Sampler
+from strop.seams.signal import Signal
+from strop.seams.update import AdamW, Still, Update
+from strop.seams.world import World
 
 if TYPE_CHECKING:
     from strop.method import Method
-    from strop.seams.signal import Signal
 
 TRACKS = frozenset({"old_logp_T", "sampled_logp_T", "age_T"})
 """What every run can provide per decision, before anything is settled."""
@@ -44,6 +49,7 @@ PROGRESS = ("fraction",)
 
 
 def refuse(method: Method) -> None:
+    _kinds(method)
     _parts(method)
     _gates(method)
     _policies(method)
@@ -59,6 +65,53 @@ def refuse(method: Method) -> None:
     _foreign(method)
     _ratios(method)
     _clips(method)
+
+
+PROTOCOLS: dict[str, type] = {"sampler": Sampler, "environment": World, "feed": Feed, "curriculum": Curriculum}
+"""Seams at which whatever has these members may stand."""
+RECORDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "name": ((str,), "a text"),
+    "tasks": ((int,), "a whole number"),
+    "reference": ((bool,), "True or False"),
+    "marks": ((tuple,), "a tuple of parts"),
+    "graders": ((tuple,), "a tuple of parts"),
+    "gate": ((tuple,), "a tuple of gates"),
+    "heads": ((tuple,), "a tuple of heads"),
+    "signals": ((Mapping,), "a dict of signals by name"),
+    "roles": ((Mapping,), "a dict of roles by name"),
+    "policies": ((Mapping,), "a dict of policies by name"),
+    "update": ((AdamW, Still), "AdamW(…) or Still()"),
+    "compute": ((Exact, Quantized), "EXACT or Quantized(…)"),
+}
+"""What stands at the others, and how it is said; parts are looked at one by one."""
+
+
+def _kinds(method: Method) -> None:
+    """What stands at a seam is of its kind, and made: a class is none yet."""
+
+    def no(seam: str, value: Any, needs: str) -> NoReturn:
+        made = f". That is a class: make one, {value.__name__}(…)" if isinstance(value, type) else ""
+        raise ValueError(f"method {method.name!r}: its {seam} is {needs}, got {value!r}{made}")
+
+    for seam, (kinds, needs) in RECORDS.items():
+        value = getattr(method, seam)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            no(seam, value, needs)
+    for seam, protocol in PROTOCOLS.items():
+        value = getattr(method, seam)
+        wanted = [name for name in vars(protocol) if not name.startswith("_") or name == "__call__"]
+        lacks = [name for name in wanted if not hasattr(value, name)]
+        if isinstance(value, type) or (lacks and not (seam == "environment" and value is None)):
+            no(seam, value, f"something with {' and '.join(wanted)}")
+    for i, gate in enumerate(method.gate):
+        if isinstance(gate, type) or not callable(gate) or not (is_whole(gate) or hasattr(gate, "refill")):
+            no(f"gate[{i}]", gate, "something that is called with (group, seen) and has `refill`, or `whole = True`")
+    for name, signal in method.signals.items():
+        if not isinstance(signal, Signal):  # pyright: ignore[reportUnnecessaryIsInstance]
+            no(f"signals[{name!r}]", signal, "Signal(objective, …)")
+    for name, role in method.roles.items():
+        if not isinstance(role, Role):  # pyright: ignore[reportUnnecessaryIsInstance]
+            no(f"roles[{name!r}]", role, "Role(…)")
 
 
 def _parts(method: Method) -> None:

@@ -130,9 +130,9 @@ def test_arms_that_differ_in_what_is_read_of_them_may_be_trained_alike(tmp_path)
 def test_arms_that_are_one_method_and_a_threshold_that_is_no_number_are_refused():
     same = (Arm("large", rate(0.1)), Arm("small", rate(0.1).but("another name"), control="nothing"))
     with pytest.raises(ValueError, match="which are one method"):
-        replace(claim((0,) * 4), arms=same)
+        replace(claim((0, 1, 2, 3)), arms=same)
     with pytest.raises(ValueError, match="its threshold is nan"):
-        claim((0,) * 4, float("nan"))
+        claim((0, 1, 2, 3), float("nan"))
 
 
 def test_work_that_is_apart_at_an_equal_budget_is_said(tmp_path):

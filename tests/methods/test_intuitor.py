@@ -374,18 +374,29 @@ def test_no_tripwire_about_verdicts_watches_a_run_that_reads_none(tmp_path):
 # What its claims read.
 
 
+def recorded(name, units):
+    """A group of rollouts without tokens, as a step commits it."""
+    return Group(Task(name, {}, "none"), tuple(Rollout((), unit) for unit in units), id=name).to_json()
+
+
 def trace(tmp_path, *steps):
     """A trace whose steps hold groups of (reward, outcome) pairs."""
     (tmp_path / "groups").mkdir(exist_ok=True)
     for number, groups in enumerate(steps):
         units = [[(f"{number}/{g}/{i}", *pair) for i, pair in enumerate(group)] for g, group in enumerate(groups)]
         record = {
-            "groups": [{"rollouts": [{"id": unit} for unit, _, _ in group]} for group in units],
+            "groups": [recorded(f"{number}/{g}", [unit for unit, _, _ in group]) for g, group in enumerate(units)],
             "rewards": {unit: reward for group in units for unit, reward, _ in group},
+            "step": number,
+            "version": number,
+            "fates": {},
+            "state": {},
+            "bill": {},
+            "ledger": {"last": {}, "successes": {}, "trials": {}},
             "scores": Scores({unit: {"outcome": verdict} for group in units for unit, _, verdict in group}).to_json(),
         }
         (tmp_path / "groups" / f"{number:06d}.json.gz").write_bytes(gzip.compress(json.dumps(record).encode()))
-    lines = "".join(json.dumps({"bill": {"decoded": 10 * (i + 1)}, "entropy": 0.5 - i}) + "\n" for i in range(len(steps)))
+    lines = "".join(json.dumps({"step": i, "bill": {"decoded": 10 * (i + 1)}, "entropy": 0.5 - i}) + "\n" for i in range(len(steps)))
     (tmp_path / "metrics.jsonl").write_text(lines)
     return Trace("x", 0, tmp_path, "decoded", {})
 

@@ -107,9 +107,7 @@ def test_what_a_page_says_may_be_read_is_what_method_building_lets_it_read():
 def test_every_kind_has_one_of_ones_own_and_every_file_is_on_a_page():
     assert {seam.own for seam in SEAMS.values() if seam.own} == {file.stem for file in FILES}
     without = {name for name, seam in SEAMS.items() if not seam.own}
-    assert without == {"engine", "context", "reduction", "update", "policy", "program", "asked"}, (
-        "these are handed over, or are records of strop's"
-    )
+    assert without == {"context", "reduction", "update", "program", "asked"}, "these are handed over, or are records of strop's"
 
 
 @pytest.mark.parametrize(

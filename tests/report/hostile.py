@@ -14,6 +14,12 @@ def record(step):
         "groups": [{"id": "t#0", "role": "solve", "task": task, "rollouts": rollouts}],
         "scores": scores,
         "rewards": {"t#0/0": 1.0, "t#0/1": 0.0},
+        "fates": {"t#0/0": ["keep"], "t#0/1": ["keep"]},
+        "step": step,
+        "version": step,
+        "state": {},
+        "bill": {},
+        "ledger": {"last": {}, "successes": {}, "trials": {}},
     }
 
 

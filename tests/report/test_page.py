@@ -78,9 +78,11 @@ def test_a_run_without_a_step_still_has_a_page(run):
     assert "not evaluated" in html
 
 
-def test_a_torn_record_is_left_out(run):
+def test_a_torn_record_is_said_where_it_would_be_shown(run):
     (run / "groups" / "000002.json.gz").write_bytes(b"torn")
-    assert [int(n) for n in re.findall(r"<h3>Step (\d+)", page.render(run))] == [1, 5]
+    html = page.render(run)
+    assert [int(n) for n in re.findall(r"<h3>Step (\d+)", html)] == [1, 3, 5]
+    assert "000002.json.gz is damaged" in html
 
 
 def test_a_directory_without_a_run_is_refused(tmp_path):

@@ -63,7 +63,7 @@ def test_what_cannot_be_put_together_is_refused_in_a_line(runs, tmp_path, capsys
     for other, why in (
         (tmp_path / "lr", "differ in more than the seed: lr"),
         (tmp_path / "unfinished", "is not finished"),
-        (tmp_path / "unmeasured", "has no figures held out"),
+        (tmp_path / "unmeasured", "has no pass@1 held out"),
         (runs / "0", "have one seed"),
         (tmp_path / "none", "holds no run"),
     ):

@@ -131,6 +131,8 @@ def test_gsm8ks_mark_is_found_wherever_its_line_stands(write, worked):
         ([1, 2], r"row 3 of data\.jsonl is no object with fields but list"),
         ('{"prompt": "q", ', r"row 3 of data\.jsonl is not JSON"),
         ("[" * 100_000, r"row 3 of data\.jsonl is not JSON: maximum recursion depth"),
+        ('{"prompt": "q", "answer": 1, "answer": 2}', r"row 3 of data\.jsonl is not JSON: it has two fields 'answer'"),
+        ('{"prompt": "%s", "answer": 1}' % ("x" * 4_000_000), r"row 3 of data\.jsonl has more than 4,000,000 bytes"),
         ({"prompt": "q", "answer": float("nan")}, r"row 3 .*must be a text or a number, got 'nan'"),
         ('{"prompt": "q", "answer": 1e999}', r"row 3 .*must be a text or a number, got 'inf'"),
         ({"prompt": "q \ud800", "answer": 1}, r"row 3 of data\.jsonl holds '\\ud800', half a character"),
@@ -147,8 +149,19 @@ def test_a_bad_row_is_named(write, bad, says):
 
 def test_a_row_that_is_not_utf8_is_named(tmp_path):
     (tmp_path / "data.jsonl").write_bytes(b'{"prompt": "q", "answer": 1}\n{"prompt": "\xff", "answer": 1}\n')
-    with pytest.raises(ValueError, match=r"row 2 of data\.jsonl is not JSON"):
+    with pytest.raises(ValueError, match=r"row 2 of data\.jsonl is not UTF-8: its byte 0xff at 12 is none there"):
         adapter("jsonl", f"{tmp_path / 'data.jsonl'},grader=exact")
+    (tmp_path / "data.jsonl").write_text('{"prompt": "q", "answer": 1}\n', encoding="utf-16")
+    with pytest.raises(ValueError, match=r"row 1 of data\.jsonl is not UTF-8"):
+        adapter("jsonl", f"{tmp_path / 'data.jsonl'},grader=exact")
+
+
+@pytest.mark.parametrize("written", ["utf-8-sig", "windows"])
+def test_a_mark_at_the_beginning_and_windows_line_ends_are_no_part_of_a_row(written, tmp_path):
+    rows = "".join(json.dumps(row) + "\n" for row in sums(3))
+    data = rows.encode("utf-8-sig") if written == "utf-8-sig" else rows.replace("\n", "\r\n").encode()
+    (tmp_path / "data.jsonl").write_bytes(data)
+    assert adapter("jsonl", f"{tmp_path / 'data.jsonl'},grader=exact").rows == 3
 
 
 def test_other_bad_input_is_refused_in_words(write, tmp_path):

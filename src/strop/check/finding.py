@@ -69,7 +69,7 @@ def guarded(about: str, work: Callable[[], Any], thing: Any, seconds: float | No
     if not raised:
         raise Broken(Finding(about, f"did not answer within {seconds:g} s", fine=False))
     error = raised[0]
-    if isinstance(error, Broken) or not isinstance(error, Exception):
+    if isinstance(error, Broken | KeyboardInterrupt):
         raise error
     file, _ = own.stands(getattr(thing, "fn", thing if isinstance(thing, type) else type(thing)))
     line = own.line_of(error, file) if file else 0

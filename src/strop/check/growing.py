@@ -22,6 +22,7 @@ from strop.grading import judged
 from strop.method import Method
 from strop.records import Author, Fate, Group, Rollout, Row, Sampling, Scores, Segment, Task, canonical
 from strop.seams.context import Ctx, Footprint, Handle, Progress
+from strop.seams.curriculum import picked
 from strop.seams.engine import Counters, Node
 from strop.seams.engine import called as path_of
 from strop.seams.episode import Episodes
@@ -30,7 +31,7 @@ from strop.seams.mark import marked
 from strop.seams.sampler import Independent
 from strop.seams.source import Graded
 from strop.seams.window import Append
-from strop.seams.world import Broken, Call, Reply, Said, Seat, Tool
+from strop.seams.world import Broken, Call, Reply, Said, Seat, Tool, replied
 from strop.tasks import DEFAULT_TASK
 from strop.tasks import source as named
 
@@ -140,16 +141,13 @@ def _curriculum(about: str, curriculum: Any, method: Method) -> Iterator[str]:
                 yield f"its state holds {odd}: a state is plain data (numbers, texts, lists, dicts), since it is committed with each step"
                 return
             before, noise = copy.deepcopy(state), generators()
-            tasks, after = guarded(about, lambda state=state, ctx=ctx: curriculum.pick(4, state, ctx), curriculum)
+            tasks, after = guarded(about, lambda state=state, ctx=ctx: picked(curriculum, 4, state, ctx), curriculum)
             if state != before:
                 yield "pick changes the state it was given: give back another one ({**state, …})"
                 return
             again = curriculum.pick(4, json.loads(json.dumps(before)), ctx)
             if (tasks, after) != tuple(again):
                 yield NOISE if generators() != noise else "picks other tasks from the same state once it was written down and read again"
-                return
-            if len(tasks) != 4:
-                yield f"was asked for 4 tasks and picks {len(tasks)}"
                 return
             groups, values = _tried(tasks, rng)
             kept = copy.deepcopy(after)
@@ -329,7 +327,7 @@ def _world(about: str, world: Any, method: Method | None, task: Task) -> Iterato
         before = copy.deepcopy(state)
 
         def answer(state: Any = state, said: Said = said) -> Any:
-            return asyncio.run(asyncio.wait_for(world.reply(state, said, {}), SECONDS))
+            return asyncio.run(asyncio.wait_for(replied(world, state, said, {}), SECONDS))
 
         after, reply = guarded(f"{about}: reply in turn {turn}", answer, world)
         if state != before:

@@ -43,8 +43,8 @@ def _exam(about: str, source: Any) -> Iterator[Finding]:
     most = {split: count if (size := sizes[split]) is None else min(count, size) for split in ("train", "test")}
     there = {(split, seed): drawn(split, seed, range(most[split])) for split in ("train", "test") for seed in (0, 1)}
     tasks = [task for drawn_there in there.values() for task in drawn_there]
-    if odd := next((t for t in tasks if not isinstance(t, Task)), None):
-        yield fault(f"task() gives a {type(odd).__name__}, not a Task")
+    if odd := [t for t in tasks if not isinstance(t, Task)]:
+        yield fault(f"task() gives {odd[0]!r:.60}, not a Task")
         return
     again = [*reversed(drawn("train", 0, list(reversed(range(count)))))]
     if again != there["train", 0]:
@@ -62,10 +62,11 @@ def _exam(about: str, source: Any) -> Iterator[Finding]:
             break
     if others := {t.source for t in tasks} - {source.name}:
         yield fault(f"its tasks say that {others.pop()!r} made them, and it is called {source.name!r}: Task(prompt, needs, self.name)")
-    trained, tested = ({t.prompt for seed in (0, 1) for t in there[split, seed]} for split in ("train", "test"))
+    asked = {split: {(t.prompt, t.meta.get("where", "")) for seed in (0, 1) for t in there[split, seed]} for split in ("train", "test")}
+    trained, tested = asked["train"], asked["test"]
     if both := sorted(trained & tested):
         yield fault(
-            f"{len(both)} of {len(tested)} held-out tasks are trained on too, as {both[0][:60]!r}: a task belongs to the split that its "
+            f"{len(both)} of {len(tested)} held-out tasks are trained on too, as {both[0][0][:60]!r}: a task belongs to the split that its "
             "id hashes to (strop.seams.source.split_of), or to a file's own part"
         )
     if source.size is None and there["train", 0] == there["train", 1]:

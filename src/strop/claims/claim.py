@@ -11,7 +11,7 @@ of one measure between two of them; the others are there so that it can be told 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from strop.records import digest
 from strop.seams.part import Part, added, describe, nearest
 from strop.seams.sampler import Sampler
 
+SAID = ("mechanism", "consequence", "regime", "refuted_if")
 PROFILES = ("quick", "pilot", "full", "extended")
 PILOT_SEEDS = (100, 101, 102)
 
@@ -149,7 +150,8 @@ class Claim:
     """A stage before: run once per seed, and the model it ends with is the one that all arms start from. None: the recipe's model."""
 
     def __post_init__(self) -> None:
-        for name in ("mechanism", "consequence", "regime", "refuted_if"):
+        self._kinds()
+        for name in SAID:
             if not getattr(self, name).strip():
                 raise ValueError(f"claim {self.name!r} has no {name}: a claim names mechanism, consequence and regime, and what refutes it")
         names = [arm.name for arm in self.arms]
@@ -184,11 +186,38 @@ class Claim:
         for key, profile in self.profiles.items():
             if key not in PROFILES or key == "pilot":
                 raise ValueError(f"claim {self.name!r} declares a profile {key!r}; it may declare quick, full and extended")
+            if not profile.seeds or len({*profile.seeds}) < len(profile.seeds):
+                raise ValueError(f"claim {self.name!r}: its {key} profile has the seeds {profile.seeds}: name some, and each once")
             if key != "quick" and len(profile.seeds) < 4:
                 raise ValueError(f"claim {self.name!r}: its {key} profile has {len(profile.seeds)} seeds; a verdict needs at least 4")
+            try:
+                self.recipe.but(method=self.arms[0].method, budget=profile.budget, task=profile.task or self.recipe.task)
+            except ValueError as error:
+                raise ValueError(f"claim {self.name!r}: its {key} profile: {error}") from error
             missing = [n for n in self.compare if profile.arms and n not in profile.arms]
             if missing:
                 raise ValueError(f"claim {self.name!r}: its {key} profile leaves out {missing[0]!r}, which the effect compares")
+
+    def _kinds(self) -> None:
+        """Every field holds what its annotation says."""
+        held: list[tuple[str, Any, Any]] = [(name, getattr(self, name), str) for name in (*SAID, "name", "method", "pitfalls")]
+        held += [("recipe", self.recipe, Recipe), ("measure", self.measure, Part), ("threshold", self.threshold, int | float)]
+        held += [(name, getattr(self, name), tuple) for name in ("arms", "checks", "compare")]
+        held += [("profiles", self.profiles, Mapping), ("held_out", self.held_out, HeldOut | None), ("base", self.base, Recipe | None)]
+        self._held(held)
+        self._held((f"arms[{i}]", arm, Arm) for i, arm in enumerate(self.arms))
+        self._held((f"checks[{i}]", check, Check) for i, check in enumerate(self.checks))
+        self._held((f"profiles[{key!r}]", profile, Profile) for key, profile in self.profiles.items())
+        self._held((f"arms[{i}].method", arm.method, Method | Program) for i, arm in enumerate(self.arms))
+        self._held((f"checks[{i}].of", check.of, Part) for i, check in enumerate(self.checks))
+        if len(self.compare) != 2:
+            raise ValueError(f"claim {self.name!r}: its compare is the names of two arms, got {self.compare!r}")
+
+    def _held(self, fields: Iterable[tuple[str, Any, Any]]) -> None:
+        for name, value, kind in fields:
+            if not isinstance(value, kind):
+                needs = " or ".join(one.__name__.replace("NoneType", "None") for one in getattr(kind, "__args__", (kind,)))
+                raise ValueError(f"claim {self.name!r}: its {name} is {needs}, got {value!r}")
 
     @property
     def says(self) -> str:

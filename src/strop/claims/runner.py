@@ -83,7 +83,8 @@ def run_arm(
         run = _resumed(arm, directory, parts)
     else:
         run = staged.create(recipe, directory, **parts) if isinstance(arm.method, Program) else create(recipe, directory, **parts)
-        (directory / "initial").write_text(run.digest_weights(heads=False))
+    if not (directory / "initial").exists() and not run.step:  # new, or killed before this was written
+        durable.write(directory / "initial", run.digest_weights(heads=False).encode())
     tested = HeldOutTests(claim, run)
     tested.when(run.spent or 0.0)
 

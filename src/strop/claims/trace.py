@@ -6,8 +6,6 @@ whose last step overshoots gains nothing from it.
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from strop import shape
 from strop.recipe import Recipe
 from strop.records import Group, Scores, digest
 from strop.seams.part import Part, part
@@ -65,24 +64,25 @@ class Trace:
     def held_out(self) -> tuple[dict[str, Any], ...]:
         """Evaluations in order: step, spent, and means by name: pass@1 and so on, mean, majority, length, cut, every channel but the
         outcome."""
-        return tuple(json.loads(path.read_text()) for path in sorted((self.directory / "eval").glob("[0-9]*.json")))
+        return tuple(shape.read(path, shape.LOOK) for path in sorted((self.directory / "eval").glob("[0-9]*.json")))
 
     @cached_property
     def replies(self) -> tuple[list[dict[str, Any]], ...]:
         """What was said at each evaluation, where the claim keeps it: of each held-out task its `needs` and the `texts` of its replies."""
         places = (self.directory / "eval" / REPLIES.format(f"{said['step']:06d}") for said in self.held_out)
-        return tuple(json.loads(place.read_text()) for place in places)
+        return tuple(shape.read(place, shape.REPLIES) for place in places)
 
     def records(self) -> Iterator[dict[str, Any]]:
         """What was committed, step by step: groups, scores, rewards, fates."""
+        from strop.directory import read_commit, recorded_steps
+
         for place in self.places:
-            for path in sorted((place / "groups").glob("*.json.gz")):
-                yield json.loads(gzip.decompress(path.read_bytes()))
+            yield from (record for step in range(recorded_steps(place)) if (record := read_commit(place, step)) is not None)
 
     @cached_property
     def checkpoints(self) -> dict[int, Path]:
         """Those that were kept, by the number of steps before them."""
-        return {int(path.name): path for path in sorted((self.places[-1] / "checkpoints").iterdir()) if path.name.isdigit()}
+        return {int(path.name): path for path in sorted((self.places[-1] / "checkpoints").glob("*")) if path.name.isdigit()}
 
     def steps(self) -> Iterator[tuple[list[Group], Scores]]:
         """What was sampled and graded, step by step."""
@@ -92,8 +92,11 @@ class Trace:
     @cached_property
     def state(self) -> dict[str, Any]:
         """Of the parts, as the last step left it."""
-        last = max((self.places[-1] / "groups").glob("*.json.gz"))
-        return json.loads(gzip.decompress(last.read_bytes()))["state"]
+        from strop.directory import read_commit, recorded_steps
+
+        last = read_commit(self.places[-1], recorded_steps(self.places[-1]) - 1)
+        assert last is not None
+        return last["state"]
 
     @cached_property
     def trained_on(self) -> frozenset[str]:
@@ -103,12 +106,12 @@ class Trace:
     @cached_property
     def asked(self) -> frozenset[str]:
         """What it was trained on, by content."""
-        return frozenset(question(task["prompt"]) for task, wrote in self._tasks if not wrote)
+        return frozenset(question(task["prompt"], task["meta"].get("where", "")) for task, wrote in self._tasks if not wrote)
 
     @cached_property
     def wrote(self) -> frozenset[str]:
         """What the policy wrote itself and was trained on, by content."""
-        return frozenset(question(task["prompt"]) for task, wrote in self._tasks if wrote)
+        return frozenset(question(task["prompt"], task["meta"].get("where", "")) for task, wrote in self._tasks if wrote)
 
     @cached_property
     def _tasks(self) -> list[tuple[dict[str, Any], bool]]:
@@ -118,14 +121,14 @@ class Trace:
         return [(group["task"], group["role"] in roles and "written" in group["task"]["meta"]) for group in groups]
 
 
-def question(prompt: str) -> str:
-    """A question by its content, however it is spelled: a short hash."""
-    return digest(" ".join(prompt.casefold().split()))[:12]
+def question(prompt: str, where: str = "") -> str:
+    """A question by its content, however it is spelled: a short hash. `where` tells apart what is asked of different worlds."""
+    return digest(" ".join(prompt.casefold().split()) + (f" {where}" if where else ""))[:12]
 
 
 def read(directory: Path, arm: str, seed: int, recipe: Recipe) -> Trace:
     """What an arm's run left in a directory."""
-    return Trace(arm, seed, directory, recipe.budget_in_positions[1], json.loads((directory / "arm.json").read_text()))
+    return Trace(arm, seed, directory, recipe.budget_in_positions[1], shape.read(directory / "arm.json", shape.ARM))
 
 
 def at(curve: Curve, spent: float) -> float:

@@ -11,13 +11,14 @@ A quick profile shows activity and direction in minutes and never ends in a verd
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from strop import shape
 from strop.claims import CLAIMS, asked, named
 from strop.cli import Usage, answer, say, table
 from strop.commands import check
@@ -87,7 +88,7 @@ def last(claim: Claim, directory: Path) -> dict[str, Any] | None:
     if claim.name in shipped():
         return shipped()[claim.name]
     made = [place for name in ("pilot", *claim.profiles) if (place := home(claim, name, directory) / "record.json").is_file()]
-    return json.loads(max(made, key=lambda place: place.stat().st_mtime).read_text()) if made else None
+    return shape.read(max(made, key=lambda place: place.stat().st_mtime), shape.RECORD) if made else None
 
 
 def text(claim: Claim, record: dict[str, Any] | None) -> str:
@@ -121,7 +122,7 @@ def text(claim: Claim, record: dict[str, Any] | None) -> str:
 def measured(record: dict[str, Any]) -> str:
     """A record for readers: verdict, every arm by seed, held-out means, checks, budget, what made it."""
     seeds = record["seeds"]
-    rows = [[arm, *(by_seed.get(str(s)) for s in seeds), fmean(by_seed.values())] for arm, by_seed in record["values"].items() if by_seed]
+    rows = [[arm, *(by_seed.get(str(s)) for s in seeds), mean_of(by_seed.values())] for arm, by_seed in record["values"].items() if by_seed]
     lines = [summary(record), "", f"{record['measure']['part']} at the common budget", ""]
     lines += [table(rows, ["arm", *(f"seed {s}" for s in seeds), "mean"])]
     if any(tests for by_seed in record["evaluations"].values() for tests in by_seed.values()):
@@ -130,14 +131,23 @@ def measured(record: dict[str, Any]) -> str:
         lines += [
             table(
                 [
-                    [arm, *(fmean(tests[i]["means"]["mean"] for tests in by_seed.values()) for i in range(len(shares)))]
+                    [arm, *(mean_of(t[i]["means"].get("mean") for t in by_seed.values() if i < len(t)) for i in range(len(shares)))]
                     for arm, by_seed in record["evaluations"].items()
                 ],
                 ["arm", *(f"{share:.0%}" for share in shares)],
             )
         ]
     lines += by_target(record)
-    lines += ["", table([[c["says"], c["arm"], f">= {c['least']:g}", min(c["values"].values())] for c in record["checks"]], CHECKED)]
+    lines += [
+        "",
+        table(
+            [
+                [c["says"], c["arm"], f">= {c['least']:g}", min((v for v in c["values"].values() if v is not None), default=None)]
+                for c in record["checks"]
+            ],
+            CHECKED,
+        ),
+    ]
     kinds = [k for k in BILLED if any(said.get(k) for said in record["budgets"].values())]
     lines += ["", f"positions a run, discarded ones included; the budget is {record['budget']}", ""]
     lines += [table([[arm, *(round(said.get(k, 0)) for k in kinds)] for arm, said in record["budgets"].items()], ["arm", *kinds])]
@@ -148,6 +158,12 @@ def measured(record: dict[str, Any]) -> str:
     lines += [f"arms not run: {', '.join(record['left_out']) or 'none'}"]
     lines += [f"claim {record['fingerprint']}, code {', '.join(record['code'])}, {record['machine']['processor']}"]
     return "\n".join(lines)
+
+
+def mean_of(values: Iterable[float | None]) -> float | None:
+    """Of those that have one."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
 def by_target(record: dict[str, Any]) -> list[str]:
@@ -161,7 +177,7 @@ def by_target(record: dict[str, Any]) -> list[str]:
         return []
     lines: list[str] = []
     for name in ("coverage", "score"):
-        rows = [[arm, *(fmean(line[name] for line in at) for at in zip(*seeds, strict=True))] for arm, seeds in last.items()]
+        rows = [[arm, *(mean_of(line[name] for line in at) for at in zip(*seeds, strict=True))] for arm, seeds in last.items()]
         head = [f"t = {line['target']:.2f}" for line in next(iter(last.values()))[0]]
         lines += ["", f"{name} of held-out questions at the end, by confidence target, over seeds", "", table(rows, ["arm", *head])]
     return lines

@@ -153,7 +153,7 @@ def replies(found: dict[str, Any]) -> str:
 
 def find(name: str) -> tuple[str, dict[str, Any] | None, dict[str, Any]]:
     """(model to load, the run's recipe, the parts it brought) of a model, a run, or one of a run's policies beside the actor (RUN:NAME)."""
-    from strop.directory import good_checkpoints, held, last, one_of, read_about, task_of
+    from strop.directory import check_policy, good_checkpoints, held, last, one_of, read_about, task_of
 
     directory, which = one_of(name)
     if not any((directory / said).exists() for said in ("recipe.json", "program.json")):
@@ -162,6 +162,7 @@ def find(name: str) -> tuple[str, dict[str, Any] | None, dict[str, Any]]:
 
     directory = last(directory)
     about, parts = read_about(directory), brought(directory)
+    check_policy(directory, about)
     with suppress(ValueError):  # one that cannot be built here any more is still a model with a task
         parts |= {"method": method_of(directory)}
     about["recipe"] |= {"task": task_of(directory, about)}
@@ -202,6 +203,7 @@ def measure(
     started from."""
     from strop.seams.asked import named as asked_policies
     from strop.seams.sampler import as_taught
+    from strop.seams.source import drawn
     from strop.sense import asks
     from strop.tasks import place_of
     from strop.tasks import source as named
@@ -214,7 +216,9 @@ def measure(
     beside = asked_policies(args.policy)
     if (judge := asks(asked_so.get("sampler"))) not in ("", "actor", *beside):
         raise Usage(f"{args.sampler} asks the policy {judge!r}. Name it: --policy {judge}=MODEL_OR_RUN")
-    source.task("test", 0, 0)  # before the model: what is wrong with a file is said at once
+    drawn(source, "test", 0, 0)  # before the model: what is wrong with a file is said at once
+    if getattr(source, "ungraded", False):
+        raise Usage(f"{source.name} holds pairs, and no row says which answer is right: a reply to it has no score. Name questions: --task")
     if args.picture is not None and not hasattr(source, "answers"):
         raise Usage(f"--picture draws confidence targets, and {source.name} states none. One that does: --task facts")
 

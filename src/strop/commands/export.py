@@ -31,12 +31,13 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from strop import durable
-    from strop.directory import good_checkpoints, held, last, one_of, read_metrics, read_recipe
+    from strop.directory import check_policy, good_checkpoints, held, last, one_of, read_metrics, read_recipe
     from strop.saved import brought
 
     place, which = one_of(args.run)
     origin, out = last(place), args.directory
     about, recipe = read_recipe(origin, brought(origin).get("method"))
+    check_policy(origin, about)
     if "method" not in about:
         raise Usage(
             f"{origin} was made before runs kept their whole method. Export it with the version of strop that its recipe.json names."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,7 +110,6 @@ def subject(said: str) -> Method | Program:
 
 def drawn_by_others(place: Path) -> bool:
     """Is this a run that learned from rollouts which others than its own weights and arithmetic drew?"""
-    from strop.directory import drew_itself
+    from strop.directory import drew_itself, read_about
 
-    file = place / "recipe.json"
-    return file.is_file() and not drew_itself(json.loads(file.read_text()))
+    return (place / "recipe.json").is_file() and not drew_itself(read_about(place))

@@ -175,11 +175,21 @@ def before(out: Path, lines: Sequence[Line]) -> dict[str, dict[str, Any]]:
     """The verdicts that stand in a file, by the hash of their line; a torn last one is cut."""
     from strop import durable
     from strop.records import canonical
+    from strop.shape import VERDICT, odd
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    made, wanted, begins = durable.lines(out), {line.hash for line in lines}, b'{"answers":'
+    made, wanted, begins = durable.lines(out), {line.hash: line for line in lines}, b'{"answers":'
     there = b"" if made or not out.exists() else out.read_bytes()
-    if any(one.get("hash") not in wanted for one in made) or there[: len(begins)] != begins[: len(there)] or b"\n" in there:
+
+    def fits(one: dict[str, Any]) -> bool:
+        if odd(one, VERDICT) or (line := wanted.get(one["hash"])) is None:
+            return False
+        whole = all(len(verdict) == len(a["shown"]) for a in one["answers"] for verdict in a["verdicts"])
+        return (
+            whole and len(one["scores"]) == len(line.replies) and all({*a["shown"]} <= {*range(len(line.replies))} for a in one["answers"])
+        )
+
+    if not all(map(fits, made)) or there[: len(begins)] != begins[: len(there)] or b"\n" in there:
         raise Usage(f"{out} holds something else than verdicts on these lines, asked so. Name another file, or ask as it was asked.")
     if out.exists():
         durable.write(out, b"".join(canonical(one).encode() + b"\n" for one in made))

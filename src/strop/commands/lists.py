@@ -9,7 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from strop.cli import Usage, answer, table
+from strop import shape
+from strop.cli import Usage, answer, say, table
 from strop.commands import recipes
 from strop.tripwires.siblings import twins
 
@@ -204,18 +205,19 @@ def _seen(source: Any, args: argparse.Namespace) -> list[dict[str, Any]]:
     from strop.commands.recipes import given, settled
     from strop.policies.causal import renderer
     from strop.recipe import Recipe
+    from strop.seams.source import drawn, grade_of
     from strop.tasks.shots import show
 
     recipe = settled(Recipe(), given(args))
     reads = renderer(recipe)
     show(reads, source, recipe.shots)
     count = args.show if source.size is None else min(args.show, source.size)
-    tasks = [source.task(args.split, args.seed, i) for i in range(count + 1)]
+    tasks = [drawn(source, args.split, args.seed, i) for i in range(count + 1)]
     examples: list[dict[str, Any]] = []
     for task, other in pairwise(tasks):
         gold, theirs = source.gold(task), source.gold(other)
         wrong = theirs if theirs is not None and theirs != gold else "I do not know."
-        graded, bad = None if gold is None else source.grade(task, gold), source.grade(task, wrong)
+        graded, bad = None if gold is None else grade_of(source.grade(task, gold)), grade_of(source.grade(task, wrong))
         said = {"prompt": task.prompt, "seen": reads.tokenizer.decode(reads.prompt(task.prompt)), "gold": gold, "id": task.id}
         said |= {"scores": None if graded is None else dict(graded), "wrong": wrong, "wrong_scores": dict(bad)}
         examples.append({**said, "wrong_reason": getattr(bad, "reason", "")})
@@ -238,9 +240,16 @@ def _source_row(name: str, default: bool) -> dict[str, Any]:
 
 
 def _example(source: Any, split: str, seed: int, index: int) -> dict[str, Any]:
-    task = source.task(split, seed, index)
+    from strop.seams.source import drawn, grade_of
+
+    task = drawn(source, split, seed, index)
     gold = source.gold(task)
-    return {"prompt": task.prompt, "gold": gold, "id": task.id, "scores": None if gold is None else dict(source.grade(task, gold))}
+    return {
+        "prompt": task.prompt,
+        "gold": gold,
+        "id": task.id,
+        "scores": None if gold is None else dict(grade_of(source.grade(task, gold))),
+    }
 
 
 class tripwires:
@@ -302,11 +311,12 @@ def _run_row(place: Path) -> dict[str, Any] | None:
     """From the files alone: no heavy import."""
     program = (place / "program.json").exists()
     try:
-        about = json.loads((place / ("program.json" if program else "recipe.json")).read_text())
-        result = json.loads((place / "result.json").read_text()) if (place / "result.json").exists() else {}
+        about = shape.read(place / ("program.json" if program else "recipe.json"), shape.WHOLE if program else shape.ABOUT)
+        result = shape.read(place / "result.json", shape.RESULT) if (place / "result.json").exists() else {}
         recipe, resolved = about["recipe"], about["resolved"]
         steps, model, method = recipe["steps"], recipe["model"], resolved["method"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError) as error:
+        say(f"note: {error}; this one is left out")
         return None
     done = sum(metrics.read_bytes().count(b"\n") for metrics in place.glob("*/metrics.jsonl" if program else "metrics.jsonl"))
     sides = {when: (result.get(when) or {}).get("pass@1") for when in ("before", "after")}

@@ -43,6 +43,8 @@ class Knob:
         """A value from a file: of this field's type, or refused with the field's name."""
         if value is None and self.optional:
             return None
+        if isinstance(value, int) and abs(value) >= 1 << 63:
+            raise Usage(f"{where}: {self.name} has {len(str(abs(value)))} digits, which is no number of anything. {self.doc}".rstrip())
         if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
             return float(value)
         if isinstance(value, bool) != (self.kind is bool) or not isinstance(value, self.kind):
@@ -136,6 +138,8 @@ def named(text: str, beside: Path | None = None) -> Method | Program:
     """The same, or a program of stages."""
     from strop import methods
 
+    if len(text) > LONGEST:
+        raise Usage(f"{text[:40]!r}… has {len(text):,} letters, which is no name of a method, a file or a run")
     return methods.named(text, beside=beside, elsewhere=_saved)
 
 
@@ -163,6 +167,10 @@ def _saved(text: str) -> Method | Program | None:
     if place.suffix in (".toml", ".json") or text.count("/"):
         raise Usage(f"no file or run {text!r}")
     return None
+
+
+LONGEST = 2000
+"""Letters of what names a method, a sum of many among them."""
 
 
 def of_recipe(recipe: Recipe) -> Method | Program:

@@ -47,12 +47,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _made(origin: Path, method: str | None, out: str | None, unchecked: bool) -> Run:
-    from strop.directory import as_threaded
+    from strop.directory import as_threaded, check_policy, read_about
     from strop.recipe import Recipe
     from strop.replay import plan
     from strop.run import create
     from strop.saved import brought
 
+    check_policy(origin, read_about(origin))
     parts = brought(origin)
     wanted = None if method is None else recipes.method(method)
     if wanted is not None:

@@ -29,7 +29,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from strop import swarm, tracking
+from strop import durable, shape, swarm, tracking
 from strop.cli import Interrupted, Usage, answer, say, table
 from strop.commands import check, recipes
 
@@ -145,6 +145,7 @@ def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run | Staged:
     if args.track and recipe.program is not None:
         raise Usage("--track follows one run, and a program has one for each stage: `strop track RUN/1-NAME KIND` shows a stage's steps")
     directory = Path(args.out) if args.out else default_directory(recipe, parts)
+    from strop.seams.source import drawn as task_of
     from strop.tasks import source
 
     drawn = parts.get("source") or source(recipe.task_name())  # before the model: what is wrong with a file is said at once
@@ -152,7 +153,7 @@ def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run | Staged:
     placed = _placed(args, stack, recipe, parts)
     parts["source"] = drawn
     for split in ("train", "test")[: 1 + bool(recipe.eval_tasks)]:
-        drawn.task(split, 0, 0)
+        task_of(drawn, split, 0, 0)
     for one in recipe.each():
         _graded(one.resolved(), source(one.task_name()) if one.task != recipe.task else drawn)
     swarm.check(recipe)
@@ -323,10 +324,16 @@ def work(run: Run, started: float, asked: list[bool], news: Callable[[], list[st
     after = _after(run, directory)
     result = assemble(run, before, after, time.perf_counter() - started)
     result["warnings"] = said_again(run)
-    (directory / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    _end(directory, result)
     curve.write(directory, directory / "curve.png")
     page.write(directory, directory / "report.html")
     return result, text(result, run, before, after)
+
+
+def _end(directory: Path, result: dict[str, Any]) -> None:
+    from strop.records import finite
+
+    durable.write(directory / "result.json", (json.dumps(finite(result), indent=2) + "\n").encode())
 
 
 def work_through(program: Staged, started: float, asked: list[bool]) -> tuple[dict[str, Any], str]:
@@ -351,7 +358,7 @@ def work_through(program: Staged, started: float, asked: list[bool]) -> tuple[di
     result |= {"run": str(directory), "method": program.program.name, "fingerprint": program.program.fingerprint}
     result |= {"recipe": recipe.fingerprint, "model": recipe.model, "steps": program.step, "stages": report.stages(directory)}
     result["warnings"] = [f"{place.name}: {said}" for place in program.places for said in said_again_of(place)]
-    (directory / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    _end(directory, result)
     curve.write(directory, directory / "curve.png")
     report.write(directory, directory / "report.html")
     held = text(result, program.now, before, after).splitlines()
@@ -416,12 +423,11 @@ def _after(run: Run, directory: Path) -> dict[str, Evaluation]:
 def _read(path: Path) -> dict[str, Evaluation]:
     from strop.evaluate import Evaluation
 
-    return {name: Evaluation.from_json(data) for name, data in json.loads(path.read_text()).items()}
+    return {name: Evaluation.from_json(data) for name, data in shape.read(path, shape.HELD_OUT).items()}
 
 
 def _measure(run: Run, path: Path, when: str, cooler: tuple[float, ...]) -> dict[str, Evaluation]:
     """`sampled` at temperature 1, `greedy`, and the cooler temperatures with a quarter of the samples."""
-    from strop import durable
     from strop.commands.live import Progress
     from strop.evaluate import as_trained, evaluate
     from strop.records import Sampling, canonical

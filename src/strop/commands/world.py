@@ -108,7 +108,7 @@ def _lived(
     world: World, task: Task, seed: int, turns: int, calls: Calls, act: Callable[[Any], str | None], show: Callable[[str], None]
 ) -> tuple[list[Said], str, dict[str, Any]]:
     """What was said, the text that is graded, and what the last answer said beside it."""
-    from strop.seams.world import Reply, Said, Seat
+    from strop.seams.world import Reply, Said, Seat, replied
 
     tools, seat = getattr(world, "tools", ()), Seat(f"{seed}", f"{seed}/0", turns)
 
@@ -121,7 +121,7 @@ def _lived(
             if (words := act(state)) is None:
                 break
             said.append(Said(words, calls.read(words, tools) if tools else ()))
-            state, reply = await asyncio.wait_for(world.reply(state, said[-1], {}), DEADLINE)
+            state, reply = await asyncio.wait_for(replied(world, state, said[-1], {}), DEADLINE)
             text += words
             broken = "".join(f"  [{call.tool or 'no tool'}: {plain(call.why)}]" for call in reply.calls if not call.ok)
             if reply.done:

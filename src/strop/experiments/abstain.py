@@ -40,14 +40,13 @@ def at(evaluation: dict[str, Any], target: float) -> dict[str, Any]:
 @part(gives="number")
 def thinnest_bin(trace: Trace) -> float:
     """The smallest share of held-out people in a bin of the base's confidence from 0.3 up: without graded knowledge no target matters."""
-    import json
-
     from strop.calibration import beliefs, reliability
+    from strop.directory import read_about
     from strop.evaluate import HELD_OUT_SEED
     from strop.policies.causal import load
     from strop.tasks import source
 
-    asked = json.loads((trace.directory / "recipe.json").read_text())["recipe"]
+    asked = read_about(trace.directory)["recipe"]
     facts = source(asked["task"])
     people = {task.id: task for task in (facts.task("test", HELD_OUT_SEED, i) for i in range(2000))}
     found = beliefs(load(asked["model"]), facts, list(people.values()))

@@ -18,7 +18,7 @@ from strop.seams.episode import Episodes
 from strop.seams.part import part
 from strop.seams.signal import spans
 from strop.seams.update import Still
-from strop.seams.window import Append, Recent, Window
+from strop.seams.window import Append, Recent, Summarised, Window
 from strop.seams.world import World
 from strop.worlds.wiki import Extract
 
@@ -130,7 +130,7 @@ UNTRAINED = Claim(
         Arm("recent", still("recent-asked", Recent(limit=96)), control="the row begins again with its last turns"),
         Arm(
             "another",
-            still("resum-asked-another", replace(LONG.window, by=Extract(others=True))),
+            still("resum-asked-another", Summarised(Extract(others=True), limit=96)),
             control="as many cards of another episode's: what a summary says, without what was found",
         ),
     ),

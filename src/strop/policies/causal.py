@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from strop import durable
 from strop.batch import Batch
 from strop.policies import adapters, config, gguf, shared
 from strop.policies.chat import Chat, ChatRenderer, ModelError, eos_ids, first_line, templated
@@ -115,6 +116,7 @@ def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32, 
     path = _locate(name)
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ModelError(f"device={device!r}: torch sees no such device on this machine. Leave --device out, or say cpu.")
+    _sealed(Path(path), name)
     read = config.opened(path, name)
     known = transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     made_for = [read.architectures] if isinstance(read.architectures, str) else [str(made) for made in read.architectures or []]
@@ -148,6 +150,14 @@ def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32, 
             f"model {name!r}: its weights lack {len(absent)} of the tensors that a {read.model_type} has, as {absent[0]}{instead}. They "
             "were renamed, or saved for another architecture: save the whole model with `model.save_pretrained(path)`."
         )
+    modules = {of for of, _ in model.named_modules()} - {"", model.base_model_prefix}
+    for tensor in sorted(told["unexpected_keys"]):  # a tower of another kind beside it is its own matter
+        above = [tensor[:i] for i, letter in enumerate(tensor) if letter == "."]
+        if not tensor.endswith(BUFFERS) and modules.intersection(above):
+            raise ModelError(
+                f"model {name!r}: its weights hold {tensor}, which a {read.model_type} with this config.json has not and would compute "
+                "without. Weights and config.json belong to two models, or the weights are quantised: save the whole model again."
+            )
     written = templated(tokenizer, name, chat)
     if not eos_ids(tokenizer, model) and not written.stop:
         raise ModelError(
@@ -169,6 +179,17 @@ def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32, 
         )
     _speaks(policy, name)
     return policy
+
+
+BUFFERS = (".inv_freq", ".attn.bias", ".masked_bias", ".position_ids")
+"""Ends of what older files hold beside the weights and every model makes itself."""
+
+
+def _sealed(path: Path, name: str) -> None:
+    """A checkpoint of a run, or a policy in one, is what the run wrote there."""
+    checkpoint = path.parent.parent if path.parent.name == "policies" else path
+    if (checkpoint / "state.json").is_file() and (checkpoint / "hash").is_file() and not durable.whole(checkpoint):
+        raise ModelError(f"model {name!r} is a checkpoint that was damaged or changed since its run wrote it. Take another, or the run.")
 
 
 def _speaks(policy: CausalPolicy, name: str) -> None:

@@ -71,6 +71,8 @@ class Chat:
                 options[name] = json.loads(value)
             except ValueError:
                 options[name] = value
+            except RecursionError:
+                raise ValueError(f"template: the value of {name} is nested too deeply to be read as JSON") from None
         return Chat(system, options, form)
 
 

@@ -49,7 +49,7 @@ SEAMS: dict[str, Seam] = {
             "source",
             "strop.seams.source",
             '`strop train --task FILE.py`, `task = "FILE.py:NAME"` in a recipe',
-            ("strop.seams.source:Source",),
+            ("strop.seams.source:Source", "strop.seams.source:Extras"),
             "strop.seams.source",
             own="source",
             kept="strop.check.sources:KEPT",
@@ -132,7 +132,8 @@ SEAMS: dict[str, Seam] = {
                 "strop.seams.engine:Engine",
                 "strop.seams.compute:Quantized",
             ),
-            see=("sampler", "records"),
+            own="policy",
+            see=("policy", "sampler", "records"),
         ),
         Seam(
             "context",
@@ -262,7 +263,14 @@ SEAMS: dict[str, Seam] = {
             ("strop.seams.asked:Asked", "strop.seams.asked:Trained", "strop.seams.role:Role"),
             see=("sampler", "engine", "update", "program"),
         ),
-        Seam("policy", "strop.seams.policy", "a claim's `world`", ("strop.seams.policy:Policy",), see=("claim", "head")),
+        Seam(
+            "policy",
+            "strop.seams.policy",
+            "a claim's `world`",
+            ("strop.seams.policy:Policy",),
+            own="policy",
+            see=("engine", "claim", "head"),
+        ),
     )
 }
 

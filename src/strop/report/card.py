@@ -8,10 +8,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from strop.directory import read_result
 from strop.recipe import Recipe
 from strop.tasks.adapters import INSTRUCTION
 
-SHOWN = ("pass@1", "pass@8", "greedy", "majority", "lenient", "length", "cut")
+SHOWN = ("pass@1", "pass@8", "greedy", "majority", "lenient", "length", "cut", "likelier", "margin")
 
 
 def card(
@@ -80,16 +81,17 @@ def _task(about: Mapping[str, Any], recipe: Recipe) -> str:
 
 def _figures(run: Path, step: int, recipe: Recipe, metrics: Sequence[Mapping[str, Any]], policy: str) -> Iterator[str]:
     """Held-out figures where the run ended with these weights, else the last training steps alone."""
-    place = run / "result.json"
-    result = json.loads(place.read_text()) if place.exists() and not policy else {}  # which is the actor's
+    result = {} if policy else read_result(run)  # which is the actor's
     if result.get("steps") == step and result.get("after"):
         before, after = result.get("before") or {}, result["after"]
-        yield from (f"Held out, {after['tasks']} questions x {after['samples']} replies, 95 % intervals over questions:", "")
+        what = f"{after['tasks']} questions x {after['samples']} replies" if "samples" in after else f"{after['tasks']} pairs"
+        yield from (f"Held out, {what}, 95 % intervals over {'questions' if 'samples' in after else 'pairs'}:", "")
         yield from ("| | before | after |", "|---|---|---|")
         yield from (f"| {n} | {_value(before, n)} | {_value(after, n)} |" for n in SHOWN if after.get(n) is not None)
-        if "rise" in result:
-            low, high = result["rise"]["interval"]
-            yield from ("", f"Rise of pass@1: {result['rise']['pass@1']:+.3f} [{low:+.3f}, {high:+.3f}].")
+        for name, value in (result.get("rise") or {}).items():
+            if name != "interval":
+                low, high = result["rise"]["interval"]
+                yield from ("", f"Rise of {name}: {value:+.3f} [{low:+.3f}, {high:+.3f}].")
         yield ""
     else:
         yield from ("These weights were not evaluated on held-out questions.", "")

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 HELD_OUT = "#cc5522"
-
-
-def held_out(directory: Path) -> dict[str, Any]:
-    """The run's result, where it has one already."""
-    path = directory / "result.json"
-    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def verdict(lines: Sequence[Mapping[str, Any]]) -> str:
@@ -27,9 +20,9 @@ def write(directory: Path, target: Path) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from strop.directory import read_metrics
+    from strop.directory import read_metrics, read_result
 
-    lines, result = read_metrics(directory), held_out(directory)
+    lines, result = read_metrics(directory), read_result(directory)
     figure = Figure(figsize=(9, 3), layout="constrained")
     FigureCanvasAgg(figure)
     steps = [line["step"] + 1 for line in lines]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from strop import durable
+from strop.directory import read_about, read_metrics
 from strop.report import page
 
 HERE = "127.0.0.1"
@@ -74,8 +74,8 @@ class Followed:
             return {"version": version, "said": self.said(), "html": None if have == version else self._html}
 
     def said(self) -> str:
-        lines = durable.lines(self.run / "metrics.jsonl")
-        steps = page.about_run(self.run).get("resolved", {}).get("steps", "?")
+        lines = read_metrics(self.run)
+        steps = read_about(self.run)["resolved"]["steps"]
         if (self.run / "result.json").exists():
             return f"done: {len(lines)} of {steps} steps"
         if not lines:

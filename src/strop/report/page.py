@@ -5,7 +5,6 @@ The file refers to nothing outside itself. Whatever a model or a grader wrote is
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
@@ -13,7 +12,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from strop import durable, swarm
+from strop import swarm
+from strop.directory import RunError, read_about, read_commit, read_metrics, read_result
 from strop.report import curve, staleness, tokens, tree
 
 CURVES = (
@@ -85,13 +85,13 @@ def document(title: str, body: str, script: str = "") -> str:
 
 def content(directory: Path) -> tuple[str, str]:
     """What a run's page says: its title, and its sections as HTML."""
-    about, lines, result = about_run(directory), durable.lines(directory / "metrics.jsonl"), curve.held_out(directory)
-    resolved = about.get("resolved", {})
-    title = f"{resolved.get('method', '')} on {resolved.get('task', '')}"
+    about, lines, result = read_about(directory), read_metrics(directory), read_result(directory)
+    resolved, marks = about["resolved"], about["fingerprint"]
+    title = f"{resolved['method']} on {resolved['task']}"
     body = [
         f"<h1>{escape(title)}</h1>",
-        f"<p class=dim>{escape(directory.name)} · method {escape(str(about.get('fingerprint', {}).get('method', '')))} · "
-        f"recipe {escape(str(about.get('fingerprint', {}).get('recipe', '')))} · {len(lines)} of {resolved.get('steps', '?')} steps</p>",
+        f"<p class=dim>{escape(directory.name)} · method {escape(marks['method'])} · "
+        f"recipe {escape(marks['recipe'])} · {len(lines)} of {resolved['steps']} steps</p>",
         section("Held out", before_after(result)),
         section("Curves", curves(lines, result)),
         section("Tripwires", tripwires(about, lines)),
@@ -102,17 +102,10 @@ def content(directory: Path) -> tuple[str, str]:
         section("Trees", trees(directory, about, len(lines))),
         section("Incidents", incidents(directory, lines)),
         section("Bill", pairs(lines[-1].get("bill", {}) if lines else {}, "positions computed in training, evaluation left out")),
-        section("Recipe", pairs(about.get("recipe", {})) + "<h3>Parts</h3>" + pre(json.dumps(resolved.get("parts", {}), indent=1))),
-        section("Made with", pairs({**about.get("versions", {}), "threads": about.get("threads"), "engine grade": about.get("grade")})),
+        section("Recipe", pairs(about["recipe"]) + "<h3>Parts</h3>" + pre(json.dumps(resolved["parts"], indent=1))),
+        section("Made with", pairs({**about["versions"], "threads": about["threads"], "engine grade": about["grade"]})),
     ]
     return title, "\n".join(body)
-
-
-def about_run(directory: Path) -> dict[str, Any]:
-    """What recipe.json says; read as data, so that a run whose method is not here can be shown."""
-    from strop.directory import read_about
-
-    return read_about(directory)
 
 
 def section(title: str, body: str) -> str:
@@ -255,11 +248,10 @@ def svg(
 
 
 def read_step(directory: Path, step: int) -> dict[str, Any] | None:
-    """The record a step was computed from; None where it is missing or torn."""
-    path = directory / "groups" / f"{step:06d}.json.gz"
+    """The record a step was computed from; None where it is missing or damaged, which `samples` says."""
     try:
-        return json.loads(gzip.decompress(path.read_bytes()))
-    except (OSError, EOFError, ValueError):
+        return read_commit(directory, step)
+    except RunError:
         return None
 
 
@@ -267,7 +259,11 @@ def samples(directory: Path, steps: int) -> str:
     """The best and the worst rollout of one group in the first, the middle and the last step."""
     made = []
     for step in sorted({0, steps // 2, steps - 1} if steps else set()):
-        record = read_step(directory, step)
+        try:
+            record = read_commit(directory, step)
+        except RunError as error:
+            made.append(f"<h3>Step {step + 1}</h3><p class=dim>{escape(str(error))}</p>")
+            continue
         if record is None:
             continue
         rewards = record["rewards"]
@@ -315,7 +311,7 @@ def tripwires(about: Mapping[str, Any], lines: list[dict[str, Any]]) -> str:
     """Which watch, and what they said when."""
     rows = [(line["step"] + 1, name, said) for line in lines for name, said in line.get("warnings", {}).items()]
     kinds: list[str] = []
-    for now in about.get("tripwires", [])[-1:]:
+    for now in about["tripwires"][-1:]:
         kinds += [
             f"{len(now['limits'])} on",
             *(f"{name} is silent here" for name in now["silent"]),

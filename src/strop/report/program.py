@@ -12,7 +12,6 @@ from typing import Any
 from strop import directory as folder
 from strop.bill import computed
 from strop.report import page
-from strop.report.curve import held_out
 
 
 def write(directory: Path, target: Path) -> Path:
@@ -23,7 +22,7 @@ def write(directory: Path, target: Path) -> Path:
 
 def content(directory: Path) -> tuple[str, str]:
     """Its title, and its sections as HTML."""
-    about, lines, result = folder.read_program(directory), folder.read_metrics(directory), held_out(directory)
+    about, lines, result = folder.read_program(directory), folder.read_metrics(directory), folder.read_result(directory)
     resolved = about["resolved"]
     title = f"{resolved['method']} on {resolved['task']}"
     rows = stages(directory)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -10,10 +9,9 @@ from statistics import fmean
 from typing import Any
 
 from strop.cli import table
-from strop.directory import RunError, read_metrics
+from strop.directory import RunError, read_about, read_metrics, read_result
 from strop.recipe import Recipe
 from strop.report.curve import HELD_OUT
-from strop.report.page import about_run
 
 CURVES = ("reward", "entropy", "length")
 PHASES = ("sample", "grade", "learn")
@@ -26,7 +24,7 @@ def facts(runs: Sequence[Path]) -> dict[str, Any]:
     first: dict[str, Any] | None = None
     seeds: list[dict[str, Any]] = []
     for run in runs:
-        asked = {name: value for name, value in {**unsaid, **about_run(run)["recipe"]}.items() if name != "seed"}
+        asked = {name: value for name, value in {**unsaid, **read_about(run)["recipe"]}.items() if name != "seed"}
         first = asked if first is None else first
         if odd := sorted(name for name in first.keys() | asked.keys() if first.get(name) != asked.get(name)):
             raise RunError(f"{run} and {runs[0]} differ in more than the seed: {', '.join(odd)}. `strop diff` compares methods.")
@@ -41,10 +39,11 @@ def of_seed(run: Path) -> dict[str, Any]:
     path = run / "result.json"
     if not path.exists():
         raise RunError(f"{run} is not finished (no result.json): `strop train --resume {run}` goes on")
-    said, lines = json.loads(path.read_text()), read_metrics(run)
-    if "rise" not in said:
+    said, lines = read_result(run), read_metrics(run)
+    if "base_at_temperature" not in said or any("pass@1" not in (said.get(name) or {}) for name in ("rise", "before", "after")):
         raise RunError(
-            f"{run} has no figures held out, before and after, to compare: it was trained with --eval-tasks 0, or nothing was graded"
+            f"{run} has no pass@1 held out, before and after, to compare: it was trained with --eval-tasks 0 or on pairs, or nothing was "
+            f"graded. What it has: strop report {run}"
         )
     names = [*KEPT, *(name for name in said["after"] if name.startswith("pass@") and name not in KEPT)]
     clock = {name: fmean(line["t"].get(name, 0.0) for line in lines) for name in PHASES}

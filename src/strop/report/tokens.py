@@ -5,12 +5,12 @@ What is marked as trained is what the signals select, not what the rows ask for:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from strop import shape
 from strop.watch.first import NAME
 
 COLOURS = {"prompt": "dim", "action": "green", "forced": "yellow", "observation": "cyan", "teacher": "magenta"}
@@ -21,10 +21,8 @@ Piece = tuple[str, str, bool]
 
 
 def read(directory: Path) -> list[dict[str, Any]]:
-    try:
-        return json.loads((directory / NAME).read_text())
-    except (OSError, ValueError):
-        return []
+    path = directory / NAME
+    return shape.read(path, shape.FIRST_BATCH) if path.exists() else []
 
 
 def plain(text: str) -> str:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 from strop.records import Group, Scores, Task
 from strop.seams.context import Ctx, keyed
+from strop.seams.part import written
 from strop.seams.source import Source
 
 State = dict[str, Any]
@@ -30,6 +31,17 @@ class Curriculum(Protocol):
     def observe(self, state: State, groups: list[Group], scores: Scores, ctx: Ctx) -> State:
         """Called on every graded group, before the gate, in canonical order."""
         ...
+
+
+def picked(curriculum: Curriculum, n: int, state: State, ctx: Ctx) -> tuple[list[Task], State]:
+    """What a curriculum picks, which may be anybody's: refused in words where it is not what was asked for."""
+    given: Any = curriculum.pick(n, state, ctx)
+    said, pair = f"the curriculum {written(curriculum)}: pick", cast("tuple[Any, ...]", given) if isinstance(given, tuple) else ()
+    if len(pair) != 2 or not all(isinstance(task, Task) for task in pair[0]):
+        raise ValueError(f"{said} gives {given!r:.80}, and it is (list of tasks, state)")
+    if len(pair[0]) != n:
+        raise ValueError(f"{said} was asked for {n} tasks and picks {len(pair[0])}")
+    return cast("tuple[list[Task], State]", given)
 
 
 @dataclass(frozen=True)

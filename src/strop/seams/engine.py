@@ -2,6 +2,10 @@
 
 An engine batches what coroutines ask of it: `await generate` of many tasks runs as
 one decode loop. Generating twice on one node is a fork. Holding a node holds no memory.
+
+One of one's own comes with a policy of one's own, by a claim's `world`. It draws with noise that is a function of its address (seed,
+step, its name, `node.root` and the path that `node.next()` gave: `strop.seams.context.keyed`), so that a resumed run draws alike; it notes
+with each token the log-probability it was drawn with, at the sampling it was asked for; and it counts what it computes in `counters`.
 """
 
 from __future__ import annotations

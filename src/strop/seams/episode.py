@@ -22,7 +22,7 @@ from strop.seams.context import Ctx, Footprint, Handle
 from strop.seams.engine import Counters, Node, called
 from strop.seams.part import nearest
 from strop.seams.window import APPEND, Append, Past, Turn, Window, filled, fitted, written
-from strop.seams.world import Broken, Call, Said, Seat, Tool, World, asked
+from strop.seams.world import Broken, Call, Said, Seat, Tool, World, asked, replied
 
 Act = Callable[[Node, Any, int], Awaitable[Node]]
 """Writes an action under a node, in a state of the world, at a turn that is counted from 0."""
@@ -199,7 +199,7 @@ async def lived(
     for turn in range(seat.turns):
         node = await act(node, state, turn)
         said = Said(actor.text(node)) if how.calls is None else _heard(how.calls, actor.text(node), world)
-        state, reply = await world.reply(state, said, ask)
+        state, reply = await replied(world, state, said, ask)
         text += said.text
         turns.append(Turn(said, written(node), replace(reply, observation=_cut(how.observation, reply.observation, ctx))))
         if reply.done or turn + 1 == seat.turns:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from strop.records import UNSCORED, Fate, Group, Scores
 from strop.seams.context import keyed
-from strop.seams.part import added
+from strop.seams.part import added, written
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
@@ -161,7 +161,7 @@ def decide(gates: Gates, group: Group, rewards: Mapping[str, float | None], scor
     for number, gate in enumerate(gates):
         if not is_whole(gate):
             seen = _seen(fates, rewards, scores, (*key, "gate", number, *(r.id for r in group.rollouts[:1])))
-            _merge(fates, gate(group, seen))
+            _merge(fates, gate(group, seen), gate)
     return fates
 
 
@@ -177,7 +177,7 @@ def finish(
     done = {r.id: fates[r.id] for group in groups for r in group.rollouts}
     for number, gate in enumerate(gates):
         if is_whole(gate):
-            _merge(done, gate(groups, _seen(done, rewards, scores, (*key, "gate", number))))
+            _merge(done, gate(groups, _seen(done, rewards, scores, (*key, "gate", number))), gate)
     return done
 
 
@@ -186,8 +186,10 @@ def _seen(fates: Fates, rewards: Mapping[str, float | None], scores: Scores, key
     return Seen({unit: value for unit, value in known if value is not None}, scores, key)
 
 
-def _merge(fates: Fates, given: Mapping[str, Fate]) -> None:
+def _merge(fates: Fates, given: Mapping[str, Fate], gate: Gate | WholeGate) -> None:
     """A later gate's word on what an earlier one kept: weights and copies multiply."""
+    if not isinstance(given, Mapping) or not all(isinstance(fate, Fate) and unit in fates for unit, fate in given.items()):  # pyright: ignore
+        raise ValueError(f"the gate {written(gate)} gives {given!r:.80}, and it is a dict of Fate by the ids of the rollouts it was shown")
     for unit, fate in given.items():
         if fate.kind == "carry":
             raise NotImplementedError("not built yet: the fate carry (groups kept for a later step). Use keep, context or drop.")

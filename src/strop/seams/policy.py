@@ -3,7 +3,8 @@
 A language model needs none of one's own: `--model` takes any causal one. A policy is written for a world that is no language model's, and
 comes into a run by a claim's `world`, a function of recipe and directory that gives {"policy": …, "source": …, "engine": …}: a policy, a
 source for it, and a function of policy and recipe that makes its engine; {"policies": {name: …}} besides, where others are trained with it.
-`strop.lab.tabular` has one, a table, with its engine; `examples/two_players.py` hands over two.
+`strop.lab.tabular` has one, a table, with its engine; `examples/two_players.py` hands over two. No command can make such a policy again, so
+its runs are gone on with by their claim, or by `strop.run.resume(directory, policy=…)`; others say so.
 """
 
 from __future__ import annotations

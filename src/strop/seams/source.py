@@ -4,14 +4,13 @@ A procedural source is an unlimited stream: task(split, seed, index) is a pure f
 two splits never meet because a task belongs to the split its id hashes to. A finite source has a length.
 
 A class with these five members is a source; a frozen dataclass makes its fields the knobs of `--task FILE.py:NAME:knob=3`. An index lies
-below `size` where there is one. What a source may have besides: `sizes`, {"train": n, "test": m} where there are not `size` of either;
-`example(task)`, a worked answer for `--shots`; `grade_many(pairs)`, all (task, text) of a step at once; `answer(text)`, what a vote of
-several replies counts as one.
+below `size` where there is one. `Extras` is what a source may have besides, any of it.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, cast
 
 from strop.records import Incident, Task
 
@@ -50,6 +49,58 @@ class Source(Protocol):
     def gold(self, task: Task) -> str | None:
         """A text that scores 1, where one can be written. A source that has worked solutions beside it gives them as `example`."""
         ...
+
+
+class Extras(Protocol):
+    """What a source may have besides; each is asked for where it is there, and nothing is lost where it is not."""
+
+    sizes: dict[str, int]
+    """{"train": n, "test": m}, where there are not `size` tasks of either split; 0 to test: there is nothing to hold out."""
+
+    def example(self, task: Task) -> str:
+        """A worked answer for `--shots`; else the gold one is shown."""
+        ...
+
+    def grade_many(self, pairs: list[tuple[Task, str]]) -> list[Graded]:
+        """Of all (task, text) of a step at once, in their order: for a grader that is asked elsewhere."""
+        ...
+
+    def answer(self, text: str) -> str | None:
+        """What a text votes for in a majority of several; None: it has no vote."""
+        ...
+
+    def form(self, text: str) -> str:
+        """Which way a right text goes, so that two that go one way are the same: then evaluation says `distinct`, the different ways
+        found for a task. It is asked of texts that score 1 alone."""
+        ...
+
+    def fit(self, length: Callable[[str], int], most: int, strict: bool) -> Source:
+        """The same source without the tasks whose prompt has more than `most` tokens, the room that the model leaves beside a reply, by
+        `length`, which counts a prompt as the model sees it. With `strict` there must be none: the first is refused, by where it is from.
+        Called once, before the first task is asked for; a source without it is taken to fit."""
+        ...
+
+    def contents(self) -> dict[str, Any]:
+        """What the run's record keeps of its data: {"files": {path: sha256}, "rows": n, "train": n, "test": m, "left_out": {why: n}}. A run
+        is resumed only while these files are what they were."""
+        ...
+
+
+def drawn(source: Source, split: Split, seed: int, index: int) -> Task:
+    """A task of a source, which may be anybody's: refused in words where it is none."""
+    made = source.task(split, seed, index)
+    if not isinstance(made, Task):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError(f"the source {source.name!r}: task({split!r}, {seed}, {index}) gives {made!r}, which is no Task")
+    return made
+
+
+def grade_of(given: Any) -> Graded:
+    """What a source gave as a grade: a dict of channels is one without a reason."""
+    if isinstance(given, Graded):
+        return given
+    if not isinstance(given, Mapping):
+        raise ValueError(f"grade() gives {given!r:.60}: it is Graded({{channel: score}})")
+    return Graded(dict(cast("Mapping[str, float | None]", given)))
 
 
 def split_of(task_id: str) -> Split:

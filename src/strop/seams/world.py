@@ -18,12 +18,13 @@ nothing is proven by asking again.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Protocol
+from typing import Any, Protocol, cast, get_args
 
-from strop.records import Rollout, Stop, Task
+from strop.records import Rollout, Stop, Task, canonical
 from strop.seams.context import Handle, keyed
 
 
@@ -96,6 +97,16 @@ class Reply:
     scores: Mapping[str, float] = field(default_factory=dict[str, float])
     """The verdict, with the last answer: channels, `outcome` among them. They stand in `keys["scores"]`."""
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.observation, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError(f"a world's observation is a text, got {self.observation!r:.60}")
+        if self.stop not in get_args(Stop):
+            raise ValueError(f"an episode ends by one of {', '.join(get_args(Stop))}, got {self.stop!r}")
+        try:
+            canonical([dict(self.facts), dict(self.scores), [[call.tool, call.ok, call.why] for call in self.calls]])
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"a world's facts, scores and calls are plain JSON, since they are kept with the rollout: {error}") from error
+
 
 @dataclass(frozen=True)
 class Seat:
@@ -127,6 +138,15 @@ class World(Protocol):
         ...
 
 
+async def replied(world: World, state: Any, said: Said, ask: Mapping[str, Handle]) -> tuple[Any, Reply]:
+    """What a world answers, which may be anybody's: refused in words where it is no answer."""
+    given: Any = world.reply(state, said, ask)
+    given = await given if inspect.isawaitable(given) else "what is no `async def`"
+    if not isinstance(given, tuple) or len(cast("tuple[Any, ...]", given)) != 2 or not isinstance(given[1], Reply):
+        raise ValueError(f"the world {type(world).__name__}: reply gives {given!r:.80}, and it is (state, Reply(…))")
+    return cast("tuple[Any, Reply]", given)
+
+
 def world_of(environment: World | None, source: Any) -> World | None:
     """The method's own world, else the one that the source brings."""
     return environment if environment is not None else getattr(source, "world", None)
@@ -148,5 +168,5 @@ async def verdict(
     """The scores again, of what was said alone: the world plays the episode over. Nothing where it was not over by then."""
     state, reply = world.start(task, seat), Reply("")
     for one in said:
-        state, reply = await world.reply(state, one, ask or {})
+        state, reply = await replied(world, state, one, ask or {})
     return reply.scores

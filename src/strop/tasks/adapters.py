@@ -542,12 +542,32 @@ def holds_pair(row: Any) -> bool:
 
 def json_rows(file: Path, how: Columns) -> Iterator[tuple[int, Any]]:
     with file.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
+        for number, line in enumerate(iter(lambda: lines.readline(LONGEST + 1), b""), start=1):
+            if len(line) > LONGEST:
+                raise ValueError(f"row {number} of {file.name} has more than {LONGEST:,} bytes, which no model reads. Leave it out.")
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                said = f"its byte {error.object[error.start]:#04x} at {error.start} is none there"
+                raise ValueError(f"row {number} of {file.name} is not UTF-8: {said}. Save the file as UTF-8.") from None
+            if text.strip():
                 try:
-                    yield number, json.loads(line)
+                    yield number, json.loads(text, object_pairs_hook=once)
                 except (ValueError, RecursionError) as error:
                     raise ValueError(f"row {number} of {file.name} is not JSON: {error}. A file holds one object a line.") from None
+
+
+LONGEST = 4_000_000
+"""Bytes of a row."""
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose fields come once: of two of one name nobody could say which is meant."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for i, (name, _) in enumerate(pairs) if name in dict(pairs[:i]))
+        raise ValueError(f"it has two fields {twice!r}")
+    return found
 
 
 def parquet_rows(file: Path, how: Columns) -> list[Any]:

@@ -13,7 +13,7 @@ import random
 from dataclasses import dataclass, field
 from string import ascii_lowercase, digits
 
-from strop.records import Task
+from strop.records import Task, digest
 from strop.seams.source import Graded, Split
 from strop.seams.world import World
 from strop.tasks.procedural import draw, grade_by, within
@@ -59,7 +59,8 @@ class Wiki:
             told = rng.randrange(1, count) if count > 1 and rng.random() < self.known else 0
             needs = {"cards": dict(sorted(cards.items())), "start": chain[told], "answer": answer, "hops": count}
             known = " ".join(f"{name}{cards[name]}" for name in chain[:told])
-            return Task(f"{chain[0]}?\n{known}" if told else f"{chain[0]}?", needs, self.name, {"seed": seed, "index": index})
+            meta = {"seed": seed, "index": index, "where": digest(needs)[:12]}
+            return Task(f"{chain[0]}?\n{known}" if told else f"{chain[0]}?", needs, self.name, meta)
 
         return draw(self, split, seed, index, make)
 

@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
-from strop import durable
+from strop import durable, shape
 
 KINDS = ("tensorboard", "wandb", "trackio", "mlflow")
 """Each the name of a package, and of strop's extra that brings it."""
@@ -56,10 +56,13 @@ def place(run: Path, name: str) -> Path:
 
 def remembered(run: Path) -> dict[str, Any]:
     """What an earlier life of the run settled about its trackers."""
+    path = place(run, "about.json")
     try:
-        return json.loads(place(run, "about.json").read_text())
-    except (OSError, ValueError):
-        return {}
+        return shape.read(path, shape.TRACKED) if path.exists() else {}
+    except shape.Damaged as error:
+        raise shape.Damaged(
+            f"{error}. It says which runs of its trackers this one is: put it back, or delete it and it is another."
+        ) from error
 
 
 def settle(run: Path, kinds: Sequence[str]) -> dict[str, Any]:

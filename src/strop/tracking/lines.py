@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol
 
-from strop import durable
+from strop import durable, shape
 
 
 @dataclass(frozen=True)
@@ -50,12 +49,12 @@ def entry(line: Mapping[str, Any]) -> Entry:
 
 def entries(run: Path, first: int = 0) -> Iterator[Entry]:
     """Of every whole line from a step on, and, once the run is done, of its held-out figures, at the step after the last."""
-    lines = durable.lines(run / "metrics.jsonl", first)
+    lines = durable.lines(path := run / "metrics.jsonl", first)
+    shape.lines(path, lines, first)
     yield from map(entry, lines)
-    try:
-        result = json.loads((run / "result.json").read_text())
-    except (OSError, ValueError):
+    if not (run / "result.json").exists():
         return
+    result = shape.read(run / "result.json", shape.RESULT)
     if result.get("steps") == first + len(lines):
         figures = {name: result[name] for name in ("before", "after", "rise") if result.get(name)}
         if held := dict(numbers({"held_out": figures})):
@@ -64,7 +63,7 @@ def entries(run: Path, first: int = 0) -> Iterator[Entry]:
 
 def about(run: Path) -> dict[str, Any]:
     """What the tracker shows beside the curves: the recipe, flat, with the method's name and the fingerprints."""
-    said = json.loads((run / "recipe.json").read_text())
+    said = shape.read(run / "recipe.json", shape.ABOUT)
     flat = {name: value for name, value in said["recipe"].items() if value not in (None, "")}
     flat |= {"method": said["resolved"]["method"], "fingerprint": said["fingerprint"]["method"], "recipe": said["fingerprint"]["recipe"]}
     return {**flat, **{f"version/{name}": value for name, value in said["versions"].items()}}

@@ -18,6 +18,7 @@ from strop import durable, grading
 from strop.batch import Batch
 from strop.records import Fate, Group, Rollout, Scores
 from strop.seams.context import Ledger
+from strop.seams.source import drawn
 from strop.tripwires import (
     BY_NAME,
     EXACT,
@@ -130,7 +131,7 @@ class Watch:
             return
         if not self._canary:
             count = min(run.source.size or evidence.CANARIES, evidence.CANARIES)
-            tasks = (run.source.task("train", run.recipe.seed, i) for i in range(count))
+            tasks = (drawn(run.source, "train", run.recipe.seed, i) for i in range(count))
             self._canary = [pupil.policy.renderer.prompt(task.prompt)[-evidence.LONGEST :] for task in tasks]
         learner = evidence.learner_says(cast("CausalPolicy", pupil.policy).model, self._canary)
         engine = await evidence.engine_says(pupil.engine, self._canary)
