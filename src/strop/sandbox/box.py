@@ -16,6 +16,7 @@ import asyncio
 import atexit
 import contextlib
 import hashlib
+import json
 import os
 import threading
 import weakref
@@ -27,10 +28,10 @@ from typing import Any, TypeVar
 
 from strop.sandbox.cell import Cell, Channel, SandboxError
 from strop.sandbox.held import Held, held
-from strop.sandbox.rules import OURS, Ended, Rules
+from strop.sandbox.rules import OURS, Ending, Rules
 
-CODE = 60_000
-"""Bytes of a piece's code at most, as JSON: a longer one is refused and not executed."""
+CODE = 100_000
+"""Characters of a piece's code at most, as JSON writes it: a longer one is refused and not executed."""
 SPARE = 4
 """Processes of a session beside those that wait: its server, its mold, and room for the piece that runs."""
 T = TypeVar("T")
@@ -44,7 +45,7 @@ class Ran:
     """What it printed, errors' stream included. No control character but line breaks and tabs: others are written as Python writes them."""
     error: str
     """The traceback, or what it was killed for; empty where it finished. The code's own say, and cleaned alike."""
-    ended: Ended
+    ended: Ending
     seconds: float = field(default=0.0, compare=False)
     cpu: float = field(default=0.0, compare=False)
 
@@ -95,7 +96,11 @@ def ran_of(reply: dict[str, Any]) -> Ran:
 
 
 class Lost(Exception):
-    """A server is gone, or never had what it was asked for."""
+    """A server is gone."""
+
+
+class Ended(Lost):
+    """The server is there, and the process of a session that waited in it is not."""
 
 
 class Server:
@@ -114,7 +119,7 @@ class Server:
             raise Lost from gone
         reply = self.channel.receive(self.patience)
         if reply is None or reply["ended"] == "gone":
-            raise Lost
+            raise Ended if reply is not None and after else Lost
         self.spent = self.spent or bool(reply["spent"])
         return reply
 
@@ -155,8 +160,8 @@ class Sandbox:
         if refused := self._refused(code):
             return refused
         with self._turn:
-            for _ in range(2):  # a server that died before this piece came costs it nothing
-                server = self._take()
+            for again in (False, True):  # a server that died before this piece came costs it nothing
+                server = self._new(3) if again else self._take()
                 try:
                     reply = server.execute(code)
                 except Lost:
@@ -174,13 +179,15 @@ class Sandbox:
         if refused := self._refused(code):
             return session, refused
         with self._turn:
-            again = False
+            gone: Lost | None = None
             for _ in range(2):
                 try:
-                    with self._tree(session, again) as server:
+                    with self._tree(session, again=gone is not None) as server:
                         return self._said(server, session, code)
-                except Lost:
-                    again = True
+                except Lost as lost:
+                    gone = lost
+        if isinstance(gone, Ended):  # twice: what it executed before does that
+            return session, Ran("", "the session's process ended while it waited", "crashed")
         return session, self._lost()
 
     async def arun(self, code: str) -> Ran:
@@ -301,8 +308,7 @@ class Sandbox:
         server.channel.close()
 
     def _refused(self, code: str) -> Ran | None:
-        size = len(code.encode("utf-8", "surrogatepass"))
-        return Ran("", f"the code is longer than {CODE} bytes", "forbidden") if size > CODE else None
+        return Ran("", f"the code is longer than {CODE} characters", "forbidden") if len(json.dumps(code)) > CODE else None
 
     def _lost(self) -> Ran:
         return Ran("", "the sandbox lost this piece of code twice", "lost")

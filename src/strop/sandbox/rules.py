@@ -9,7 +9,7 @@ Level = Literal["cell", "locks", "open"]
 LEVELS: tuple[Level, ...] = ("cell", "locks", "open")
 """From the strongest to none."""
 
-Ended = Literal["finished", "raised", "exited", "time", "memory", "output", "forbidden", "crashed", "lost", "differs"]
+Ending = Literal["finished", "raised", "exited", "time", "memory", "output", "forbidden", "crashed", "lost", "differs"]
 OURS = frozenset({"lost", "differs"})
 """Endings that say nothing of the code: the sandbox lost it, or a session told again answered otherwise."""
 
