@@ -14,7 +14,7 @@ from strop.sandbox.escapes import ESCAPES, Escape, bait
 from strop.sandbox.held import held, tried
 from strop.sandbox.rules import Rules
 
-COLUMNS = {"c": "the cell alone", "l": "the locks alone", "cl": "both"}
+COLUMNS = {"": "neither", "c": "the cell alone", "l": "the locks alone", "cl": "both"}
 MARKS = ("<!-- escapes -->\n", "<!-- /escapes -->\n")
 TRYING = Rules(cpu=2.0, wall=3.0, memory=256 << 20)
 
@@ -53,7 +53,7 @@ def table() -> str:
     """As Markdown: a row an escape, a column a wall."""
     columns = {walls: outcomes(walls) for walls in COLUMNS}
     rows = [f"| {escape.name} | " + " | ".join(how(escape, columns[walls][escape.name]) for walls in COLUMNS) + " |" for escape in ESCAPES]
-    return "\n".join(["| tried | " + " | ".join(COLUMNS.values()) + " |", "|---|---|---|---|", *rows]) + "\n"
+    return "\n".join(["| tried | " + " | ".join(COLUMNS.values()) + " |", "|---|---|---|---|---|", *rows]) + "\n"
 
 
 def main() -> None:

@@ -214,7 +214,8 @@ class Sandbox:
             reply = server.execute(said, after, keep=True)
             ran = ran_of(reply)
             if "id" not in reply or ran.digest != digest:
-                told = f"piece {number + 1} of this session answered otherwise when it was said again: {ran.ended}, {(ran.error or ran.out)[:200]}"
+                answer = (ran.error or ran.out)[:200]
+                told = f"piece {number + 1} of this session answered otherwise when it was said again: {ran.ended}, {answer}"
                 if "id" in reply:
                     server.drop(reply["id"])
                 self._moved(server, before)
@@ -250,7 +251,9 @@ class Sandbox:
         with self._lock:
             found: Server | None = None
             if not again:
-                mine = [(server.longest(session.pieces), key, server) for key, (name, server) in self._trees.items() if name == session.name]
+                mine = [
+                    (server.longest(session.pieces), key, server) for key, (name, server) in self._trees.items() if name == session.name
+                ]
                 most, key, best = max(mine, default=(0, 0, None), key=lambda each: each[:2])
                 if most and best is not None:
                     self._trees.move_to_end(key)

@@ -1,7 +1,7 @@
 """One bubblewrap around one zygote: what the code can see of this machine, and what it is told of how it was started.
 
-    cell    bubblewrap: users, processes, mounts, network, System V objects and host name of its own; no capability; of the host's files only
-            interpreter and libraries, read-only; started by root it becomes a user that owns nothing
+    cell    bubblewrap: users, processes, mounts, network, System V objects and host name of its own; no capability; of the host's
+            files only interpreter and libraries, read-only; started by root it becomes a user that owns nothing
     locks   Landlock, seccomp and limits, which the code's process takes on itself (`locks.py`)
 
 What stands here starts a zygote behind the walls that were asked for and speaks with it. Which walls hold is tried in `held.py`.
@@ -186,7 +186,9 @@ class Cell:
                     stdout=subprocess.DEVNULL,
                     stderr=said,
                     cwd=self.folder,
-                    env={"PYTHONHASHSEED": "0", "PATH": os.environ.get("PATH", os.defpath)} if "c" in self.walls else {"PYTHONHASHSEED": "0"},
+                    env={"PYTHONHASHSEED": "0", "PATH": os.environ.get("PATH", os.defpath)}
+                    if "c" in self.walls
+                    else {"PYTHONHASHSEED": "0"},
                     start_new_session=True,
                 )
             except FileNotFoundError as missing:

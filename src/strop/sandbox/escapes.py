@@ -25,80 +25,381 @@ class Escape:
     held: str = "cl"
     quick: bool = True
     """Tried at every start."""
+    walls: bool = True
+    """Held by a wall: where there is none, it gets out. The others are held by limits, by how a process is started and by who reports."""
 
 
-LIBC = "import ctypes, os, socket, sys\nlibc = ctypes.CDLL(None, use_errno=True)\n"
-CALL = LIBC + "import platform\narm = platform.machine() == 'aarch64'\n"
+PRELUDE = """
+import ctypes, os, socket, sys, time
+libc = ctypes.CDLL(None, use_errno=True)
+arm = os.uname().machine == "aarch64"
+"""
 
 ESCAPES = (
-    Escape("a file of the host is read", f"print('OUT' if {SECRET!r} in open(FILE).read() else '')"),
-    Escape("a file of the host, by a link in one's own folder", "import os\nos.symlink(FILE, 'link')\nopen('link').read()\nprint('OUT')"),
-    Escape("a file of the host, by its hard link", "import os\nos.link(FILE, 'hard')\nopen('hard').read()\nprint('OUT')"),
-    Escape("a file is written beside it", "open(FILE + '.made', 'w').write('x')\nprint('OUT')"),
-    Escape("a file of the host is emptied, removed, renamed", "import os\nfor act in (lambda: os.truncate(FILE, 0), lambda: os.remove(FILE),"
-           " lambda: os.rename(FILE, FILE + '.moved')):\n    try:\n        act()\n        print('OUT')\n    except OSError as no:\n        print(no)"),
-    Escape("a folder of the host is listed", "import os\nprint('OUT' if os.listdir(os.path.dirname(FILE)) else '')"),
-    Escape("the name of a file of the host", "import os\nprint('OUT' if os.path.exists(FILE) else '')", held="c", quick=False),
+    Escape("a file of the host is read", "print('OUT' if SECRET in open(FILE).read() else '')"),
+    Escape(
+        "a file of the host, by a link in one's own folder",
+        """
+os.symlink(FILE, 'link')
+open('link').read()
+print('OUT')
+""",
+    ),
+    Escape(
+        "a file of the host, by its hard link",
+        """
+os.link(FILE, 'hard')
+open('hard').read()
+print('OUT')
+""",
+    ),
+    Escape(
+        "a file is written beside it",
+        """
+open(FILE + '.made', 'w').write('x')
+print('OUT')
+""",
+    ),
+    Escape("the name of a file of the host", "print('OUT' if os.path.exists(FILE) else '')", held="c", quick=False),
+    Escape(
+        "a file of the host is emptied, removed, renamed",
+        """
+for act in (lambda: os.truncate(FILE, 0), lambda: os.remove(FILE), lambda: os.rename(FILE, FILE + '.moved')):
+    try:
+        act()
+        print('OUT')
+    except OSError as no:
+        print(no)
+""",
+    ),
+    Escape("a folder of the host is listed", "print('OUT' if os.listdir(os.path.dirname(FILE)) else '')"),
     Escape(
         "keys in the environment",
-        "import os\nknown = {'PYTHONHASHSEED', 'PWD', 'LC_CTYPE'}\nprint('OUT' if set(os.environ) - known else '')",
+        """
+known = {'PYTHONHASHSEED', 'PWD', 'LC_CTYPE'}
+print('OUT' if set(os.environ) - known else '')
+""",
+        walls=False,
     ),
     Escape(
         "environment and command of other processes",
-        "import os\nfor pid in (p for p in os.listdir('/proc') if p.isdigit() and int(p) != os.getpid()):\n"
-        "    for name in ('environ', 'cmdline', 'mem', 'maps'):\n        try:\n            open(f'/proc/{pid}/{name}', 'rb').close()\n"
-        "            print('OUT')\n        except OSError:\n            pass",
+        """
+for pid in (p for p in os.listdir('/proc') if p.isdigit() and int(p) != os.getpid()):
+    for name in ('environ', 'cmdline', 'mem', 'maps'):
+        try:
+            open(f'/proc/{pid}/{name}', 'rb').close()
+            print('OUT')
+        except OSError:
+            pass
+""",
     ),
-    Escape("the system's settings", "import os\nfor name in ('/proc/sys/kernel/core_pattern', '/sys/kernel/uevent_helper'):\n    try:\n"
-           "        os.close(os.open(name, os.O_WRONLY))\n        print('OUT')\n    except OSError:\n        pass"),
-    Escape("a connection by TCP", "import socket\nsocket.create_connection(('127.0.0.1', PORT), 2).close()\nprint('OUT')"),
-    Escape("a packet by UDP", "import socket, time\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\ns.connect(('127.0.0.1', UDP))\n"
-           "s.send(b'x')\ntime.sleep(0.02)\ns.send(b'x')\nprint('OUT')"),  # refused where nobody listens
-    Escape("a packet by a descriptor of a pair", "import socket\na, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
-           "a.sendto(b'x', GRAM)\nprint('OUT')"),
-    Escape("an abstract socket", "import socket\ns = socket.socket(socket.AF_UNIX)\ns.connect(NAME)\nprint('OUT')"),
-    Escape("a socket with a path", "import socket\ns = socket.socket(socket.AF_UNIX)\ns.connect(FILE + '.socket')\nprint('OUT')"),
-    Escape("a raw socket, a socket of netlink", "import socket\nfor f, k in ((socket.AF_NETLINK, socket.SOCK_RAW), (socket.AF_PACKET,"
-           " socket.SOCK_RAW)):\n    try:\n        socket.socket(f, k)\n        print('OUT')\n    except OSError:\n        pass", held="l", quick=False),
-    Escape("a signal to a process of the host", "import os\nPID > 64 and (os.kill(PID, 0), print('OUT'))"),
-    Escape("a signal by a descriptor's owner", "import fcntl, os\nr, w = os.pipe()\nfcntl.fcntl(r, 8, PID)\nprint('OUT' if PID > 64 and fcntl.fcntl(r, 9) == PID else '')"),
-    Escape("memory of a process of the host", CALL + "buffer = ctypes.create_string_buffer(8)\nclass V(ctypes.Structure):\n    _fields_ = [('b', ctypes.c_void_p),"
-           " ('n', ctypes.c_size_t)]\nhere = V(ctypes.addressof(buffer), 8)\nthere = V(ADDRESS, 8)\n"
-           "print('OUT' if libc.process_vm_readv(PID, ctypes.byref(here), 1, ctypes.byref(there), 1, 0) == 8 else '')"),
-    Escape("a debugger on a process of the host", LIBC + "print('OUT' if PID > 64 and libc.ptrace(16, PID, 0, 0) == 0 else '')"),
-    Escape("the server's memory and descriptors", "import os\nfor name in ('mem', 'environ', 'fd', 'root'):\n    try:\n        p = f'/proc/{os.getppid()}/{name}'\n"
-           "        (os.listdir if name in ('fd', 'root') else open)(p)\n        print('OUT')\n    except OSError:\n        pass"),
-    Escape("a debugger on the server", LIBC + "print('OUT' if libc.ptrace(16, os.getppid(), 0, 0) == 0 else '')"),
-    Escape("inherited descriptors", "import os\nfor fd in range(4, 1024):\n    try:\n        os.fstat(fd)\n        print('OUT', fd)\n    except OSError:\n        pass"),
-    Escape("powers of root", "import os, stat\nfor act in (lambda: os.chroot('/'), lambda: os.nice(-1), lambda: os.mknod('null', 0o666 | stat.S_IFCHR, os.makedev(1, 3))):\n"
-           "    try:\n        act()\n        print('OUT')\n    except OSError as no:\n        print(no)"),
-    Escape("another user", "import os\nif os.getuid():\n    os.setresuid(0, 0, 0)\n    print('OUT')"),
-    Escape("processes beyond the limit", "import os, time\nmade = 0\ntry:\n    for _ in range(300):\n        if os.fork() == 0:\n            time.sleep(3)\n            os._exit(0)\n"
-           "        made += 1\nfinally:\n    print('OUT' if made > 8 else made)", quick=False),
-    Escape("threads beyond the limit", "import threading, time\nmade = 0\ntry:\n    for _ in range(300):\n        threading.Thread(target=time.sleep, args=(3,), daemon=True).start()\n"
-           "        made += 1\nfinally:\n    print('OUT' if made > 8 else made)", quick=False),
-    Escape("memory beyond the limit", "kept = []\nfor _ in range(64):\n    kept.append(bytearray(64 << 20))\nprint('OUT')", quick=False),
-    Escape("memory by files without a name", "import os\nroom = 0\nwhile room < 640 << 20:\n    f = os.memfd_create('x')\n    for _ in range(15):\n"
-           "        room += os.write(f, bytes(1 << 20))\nprint('OUT')", held="l", quick=False),
-    Escape("disk beyond the limit", "import os\nroom = 0\nwhile room < 256 << 20:\n    with open(f'f{room}', 'wb', buffering=0) as f:\n        for _ in range(8):\n"
-           "            n = f.write(bytes(1 << 20))\n            if n <= 0:\n                raise OSError('full')\n            room += n\nprint('OUT')", quick=False),
-    Escape("files beyond the limit", "for n in range(20000):\n    open(f'f{n}', 'w').close()\nprint('OUT')", quick=False),
-    Escape("output beyond the limit", "import os\nn = 0\nwhile n < 64 << 20:\n    n += os.write(1, bytes(65536))\nprint('OUT')", quick=False),
-    Escape("time beyond the limit", "import time\nend = time.time() + TOO_LONG\nwhile time.time() < end:\n    pass\nprint('OUT')", quick=False),
-    Escape("sleep beyond the limit", "import time\ntime.sleep(TOO_LONG)\nprint('OUT')", quick=False),
-    Escape("limits are raised", "import resource\nresource.setrlimit(resource.RLIMIT_AS, (1 << 40, 1 << 40))\nprint('OUT')", quick=False),
-    Escape("another program", "import os, sys\nfor path in ('/bin/sh', '/usr/bin/env', '/bin/true'):\n    try:\n        os.execv(path, [path, '-c', 'echo OUT'])\n"
-           "    except OSError as no:\n        print(no)"),
-    Escape("the interpreter again", "import os, sys\nos.execv(sys.executable, [sys.executable, '-S', '-c', 'print(\"O\" + \"UT\")'])", held="l", quick=False),
-    Escape("namespaces of one's own", LIBC + "print('OUT' if libc.unshare(0x10000000) == 0 else '')", held="l", quick=False),
-    Escape("keys of the kernel", CALL + "print('OUT' if libc.syscall(217 if arm else 248, b'user', b'bait', b'x', 1, -2) > 0 else '')", held="l", quick=False),
-    Escape("io_uring, bpf, userfaultfd, perf", CALL + "room = ctypes.create_string_buffer(256)\n"
-           "print('OUT' if libc.syscall(425, 4, room) >= 0 else '')\nprint('OUT' if libc.syscall(282 if arm else 323, 1) >= 0 else '')", held="l", quick=False),
-    Escape("objects of System V", CALL + "print('OUT' if libc.shmget(KEY, 8, 0) >= 0 else '')", quick=False),
-    Escape("the kernel's numbering of another machine", CALL + "print('OUT' if not arm and libc.syscall(0x40000000 + 39) > 0 else '')", held="l", quick=False),
-    Escape("a forged result", "import json, os, struct\ndef say(m):\n    d = json.dumps(m).encode()\n    return struct.pack('>I', len(d)) + d\n"
-           "forged = {'ended': 'finished', 'error': '', 'out': 'OUT', 'seconds': 0.0, 'cpu': 0.0, 'spent': False}\n"
-           "for fd in range(3, 64):\n    try:\n        os.write(fd, say(forged))\n    except OSError:\n        pass", quick=False),
+    Escape(
+        "the system's settings",
+        """
+for name in ('/proc/sys/kernel/core_pattern', '/sys/kernel/uevent_helper'):
+    try:
+        os.close(os.open(name, os.O_WRONLY))
+        print('OUT')
+    except OSError:
+        pass
+""",
+    ),
+    Escape(
+        "a connection by TCP",
+        """
+socket.create_connection(('127.0.0.1', PORT), 2).close()
+print('OUT')
+""",
+    ),
+    Escape(
+        "a packet by UDP",
+        """
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.connect(('127.0.0.1', UDP))
+s.send(b'x')
+time.sleep(0.02)
+s.send(b'x')
+print('OUT')
+""",
+    ),
+    Escape(
+        "a packet by a descriptor of a pair",
+        """
+a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+a.sendto(b'x', GRAM)
+print('OUT')
+""",
+    ),
+    Escape(
+        "an abstract socket",
+        """
+s = socket.socket(socket.AF_UNIX)
+s.connect(NAME)
+print('OUT')
+""",
+    ),
+    Escape(
+        "a socket with a path",
+        """
+s = socket.socket(socket.AF_UNIX)
+s.connect(FILE + '.socket')
+print('OUT')
+""",
+    ),
+    Escape(
+        "a raw socket, a socket of netlink",
+        """
+for f, k in ((socket.AF_NETLINK, socket.SOCK_RAW), (socket.AF_PACKET, socket.SOCK_RAW)):
+    try:
+        socket.socket(f, k)
+        print('OUT')
+    except OSError:
+        pass
+""",
+        held="l",
+        quick=False,
+    ),
+    Escape("a signal to a process of the host", "PID > 64 and (os.kill(PID, 0), print('OUT'))"),
+    Escape(
+        "a signal by a descriptor's owner",
+        """
+import fcntl
+r, w = os.pipe()
+fcntl.fcntl(r, 8, PID)
+print('OUT' if PID > 64 and fcntl.fcntl(r, 9) == PID else '')
+""",
+    ),
+    Escape(
+        "memory of a process of the host",
+        """
+buffer = ctypes.create_string_buffer(8)
+class V(ctypes.Structure):
+    _fields_ = [('b', ctypes.c_void_p), ('n', ctypes.c_size_t)]
+here = V(ctypes.addressof(buffer), 8)
+there = V(ADDRESS, 8)
+print('OUT' if libc.process_vm_readv(PID, ctypes.byref(here), 1, ctypes.byref(there), 1, 0) == 8 else '')
+""",
+    ),
+    Escape("a debugger on a process of the host", "print('OUT' if PID > 64 and libc.ptrace(0x4206, PID, 0, 0) == 0 else '')"),
+    Escape(
+        "the server's memory and descriptors",
+        """
+for name in ('mem', 'environ', 'fd', 'root'):
+    try:
+        p = f'/proc/{os.getppid()}/{name}'
+        (os.listdir if name in ('fd', 'root') else open)(p)
+        print('OUT')
+    except OSError:
+        pass
+""",
+    ),
+    Escape("a debugger on the server", "print('OUT' if libc.ptrace(0x4206, os.getppid(), 0, 0) == 0 else '')"),
+    Escape(
+        "inherited descriptors",
+        """
+for fd in range(4, 1024):
+    try:
+        os.fstat(fd)
+        print('OUT', fd)
+    except OSError:
+        pass
+""",
+        walls=False,
+    ),
+    Escape(
+        "powers of root",
+        """
+import stat
+for act in (lambda: os.chroot('/'), lambda: os.nice(-1), lambda: os.mknod('null', 0o666 | stat.S_IFCHR, os.makedev(1, 3))):
+    try:
+        act()
+        print('OUT')
+    except OSError as no:
+        print(no)
+""",
+    ),
+    Escape(
+        "another user",
+        """
+if os.getuid():
+    os.setresuid(0, 0, 0)
+    print('OUT')
+""",
+        walls=False,
+    ),
+    Escape(
+        "processes beyond the limit",
+        """
+made = 0
+try:
+    for _ in range(300):
+        if os.fork() == 0:
+            time.sleep(3)
+            os._exit(0)
+        made += 1
+finally:
+    print('OUT' if made > 8 else made)
+""",
+        quick=False,
+    ),
+    Escape(
+        "threads beyond the limit",
+        """
+import threading
+made = 0
+try:
+    for _ in range(300):
+        threading.Thread(target=time.sleep, args=(3,), daemon=True).start()
+        made += 1
+finally:
+    print('OUT' if made > 8 else made)
+""",
+        quick=False,
+        walls=False,
+    ),
+    Escape(
+        "memory beyond the limit",
+        """
+kept = []
+for _ in range(64):
+    kept.append(bytearray(64 << 20))
+print('OUT')
+""",
+        quick=False,
+        walls=False,
+    ),
+    Escape(
+        "memory by files without a name",
+        """
+room = 0
+while room < 640 << 20:
+    f = os.memfd_create('x')
+    for _ in range(15):
+        room += os.write(f, bytes(1 << 20))
+print('OUT')
+""",
+        held="l",
+        quick=False,
+    ),
+    Escape(
+        "disk beyond the limit",
+        """
+room = 0
+while room < 256 << 20:
+    with open(f'f{room}', 'wb', buffering=0) as f:
+        for _ in range(8):
+            n = f.write(bytes(1 << 20))
+            if n <= 0:
+                raise OSError('full')
+            room += n
+print('OUT')
+""",
+        quick=False,
+    ),
+    Escape(
+        "files beyond the limit",
+        """
+for n in range(20000):
+    open(f'f{n}', 'w').close()
+print('OUT')
+""",
+        quick=False,
+    ),
+    Escape(
+        "output beyond the limit",
+        """
+n = 0
+while n < 64 << 20:
+    n += os.write(1, bytes(65536))
+print('OUT')
+""",
+        quick=False,
+        walls=False,
+    ),
+    Escape(
+        "time beyond the limit",
+        """
+end = time.time() + TOO_LONG
+while time.time() < end:
+    pass
+print('OUT')
+""",
+        quick=False,
+        walls=False,
+    ),
+    Escape(
+        "sleep beyond the limit",
+        """
+time.sleep(TOO_LONG)
+print('OUT')
+""",
+        quick=False,
+        walls=False,
+    ),
+    Escape(
+        "limits are raised",
+        """
+import resource
+resource.setrlimit(resource.RLIMIT_AS, (1 << 40, 1 << 40))
+print('OUT')
+""",
+        quick=False,
+        walls=False,
+    ),
+    Escape(
+        "another program",
+        """
+for path in ('/bin/sh', '/usr/bin/env', '/bin/true'):
+    try:
+        os.execv(path, [path, '-c', 'echo OUT'])
+    except OSError as no:
+        print(no)
+""",
+    ),
+    Escape(
+        "the interpreter again",
+        """
+os.execv(sys.executable, [sys.executable, '-S', '-c', 'print("O" + "UT")'])
+""",
+        held="l",
+        quick=False,
+    ),
+    Escape("namespaces of one's own", "print('OUT' if libc.unshare(0x10000000) == 0 else '')", held="l", quick=False),
+    Escape(
+        "keys of the kernel",
+        """
+print('OUT' if libc.syscall(217 if arm else 248, b'user', b'bait', b'x', 1, -2) > 0 else '')
+""",
+        held="l",
+        quick=False,
+    ),
+    Escape(
+        "io_uring, bpf, userfaultfd, perf",
+        """
+room = ctypes.create_string_buffer(256)
+print('OUT' if libc.syscall(425, 4, room) >= 0 else '')
+print('OUT' if libc.syscall(282 if arm else 323, 1) >= 0 else '')
+""",
+        held="l",
+        quick=False,
+    ),
+    Escape(
+        "a forged result",
+        """
+import json, struct
+def say(m):
+    d = json.dumps(m).encode()
+    return struct.pack('>I', len(d)) + d
+forged = {'ended': 'finished', 'error': '', 'out': 'OUT', 'seconds': 0.0, 'cpu': 0.0, 'spent': False}
+for fd in range(3, 64):
+    try:
+        os.write(fd, say(forged))
+    except OSError:
+        pass
+""",
+        quick=False,
+        walls=False,
+    ),
 )
 """All of them. What one wall alone does not hold is the other's work, and `held` says so."""
 
@@ -109,7 +410,8 @@ class Bait:
 
     def code(self, escape: Escape, too_long: float = 30.0) -> str:
         """The escape with the bait in it, as constants before it."""
-        return "".join(f"{name} = {value!r}\n" for name, value in {**self.values, "TOO_LONG": too_long}.items()) + escape.code
+        values = {**self.values, "TOO_LONG": too_long}
+        return "".join(f"{name} = {value!r}\n" for name, value in values.items()) + PRELUDE + escape.code
 
 
 @contextlib.contextmanager
@@ -136,5 +438,14 @@ def bait() -> Iterator[Bait]:
         path.bind(file + ".socket")
         path.listen()
         os.chmod(file + ".socket", 0o777)
-        yield Bait({"FILE": file, "PORT": tcp.getsockname()[1], "UDP": udp.getsockname()[1], "NAME": name, "GRAM": gram, "PID": os.getpid(), "ADDRESS": id(SECRET), "KEY": 0x5742}
+        yield Bait(
+            {
+                "FILE": file,
+                "PORT": tcp.getsockname()[1],
+                "UDP": udp.getsockname()[1],
+                "NAME": name,
+                "GRAM": gram,
+                "PID": os.getpid(),
+                "ADDRESS": id(SECRET),
+            }
         )

@@ -1,8 +1,8 @@
 """Which walls hold on this machine: found by trying to get through them, once a process, never by reading a version.
 
-    cell     both. Where the kernel has no Landlock the second is seccomp alone, and files are hidden by the cell alone
-    locks    one, as in containers without user namespaces or where bubblewrap is not installed; sessions are said again instead of forked
-    open     none: a deadline and limits, and the code may read and write what you may. Only ever when it was asked for by this name
+cell     both. Where the kernel has no Landlock the second is seccomp alone, and files are hidden by the cell alone
+locks    one, as in containers without user namespaces or where bubblewrap is not installed; sessions are said again instead of forked
+open     none: a deadline and limits, and the code may read and write what you may. Only ever when it was asked for by this name
 """
 
 from __future__ import annotations

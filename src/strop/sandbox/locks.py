@@ -213,7 +213,7 @@ def no_new_privileges() -> bool:
 
 # --------------------------------------------------------------------------------------------- Landlock
 
-SYSTEM = ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache")
+SYSTEM = ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache", "/usr/share/zoneinfo")
 
 _CREATE, _ADD, _RESTRICT = 444, 445, 446
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1, 2, 4, 8
@@ -307,3 +307,9 @@ def limits(memory: int, **others: int) -> None:
             continue
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(which, (value, value))
+
+
+def packages() -> list[str]:
+    """Folders of the packages that this process imported, wherever they stand: they may import more of themselves."""
+    tops = {name.partition(".")[0] for name in list(sys.modules)}
+    return [path for top in sorted(tops) for path in getattr(sys.modules.get(top), "__path__", ()) if os.path.isdir(path)]

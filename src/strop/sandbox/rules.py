@@ -19,7 +19,7 @@ class Rules:
     """Limits of one piece of code, the modules it finds, and the weakest level it may run at."""
 
     modules: tuple[str, ...] = ()
-    """Imported beforehand, so that a piece need not; of modules outside the standard library only these (and what stands beside them) exist."""
+    """Imported beforehand, which makes importing them free. Of modules outside the standard library these exist, and what stands beside them."""
     cpu: float = 5.0
     """Processor seconds of a piece."""
     wall: float = 20.0

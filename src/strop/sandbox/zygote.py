@@ -49,6 +49,7 @@ STARTS = 10.0
 """Seconds until a process that is asked for is there."""
 STRANGER, ALIVE = -1, -2
 """Of a process that is to be buried: no child of ours; not dead though it hung up."""
+BENT = "killed: it bent the channel of its own report"
 TICK = 0.05
 """Seconds between two looks at a piece's processor time."""
 NEW_USER, NEW_PID, NEW_NS, NEW_IPC = 0x10000000, 0x20000000, 0x00020000, 0x08000000
@@ -182,7 +183,7 @@ class Piece:
         os.set_inheritable(3, False)
 
     def execute(self) -> None:
-        """Read the code, run it, say how it went; all that follows the first line is the code's to bend, and nobody believes it more than that."""
+        """Read the code, run it, say how it went: by then the code may have bent all of this, and nobody believes it more than that."""
         control, dumps, pack = self.control, json.dumps, struct.pack
         send(control, {"here": True})
         asked = receive(control)
@@ -200,9 +201,9 @@ def fresh(rules: dict[str, Any]) -> None:
     random.seed(0)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(0)  # type: ignore[attr-defined]
-    sys.stdin = os.fdopen(os.dup(0), encoding="utf-8", errors="replace")
+    sys.stdin = os.fdopen(0, encoding="utf-8", errors="replace", closefd=False)
     for number, name in ((1, "stdout"), (2, "stderr")):  # by lines, so that what is killed has said what it said
-        setattr(sys, name, open(number, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False))
+        setattr(sys, name, os.fdopen(number, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False))
     sys.argv = [""]
     sys.setrecursionlimit(rules["recursion"])
 
@@ -385,10 +386,11 @@ class Server:
             return {"ended": "gone", "error": "", "out": "", "seconds": 0.0, "cpu": 0.0}
         self.watch(watched)
         seconds = time.monotonic() - watched.began
-        os.close(watched.output)
         if here:
             self.waiting.pop(after).control.close()
-        return {**self.close(watched, keep), "seconds": seconds, **self.spent()}
+        ended = self.close(watched, keep)
+        os.close(watched.output)
+        return {**ended, "seconds": seconds, **self.spent()}
 
     @property
     def forks(self) -> bool:
@@ -492,13 +494,16 @@ class Server:
             if (level, kind) == (socket.SOL_SOCKET, getattr(socket, "SCM_CREDENTIALS", 2)) and not watched.pid:
                 watched.pid = struct.unpack("iII", data[:12])[0]
         watched.said += part
-        watched.gone = not part or len(watched.said) > REPORT
+        watched.gone = not part
+        if len(watched.said) > REPORT:
+            watched.killed = "forbidden"
         while len(watched.said) >= 4 and len(watched.said) - 4 >= (size := struct.unpack(">I", watched.said[:4])[0]):
             body, watched.said = watched.said[4 : 4 + size], watched.said[4 + size :]
             message = report(body)
             if message is None:
-                watched.gone = True
-            elif message["ended"]:
+                watched.killed = "forbidden"
+                return
+            if message["ended"]:
                 watched.message, watched.gone = message, False
                 return
 
@@ -515,6 +520,9 @@ class Server:
         watched.control.close()
         ends = watched.gone and not watched.killed and message is None
         status, used = self.bury(watched.pid, ends) if watched.pid else (STRANGER, 0.0)
+        while ends and not watched.killed and self.read_output(watched):
+            pass
+        out = watched.out[: self.rules["output"]].decode("utf-8", "replace")
         told = {"out": out, "cpu": max(cpu, used - watched.cpu_before)}
         if watched.killed:
             return {"ended": watched.killed, "error": self.why(watched.killed), **told}
@@ -527,12 +535,14 @@ class Server:
     def why(self, ended: str) -> str:
         if ended == "time":
             return f"killed after {self.rules['cpu']:g} s of processor time or {self.rules['wall']:g} s of waiting"
-        return f"killed after {self.rules['output']} bytes of output"
+        if ended == "output":
+            return f"killed after {self.rules['output']} bytes of output"
+        return BENT
 
     def death(self, status: int, cpu: float) -> dict[str, Any]:
         """What the kernel says of a process that said nothing."""
         if status in (STRANGER, ALIVE):
-            return {"ended": "forbidden", "error": "killed: it bent the channel of its own report"}
+            return {"ended": "forbidden", "error": BENT}
         if not os.WIFSIGNALED(status):
             code = os.waitstatus_to_exitcode(status)
             return {"ended": "exited", "error": f"the process ended itself with status {code}"}
