@@ -2,7 +2,7 @@
 
 from strop.sandbox.box import Ran, Sandbox, Session
 from strop.sandbox.cell import SandboxError
-from strop.sandbox.held import Held, held
 from strop.sandbox.rules import Level, Rules
+from strop.sandbox.trial import Held, held
 
 __all__ = ["Held", "Level", "Ran", "Rules", "Sandbox", "SandboxError", "Session", "held"]

@@ -11,8 +11,8 @@ from pathlib import Path
 from strop.sandbox.box import Ran, Server, plain, ran_of
 from strop.sandbox.cell import Cell, SandboxError
 from strop.sandbox.escapes import ESCAPES, Escape, bait
-from strop.sandbox.held import held, tried
 from strop.sandbox.rules import Rules
+from strop.sandbox.trial import held, tried
 
 COLUMNS = {"": "neither", "c": "the cell alone", "l": "the locks alone", "cl": "both"}
 MARKS = ("<!-- escapes -->\n", "<!-- /escapes -->\n")

@@ -27,8 +27,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from strop.sandbox.cell import Cell, Channel, SandboxError
-from strop.sandbox.held import Held, held
 from strop.sandbox.rules import OURS, Ending, Rules
+from strop.sandbox.trial import Held, held
 
 CODE = 100_000
 """Characters of a piece's code at most, as JSON writes it: a longer one is refused and not executed."""

@@ -4,7 +4,7 @@
             files only interpreter and libraries, read-only; started by root it becomes a user that owns nothing
     locks   Landlock, seccomp and limits, which the code's process takes on itself (`locks.py`)
 
-What stands here starts a zygote behind the walls that were asked for and speaks with it. Which walls hold is tried in `held.py`.
+What stands here starts a zygote behind the walls that were asked for and speaks with it. Which walls hold is tried in `trial.py`.
 """
 
 from __future__ import annotations
@@ -159,9 +159,9 @@ class Cell:
     def __init__(self, rules: Rules, walls: str, *, startup: float = 60.0):
         self.walls = walls
         found = places(rules.modules)
-        self.folder = tempfile.mkdtemp(prefix="strop-sandbox-")
         executable = os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
         inside = "c" in walls
+        self.folder = "/" if inside else tempfile.mkdtemp(prefix="strop-sandbox-")
         script = f"{ROOM}/zygote.py" if inside else str(HERE / "zygote.py")
         command = [*(bubblewrap(found.read, executable) if inside else []), executable, "-s", "-P", "-S", "-B", "-X", "utf8", script]
         uid = UID if inside and os.getuid() == 0 else 0
@@ -237,4 +237,5 @@ class Cell:
             with contextlib.suppress(OSError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if "c" not in self.walls:
+            shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,6 +1,6 @@
 """Escapes: pieces of code that try to get out, one a way. Each prints `OUT` where it does.
 
-They are the trial at every start (`held.py`), the table of docs/sandbox.md (`python -m strop.sandbox --escapes`) and tests. What they
+They are the trial at every start (`trial.py`), the table of docs/sandbox.md (`python -m strop.sandbox --escapes`) and tests. What they
 reach for stands in a `Bait`: a file, sockets that listen, this process. The walls: `c` the cell, `l` the locks; both together are `cl`.
 """
 

@@ -19,7 +19,7 @@ class Rules:
     """Limits of one piece of code, the modules it finds, and the weakest level it may run at."""
 
     modules: tuple[str, ...] = ()
-    """Imported beforehand, which makes importing them free. Of modules outside the standard library these exist, and what stands beside them."""
+    """Imported beforehand. Of modules outside the standard library these exist, and what stands beside them."""
     cpu: float = 5.0
     """Processor seconds of a piece."""
     wall: float = 20.0
@@ -43,6 +43,8 @@ class Rules:
         for name in ("cpu", "wall", "memory", "disk", "files", "output", "recursion"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"Rules.{name} must be above 0, got {getattr(self, name)}")
+        if self.output > 512 << 10:
+            raise ValueError(f"Rules.output is at most {512 << 10} bytes, got {self.output}: answers are read whole")
         if self.weakest not in LEVELS:
             raise ValueError(f"Rules.weakest is one of {', '.join(LEVELS)}, got {self.weakest!r}")
         if isinstance(self.modules, str):

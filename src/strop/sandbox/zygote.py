@@ -319,8 +319,9 @@ class Server:
             piece = Piece(control, self.rules, "l" in self.walls)
             if "l" in self.walls:
                 read = [*self.read, "/dev/null", "/dev/urandom", self.folder]
-                locks.landlock(read, [self.folder] if "c" in self.walls else [])
-                if not locks.seccomp(locks.program(locks.known(), forks=True)):
+                if locks.landlock(read, [self.folder] if "c" in self.walls else []) < locks.landlock_abi() or not locks.seccomp(
+                    locks.program(locks.known(), forks=True)
+                ):
                     os._exit(71)
             piece.wait()
         finally:
@@ -358,8 +359,16 @@ class Server:
             gone.control.close()
             self.bury(gone.pid)
 
+    def reap(self) -> None:
+        """Those that ended and nobody waits for: what a session's code forked behind our back."""
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return
+
     def bury(self, pid: int, ends: bool = False) -> tuple[int, float]:
-        """Take a process's status, and kill it; one that `ends` has a moment to. (STRANGER, 0) where it is none of ours, (ALIVE, …) where it had to be."""
+        """Kill a process and take its status; one that `ends` has a moment to. STRANGER: it is none of ours; ALIVE: it did not end."""
         try:
             until = time.monotonic() + (0.5 if ends else 0)
             while ends and time.monotonic() < until:
@@ -376,6 +385,7 @@ class Server:
     def answer(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Execute `code` after the piece with this number. `keep`: it waits afterwards, and is told by its own number."""
         after, keep = asked["after"], asked["keep"]
+        self.reap()
         known = self.waiting.get(after)
         if known is None and (after or self.walls):
             return {"ended": "gone", "error": "", "out": "", "seconds": 0.0, "cpu": 0.0}
@@ -595,6 +605,9 @@ def begin_again() -> None:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:-1]])
 
 
+ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
 def give_up(config: dict[str, Any]) -> None:
     """The zygote's own powers. Who became somebody else gets a user namespace of its own, as bubblewrap makes one for all others."""
     if config["uid"]:
@@ -612,8 +625,11 @@ def prepare(config: dict[str, Any]) -> dict[str, Any]:
     try:
         give_up(config)
         sys.path[:] = config["path"]
+        os.environ.update(dict.fromkeys(ONE_THREAD, "1"))  # a fork keeps one
         for name in config["modules"]:
             importlib.import_module(name)
+        for name in ONE_THREAD:
+            del os.environ[name]
     except ModuleNotFoundError as error:
         return {"missing": error.name or str(error)}
     except BaseException as error:

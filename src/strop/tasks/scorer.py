@@ -11,7 +11,6 @@ So an answer that is executed by its scorer cannot reach the next answer. `worke
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import gc
 import importlib
@@ -214,7 +213,7 @@ def forbidden(event: str, args: tuple[Any, ...]) -> str:
 
 
 def lock(memory: int, cpu: int) -> None:
-    """Give up everything an answer has no use for: files but those it may be scored with, system calls, room. What is still tried afterwards ends the process, with the attempt's name."""
+    """Give up everything an answer has no use for. What is still tried afterwards ends the process, with the attempt's name."""
 
     def refuse(event: str, args: tuple[Any, ...]) -> None:
         if what := forbidden(event, args):
