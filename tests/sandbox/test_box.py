@@ -82,8 +82,8 @@ def test_bytes_that_are_no_text_come_back_as_text(box):
     assert box.run("import os; os.write(1, b'\\xff\\xfe ok')").out == "�� ok"
 
 
-def test_what_is_drawn_and_where_things_stand_repeats_in_another_sandbox(box):
-    code = "import random; print(random.random(), hash('text'), {'b', 'a', 'c'}, object())"
+def test_what_is_drawn_and_hashed_repeats_in_another_sandbox(box):
+    code = "import random; print(random.random(), hash('text'), {'b', 'a', 'c'}, __import__('time').tzname)"
     with Sandbox(box.rules) as other:
         assert other.run(code) == box.run(code) == box.run(code)
 
@@ -257,7 +257,8 @@ def _running(pid):
 
 KILLED = """
 import sys, threading
-from strop.sandbox import Rules, Sandbox, Session
+from strop.sandbox import Rules, Sandbox, Session, trial
+trial.tried = lambda: TRIED
 box = Sandbox(Rules(cpu=20.0, wall=60.0, weakest="open"), at_once=3)
 session, _ = box.go_on(Session(), "x = 1")
 threading.Thread(target=box.run, args=("while True: pass",), daemon=True).start()
@@ -272,7 +273,7 @@ threading.Event().wait()
 @pytest.mark.slow
 def test_twenty_kills_leave_no_process(walled):
     for _ in range(20):
-        parent = subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True)
+        parent = subprocess.Popen([sys.executable, "-c", KILLED.replace("TRIED", repr(tried()))], stdout=subprocess.PIPE, text=True)
         assert parent.stdout.readline() == "ready\n"
         time.sleep(0.05)
         pids = everyone_below(parent.pid)

@@ -440,6 +440,7 @@ def bait() -> Iterator[Bait]:
         os.chmod(file + ".socket", 0o777)
         yield Bait(
             {
+                "SECRET": SECRET,
                 "FILE": file,
                 "PORT": tcp.getsockname()[1],
                 "UDP": udp.getsockname()[1],

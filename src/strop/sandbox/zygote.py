@@ -589,7 +589,7 @@ def report(body: bytes) -> dict[str, Any] | None:
 
 
 def begin_again() -> None:
-    """Become who we will be, and start over with the memory laid out alike every time: `print(object())` is then the same text.
+    """Become who we will be, and start over with the memory laid out alike: `print(object())` is then the same text nearly every time.
 
     Started by root inside a cell, it becomes a user that owns nothing; starting over also closes its memory to everybody else.
     """
