@@ -16,6 +16,7 @@ import pytest
 
 from strop.sandbox import Rules, Sandbox, Session
 from strop.sandbox.box import CODE, plain
+from strop.sandbox.trial import tried
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are counted in /proc")
 
