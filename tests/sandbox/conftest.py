@@ -16,7 +16,7 @@ def walled():
 
 @pytest.fixture(scope="module")
 def box(walled):
-    with Sandbox(Rules(cpu=0.3, wall=1.0, memory=128 << 20), at_once=2) as box:
+    with Sandbox(Rules(cpu=0.2, wall=0.6, memory=128 << 20), at_once=2) as box:
         yield box
 
 

@@ -111,6 +111,9 @@ class Server:
         self.states: OrderedDict[tuple[tuple[str, str], ...], int] = OrderedDict()
         self.lock = threading.Lock()
         self.spent = False
+        """Something was written to its folder, which all processes here share."""
+        self.last: tuple[tuple[str, str], ...] | None = ()
+        """The state whose folder this is: where files were written, the only one that is still whole."""
 
     def execute(self, code: str, after: int = 0, keep: bool = False) -> dict[str, Any]:
         try:
@@ -128,7 +131,9 @@ class Server:
             self.channel.send({"drop": number})
 
     def longest(self, pieces: tuple[tuple[str, str], ...]) -> int:
-        """How many of these pieces some process here has executed and no more."""
+        """How many of these pieces some process here has executed and no more, files included."""
+        if self.spent:
+            return len(pieces) if pieces == self.last and pieces in self.states else 0
         return next((many for many in range(len(pieces), 0, -1) if pieces[:many] in self.states), 0)
 
 
@@ -207,6 +212,8 @@ class Sandbox:
     def _said(self, server: Server, session: Session, code: str) -> tuple[Session, Ran]:
         """On a server: what the session said and nobody here did yet, then the new piece."""
         known = server.longest(session.pieces)
+        if server.spent and not known:
+            raise Lost
         after = server.states.get(session.pieces[:known], 0)
         for number in range(known, len(session.pieces)):
             said, digest = session.pieces[number]
@@ -216,6 +223,7 @@ class Sandbox:
             if "id" not in reply or ran.digest != digest:
                 answer = (ran.error or ran.out)[:200]
                 told = f"piece {number + 1} of this session answered otherwise when it was said again: {ran.ended}, {answer}"
+                server.last = None
                 if "id" in reply:
                     server.drop(reply["id"])
                 self._moved(server, before)
@@ -224,6 +232,7 @@ class Sandbox:
         reply = server.execute(code, after, keep=True)
         ran = ran_of(reply)
         if "id" not in reply:
+            server.last = None
             self._moved(server, session.pieces)
             return session, ran
         longer = session.then(code, ran)
@@ -235,7 +244,7 @@ class Sandbox:
         self._moved(server, before)
         if pieces in server.states:  # another one came to the same state meanwhile
             server.drop(server.states[pieces])
-        server.states[pieces] = number
+        server.states[pieces], server.last = number, pieces
         server.states.move_to_end(pieces)
         while len(server.states) > self.waiting:
             server.drop(server.states.popitem(last=False)[1])
@@ -262,15 +271,16 @@ class Sandbox:
             found = self._new(self.waiting + SPARE)
             with self._lock:
                 self._trees[id(found)] = (session.name, found)
-                while len(self._trees) > self.sessions:
-                    self._trees.popitem(last=False)[1][1].channel.close()
+                idle = [key for key, (_, server) in self._trees.items() if server is not found and not server.lock.locked()]
+                for key in idle[: max(0, len(self._trees) - self.sessions)]:
+                    self._trees.pop(key)[1].channel.close()
         try:
             with found.lock:
                 yield found
         except BaseException:  # also an interrupt: an answer that nobody took would be the next question's
             self._forget(found)
             raise
-        if not found.states:
+        if not found.states or (found.spent and found.last is None):
             self._forget(found)
 
     def _forget(self, server: Server) -> None:
