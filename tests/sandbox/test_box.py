@@ -239,6 +239,14 @@ def test_a_worker_that_is_killed_loses_nobody_elses(box):
 
 
 @linux
+def test_where_memory_runs_out_the_sandbox_goes_first(box):
+    box.run("print(1)")
+    inside = everyone_below(box._cell.process.pid) | ({box._cell.process.pid} if not box.held.forks else set())
+    assert len(inside) >= 3
+    assert {int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in inside} == {1000}
+
+
+@linux
 def test_a_cell_that_is_killed_is_made_again(walled):
     with Sandbox(Rules(cpu=0.5, wall=2.0)) as own:
         session, _ = own.go_on(Session(), "x = 1")

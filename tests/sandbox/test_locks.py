@@ -39,7 +39,7 @@ def machine(request):
     return request.param
 
 
-@pytest.mark.parametrize("options", [{}, {"forks": True}, {"strict": True}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"forks": True}, {"writes": False}, {"strict": True}], ids=str)
 def test_every_jump_stays_inside_and_forward(machine, options):
     program = locks.program(machine, **options)
     assert len(program) < 4096
@@ -107,6 +107,13 @@ def test_a_session_forks_one_way_and_a_single_piece_none(machine):
         assert decided(forks, machine, "clone", flags) == EPERM
     assert decided(locks.no_forks(machine), machine, "clone", locks.FORK) == EPERM
     assert decided(locks.no_forks(machine), machine, "read") == locks.ALLOW
+
+
+def test_without_writes_no_file_changes_in_any_way(machine):
+    program = locks.program(machine, writes=False)
+    for call in locks.WRITES[machine]:
+        assert decided(program, machine, call) == EPERM, call
+    assert decided(program, machine, "openat", 0, 0, 0) == locks.ALLOW
 
 
 def test_strict_kills_at_writes_and_ways_out(machine):

@@ -295,16 +295,15 @@ class Sandbox:
         with self._lock:
             if self._closed:
                 raise SandboxError("the sandbox is closed")
-            for _ in range(2):
-                if self._cell is None:
-                    self._cell = Cell(self.rules, self.held.walls)
-                try:
-                    return Server(self._cell.server(processes=processes), self.rules.wall + 60.0)
-                except SandboxError as gone:
-                    failed = gone
-                    self._cell.close()
-                    self._cell = None
-            raise failed
+            if self._cell is not None:
+                with contextlib.suppress(SandboxError):
+                    return self._served(self._cell, processes)
+                self._cell.close()
+            self._cell = Cell(self.rules, self.held.walls)
+            return self._served(self._cell, processes)
+
+    def _served(self, cell: Cell, processes: int) -> Server:
+        return Server(cell.server(processes=processes), self.rules.wall + 60.0)
 
     def _take(self) -> Server:
         with self._lock:

@@ -71,7 +71,7 @@ def places(modules: tuple[str, ...]) -> Places:
             raise SandboxError(f"the sandbox is to import {name!r}, which is not installed: pip install it beside strop, or leave it out")
         if spec.origin in (None, "built-in", "frozen") and not spec.submodule_search_locations:
             continue
-        place = os.path.abspath(next(iter(spec.submodule_search_locations or [spec.origin])))
+        place = os.path.abspath(next(iter(spec.submodule_search_locations or [str(spec.origin)])))
         root = os.path.dirname(place)
         if any(root == os.path.abspath(known) for known in standard):
             continue
@@ -182,7 +182,7 @@ class Cell:
             try:
                 return subprocess.Popen(
                     command,
-                    stdin=theirs,
+                    stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=said,
                     cwd=self.folder,

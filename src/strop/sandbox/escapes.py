@@ -72,7 +72,18 @@ for act in (lambda: os.truncate(FILE, 0), lambda: os.remove(FILE), lambda: os.re
         print(no)
 """,
     ),
-    Escape("a folder of the host is listed", "print('OUT' if os.listdir(os.path.dirname(FILE)) else '')"),
+    Escape(
+        "mode and times of a file of the host",
+        """
+for act in (lambda: os.chmod(FOLDER, 0o777), lambda: os.utime(FOLDER, (1, 1)), lambda: os.setxattr(FOLDER, 'user.x', b'x')):
+    try:
+        act()
+        print('OUT')
+    except OSError as no:
+        print(no)
+""",
+    ),
+    Escape("a folder of the host is listed", "print('OUT' if os.listdir(FOLDER) else '')"),
     Escape(
         "keys in the environment",
         """
@@ -442,6 +453,7 @@ def bait() -> Iterator[Bait]:
             {
                 "SECRET": SECRET,
                 "FILE": file,
+                "FOLDER": folder,
                 "PORT": tcp.getsockname()[1],
                 "UDP": udp.getsockname()[1],
                 "NAME": name,

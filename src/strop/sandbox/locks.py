@@ -62,7 +62,7 @@ WRITES = _table(
     rmdir 84 -, link 86 -, linkat 265 37, unlink 87 -, unlinkat 263 35, symlink 88 -, symlinkat 266 36, chmod 90 -, fchmod 91 52,
     fchmodat 268 53, utime 132 -, utimes 235 -, futimesat 261 -, utimensat 280 88, creat 85 -, copy_file_range 326 285"""
 )
-"""Changes of files: Landlock says of which."""
+"""Changes of files: where they may be made at all, Landlock and what is mounted say of which."""
 
 OUTWARD = _table(
     """socket 41 198, connect 42 203, accept 43 202, accept4 288 242, sendmsg 46 211, sendmmsg 307 269, recvmmsg 299 243, bind 49 200,
@@ -139,11 +139,12 @@ def _given(numbers: Iterable[int], action: int) -> list[Instruction]:
     return [step for low, high in _ranges(numbers) for step in ((_FROM, 0, 2, low), (_ABOVE, 1, 0, high), (_GIVE, 0, 0, action))]
 
 
-def program(machine: str, *, forks: bool = False, strict: bool = False) -> list[Instruction]:
+def program(machine: str, *, forks: bool = False, writes: bool = True, strict: bool = False) -> list[Instruction]:
     """A BPF filter (code, jump if true, jump if false, constant): a list of what is allowed.
 
-    `forks` lets through what a session's driver makes its siblings with (`FORK`) and no other new process. `strict` is for code that
-    is only to give a value: it changes no file, and what fails with EPERM elsewhere for being a way out kills.
+    `forks` lets through what a session's driver makes its siblings with (`FORK`) and no other new process. Without `writes` no file is
+    changed: Landlock alone knows neither modes and times nor, before ABI 3, lengths. `strict` is for code that is only to give a value:
+    it changes no file either, and what fails with EPERM elsewhere for being a way out kills.
     """
     call = {name: number for table in (ALLOWED, WRITES, OUTWARD, TRIED, ASKED) for name, number in table[machine].items()}
     asked = ASKED[machine]
@@ -162,7 +163,7 @@ def program(machine: str, *, forks: bool = False, strict: bool = False) -> list[
     if forks:
         steps += _all_of(call["clone"], [(0, word, (FORK,)), (1, word, (0,)), (2, word, (0,)), (3, word, (0,))], out)
     # no owner of a descriptor: its signals would go to another process (F_SETOWN, F_SETSIG, FIOSETOWN)
-    steps += _all_of(call["fcntl"], [(2, word, (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1031, 1032, 1034))], EPERM)
+    steps += _all_of(call["fcntl"], [(2, word, (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032, 1034))], EPERM)
     steps += _all_of(call["ioctl"], [(2, word, (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451))], ENOTTY)
     steps += _all_of(call["prctl"], [(0, word, (1,)), (2, word, (9,))], None)  # to die with the parent, and never not to
     steps += _all_of(call["prctl"], [(0, word, (15, 16, 0x53564D41))], EPERM)  # names of threads and of memory
@@ -171,7 +172,7 @@ def program(machine: str, *, forks: bool = False, strict: bool = False) -> list[
         steps += _all_of(call["socketpair"], [(0, word, (1,)), (2, 0xF, (1,))], EPERM)
         steps += _all_of(call["sendto"], [(8, word, (0,)), (9, word, (0,))], EPERM)
     steps += _given([call["clone3"], call["openat2"]], ENOSYS)
-    steps += _given([] if strict else WRITES[machine].values(), ALLOW)
+    steps += _given(WRITES[machine].values(), out if strict or not writes else ALLOW)
     steps += _given([call["clone"], *(OUTWARD[machine].values())], out)
     steps += _given(TRIED[machine].values(), EPERM)
     return [*steps, (_ABOVE, 0, 1, NEWEST), (_GIVE, 0, 0, ENOSYS), (_GIVE, 0, 0, KILL)]

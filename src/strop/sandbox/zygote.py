@@ -45,7 +45,7 @@ REPORT = 1 << 17
 """Bytes that a piece may say of itself."""
 ERROR = 4000
 """Characters of an error, its end kept."""
-STARTS = 10.0
+STARTS = 5.0
 """Seconds until a process that is asked for is there."""
 STRANGER, ALIVE = -1, -2
 """Of a process that is to be buried: no child of ours; not dead though it hung up."""
@@ -173,7 +173,7 @@ class Piece:
         """Stand on the descriptors of this piece and on no other."""
         locks.die_with_parent()
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        output, control = os.dup2(output, 200), os.dup2(control, 201)
+        output, control = os.dup2(output, 62), os.dup2(control, 63)
         for standard in (1, 2):
             os.dup2(output, standard)
         os.dup2(control, 3)
@@ -215,7 +215,10 @@ def run(code: str, module: types.ModuleType, name: str, echo: bool) -> dict[str,
     error, ended = "", "finished"
     try:
         tree = ast.parse(code, name)
-        last = ast.Expression(tree.body.pop().value) if echo and tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        final = tree.body[-1] if echo and tree.body else None
+        last = ast.Expression(final.value) if isinstance(final, ast.Expr) else None
+        if last is not None:
+            tree.body.pop()
         exec(compile(tree, name, "exec"), module.__dict__)
         if last is not None and (value := eval(compile(last, name, "eval"), module.__dict__)) is not None:
             print(repr(value))
@@ -320,7 +323,7 @@ class Server:
             if "l" in self.walls:
                 read = [*self.read, "/dev/null", "/dev/urandom", self.folder]
                 if locks.landlock(read, [self.folder] if "c" in self.walls else []) < locks.landlock_abi() or not locks.seccomp(
-                    locks.program(locks.known(), forks=True)
+                    locks.program(locks.known(), forks=True, writes="c" in self.walls)
                 ):
                     os._exit(71)
             piece.wait()
@@ -334,7 +337,7 @@ class Server:
             self.room,
             cpu=int(self.rules["cpu"] + 2) * (1 if "c" in self.walls else 100),
             fsize=self.rules["disk"] // 2 if "c" in self.walls or not self.walls else 0,
-            nofile=256,
+            nofile=64,
             **more,
         )
 
@@ -608,6 +611,15 @@ def begin_again() -> None:
 ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
+def be_first_to_go() -> None:
+    """Where memory runs out, the system ends us and what we execute before the run that asked for it."""
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("1000")
+    except OSError:
+        return
+
+
 def give_up(config: dict[str, Any]) -> None:
     """The zygote's own powers. Who became somebody else gets a user namespace of its own, as bubblewrap makes one for all others."""
     if config["uid"]:
@@ -623,6 +635,7 @@ def give_up(config: dict[str, Any]) -> None:
 def prepare(config: dict[str, Any]) -> dict[str, Any]:
     """Import what is allowed; the greeting says so, or which module is missing."""
     try:
+        be_first_to_go()
         give_up(config)
         sys.path[:] = config["path"]
         os.environ.update(dict.fromkeys(ONE_THREAD, "1"))  # a fork keeps one
