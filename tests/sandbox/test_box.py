@@ -341,4 +341,5 @@ def test_libraries_work_behind_both_walls(walled):
         )
         drawn = "import numpy as np; print(np.random.rand())"
         assert box.run(drawn) == box.run(drawn)
-        assert "ModuleNotFoundError" in box.run("import strop").error
+        for name in ("strop", "locks", "server", "piece"):
+            assert "ModuleNotFoundError" in box.run(f"import {name}").error

@@ -49,9 +49,8 @@ def how(escape: Escape, ran: Ran) -> str:
     return {"finished": "nothing there", "forbidden": "killed", "exited": "ends"}.get(ran.ended, ran.ended)
 
 
-def table() -> str:
+def table(columns: dict[str, dict[str, Ran]]) -> str:
     """As Markdown: a row an escape, a column a wall."""
-    columns = {walls: outcomes(walls) for walls in COLUMNS}
     rows = [f"| {escape.name} | " + " | ".join(how(escape, columns[walls][escape.name]) for walls in COLUMNS) + " |" for escape in ESCAPES]
     return "\n".join(["| tried | " + " | ".join(COLUMNS.values()) + " |", "|---|---|---|---|---|", *rows]) + "\n"
 
@@ -67,7 +66,7 @@ def main() -> None:
         for wall, why in tried().items():
             print(f"{COLUMNS[wall]}: {plain(why) or 'holds'}")
         if args.escapes or args.page:
-            shown = table()
+            shown = table({walls: outcomes(walls) for walls in COLUMNS})
             if args.page:
                 before, _, rest = args.page.read_text().partition(MARKS[0])
                 args.page.write_text(before + MARKS[0] + shown + MARKS[1] + rest.partition(MARKS[1])[2])

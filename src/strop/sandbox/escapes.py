@@ -310,7 +310,7 @@ print('OUT')
     Escape(
         "files beyond the limit",
         """
-for n in range(20000):
+for n in range(4000):
     open(f'f{n}', 'w').close()
 print('OUT')
 """,
