@@ -296,7 +296,7 @@ print('OUT')
         "disk beyond the limit",
         """
 room = 0
-while room < 256 << 20:
+while room < 64 << 20:
     with open(f'f{room}', 'wb', buffering=0) as f:
         for _ in range(8):
             n = f.write(bytes(1 << 20))
@@ -310,7 +310,7 @@ print('OUT')
     Escape(
         "files beyond the limit",
         """
-for n in range(4000):
+for n in range(1200):
     open(f'f{n}', 'w').close()
 print('OUT')
 """,
@@ -320,7 +320,7 @@ print('OUT')
         "output beyond the limit",
         """
 n = 0
-while n < 64 << 20:
+while n < 16 << 20:
     n += os.write(1, bytes(65536))
 print('OUT')
 """,
