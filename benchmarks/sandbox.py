@@ -4,7 +4,7 @@
 
 One execution is `print(sum(range(100)))` until its output is here. `--jupyter-python` is an interpreter that has jupyter_client and
 ipykernel (`python -m venv VENV && VENV/bin/pip install jupyter_client ipykernel`); a running kernel executes there, and its start is not
-counted. What is missing on this machine is said and left out. Ratios are of medians; a machine that does other things besides moves them.
+counted. Programs start without `site`, whose .pth files cost what a machine put there. What is missing on this machine is said and left out. Ratios are of medians; a machine that does other things besides moves them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import shutil
 import statistics
 import subprocess
@@ -122,10 +123,10 @@ def main() -> None:
             served[name] = Server(cells[of].server(walls), 60.0)
     for name, server in served.items():
         ways[name] = lambda server=server: timed(lambda: server.execute(CODE)["out"])
-    ways["python -I -c"] = lambda: timed(program([PYTHON, "-I", "-c"]))
+    ways["python -I -S -c"] = lambda: timed(program([PYTHON, "-I", "-S", "-c"]))
     if shutil.which("bwrap"):
-        cell = [*bubblewrap(places(()).read, PYTHON), PYTHON, "-I", "-c"]
-        ways["bwrap python -I -c"] = lambda: timed(program(cell))
+        cell = [*bubblewrap(places(()).read, PYTHON), PYTHON, "-I", "-S", "-c"]
+        ways["bwrap python -I -S -c"] = lambda: timed(program(cell))
     else:
         print("missing: bubblewrap (apt-get install bubblewrap)")
     kernel = None
@@ -138,9 +139,10 @@ def main() -> None:
         for way in ways.values():
             way()
     times: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(args.rounds):
-        for name, way in ways.items():
-            times[name].append(way())
+    order = random.Random(0)
+    for _ in range(args.rounds):  # in another order each time: what comes after a heavy one finds cold caches
+        for name in order.sample(list(ways), len(ways)):
+            times[name].append(ways[name]())
     forks, replays = sessions(box, max(3, args.rounds // 4))
     times |= {"a piece after ten, forked": forks, "a piece after ten, said again": replays}
     if kernel is not None:
@@ -155,8 +157,8 @@ def main() -> None:
         low, *_, high = statistics.quantiles(times[name], n=10)
         print(f"{name:32} {1000 * seconds:8.2f} ms   ({1000 * low:.2f} to {1000 * high:.2f})")
     asked: list[tuple[str, str, str, float, bool]] = [
-        ("python -I -c over sandbox", "python -I -c", "sandbox", 4.0, True),
-        ("bwrap each over sandbox", "bwrap python -I -c", "sandbox", 10.0, True),
+        ("python -I -S -c over sandbox", "python -I -S -c", "sandbox", 4.0, True),
+        ("bwrap each over sandbox", "bwrap python -I -S -c", "sandbox", 10.0, True),
         ("Jupyter kernel over sandbox", "Jupyter kernel", "sandbox", 1.0, True),
         ("with locks over without, in a cell", "fork in a cell, with locks", "fork in a cell, without locks", 1.25, False),
         ("with locks over bare fork", "fork with locks", "bare fork", 1.25, False),

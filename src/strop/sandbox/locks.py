@@ -21,7 +21,7 @@ import site
 import struct
 import sys
 import sysconfig
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 # ---------------------------------------------------------------------------------------- system calls
 
@@ -201,10 +201,15 @@ def known() -> str:
 
 def seccomp(steps: Sequence[Instruction]) -> bool:
     """Have the kernel hold this process and all it will start to a filter. False where that is not available."""
+    return prepared(steps)()
+
+
+def prepared(steps: Sequence[Instruction]) -> Callable[[], bool]:
+    """`seccomp` with all made ready before: for who is forked often."""
     code = b"".join(struct.pack("HBBI", *step) for step in steps)
     buffer = ctypes.create_string_buffer(code, len(code))
-    given = _Filter(len(steps), ctypes.cast(buffer, ctypes.c_void_p).value)
-    return no_new_privileges() and _LIBC.prctl(22, 2, ctypes.byref(given), 0, 0) == 0
+    given = ctypes.byref(_Filter(len(steps), ctypes.cast(buffer, ctypes.c_void_p).value))
+    return lambda held=buffer: no_new_privileges() and _LIBC.prctl(22, 2, given, 0, 0) == 0
 
 
 def no_new_privileges() -> bool:

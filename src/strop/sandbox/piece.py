@@ -106,7 +106,8 @@ class Piece:
     """A process that executes code, waits, and forks or goes on when its server says so."""
 
     def __init__(self, control: socket.socket, rules: dict[str, Any], locked: bool):
-        self.control, self.rules, self.locked = control, rules, locked
+        self.control, self.rules = control, rules
+        self.fork_no_more = locks.prepared(locks.no_forks(locks.known())) if locked else None
         self.module = types.ModuleType("__main__")
         self.module.__dict__["__builtins__"] = __builtins__
         self.number = 0
@@ -118,8 +119,8 @@ class Piece:
             if len(handles) != 2:
                 os._exit(0)
             if word == b"g" or clone(locks.FORK) == 0:
-                if word == b"l" and self.locked:
-                    locks.seccomp(locks.no_forks(locks.known()))
+                if word == b"l" and self.fork_no_more is not None:
+                    self.fork_no_more()
                 self.take(*handles)
                 self.execute()
             else:
@@ -133,11 +134,10 @@ class Piece:
         output, control = os.dup2(output, 62), os.dup2(control, 63)
         for standard in (1, 2):
             os.dup2(output, standard)
-        os.dup2(control, 3)
+        os.dup2(control, 3, inheritable=False)
         self.control.detach()
         close_all_but(0, 1, 2, 3)
-        self.control = socket.socket(fileno=3)
-        os.set_inheritable(3, False)
+        self.control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, 3)
 
     def execute(self) -> None:
         """Read the code, run it, say how it went: by then the code may have bent all of this, and nobody believes it more than that."""
@@ -171,12 +171,8 @@ def run(code: str, module: types.ModuleType, name: str, echo: bool) -> dict[str,
     linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
     error, ended = "", "finished"
     try:
-        tree = ast.parse(code, name)
-        final = tree.body[-1] if echo and tree.body else None
-        last = ast.Expression(final.value) if isinstance(final, ast.Expr) else None
-        if last is not None:
-            tree.body.pop()
-        exec(compile(tree, name, "exec"), module.__dict__)
+        whole, last = last_apart(code, name) if echo else (code, None)
+        exec(compile(whole, name, "exec"), module.__dict__)
         if last is not None and (value := eval(compile(last, name, "eval"), module.__dict__)) is not None:
             print(repr(value))
     except SystemExit as end:
@@ -189,6 +185,16 @@ def run(code: str, module: types.ModuleType, name: str, echo: bool) -> dict[str,
         except BaseException:  # closed or replaced: what was in it is the code's loss
             continue
     return {"ended": ended, "error": error[-ERROR:]}
+
+
+def last_apart(code: str, name: str) -> tuple[ast.Module, ast.Expression | None]:
+    """The code without its last expression, and that, where it ends with one."""
+    tree = ast.parse(code, name)
+    final = tree.body[-1] if tree.body else None
+    if not isinstance(final, ast.Expr):
+        return tree, None
+    tree.body.pop()
+    return tree, ast.Expression(final.value)
 
 
 def told(raised: BaseException, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import os
 import select
@@ -114,6 +115,8 @@ class Server:
             self.limit()
             fresh(self.rules)
             piece = Piece(control, self.rules, "l" in self.walls)
+            gc.collect()
+            gc.freeze()
             if "l" in self.walls:
                 read = [*self.read, "/dev/null", "/dev/urandom", self.folder]
                 if locks.landlock(read, [self.folder] if "c" in self.walls else []) < locks.landlock_abi() or not locks.seccomp(
