@@ -32,8 +32,6 @@ from strop.sandbox.trial import Held, held
 
 CODE = 100_000
 """Characters of a piece's code at most, as JSON writes it: a longer one is refused and not executed."""
-SPARE = 4
-"""Processes of a session beside those that wait: its server, its mold, and room for the piece that runs."""
 T = TypeVar("T")
 
 
@@ -121,7 +119,7 @@ class Server:
         except OSError as gone:
             raise Lost from gone
         reply = self.channel.receive(self.patience)
-        if reply is None or reply["ended"] == "gone":
+        if reply is None or reply["ended"] in ("gone", "stale"):
             raise Ended if reply is not None and after else Lost
         self.spent = self.spent or bool(reply["spent"])
         return reply
@@ -166,7 +164,7 @@ class Sandbox:
             return refused
         with self._turn:
             for again in (False, True):  # a server that died before this piece came costs it nothing
-                server = self._new(3) if again else self._take()
+                server = self._new() if again else self._take()
                 try:
                     reply = server.execute(code)
                 except Lost:
@@ -268,7 +266,7 @@ class Sandbox:
                     self._trees.move_to_end(key)
                     found = best
         if found is None:
-            found = self._new(self.waiting + SPARE)
+            found = self._new(self.waiting)
             with self._lock:
                 self._trees[id(found)] = (session.name, found)
                 idle = [key for key, (_, server) in self._trees.items() if server is not found and not server.lock.locked()]
@@ -290,31 +288,30 @@ class Sandbox:
 
     # -------------------------------------------------------------------------------------- servers
 
-    def _new(self, processes: int) -> Server:
+    def _new(self, waiting: int = 0) -> Server:
         """A server of this sandbox's cell, which is made when there is none, or when the last one died."""
         with self._lock:
             if self._closed:
                 raise SandboxError("the sandbox is closed")
             if self._cell is not None:
                 with contextlib.suppress(SandboxError):
-                    return self._served(self._cell, processes)
+                    return self._served(self._cell, waiting)
                 self._cell.close()
             self._cell = Cell(self.rules, self.held.walls)
-            return self._served(self._cell, processes)
+            return self._served(self._cell, waiting)
 
-    def _served(self, cell: Cell, processes: int) -> Server:
-        return Server(cell.server(processes=processes), self.rules.wall + 60.0)
+    def _served(self, cell: Cell, waiting: int) -> Server:
+        return Server(cell.server(waiting=waiting), self.rules.wall + 60.0)
 
     def _take(self) -> Server:
         with self._lock:
             if self._idle:
                 return self._idle.pop()
-        return self._new(3)
+        return self._new()
 
     def _give(self, server: Server) -> None:
-        """A server whose folder was written to is not used again."""
         with self._lock:
-            if not server.spent and not self._closed:
+            if not self._closed:
                 self._idle.append(server)
                 return
         server.channel.close()

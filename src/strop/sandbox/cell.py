@@ -210,8 +210,8 @@ class Cell:
         why = " ".join(said.read()[-400:].decode("utf-8", "replace").split())
         raise SandboxError(f"the sandbox did not start: {why or f'no word within {startup:g} s'}")
 
-    def server(self, walls: str | None = None, processes: int = 3) -> Channel:
-        """A new server, behind this cell's walls or fewer. `processes` is how many may stand in its pids, itself and its mold included."""
+    def server(self, walls: str | None = None, waiting: int = 0) -> Channel:
+        """A new server, behind this cell's walls or fewer: of a session of which so many states may wait, or of single pieces."""
         ours, theirs = socket.socketpair()
         channel = Channel(ours)
         try:
@@ -219,7 +219,7 @@ class Cell:
                 word = WALLS[self.walls if walls is None else walls]
                 handles = array.array("i", [theirs.fileno()])
                 self.channel.end.sendmsg([word], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, handles)])
-            channel.send({"processes": processes})
+            channel.send({"waiting": waiting})
             said = channel.receive(30.0)
         except OSError as gone:
             channel.close()

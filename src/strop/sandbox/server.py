@@ -25,6 +25,7 @@ TICK = 0.05
 """Seconds between two looks at a piece's processor time."""
 STRANGER, ALIVE = -1, -2
 """Of a process that is to be buried: no child of ours; not dead though it hung up."""
+NOTHING = {"error": "", "out": "", "seconds": 0.0, "cpu": 0.0, "spent": False}
 BENT = "killed: it bent the channel of its own report"
 FOLDER = "/tmp"
 INSIDE = 1000
@@ -65,6 +66,10 @@ class Watched:
     gone: bool = False
     killed: str = ""
 
+    def close(self) -> None:
+        self.control.close()
+        os.close(self.output)
+
 
 def cpu_of(pid: int) -> float:
     """Processor seconds of a process, by its clock."""
@@ -80,12 +85,18 @@ class Server:
     def __init__(self, host: socket.socket, config: dict[str, Any], walls: str, folder: str):
         self.host, self.rules, self.walls, self.folder = host, config["rules"], walls, folder
         self.waiting: dict[int, Waiting] = {}
+        self.spare: Watched | None = None
+        """Forked ahead for the next single piece."""
+        self.last: Watched | None = None
+        self.stale = False
+        """Single pieces left files: the next one would find them, so there is no next one here."""
         self.next = 1
         self.read = config["read"]
 
     def start(self) -> None:
         """Go where it will live, give up what it needs no more, and make the mold, which is number 0."""
-        self.processes = (receive(self.host) or {})["processes"]
+        waiting = (receive(self.host) or {})["waiting"]
+        self.single, self.processes = not waiting, waiting + 4 if waiting else 3  # itself, the mold, who executes, and one to come or go
         room = locks.mapped()
         if "c" in self.walls:
             own_users(INSIDE, INSIDE, INSIDE)
@@ -107,6 +118,8 @@ class Server:
         theirs.close()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self.waiting[0] = Waiting(pid, ours)
+        if self.single:
+            self.tidy()
 
     def be_mold(self, control: socket.socket) -> NoReturn:
         try:
@@ -147,6 +160,18 @@ class Server:
                 self.drop(asked["drop"])
                 continue
             send(self.host, self.answer(asked))
+            if self.single and self.walls:
+                self.tidy()
+
+    def tidy(self) -> None:
+        """Between two single pieces, when nobody waits: bury the last one, see what it left, and have the next process ready."""
+        if self.last is not None:
+            self.bury(self.last.pid)
+            self.last.close()
+        self.last = None
+        self.stale = "c" in self.walls and bool(os.listdir(self.folder))
+        if self.spare is None and not self.stale:
+            self.spare = self.ready(self.waiting[0], b"l")
 
     def end(self) -> NoReturn:
         """Take everybody along. Where pids are our own the kernel does it again."""
@@ -184,31 +209,32 @@ class Server:
 
     def answer(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Execute `code` after the piece with this number. `keep`: it waits afterwards, and is told by its own number."""
-        after, keep = asked["after"], asked["keep"]
-        self.reap()
+        after, keep = asked["after"], asked["keep"] and not self.single
         known = self.waiting.get(after)
+        if self.stale:
+            return {**NOTHING, "ended": "stale"}
         if known is None and (after or self.walls):
-            return {"ended": "gone", "error": "", "out": "", "seconds": 0.0, "cpu": 0.0}
+            return {**NOTHING, "ended": "gone"}
+        self.reap()
         here = after != 0 and not self.forks  # goes on in the process that waits
-        watched = self.begin(known, here, keep, asked["code"])
-        if watched is None:
+        watched, self.spare = self.spare, None
+        watched = watched or self.ready(known, b"g" if here else b"f" if keep and self.forks else b"l")
+        if watched is None or not self.hand(watched, asked["code"]):
             self.drop(after)
-            return {"ended": "gone", "error": "", "out": "", "seconds": 0.0, "cpu": 0.0}
+            return {**NOTHING, "ended": "gone"}
         self.watch(watched)
         seconds = time.monotonic() - watched.began
         if here:
             self.waiting.pop(after).control.close()
-        ended = self.close(watched, keep)
-        os.close(watched.output)
-        return {**ended, "seconds": seconds, **self.spent()}
+        return {**self.close(watched, keep), "seconds": seconds, "spent": self.forks and not self.single and bool(os.listdir(self.folder))}
 
     @property
     def forks(self) -> bool:
         """Whether a piece that waits is forked: among pids of its own."""
         return "c" in self.walls
 
-    def begin(self, known: Waiting | None, here: bool, keep: bool, code: str) -> Watched | None:
-        """Hand a new piece its descriptors and its code; None where nobody takes them."""
+    def ready(self, known: Waiting | None, word: bytes) -> Watched | None:
+        """A process that stands on descriptors of its own and waits for code; None where nobody makes one."""
         reading, writing = os.pipe()
         ours, theirs = socket.socketpair()
         os.set_blocking(reading, False)
@@ -218,14 +244,10 @@ class Server:
                 watched.pid = self.fork_here(writing, theirs)
             else:
                 ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-                word = b"g" if here else b"f" if keep and self.forks else b"l"
                 send_with(known.control, word, [writing, theirs.fileno()])
-                if here:
+                if word == b"g":
                     watched.pid, watched.cpu_before = known.pid, cpu_of(known.pid)
             ours.setblocking(False)
-            data = json.dumps({"code": code}).encode()
-            if ours.send(struct.pack(">I", len(data)) + data) != 4 + len(data):
-                raise OSError("the code does not fit")
             return watched
         except OSError:
             os.close(reading)
@@ -234,6 +256,16 @@ class Server:
         finally:
             os.close(writing)
             theirs.close()
+
+    def hand(self, watched: Watched, code: str) -> bool:
+        """Give a process its code, which fits into its socket; from here on its time runs."""
+        data = json.dumps({"code": code}).encode()
+        watched.began = time.monotonic()
+        try:
+            return watched.control.send(struct.pack(">I", len(data)) + data) == 4 + len(data)
+        except OSError:
+            watched.close()
+            return False
 
     def fork_here(self, output: int, control: socket.socket) -> int:
         """Without walls, also where there is no Linux: a plain fork of this process."""
@@ -325,13 +357,18 @@ class Server:
             number, self.next = self.next, self.next + 1
             self.waiting[number] = Waiting(watched.pid, watched.control)
             watched.control.setblocking(True)
+            os.close(watched.output)
             return {**message, "out": out, "id": number, "cpu": cpu_of(watched.pid) - watched.cpu_before}
         cpu = cpu_of(watched.pid) - watched.cpu_before if watched.pid else 0.0
+        if message is not None and not watched.killed and self.single and self.walls:
+            self.last = watched  # is buried when the answer is out
+            return {**message, "out": out, "cpu": cpu}
         watched.control.close()
         ends = watched.gone and not watched.killed and message is None
         status, used = self.bury(watched.pid, ends) if watched.pid else (STRANGER, 0.0)
         while ends and not watched.killed and self.read_output(watched):
             pass
+        watched.close()
         out = watched.out[: self.rules["output"]].decode("utf-8", "replace")
         told = {"out": out, "cpu": max(cpu, used - watched.cpu_before)}
         if watched.killed:
@@ -364,10 +401,6 @@ class Server:
         if number == signal.SIGKILL:
             return {"ended": "memory", "error": "killed by the system, which had no memory left"}
         return {"ended": "crashed", "error": f"crashed with {signal.Signals(number).name}"}
-
-    def spent(self) -> dict[str, Any]:
-        """Whether a later execution would find what this one left, or has left of ours: then this server is to be replaced."""
-        return {"spent": bool(self.walls) and ("c" in self.walls and bool(os.listdir(self.folder)))}
 
 
 def report(body: bytes) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from strop.sandbox import locks
-from strop.sandbox.cell import Cell, Channel, SandboxError
+from strop.sandbox.cell import Cell, SandboxError
 from strop.sandbox.escapes import ESCAPES, bait
 from strop.sandbox.rules import LEVELS, Level, Rules
 
@@ -46,24 +46,25 @@ class Held:
 def got_out(cell: Cell, wall: str) -> list[str]:
     """The escapes that a wall should hold, tried behind this one alone; the names of those that it does not."""
     out: list[str] = []
-    server: Channel | None = cell.server(wall)
+    server = cell.server(wall)
     server.send({"code": "print('here')", "after": 0, "keep": False})
     if (server.receive(30.0) or {}).get("out") != "here\n":  # what executes nothing would hold everything
         raise SandboxError("nothing executes behind it")
     with bait() as baited:
         for escape in (each for each in ESCAPES if each.quick and wall in each.held):
-            server = server or cell.server(wall)
-            server.send({"code": baited.code(escape), "after": 0, "keep": False})
+            asked = {"code": baited.code(escape), "after": 0, "keep": False}
+            server.send(asked)
             said = server.receive(30.0)
+            if said is None or said["ended"] in ("gone", "stale"):  # as where the escape before this one left a file
+                server.close()
+                server = cell.server(wall)
+                server.send(asked)
+                said = server.receive(30.0)
             if said is None or said["ended"] == "gone":
                 out.append(f"{escape.name} (its server is gone)")
             elif "OUT" in said["out"]:
                 out.append(escape.name)
-            if said is None or said["ended"] == "gone" or said["spent"]:
-                server.close()
-                server = None
-        if server is not None:
-            server.close()
+    server.close()
     return out
 
 
