@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from strop.sandbox import Rules, Sandbox, SandboxError, cell, held
-from strop.sandbox.__main__ import COLUMNS, MARKS, got_out, outcomes, table
+from strop.sandbox.__main__ import COLUMNS, MARKS, got_out, main, outcomes, table
 from strop.sandbox.escapes import ESCAPES
 from strop.sandbox.trial import Held, tried
 
@@ -97,6 +97,12 @@ def test_the_walls_of_this_machine_were_tried(walled):
     """Not by versions: `tried` runs every quick escape behind each wall alone, and says what got out."""
     assert walled.level in ("cell", "locks")
     assert tried()["l"] == "" or walled.landlock == 0
+
+
+def test_the_command_says_what_holds(walled, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["strop.sandbox"])
+    main()
+    assert capsys.readouterr().out.startswith(f"level {walled.level}, Landlock ABI {walled.landlock}")
 
 
 @functools.cache
