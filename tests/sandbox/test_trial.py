@@ -126,6 +126,15 @@ def test_escapes(walls, walled):
 
 
 @pytest.mark.slow
+def test_a_session_is_held_as_a_single_piece_is(walled):
+    """Though its processes may fork: by the one call that their driver makes."""
+    found = outcomes(walled.walls, session=True)
+    open_ones = {escape.name for escape in ESCAPES if not set(walled.walls) & set(escape.held)}
+    assert {name for name, ran in found.items() if got_out(ran)} == open_ones
+    assert not [name for name, ran in found.items() if ran.ours]
+
+
+@pytest.mark.slow
 def test_the_page_shows_the_table_that_its_command_prints(celled, locked):
     if os.getuid() != 0:
         pytest.skip("the page's table is root's: without walls nobody else has a root's powers")

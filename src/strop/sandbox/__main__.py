@@ -19,16 +19,16 @@ MARKS = ("<!-- escapes -->\n", "<!-- /escapes -->\n")
 TRYING = Rules(cpu=2.0, wall=3.0, memory=256 << 20)
 
 
-def outcomes(walls: str, rules: Rules = TRYING) -> dict[str, Ran]:
-    """Every escape, each behind a server of its own."""
+def outcomes(walls: str, rules: Rules = TRYING, *, session: bool = False) -> dict[str, Ran]:
+    """Every escape, each behind a server of its own: as a single piece, or as the first of a session."""
     found: dict[str, Ran] = {}
     cell = Cell(rules, walls)
     try:
         with bait() as baited:
             for escape in ESCAPES:
-                server = Server(cell.server(), rules.wall + 30.0)
+                server = Server(cell.server(waiting=8 if session else 0), rules.wall + 30.0)
                 try:
-                    found[escape.name] = ran_of(server.execute(baited.code(escape)))
+                    found[escape.name] = ran_of(server.execute(baited.code(escape), keep=session))
                 finally:
                     server.channel.close()
     finally:
