@@ -47,6 +47,7 @@ def everyone_below(pid: int) -> set[int]:
         ("while True: print('x' * 1000)", "output", "xxxx", "65536 bytes"),
         ("import ctypes; ctypes.string_at(0)", "crashed", "", "SIGSEGV"),
         ("x = '''" + "y" * CODE + "'''", "forbidden", "", f"{CODE} characters"),
+        ("import os; print(open(os.devnull, 'w').write('x'))", "finished", "1\n", ""),
         ("print('\\ud800')", "finished", "\\ud800\n", ""),
         ("print('\ud800')", "raised", "", "surrogates"),
         ("import sys; sys.stdout = None\nclass E(Exception):\n    def __str__(self): raise E\nraise E", "raised", "", "E"),

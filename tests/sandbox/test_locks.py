@@ -106,7 +106,13 @@ def test_a_session_forks_one_way_and_a_single_piece_none(machine):
     for flags in (17, locks.FORK | 0x100, locks.FORK | 0x10000000, 0x3D0F00, locks.FORK | 1 << 32):
         assert decided(forks, machine, "clone", flags) == EPERM
     assert decided(locks.no_forks(machine), machine, "clone", locks.FORK) == EPERM
-    assert decided(locks.no_forks(machine), machine, "read") == locks.ALLOW
+    for call in ("read", "mmap"):
+        assert decided(locks.no_forks(machine), machine, call) == locks.ALLOW
+    add_a_filter = ("prctl", 22, 2)
+    assert decided(forks, machine, *add_a_filter) == locks.ALLOW, "or a piece could not take the filter that stops it"
+    assert decided(locks.no_forks(machine), machine, *add_a_filter) == EPERM
+    assert decided(locks.no_forks(machine), machine, "prctl", 1, 9) == locks.ALLOW
+    assert decided(locks.program(machine), machine, *add_a_filter) == EPERM
 
 
 def test_without_writes_no_file_changes_in_any_way(machine):

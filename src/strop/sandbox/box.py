@@ -119,8 +119,8 @@ class Server:
         except OSError as gone:
             raise Lost from gone
         reply = self.channel.receive(self.patience)
-        if reply is None or reply["ended"] in ("gone", "stale"):
-            raise Ended if reply is not None and after else Lost
+        if reply is None or reply.get("ended") in (None, "gone", "stale"):
+            raise Ended if reply is not None and reply.get("ended") == "gone" and after else Lost
         self.spent = self.spent or bool(reply["spent"])
         return reply
 

@@ -166,6 +166,9 @@ def program(machine: str, *, forks: bool = False, writes: bool = True, strict: b
     steps += _all_of(call["fcntl"], [(2, word, (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032, 1034))], EPERM)
     steps += _all_of(call["ioctl"], [(2, word, (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451))], ENOTTY)
     steps += _all_of(call["prctl"], [(0, word, (1,)), (2, word, (9,))], None)  # to die with the parent, and never not to
+    if forks:  # what it forks takes a filter more, `no_forks`; a filter never gives anything back
+        steps += _all_of(call["prctl"], [(0, word, (22,)), (2, word, (2,))], None)
+        steps += _all_of(call["prctl"], [(0, word, (38,)), (2, word, (1,))], None)
     steps += _all_of(call["prctl"], [(0, word, (15, 16, 0x53564D41))], EPERM)  # names of threads and of memory
     steps += _all_of(call["prlimit64"], [(0, word, (0,)), (4, word, (0,)), (5, word, (0,))], out)  # one's own, read
     if not strict:  # a pair between a process and itself, which asyncio waits with, and never an address
@@ -179,8 +182,10 @@ def program(machine: str, *, forks: bool = False, writes: bool = True, strict: b
 
 
 def no_forks(machine: str) -> list[Instruction]:
-    """On top of a filter that lets its process fork: no more."""
-    return [(_LOAD, 0, 0, 0), (_EQUAL, 0, 1, ASKED[machine]["clone"]), (_GIVE, 0, 0, EPERM), (_GIVE, 0, 0, ALLOW)]
+    """On top of a filter that lets its process fork: no more, and no more filters."""
+    load, word = (_LOAD, 0, 0, 0), 0xFFFFFFFF
+    names = _all_of(ASKED[machine]["prctl"], [(0, word, (1, 15, 16, 0x53564D41))], EPERM)
+    return [load, (_EQUAL, 0, 1, ASKED[machine]["clone"]), (_GIVE, 0, 0, EPERM), *names, (_GIVE, 0, 0, ALLOW)]
 
 
 class _Filter(ctypes.Structure):

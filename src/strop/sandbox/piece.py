@@ -119,8 +119,8 @@ class Piece:
             if len(handles) != 2:
                 os._exit(0)
             if word == b"g" or clone(locks.FORK) == 0:
-                if word == b"l" and self.fork_no_more is not None:
-                    self.fork_no_more()
+                if word == b"l" and self.fork_no_more is not None and not self.fork_no_more():
+                    os._exit(71)
                 self.take(*handles)
                 self.execute()
             else:

@@ -131,10 +131,9 @@ class Server:
             gc.collect()
             gc.freeze()
             if "l" in self.walls:
-                read = [*self.read, "/dev/null", "/dev/urandom", self.folder]
-                if locks.landlock(read, [self.folder] if "c" in self.walls else []) < locks.landlock_abi() or not locks.seccomp(
-                    locks.program(locks.known(), forks=True, writes="c" in self.walls)
-                ):
+                writes = "c" in self.walls
+                held = locks.landlock([*self.read, "/dev/urandom", self.folder], ["/dev/null", *[self.folder] * writes])
+                if held < locks.landlock_abi() or not locks.seccomp(locks.program(locks.known(), forks=True, writes=writes)):
                     os._exit(71)
             piece.wait()
         finally:

@@ -49,6 +49,7 @@ def got_out(cell: Cell, wall: str) -> list[str]:
     server = cell.server(wall)
     server.send({"code": "print('here')", "after": 0, "keep": False})
     if (server.receive(30.0) or {}).get("out") != "here\n":  # what executes nothing would hold everything
+        server.close()
         raise SandboxError("nothing executes behind it")
     with bait() as baited:
         for escape in (each for each in ESCAPES if each.quick and wall in each.held):
