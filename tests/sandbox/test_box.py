@@ -243,8 +243,12 @@ def test_a_worker_that_is_killed_loses_nobody_elses(box):
 def test_where_memory_runs_out_the_sandbox_goes_first(box):
     box.run("print(1)")
     inside = everyone_below(box._cell.process.pid) | ({box._cell.process.pid} if not box.held.forks else set())
+    said = set()
+    for pid in inside:
+        with contextlib.suppress(OSError):  # the piece is buried after its answer is out
+            said.add(int(Path(f"/proc/{pid}/oom_score_adj").read_text()))
     assert len(inside) >= 3
-    assert {int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in inside} == {1000}
+    assert said == {1000}
 
 
 @linux
