@@ -1,7 +1,7 @@
 """The catalogue: what each paper is, in English and Korean, and what digests got wrong. `ID.toml` is one paper, `editions/` holds digests.
 
 An entry holds prose alone. Rank and edition stand in `editions/`; whether strop has a paper, its claims, verdicts and formulas come
-from the code (`trial.py`).
+from the code (`held.py`).
 """
 
 from __future__ import annotations
