@@ -11,7 +11,6 @@ So an answer that is executed by its scorer cannot reach the next answer. `worke
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import gc
 import importlib
@@ -20,17 +19,21 @@ import json
 import logging
 import math
 import os
-import platform
 import re
-import resource
 import select
 import signal
-import struct
 import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from strop.sandbox import locks
+else:  # by its place: this program imports nothing of strop
+    _spec = importlib.util.spec_from_file_location("locks", os.path.join(os.path.dirname(__file__), "..", "sandbox", "locks.py"))
+    locks = importlib.util.module_from_spec(_spec)
+    _spec.loader.exec_module(locks)
 
 REPLY_FD = 3
 REPLY_LIMIT = 1 << 20
@@ -183,61 +186,6 @@ def load(kind: str) -> Any:
 
 # ------------------------------------------------------------------------------------------------- lock
 
-ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-# fmt: off
-DENIED = {
-    "x86_64": (
-        76, 77, 82, 83, 84, 85, 86, 87, 88, 90, 91, 92, 93, 94, 132, 133, 188, 189, 190, 197, 198, 199, 235, 258, 259,
-        260, 261, 263, 264, 265, 266, 268, 280, 285, 304, 316,  # change, create or remove files and their attributes
-        41, 42, 43, 44, 46, 49, 50, 53, 288,  # sockets
-        56, 57, 58, 59, 322, 62, 129, 200, 234, 297, 101, 310, 311,  # new processes, signals, other processes' memory
-        29, 30, 64, 68, 240, 241, 319, 321, 155, 160, 161, 164, 165, 166, 167, 169, 175, 176, 227, 272, 308, 313,  # shared memory, admin
-    ),
-    "aarch64": (
-        5, 6, 7, 14, 15, 16, 33, 34, 35, 36, 37, 38, 45, 46, 47, 52, 53, 54, 55, 88, 265, 276,
-        198, 199, 200, 201, 202, 203, 206, 211, 242,
-        220, 221, 281, 129, 130, 131, 138, 240, 117, 270, 271,
-        180, 181, 186, 190, 194, 196, 279, 280, 39, 40, 41, 51, 97, 105, 106, 112, 142, 164, 170, 224, 268, 273,
-    ),
-}
-# fmt: on
-DENIED_EVERYWHERE = (424, 425, 426, 427, 428, 429, 430, 432, 434, 435, 437, 438, 442, 452)
-"""pidfd, io_uring, mount calls, clone3, openat2, fchmodat2: numbered alike on both."""
-WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-CONDITIONAL = {
-    "x86_64": ((2, 1, WRITING), (257, 2, WRITING), (302, 2, 0xFFFFFFFF)),
-    "aarch64": ((56, 2, WRITING), (261, 2, 0xFFFFFFFF)),
-}
-"""(call, argument, bits): refused when the argument has one of the bits: open for writing, prlimit that sets."""
-
-
-def seccomp_program(machine: str) -> list[tuple[int, int, int, int]]:
-    """A BPF filter (code, jump if true, jump if false, constant) that kills the process at a denied system call."""
-    load_word, equal, at_least, any_bit, give = 0x20, 0x15, 0x35, 0x45, 0x06
-    kill, allow = (give, 0, 0, 0x80000000), (give, 0, 0, 0x7FFF0000)
-    program = [(load_word, 0, 0, 4), (equal, 1, 0, ARCHITECTURES[machine]), kill, (load_word, 0, 0, 0)]
-    program += [(at_least, 0, 1, 0x40000000), kill]  # the x32 numbering of the same calls
-    for call in (*DENIED[machine], *DENIED_EVERYWHERE):
-        program += [(equal, 0, 1, call), kill]
-    for call, argument, bits in CONDITIONAL[machine]:
-        program += [(equal, 0, 4, call), (load_word, 0, 0, 16 + 8 * argument), (any_bit, 0, 1, bits), kill, allow]
-    return [*program, allow]
-
-
-class Filter(ctypes.Structure):
-    _fields_ = [("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p)]
-
-
-def install_seccomp() -> bool:
-    """Have the kernel kill this process when it writes, connects, forks or signals. False where that is not available."""
-    if sys.platform != "linux" or platform.machine() not in ARCHITECTURES or sys.maxsize < 2**32:
-        return False
-    code = b"".join(struct.pack("HBBI", *instruction) for instruction in seccomp_program(platform.machine()))
-    buffer = ctypes.create_string_buffer(code, len(code))
-    program = Filter(len(code) // 8, ctypes.cast(buffer, ctypes.c_void_p).value)
-    libc = ctypes.CDLL(None, use_errno=True)
-    return libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, ctypes.byref(program), 0, 0) == 0
-
 
 def leave_network() -> bool:
     """Enter an empty network namespace of our own. False where user namespaces are not allowed."""
@@ -259,21 +207,9 @@ def forbidden(event: str, args: tuple[Any, ...]) -> str:
     """Name of what an audited event would do, or nothing when it is harmless."""
     if event == "open":
         path, mode, flags = args
-        writes = (isinstance(mode, str) and any(c in mode for c in "wax+")) or (isinstance(flags, int) and flags & WRITING)
+        writes = (isinstance(mode, str) and any(c in mode for c in "wax+")) or (isinstance(flags, int) and flags & locks.WRITING)
         return f"open {str(path)[:80]!r} for writing" if writes else ""
     return event if event.startswith(REFUSED) else ""
-
-
-def limit(memory: int, cpu: int) -> None:
-    """Kernel limits of this process: `memory` bytes of address space beyond what is mapped now, `cpu` seconds from now."""
-    with contextlib.suppress(OSError, ValueError):
-        with open("/proc/self/statm") as pages:
-            mapped = int(pages.read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (mapped + memory, mapped + memory))
-    for name, value in (("CPU", cpu), ("FSIZE", 0), ("CORE", 0), ("NPROC", 0), ("NOFILE", 64)):
-        if hasattr(resource, f"RLIMIT_{name}"):
-            with contextlib.suppress(OSError, ValueError):
-                resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
 
 
 def lock(memory: int, cpu: int) -> None:
@@ -283,11 +219,14 @@ def lock(memory: int, cpu: int) -> None:
         if what := forbidden(event, args):
             reply({"incident": f"the scorer ran code of the answer that tried: {what}"})
 
+    mapped = locks.mapped()
+    read = [*locks.libraries(), *locks.packages(), os.getcwd(), "/dev/null", "/dev/urandom"]
     os.environ.clear()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # die with the server
-    limit(memory, cpu)
-    install_seccomp()
+    locks.die_with_parent()
+    locks.limits(mapped and mapped + memory, cpu=cpu, fsize=0, nproc=0, nofile=64)
+    locks.landlock(read)
+    if locks.known():
+        locks.seccomp(locks.program(locks.known(), strict=True))
     sys.addaudithook(refuse)
 
 
@@ -395,6 +334,7 @@ def start(first: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Import the scorer; the greeting says what holds, or which module is missing."""
     sys.path[:] = first["path"]
     alone = leave_network()
+    locks.powerless()
     os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", MPLCONFIGDIR=os.getcwd())  # a fork keeps no threads
     try:
         scorer = load(first["kind"])
@@ -406,15 +346,17 @@ def start(first: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         os.environ.clear()
     gc.collect()
     gc.freeze()
-    return scorer, {"ready": True, "network_namespace": alone, "seccomp": probe_seccomp()}
+    return scorer, {"ready": True, "network_namespace": alone, **probe()}
 
 
-def probe_seccomp() -> bool:
-    """Whether a child can be locked by the kernel, tried in one."""
+def probe() -> dict[str, Any]:
+    """What the kernel takes of a child, tried in one: seccomp, and Landlock's ABI."""
     child = os.fork()
     if child == 0:
-        os._exit(0 if install_seccomp() else 1)
-    return os.waitpid(child, 0)[1] == 0
+        abi = locks.landlock(locks.libraries())
+        os._exit(abi << 1 | bool(locks.known() and locks.seccomp(locks.program(locks.known(), strict=True))))
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return {"seccomp": status > 0 and bool(status & 1), "landlock": max(0, status) >> 1}
 
 
 def main() -> None:

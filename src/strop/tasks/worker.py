@@ -8,15 +8,16 @@ that imported its scorer once; every answer is scored in a fork of it that is lo
 
 What holds for that fork, where an answer is executed by its scorer (several of reasoning-gym's call `eval`):
 
-- Linux on x86_64 or aarch64, by the kernel: it opens no file for writing, removes, renames or makes none, opens no
-  socket, starts no process or thread, signals nobody (a seccomp filter kills it at the attempt); address space, CPU
-  seconds and open files are limited; file size and process count are 0; the environment and the working directory are
-  empty. Where user namespaces are allowed, worker and fork also have an empty network namespace.
-- Elsewhere: the same by Python's audit hooks only, which native code can go round, plus the limits the system has.
+- Linux on x86_64 or aarch64, by the kernel (`sandbox/locks.py`, which the sandbox's pieces are locked with as well): it opens no file
+  for writing, removes, renames or makes none, opens no socket, starts no process or thread, signals nobody, and what a list does not
+  allow (seccomp kills it at the attempt); from Landlock on (Linux 5.13) it reads nothing but Python's libraries and the packages that
+  its scorer imported; address space, CPU seconds and open files are limited; file size and process count are 0; it has no capability;
+  the environment and the working directory are empty. Where user namespaces are allowed, worker and fork also have an empty network
+  namespace. A scorer of your own therefore reads its data when its file is loaded, and not at each answer.
+- Elsewhere: the same by Python's audit hooks only, which native code can go round, plus the limits the system has; files can be read.
 - The wall limit is kept by the worker, which kills the fork, and again by us, who kill the worker.
-- It does *not* hold that the answer cannot read: it sees the files this user can read, and it shares memory with its
-  own grader, so an answer that is executed can forge its own score (never another's). Prefer a grader that does
-  not execute answers where that matters.
+- It does *not* hold that the answer is apart from its own grader: it shares memory with it, so an answer that is executed can forge
+  its own score (never another's). Prefer a grader that does not execute answers where that matters.
 
 A timeout, a crash, a forbidden attempt or a value that is no number in [0, 1] is an incident and the value is None,
 never 0. An error which a scorer catches itself, such as an exhausted memory inside sympy, stays the scorer's 0.
@@ -273,9 +274,9 @@ class Pool:
         return [done[number] for number in range(len(items))]
 
     def isolation(self) -> dict[str, bool]:
-        """What the kernel of this machine enforces: `seccomp`, `network_namespace`."""
+        """What the kernel of this machine enforces: `seccomp`, `landlock`, `network_namespace`."""
         with contextlib.closing(Worker(self.kind, self.limits)) as worker:
-            return {key: bool(worker.greeting[key]) for key in ("seccomp", "network_namespace")}
+            return {key: bool(worker.greeting[key]) for key in ("seccomp", "landlock", "network_namespace")}
 
 
 _POOLS: dict[tuple[str, Limits], Pool] = {}
