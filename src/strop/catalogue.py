@@ -15,6 +15,7 @@ from strop.claims import OWN as OWN_CLAIMS
 from strop.methods import METHODS, PROGRAMS
 from strop.program import Share, Steps, When
 from strop.records import Sampling
+from strop.sandbox.rules import Rules
 from strop.seams.gate import Seen
 from strop.seams.part import OWN, Part, body, part_id
 from strop.seams.window import Past, Turn
@@ -52,7 +53,7 @@ RECORDS = (
 def own() -> dict[str, Known]:
     """strop's parts: everything decorated with @part in `strop.seams` or in a method's or its experiment's file, the records of a method,
     and the worlds."""
-    found: dict[str, Known] = {"Sampling": Sampling, **{kind.__name__: kind for kind in (Steps, Share, When)}}
+    found: dict[str, Known] = {"Sampling": Sampling, "Rules": Rules, **{kind.__name__: kind for kind in (Steps, Share, When)}}
     seams = [f"strop.seams.{m.name}" for m in pkgutil.iter_modules(strop.seams.__path__)]
     worlds = [f"strop.worlds.{m.name}" for m in pkgutil.iter_modules(strop.worlds.__path__)]
     methods = dict.fromkeys(where.partition(":")[0] for where in (*METHODS.values(), *PROGRAMS.values(), *OWN_CLAIMS.values()))

@@ -85,6 +85,7 @@ def test_every_part_and_record_of_strops_stands_on_a_page():
     assert {name for name, thing in catalogue().items() if seam_of(thing) is None} == {
         "Exact",
         "Quantized",
+        "Rules",
         "Sampling",
         "Share",
         "Steps",

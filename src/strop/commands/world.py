@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from strop.seams.source import Source
     from strop.seams.world import Said, World
 
-FORMATS = ("line", "hermes", "xml", "fenced")
+FORMATS = ("line", "hermes", "xml", "fenced", "code")
 DEADLINE = 60.0
 """Seconds that a world may think about one action."""
 
@@ -94,9 +94,9 @@ def _there(args: argparse.Namespace) -> tuple[Source, World]:
 
 
 def _calls(name: str) -> Calls:
-    from strop.worlds.calls import Fenced, Hermes, Line, Xml
+    from strop.worlds.calls import Code, Fenced, Hermes, Line, Xml
 
-    return {"line": Line, "hermes": Hermes, "xml": Xml, "fenced": Fenced}[name]()
+    return {"line": Line, "hermes": Hermes, "xml": Xml, "fenced": Fenced, "code": Code}[name]()
 
 
 def plain(text: str) -> str:

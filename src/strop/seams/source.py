@@ -57,8 +57,8 @@ class Extras(Protocol):
     sizes: dict[str, int]
     """{"train": n, "test": m}, where there are not `size` tasks of either split; 0 to test: there is nothing to hold out."""
     world: Any
-    """What answers to its tasks between turns, where a method brings no world of its own. Where one question is asked of many worlds, a task's
-    `meta["where"]` tells them apart: then training and held-out tasks may have one prompt."""
+    """What answers to its tasks between turns, where a method brings no world of its own. Where one question is asked of many worlds, a
+    task's `meta["where"]` tells them apart: then training and held-out tasks may have one prompt."""
 
     def example(self, task: Task) -> str:
         """A worked answer for `--shots`; else the gold one is shown."""

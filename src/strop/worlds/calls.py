@@ -5,6 +5,9 @@
     Fenced()   ```tool
                {"name": "get", "arguments": {"key": "a"}}
                ```
+    Code()     ```python                                       the one text that a tool takes, as it stands
+               print(1)
+               ```
     Line()     >get a                                          for models of a million parameters
 
 A call is read as it stands or not at all: nothing is repaired, closed or guessed, and what is meant to be one and is none is `Broken`,
@@ -187,6 +190,31 @@ class Fenced:
 
     def read(self, text: str, tools: Sequence[Tool]) -> tuple[Call | Broken, ...]:
         return each(between(behind_thought(text), f"```{self.word}\n", "```"), lambda inside: named(inside, tools))
+
+
+@dataclass(frozen=True)
+class Code:
+    """Code in a fenced block, as it stands: a call of the tool that takes one text and is called as the fence says."""
+
+    word: str = "python"
+    """What stands behind the opening fence, and the tool's name."""
+
+    def shown(self, tools: Sequence[Tool]) -> str:
+        said = next((tool.description for tool in tools if tool.name == self.word), "")
+        return f"{said}\n```{self.word}\nCODE\n```".lstrip("\n")
+
+    def written(self, call: Call) -> str:
+        """A call as this format writes it."""
+        return f"```{call.tool}\n{next(iter(call.arguments.values()), '')}\n```"
+
+    def read(self, text: str, tools: Sequence[Tool]) -> tuple[Call | Broken, ...]:
+        return each(between(behind_thought(text), f"```{self.word}\n", "\n```"), lambda inside: self._call(inside, tools))
+
+    def _call(self, inside: str, tools: Sequence[Tool]) -> Call:
+        if not inside:
+            raise Unread("opened and not closed")
+        key = next((next(iter(tool.schema.get("properties", {})), "") for tool in tools if tool.name == self.word), "")
+        return checked(self.word, {key: inside}, tools)
 
 
 FUNCTION = re.compile(r"\s*([A-Za-z_][\w.-]{0,63})>\s*")
