@@ -4,24 +4,30 @@ import asyncio
 import json
 import math
 import re
+import shutil
 from dataclasses import replace
+from statistics import fmean, pstdev
 from types import SimpleNamespace
 
 import pytest
 import torch
 from letters import Letters
 
-from strop import pico, train
+from strop import pico, staged, train
+from strop.batch import pack
 from strop.claims.trace import Trace
 from strop.cli import main
 from strop.directory import cut_metrics, read_metrics
 from strop.experiments.pathfinder import FORM, TYPES, first_error_f1, unseen, useless, verdict_auc, way_found, ways_unfound
+from strop.learning import settle
 from strop.methods.grpo import GRPO
-from strop.methods.pathfinder import PATHFINDER, Judged
+from strop.methods.pathfinder import PATHFINDER, PATHFINDER_RL, Judged
 from strop.methods.sft import SFT
 from strop.policies.causal import load
+from strop.program import INITIAL, Program, Stage
+from strop.program import steps as count
 from strop.recipe import Recipe
-from strop.records import Group, Rollout, Row, Sampling, Scores, Segment, Task
+from strop.records import Fate, Group, Rollout, Row, Sampling, Scores, Segment, Task
 from strop.run import create, resume
 from strop.seams.asked import Asked
 from strop.seams.context import Ctx, Progress
@@ -29,7 +35,7 @@ from strop.seams.engine import Node
 from strop.seams.part import part
 from strop.seams.reward import outcome
 from strop.seams.sampler import Independent, as_taught
-from strop.seams.steps import Judge, StepSearch, Typed, least_step, lines_of
+from strop.seams.steps import Judge, StepSearch, Typed, least_step, lines_of, steps
 from strop.tasks.chain import OPERATIONS, STEP, Chain
 from strop.tasks.judging import right
 from strop.tasks.slips import KINDS, Slips
@@ -340,6 +346,58 @@ def test_a_model_is_searched_with_another_from_the_command_line(tmp_path, capsys
     assert "written NAME=MODEL_OR_RUN" in refused(*asked, "--policy", "prm")
     main([*asked, "--policy", f"prm={pico.path()}", "--json", str(tmp_path / "said.json")])
     assert json.loads((tmp_path / "said.json").read_text())["policies"] == [f"prm={pico.path()}"]
+
+
+REINFORCED = PATHFINDER_RL.but(sampler=Independent(n=4, max_tokens=24), tasks=2)
+
+
+def test_a_step_is_paid_by_its_own_score_and_those_that_follow(tmp_path):
+    """End to end: the judge's scores of each line that was written are in the commit, and credit is what they make by hand."""
+    method = REINFORCED.but(update=replace(REINFORCED.update, minibatch=None))
+    run = create(Recipe(method=method, model=str(pico.path()), steps=1, lr=1e-3, eval_tasks=0, slots=32, seed=3), tmp_path / "run")
+    run.train()
+    (groups, scores), *_ = Trace("rl", 0, tmp_path / "run", "decoded", {}).steps()
+    members = [r for g in groups for r in g.rollouts]
+    assert {len(scores.spans[r.id]["least_step"][1]) for r in members} > {1}
+    batch = pack(groups, {r.id: Fate() for r in members}, dict.fromkeys((r.id for r in members), 0.0), 0, scores)
+    settled = settle(method, batch.with_(old_logp_T=batch.tracks["sampled_logp_T"]))
+    at = 0
+    for group in groups:
+        said = {r.id: scores.spans[r.id]["least_step"][1] for r in group.rollouts}
+        every = [score for mine in said.values() for score in mine]
+        mean, std = fmean(every), max(pstdev(every), 1e-4)
+        for r in group.rollouts:
+            assert scores.get(r, "least_step") == pytest.approx(min(said[r.id], default=-1.0))
+            stops = [stop for _, stop in steps(r.text)]
+            earned = [sum((score - mean) / std for score in said[r.id][number:]) for number in range(len(stops) + 1)]
+            tokens = r.rows[0].segments[1].tokens
+            before = [len(run.policy.renderer.text(tokens[:place])) for place in range(len(tokens))]
+            wanted = [earned[sum(stop <= start for stop in stops)] for start in before]
+            assert settled.tracks["credit_T"][at : at + len(tokens)].tolist() == pytest.approx(wanted, abs=1e-4)
+            at += len(tokens)
+    assert at == settled.index.size("token")
+
+
+@pytest.mark.slow  # a judge is taught, and a policy trained by it; killed and resumed
+def test_a_policy_is_trained_by_a_judge_that_an_earlier_stage_taught_and_comes_back_after_a_kill(tmp_path):
+    judged = REINFORCED.but(policies={"prm": Asked("stage:judge")})
+    teach = PATHFINDER.but(tasks=2)
+    plan = Program("plan", (Stage("judge", teach, count(2), task="slips"), Stage("reinforce", judged, count(3), begins=INITIAL)))
+    recipe = Recipe(method=plan, model=str(pico.path()), task="chain", steps=5, lr=1e-3, eval_tasks=0, slots=32, checkpoint_every=1)
+    staged.create(recipe, tmp_path / "plan", say=lambda _: None).train()
+    place = tmp_path / "plan" / "2-reinforce"
+    lines = read_metrics(place)
+    assert len(lines) == 3
+    assert lines[-1]["bill"]["prm/decoded"] > 0
+    assert len({line["digest"]["weights"] for line in lines}) == 3
+    rest = sorted((place / "checkpoints").iterdir())[1:]
+    for folder in rest:
+        shutil.rmtree(folder)
+    commits = sorted((place / "groups").iterdir())
+    commits[-1].unlink()
+    cut_metrics(place / "metrics.jsonl", 1)
+    staged.resume(tmp_path / "plan", say=lambda _: None, method=plan).train()
+    assert [{**line, "t": 0} for line in read_metrics(place)] == [{**line, "t": 0} for line in lines]
 
 
 def test_least_step_is_the_lowest_and_a_veto_where_there_is_no_step():

@@ -119,18 +119,18 @@ ONE_ROW = ("plain", "plain", "turns", "forced", "teacher", "masked", "duplicate"
 """Of these, rollouts written in one row: what a head with one number per prompt can read."""
 
 
-def _segment(rng: random.Random, kind: str, name: str, least: int = 1) -> Segment:
-    tokens = tuple(rng.randrange(VOCABULARY) for _ in range(rng.randint(least, 5)))
+def _segment(rng: random.Random, kind: str, name: str, number: int = 0) -> Segment:
+    tokens = tuple(rng.randrange(VOCABULARY) for _ in range(rng.randint(1, 5)))
     if kind != "action":
         return Segment(cast(Any, kind), tokens, name)
     logp = tuple(-2 * rng.random() - 0.05 for _ in tokens)
     cut = rng.randint(0, len(tokens))
-    return Segment(kind, tokens, name, Author("actor", rng.randint(1, 3), Sampling()), logp, (Span("late", cut, len(tokens)),))
+    return Segment(kind, tokens, name, Author("actor", rng.randint(1, 3), Sampling()), logp, (Span("late", cut, len(tokens), number),))
 
 
 def _rows(rng: random.Random, shape: str, prompt: Segment, name: str) -> tuple[Row, ...]:
     def write(kind: str, number: int) -> Segment:
-        return _segment(rng, kind, f"{name}.{number}")
+        return _segment(rng, kind, f"{name}.{number}", number)
 
     first, second, third = write("action", 1), write("action", 2), write("action", 3)
     if shape == "turns":

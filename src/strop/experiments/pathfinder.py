@@ -17,9 +17,9 @@ from strop.recipe import Recipe
 from strop.seams.part import part
 from strop.seams.steps import Judge, Typed, lines_of
 from strop.tasks.judging import right
-from strop.tasks.walks import KINDS, map_of
+from strop.tasks.walks import KINDS
 
-FORM = Typed(ways=KINDS[:2])
+FORM = Typed(ways=KINDS[:2], verdict="ok")
 """What is said of a move, in the words of `walks`."""
 
 
@@ -82,8 +82,8 @@ def useless(trace: Trace) -> float:
 def unseen(trace: Trace) -> float:
     """Share of the held-out maps that were not trained on."""
 
-    def content(needs: Mapping[str, Any]) -> list[list[str]]:
-        return [sorted(places) for places in map_of(needs["question"])]
+    def content(needs: Mapping[str, Any]) -> list[str]:
+        return sorted(needs["question"])
 
     seen = [content(group["task"]["needs"]) for record in trace.records() for group in record["groups"]]
     return fmean(content(told["needs"]) not in seen for told in trace.replies[-1])
@@ -115,7 +115,7 @@ TYPES = Claim(
         ),
         Arm(
             "single",
-            judge("pathfinder-single", Judged(Typed(ways=()))),
+            judge("pathfinder-single", Judged(replace(FORM, ways=()))),
             control="the verdict alone; a step makes one row and not two, so this arm sees more solutions",
         ),
     ),

@@ -49,6 +49,7 @@ METHODS = {
     "grpo-roc": "strop.methods.grpo_roc:GRPO_ROC",
     "svs": "strop.methods.svs:SVS",
     "pathfinder": "strop.methods.pathfinder:PATHFINDER",
+    "pathfinder-rl": "strop.methods.pathfinder:PATHFINDER_RL",
     "parallel-grpo": "strop.methods.parallel_r1:PARALLEL",
     "parallel-bonus": "strop.methods.parallel_r1:BONUS",
     "swarm": "strop.methods.swarm:SWARM",
@@ -60,6 +61,7 @@ PROGRAMS = {
     "arm": "strop.methods.arm:ARM",
     "rstar2": "strop.methods.grpo_roc:RSTAR2",
     "svs-equations": "strop.methods.svs:SVS_EQUATIONS",
+    "pathfinder-walks": "strop.methods.pathfinder:PATHFINDER_WALKS",
     "parallel-r1": "strop.methods.parallel_r1:PARALLEL_R1",
     "parallel-r1-unseen": "strop.methods.parallel_r1:PARALLEL_R1_UNSEEN",
 }
