@@ -327,9 +327,7 @@ def _reads(method: Method, seam: str, reader: Part, ready: frozenset[str]) -> No
         if name in KNOWN:
             raise ValueError(f"{said}, so it needs heads=({KNOWN[name]},)")
         if name[-2:] == "_T" and (scorer := next((g.name for g in method.graders if g.gives == name[:-2]), "")):
-            raise ValueError(
-                f"{said}, and its grader {scorer!r} scores whole rollouts: {scorer}(spans='LABEL'), of a mark that gives LABEL_T"
-            )
+            raise ValueError(f"{said}, and its grader {scorer!r} scores whole rollouts. Let it score the spans of a mark: spans='LABEL'")
         raise ValueError(f"{said}, which nobody provides. {nearest(name, ready)}")
 
 

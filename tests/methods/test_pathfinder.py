@@ -18,10 +18,10 @@ from strop.batch import pack
 from strop.claims.trace import Trace
 from strop.cli import main
 from strop.directory import cut_metrics, read_metrics
-from strop.experiments.pathfinder import FORM, TYPES, first_error_f1, unseen, useless, verdict_auc, way_found, ways_unfound
+from strop.experiments.pathfinder import TYPES, first_error_f1, unseen, useless, verdict_auc, way_found, ways_unfound
 from strop.learning import settle
 from strop.methods.grpo import GRPO
-from strop.methods.pathfinder import PATHFINDER, PATHFINDER_RL, Judged
+from strop.methods.pathfinder import PATHFINDER, PATHFINDER_RL, SHORT, Judged
 from strop.methods.sft import SFT
 from strop.policies.causal import load
 from strop.program import INITIAL, Program, Stage
@@ -416,7 +416,7 @@ def test_least_step_is_the_lowest_and_a_veto_where_there_is_no_step():
 
 def held(said, labels):
     """A trace whose last evaluation holds walks with these labels, of whose moves this was said."""
-    texts = ["<think>" + "\n".join(FORM.said(flags, score) for flags, score in walk) + "</think><answer>0</answer>" for walk in said]
+    texts = ["<think>" + "\n".join(SHORT.said(flags, score) for flags, score in walk) + "</think><answer>0</answer>" for walk in said]
     replies = [{"needs": {"labels": each}, "texts": [text]} for each, text in zip(labels, texts, strict=True)]
     return SimpleNamespace(replies=([], replies))
 

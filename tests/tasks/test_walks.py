@@ -54,11 +54,11 @@ def test_no_letter_tells_a_wrong_move():
             seen.setdefault(f"from {at}", []).append(right(labels))
             seen.setdefault(f"to {to}", []).append(right(labels))
     assert len(seen) == 52
-    assert all(0.62 < sum(said) / len(said) < 0.78 for said in seen.values())
+    assert all(0.52 < sum(said) / len(said) < 0.68 for said in seen.values())
 
 
 def test_a_walk_by_hand_is_judged_by_its_first_wrong_move():
-    grades = {said: Walks().grade(BY_HAND, f"<answer>{said}</answer>") for said in "023"}
+    grades = {said: Walks(moves=4).grade(BY_HAND, f"<answer>{said}</answer>") for said in "023"}
     assert [grades[said]["outcome"] for said in "023"] == [0, 1, 0]
     assert grades["2"] == {"outcome": 1, "lenient": 1, "faulty": 1, "caught": 1}
 
@@ -84,13 +84,13 @@ def test_a_walk_by_hand_is_judged_by_its_first_wrong_move():
     ],
 )
 def test_a_walk_is_graded_by_where_its_moves_lead(answer, reason):
-    graded = Walks().grade(WALK, f"<think></think><answer>{answer}</answer>")
+    graded = Walks(moves=4).grade(WALK, f"<think></think><answer>{answer}</answer>")
     assert (graded["outcome"], graded.reason) == (float(not reason), reason)
     assert "faulty" not in graded
 
 
 def test_gold_says_every_move_and_an_example_tries_a_walk_before_another():
-    assert Walks().gold(WALK) == "<think>xz\nzc\ncf\nfi</think><answer>xzcfi</answer>"
+    assert Walks(moves=4).gold(WALK) == "<think>xz\nzc\ncf\nfi</think><answer>xzcfi</answer>"
     assert Walks().gold(BY_HAND) == Walks().example(BY_HAND) == "<think></think><answer>2</answer>"
     where, wrong = Walks(judged=0, wrong=0.5), 0
     for index in range(100):
@@ -101,9 +101,9 @@ def test_gold_says_every_move_and_an_example_tries_a_walk_before_another():
         assert where.grade(task, text)["outcome"] == 1
         (tried,) = lines_of(text)
         moves, marks = [tried[at : at + 2] for at in range(0, len(tried), 3)], tried[2::3]
-        assert marks == "".join("-+"[right(labels)] for labels in labelled(task.prompt, moves))
-        wrong += marks.count("-")
-    assert 150 < wrong < 250
+        assert marks == "".join("<!.+"[[*labels, 0].index(0)] for labels in labelled(task.prompt, moves))
+        wrong += len(marks) - marks.count("+")
+    assert 120 < wrong < 180
 
 
 def test_what_is_asked_for_never_meets_whatever_is_asked_of_it():

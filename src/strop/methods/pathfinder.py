@@ -32,7 +32,7 @@ from strop.seams.context import Ctx
 from strop.seams.credit import step_returns, steps_standardized
 from strop.seams.feed import Pick
 from strop.seams.sampler import Environment, Independent, Sampler
-from strop.seams.steps import TYPED, Typed, least_step, steps
+from strop.seams.steps import TYPED, Judge, Typed, least_step, steps
 from strop.tasks.judging import right
 
 
@@ -88,15 +88,26 @@ PATHFINDER_RL = GRPO.but(
 )
 """Name a judge that was taught: `--policy prm=RUN`, or `policies={"prm": Asked("stage:judge")}` in a program."""
 
-WALKED = PATHFINDER_RL.but(policies={"prm": Asked("stage:judge")}, sampler=Independent(n=8, max_tokens=24), tasks=16)
+SHORT = Typed(ways=("w", "f"), verdict="o")
+"""Words of a letter: a label stands near the step that it is about, which a small model needs (w for `way`, f for `fit` of `walks`)."""
 
 PATHFINDER_WALKS = Program(
     "pathfinder-walks",
     (
-        Stage("look", IMITATE, count(400), task="walks:judged=0,wrong=0.5", pace=10.0),
-        Stage("judge", PATHFINDER, count(400), task="walks", pace=3.0),
-        Stage("walk", SFT, count(60), task="walks:judged=0", begins=INITIAL, pace=3.0),
-        Stage("reinforce", WALKED, rest(), task="walks:judged=0"),
+        Stage("look", IMITATE.but(tasks=32), count(400), task="walks:judged=0,wrong=0.5", pace=10.0),
+        Stage("judge", PATHFINDER.but(feed=Judged(SHORT), tasks=4), count(800), task="walks", pace=3.3),
+        Stage("walk", SFT.but(tasks=32), count(100), task="walks:judged=0", begins=INITIAL, pace=10.0),
+        Stage(
+            "reinforce",
+            PATHFINDER_RL.but(
+                graders=(least_step(judge=Judge(SHORT), spans="step"),),
+                policies={"prm": Asked("stage:judge")},
+                sampler=Independent(n=8, max_tokens=24),
+                tasks=16,
+            ),
+            rest(),
+            task="walks:judged=0",
+        ),
     ),
     paper="2505.19706",
 )

@@ -11,8 +11,8 @@ does not begin where the walk stands (`fit`), or it goes next door (`use`). The 
 by the move before, none by a letter alone, and no sum is needed. 0 says that no move is wrong.
 
 A share `judged` of the tasks shows a walk, which goes on from wherever it went. The others ask for one, of which many are right; their
-worked text tries one, says of every move whether it is right, and then answers with another: for a base that looks where it goes, and for a
-search by a judge's scores.
+worked text tries one, says of every move in which way it is wrong or that it is right, `ac+cx<fj!jk.`, and then answers with another: for a
+base that looks where it goes, and for a search by a judge's scores.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from string import ascii_lowercase
 from strop.records import Task
 from strop.seams.source import Graded, Split
 from strop.tasks import judging
-from strop.tasks.judging import USE, kind_of, right
+from strop.tasks.judging import USE, kind_of
 from strop.tasks.path import routes
 from strop.tasks.procedural import answered, draw, generator, grade_by, within
 
 KINDS = ("way", "fit", USE)
 """Ways in which a move may be wrong; its labels say of each whether it is right."""
-MARKS = "-+"
-"""What a worked text says behind a wrong move and behind a right one, in place of a new line."""
+MARKS = "<!.+"
+"""What a worked text says behind a move that is wrong in each way, and behind a right one, in place of a new line."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Walks:
     """Walks of `moves` moves around `places`, each over a quarter of the round at most. A move is wrong with the chance `wrong`; of the
     wrong ones `useless` go next door, the others are halved between ways back and moves from elsewhere."""
 
-    moves: int = 4
+    moves: int = 3
     places: int = 26
-    wrong: float = 0.3
+    wrong: float = 0.4
     useless: float = 0.35
     judged: float = 1.0
     name: str = field(default="walks", init=False)
@@ -103,7 +103,8 @@ class Walks:
             return self.gold(task)
         start = ascii_lowercase.index(task.needs["question"][0])
         tried = self.walk(generator(self.name, "example", task.id), start, self.wrong)
-        return answered(places_of(task.needs["walk"]), "".join(move + MARKS[right(said)] for move, said in zip(*tried, strict=True)))
+        work = "".join(f"{move}{MARKS[[*labels, 0].index(0)]}" for move, labels in zip(*tried, strict=True))
+        return answered(places_of(task.needs["walk"]), work)
 
 
 def places_of(moves: list[str]) -> str:
