@@ -198,7 +198,6 @@ def gae(
 
 @part(
     gives="score_T",
-    needs=("group",),
     formula="""
         known_T = score_T == score_T
         score_T = (score_T - mean(score_T, group, known_T)) / max(std(score_T, group, known_T), {std_floor})
