@@ -21,10 +21,12 @@ from torch import Tensor
 from worlds import Leaves, World, random_world
 
 from strop.batch import Batch
+from strop.check.worlds import scored_spans
 from strop.learning import backward, settle
 from strop.method import Method
 from strop.methods import METHODS, method
 from strop.methods.flowrl import group_balance, trajectory_balance
+from strop.methods.pathfinder import PATHFINDER_RL
 from strop.methods.stable_reinforce import drop_outliers, raw_window
 from strop.records import Fate, Scores
 from strop.seams.correction import masked, none, truncated
@@ -75,8 +77,8 @@ Answer = tuple[float, np.ndarray]
 
 def world(number: int) -> World:
     """One of the batches; in every third the policies lie far apart, so that wide limits are reached too."""
-    made, rng = random_world(number), random.Random(f"scores {number}")
-    spans = {unit: {"least_step": ("late", tuple(rng.choice((-1.0, rng.random(), None)) for _ in range(4)))} for unit in made.fates}
+    made = random_world(number)
+    spans = scored_spans(PATHFINDER_RL, made.fates, random.Random(f"scores {number}"))
     return dataclasses.replace(made, far=1.5 if number % 3 == 0 else 0.3, scores=Scores(spans=spans))
 
 

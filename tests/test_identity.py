@@ -127,6 +127,8 @@ FIXED = {
     "heads.0.with.per": "and a number per decision where it reads one, per prompt where it reads that",
     "update.with.epochs": "an objective without a ratio takes one update",
     "environment": "no world is the other of none",
+    "graders.0.with.spans": "a mark gives the stretches of that name",
+    "graders.0.with.judge.with.over": "one of two words",
     "sampler.with.sampling.with.top_p": "training refuses it",
     "sampler.with.sampling.with.top_k": "training refuses it",
 }

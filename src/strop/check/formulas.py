@@ -11,12 +11,11 @@ import numpy as np
 import torch
 
 from strop.check.reader import Reader, Value
-from strop.check.worlds import Leaves, World, as_pairs, random_world
+from strop.check.worlds import Leaves, World, as_pairs, random_world, scored_spans
 from strop.learning import backward, reward_of, settle
 from strop.method import Method
-from strop.records import Scores, SpanScores
+from strop.records import Scores
 from strop.seams.context import Progress, keyed
-from strop.seams.grader import spans_of
 from strop.seams.mark import channel
 from strop.sense import channels_read
 
@@ -73,22 +72,16 @@ def rewarded(world: World, one: Method) -> tuple[World, dict[str, list[float | N
     paired = {"chosen_R"} if one.paired else set[str]()
     channels = sorted({"outcome_R", "lenient_R", *(f"{name}_R" for name in channels_read(one)), *paired})
     labels = {channel(mark) for mark in one.marks}
-    tracks = {grader.gives for grader in one.graders if spans_of(grader)}
     values: dict[str, dict[str, float | None]] = {}
     for unit, known in world.rewards.items():
         values[unit] = {c[:-2]: None if known is None else _score(c, rng, c[:-2] in labels) for c in channels}
     if "index" in one.reward.reads:  # its statistics are of all that was graded, its formula's of what is in the batch: here the same
         inside = {unit: replace(fate, kind="keep") for unit, fate in world.fates.items() if world.rewards[unit] is not None}
         world = replace(world, fates=world.fates | inside)
-    scores = Scores(values, spans={unit: {name: _spans(rng) for name in sorted(tracks)} for unit in values} if tracks else {})
+    scores = Scores(values, spans=scored_spans(one, values, rng))
     rewards = reward_of(one, world.groups, scores, Progress(spent=FRACTION))
     inside = [r.id for g in world.groups for r in g.rollouts if world.fates[r.id].kind in ("keep", "context")]
     return replace(world, rewards=rewards, scores=scores), {c: [values[unit][c[:-2]] for unit in inside] for c in channels}
-
-
-def _spans(rng: random.Random) -> SpanScores:
-    """Of the stretches that segments of a world have; now and then one is unknown."""
-    return "late", tuple(None if rng.random() < 0.1 else rng.uniform(-1, 1) for _ in range(4))
 
 
 def _score(channel: str, rng: random.Random, whole: bool) -> float:

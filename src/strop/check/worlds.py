@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,7 +13,9 @@ import torch
 from torch import Tensor
 
 from strop.batch import Batch, pack
-from strop.records import UNSCORED, Author, Fate, Group, Rollout, Row, Sampling, Scores, Segment, Span, Task
+from strop.method import Method
+from strop.records import UNSCORED, Author, Fate, Group, Rollout, Row, Sampling, Scores, Segment, Span, SpanScores, Task
+from strop.seams.grader import spans_of
 from strop.seams.recorded import taught
 
 VOCABULARY = 6
@@ -111,6 +114,16 @@ def as_pairs(world: World) -> World:
     groups = [dataclasses.replace(g, rollouts=tuple(taught(r, r.id) for r in g.rollouts)) for g in world.groups]
     values = {r.id: {**world.scores.values.get(r.id, {}), "chosen": float(rng.random() < 0.5)} for g in groups for r in g.rollouts}
     return dataclasses.replace(world, groups=groups, scores=Scores(values))
+
+
+def scored_spans(one: Method, units: Iterable[str], rng: random.Random) -> dict[str, dict[str, SpanScores]]:
+    """What the method's graders say of the stretches that segments of a world have; now and then one is unknown."""
+    channels = [grader.gives for grader in one.graders if spans_of(grader)]
+
+    def said() -> SpanScores:
+        return "late", tuple(rng.choice((-1.0, rng.uniform(-1, 1), rng.random(), None)) for _ in range(4))
+
+    return {unit: {name: said() for name in channels} for unit in units} if channels else {}
 
 
 SHAPES = ("plain", "plain", "turns", "forced", "teacher", "restarted", "tree", "masked row", "masked", "empty", "duplicate")
