@@ -477,6 +477,7 @@ def test_a_judge_is_asked_in_the_form_that_it_was_taught_and_says_what_it_heard(
     assert as_taught(Judge(n=2), Judged(flat)) == Judge(flat, n=2)
     assert as_taught(Judge(), SFT.feed) == Judge()
     assert as_taught(Independent(), Judged(flat)) == Independent()
+    assert as_taught(StepSearch(width=2), Judged(flat)) == StepSearch(width=2, judge=Judge(flat))
     script = {"q<think>a\nmath:": 0.9, "q<think>a\nmath:? consistency:": 0.2}
     ctx = Ctx(0, Progress(), None, {"actor": Scripted(script)}, None, place="p")
     task = Task("q\na", {"question": "q", "steps": ["a"], "labels": [[1, 0, 1]], "answer": 1}, "slips")
@@ -484,3 +485,19 @@ def test_a_judge_is_asked_in_the_form_that_it_was_taught_and_says_what_it_heard(
     assert group.rollouts[0].text == "<think>+- -1.0000</think><answer>1</answer>"
     assert [Typed().heard(line) for line in lines_of(group.rollouts[0].text)] == [([True, False], -1.0)]
     assert Typed(ways=()).heard(Typed(ways=()).said([], 0.25)) == ([], 0.25)
+
+
+def test_the_command_line_says_whose_scores_pay(tmp_path, refused, monkeypatch):
+    asked = ["train", "--method", "pathfinder-rl", "--task", "chain", "--steps", "1", "--tasks", "2", "--group", "2", "--max-tokens", "12"]
+    assert "pathfinder-rl asks no policy 'judge'. Known: prm" in refused(*asked, "--policy", "judge=pico")
+    assert "grpo@strop-1 asks no policy 'prm'. It asks nobody beside the actor." in refused("train", "--policy", "prm=pico")
+    assert "a program's stages say it themselves" in refused("train", "--method", "pathfinder-walks", "--policy", "prm=pico")
+    assert "--resume goes on with the run's own recipe, so it takes no --policy" in refused(
+        "train", "--resume", "run", "--policy", "prm=pico"
+    )
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(pico.path(), tmp_path / "judge")
+    main([*asked, "--eval-tasks", "0", "--policy", "prm=judge", "--out", "run"])
+    assert json.loads((tmp_path / "run" / "recipe.json").read_text())["method"]["parts"]["policies"] == {
+        "prm": {"part": "Asked", "version": 1, "with": {"start": str(tmp_path / "judge")}}
+    }

@@ -195,6 +195,15 @@ def asking(name: str) -> Any:
     return made() if isinstance(made, type) else made
 
 
+def feed_of(start: str) -> Any:
+    """What a run learned from, if a run stands there."""
+    from strop import saved
+    from strop.directory import one_of
+
+    place, _ = one_of(start)
+    return getattr(saved.method_of(place), "feed", None) if (place / "recipe.json").is_file() else None
+
+
 def measure(
     args: argparse.Namespace, model: str, recipe: Recipe, most: int, parts: dict[str, Any], about: dict[str, Any] | None
 ) -> dict[str, Any]:
@@ -209,11 +218,13 @@ def measure(
     other = bool(args.task or args.recipe_data)
     source = named(recipe.task_name()) if other or "source" not in parts else parts["source"]
     origin = about["recipe"]["model"] if about else model
-    taught = getattr(parts.get("method"), "feed", None)
-    asked_so: dict[str, Any] = {"sampler": as_taught(asking(args.sampler), taught)} if args.sampler else {}
-    beside = asked_policies(args.policy)
-    if (judge := asks(asked_so.get("sampler"))) not in ("", "actor", *beside):
-        raise Usage(f"{args.sampler} asks the policy {judge!r}. Name it: --policy {judge}=MODEL_OR_RUN")
+    beside, asked_so = asked_policies(args.policy), dict[str, Any]()
+    if args.sampler:
+        made_so = asking(args.sampler)
+        if (judge := asks(made_so)) not in ("", "actor", *beside):
+            raise Usage(f"{args.sampler} asks the policy {judge!r}. Name it: --policy {judge}=MODEL_OR_RUN")
+        own = getattr(parts.get("method"), "feed", None)
+        asked_so["sampler"] = as_taught(made_so, feed_of(beside[judge].start) if judge in beside else own)
     source.task("test", 0, 0)  # before the model: what is wrong with a file is said at once
     if args.picture is not None and not hasattr(source, "answers"):
         raise Usage(f"--picture draws confidence targets, and {source.name} states none. One that does: --task facts")

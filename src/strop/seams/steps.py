@@ -277,6 +277,10 @@ class StepSearch:
     def group_size(self) -> int:
         return self.n
 
+    def taught(self, feed: Any) -> StepSearch:
+        """As a judge is asked that learned from this feed."""
+        return replace(self, judge=self.judge.taught(feed))
+
     def footprint(self, prompt: int) -> Footprint:
         return Footprint(positions=prompt + self.n * self.most * self.width * self.max_tokens, requests=self.n * self.width)
 
