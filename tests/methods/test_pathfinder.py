@@ -346,7 +346,11 @@ def test_a_model_is_searched_with_another_from_the_command_line(tmp_path, capsys
     assert "--policy prm=MODEL_OR_RUN" in refused(*asked)
     assert "written NAME=MODEL_OR_RUN" in refused(*asked, "--policy", "prm")
     main([*asked, "--policy", f"prm={pico.path()}", "--json", str(tmp_path / "said.json")])
-    assert json.loads((tmp_path / "said.json").read_text())["policies"] == [f"prm={pico.path()}"]
+    said = json.loads((tmp_path / "said.json").read_text())
+    assert said["policies"] == [f"prm={pico.path()}"]
+    assert said["cost"]["actor"]["decoded"] == said["length"] > 0
+    assert said["cost"]["prm"]["decoded"] > 0
+    assert "prm computed" in capsys.readouterr().out
 
 
 REINFORCED = PATHFINDER_RL.but(sampler=Independent(n=4, max_tokens=24), tasks=2)

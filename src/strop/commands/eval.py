@@ -87,6 +87,8 @@ def run(args: argparse.Namespace) -> int:
     title = f"{model} on {found['task']}: {found['tasks']} held-out tasks x {found['samples']} samples, temperature {args.temperature:g}"
     title += f", asked by {args.sampler}" if args.sampler else ""
     text = f"{title}\n\n{table(rows, ['', 'mean', 'low', 'high'])}"
+    for name, spent in found.get("cost", {}).items():
+        text += f"\n{name} computed {', '.join(f'{count:.1f} {kind}' for kind, count in spent.items())} positions a task"
     if args.show:
         text += "\n" + replies(found)
     if found["advice"]:
@@ -284,6 +286,10 @@ def measure(
     said = {"task": task, "max_tokens": most, "seed": args.seed}
     said |= {name: written(one) for name, one in asked_so.items() if name != "others"}
     said |= ({"policies": args.policy} if args.policy else {}) | made.summary()
+    if args.sampler or beside:
+        each = {"actor": handle, **asked_so.get("others", {})}
+        spent = {name: one.engine.counters.to_json() for name, one in each.items()}
+        said["cost"] = {name: {kind: n / made.tasks for kind, n in of.items() if n and kind != "copied"} for name, of in spent.items()}
     kinds, shares = shown(source, seen["groups"], seen["scores"], args.show)
     said["advice"] = advice(shares, most)
     if args.show:
