@@ -500,8 +500,8 @@ def test_the_command_line_says_whose_scores_pay(tmp_path, refused, monkeypatch):
         "train", "--resume", "run", "--policy", "prm=pico"
     )
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(pico.path(), tmp_path / "judge")
+    create(Recipe(method=PATHFINDER.but(feed=Judged(SHORT)), **SMALL), tmp_path / "judge").train()
     main([*asked, "--eval-tasks", "0", "--policy", "prm=judge", "--out", "run"])
-    assert json.loads((tmp_path / "run" / "recipe.json").read_text())["method"]["parts"]["policies"] == {
-        "prm": {"part": "Asked", "version": 1, "with": {"start": str(tmp_path / "judge")}}
-    }
+    parts = json.loads((tmp_path / "run" / "recipe.json").read_text())["method"]["parts"]
+    assert parts["policies"]["prm"]["with"] == {"start": str(tmp_path / "judge")}
+    assert parts["graders"][0]["with"]["judge"]["with"]["typed"]["with"]["ways"] == ["w", "f"], "as it was taught"

@@ -197,20 +197,12 @@ def asking(name: str) -> Any:
     return made() if isinstance(made, type) else made
 
 
-def feed_of(start: str) -> Any:
-    """What a run learned from, if a run stands there."""
-    from strop import saved
-    from strop.directory import one_of
-
-    place, _ = one_of(start)
-    return getattr(saved.method_of(place), "feed", None) if (place / "recipe.json").is_file() else None
-
-
 def measure(
     args: argparse.Namespace, model: str, recipe: Recipe, most: int, parts: dict[str, Any], about: dict[str, Any] | None
 ) -> dict[str, Any]:
     """A run is asked in its method's world. The oracle's beliefs, where the task states confidence targets, are those of the model it
     started from."""
+    from strop.saved import feed_of
     from strop.seams.asked import named as asked_policies
     from strop.seams.sampler import as_taught
     from strop.sense import asks

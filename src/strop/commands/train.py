@@ -178,12 +178,15 @@ def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run | Staged:
 
 
 def _asking(recipe: Recipe, said: list[str]) -> Recipe:
-    """The recipe with the policies that its method asks from where the command line says, by full paths: a run is resumed from anywhere."""
+    """The recipe with the policies that its method asks from where the command line says, by full paths: a run is resumed from anywhere.
+    A judge that a run was taught to be is asked as it was taught."""
     if not said:
         return recipe
     from strop.directory import one_of
+    from strop.saved import feed_of
     from strop.seams.asked import Asked, named
     from strop.seams.part import nearest
+    from strop.sense import asks
 
     policies = named(said)
     if recipe.program is not None:
@@ -197,7 +200,13 @@ def _asking(recipe: Recipe, said: list[str]) -> Recipe:
     for name, one in policies.items():
         place, beside = one_of(one.start)
         found[name] = Asked(f"{place.resolve()}:{beside}".removesuffix(":")) if place.is_dir() else one
-    return recipe.but(method=method.but(policies={**method.policies, **found}))
+    graders = [
+        grader(judge=judge.taught(feed_of(found[name].start)))
+        if (name := asks(grader)) in found and hasattr(judge := grader.constants.get("judge"), "taught")
+        else grader
+        for grader in method.graders
+    ]
+    return recipe.but(method=method.but(policies={**method.policies, **found}, graders=tuple(graders)))
 
 
 def _graded(method: Method, source: Any) -> None:
