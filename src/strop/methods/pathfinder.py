@@ -96,7 +96,7 @@ PATHFINDER_WALKS = Program(
     (
         Stage("look", IMITATE.but(tasks=32), count(400), task="walks:judged=0,wrong=0.5", pace=10.0),
         Stage("judge", PATHFINDER.but(feed=Judged(SHORT), tasks=4), count(800), task="walks", pace=3.3),
-        Stage("walk", SFT.but(tasks=32), count(100), task="walks:judged=0", begins=INITIAL, pace=10.0),
+        Stage("walk", SFT.but(tasks=32), count(250), task="walks:judged=0", begins=INITIAL, pace=10.0),
         Stage(
             "reinforce",
             PATHFINDER_RL.but(
