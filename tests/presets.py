@@ -94,6 +94,7 @@ def plain(world: World) -> list[list[dict[str, Any]]]:
             fate = world.fates[rollout.id]
             if fate.kind == "drop":
                 continue
+            _, said = world.scores.spans.get(rollout.id, {}).get("least_step", ("", ()))
             tokens = []
             for row in rollout.rows if fate.kind == "keep" else ():
                 before = -1
@@ -109,7 +110,7 @@ def plain(world: World) -> list[list[dict[str, Any]]]:
                         before = token
                     for span in segment.spans if segment.id in row.trains else ():
                         if span.stop > span.start:  # the segment's last token is the span's
-                            tokens[-1]["score"] = world.scores.spans[rollout.id]["least_step"][1][span.number]
+                            tokens[-1]["score"] = dict(enumerate(said)).get(span.number)
             facts = {"kept": fate.kind == "keep", "cut": rollout.stop == "length", "weight": fate.weight, "logz": logz(rollout.id)}
             facts["nested"] = rollout.keys.get("nested", [])
             members.append({"reward": world.rewards[rollout.id], "tokens": tokens, **facts})
