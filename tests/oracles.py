@@ -4,7 +4,8 @@ A batch is a list of groups, a group a list of rollouts (those that count in its
 
     rollout   reward; kept: is it trained; cut: did it end at its length limit; weight; tokens: its trained decisions in order
     token     at: its place in the batch; row: its number in the rollout; action: did the policy draw it, or was it forced or taught
-              (taught); and the log-probabilities now, old, sampled, reference, with the value head's value and old_value
+              (taught); score: of the step that it ends, None where it ends none or nobody scored it; and the log-probabilities
+              now, old, sampled, reference, with the value head's value and old_value
 
 An oracle gives the loss and its slope in each token's `now` (for PPO, then in each `value`; for FlowRL, in each kept rollout's `logz`).
 """
@@ -418,6 +419,24 @@ def abstain(batch):
     return loss, slope
 
 
+def pathfinder_rl(batch):
+    """Process supervision as in arXiv:2402.03300, section 4.1.3, over a judge's scores of steps."""
+    loss, slope = 0.0, flat(batch)
+    groups = [g for g in batch if learning(g)]
+    for group in groups:
+        known = np.array([t["score"] for r in group for t in r["tokens"] if t["score"] is not None])
+        mean, spread = (known.mean(), max(known.std(), 1e-4)) if len(known) else (0.0, 1.0)
+        for rollout in learning(group):
+            share = rollout["weight"] / len(acted(rollout)) / len(learning(group)) / len(groups)
+            for place, t in enumerate(rollout["tokens"]):
+                if t["action"]:
+                    later = [s["score"] for s in rollout["tokens"][place:] if s["score"] is not None]
+                    value, steep = clipped(t["now"] - t["old"], sum((score - mean) / spread for score in later), 0.2, 0.2)
+                    loss += share * value
+                    slope[t["at"]] += share * steep
+    return loss, slope
+
+
 ORACLES = {
     "grpo@strop-1": grpo_strop,
     "grpo@deepseekmath-2402.03300": grpo_deepseekmath,
@@ -443,6 +462,7 @@ ORACLES = {
     "treepo": treepo,
     "abstain": abstain,
     "ada-grpo": partial(grpo_strop, sample=True),
+    "pathfinder-rl": pathfinder_rl,
     "parallel-grpo": partial(grpo_strop, sample=True),
     "parallel-bonus": partial(grpo_strop, sample=True),
     "swarm": swarm,

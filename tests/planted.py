@@ -40,6 +40,21 @@ def mine(logp_T: Tensor, old_logp_T: Tensor, credit_T: Tensor) -> Tensor:
     {body}
 MINE = GRPO.but("mine", signals={{"policy": Signal(mine(), means("group", "rollout", "token"))}})
 '''
+SPANS = '''
+from strop.seams.credit import step_returns, steps_standardized
+@part(gives="letter_T")
+def letters(text: str) -> list[tuple[int, int]]:
+    """Each."""
+    return [(i, i + 1) for i in range(len(text))]
+@part(gives="early")
+async def mine(groups, ctx, *, spans="letter"):
+    """A letter of the alphabet's beginning is worth more."""
+    units = [r for g in groups for r in g.rollouts]
+    said = {{r.id: tuple(float(letter < "c") for letter in r.text[:{count}]) for r in units}}
+    return Scores({{r.id: {{"early": 0.0}} for r in units}}, spans={{unit: {{"early": (spans, scores)}} for unit, scores in said.items()}})
+CREDIT = (steps_standardized.reading(score_T="early_T"), step_returns())
+MINE = GRPO.but("mine", marks=(letters(),), graders=(mine(),), credit=CREDIT)
+'''
 RIDDLES = """
 @dataclass(frozen=True)
 class Riddles:
@@ -117,6 +132,11 @@ async def mine(groups, ctx):
     return Scores({r.id: {'extra': 1 / 0} for g in groups for r in g.rollouts})
 MINE = GRPO.but('mine', graders=(mine(),))
 """
+
+
+def spanned(count: str) -> str:
+    """A grader of the letters of a reply, or of so many of them."""
+    return SPANS.format(count=count)
 
 
 def credit(body: str, formula: str = "", gives: str = "credit_R", takes: str = "reward_R: Tensor") -> str:
@@ -207,6 +227,7 @@ FAULTS: dict[str, tuple[str, str]] = {
     "a footprint that is too small": (SAMPLER, "declared a footprint of"),
     "a world that keeps its state": (WORLD, "changes the state it was given"),
     "a grader that raises for a rollout": (GRADER, "grader raised ZeroDivisionError"),
+    "a span without a score": (spanned("1"), "grader scored 1 spans 'letter', and the reply has"),
 }
 
 RIGHT = {
@@ -215,6 +236,7 @@ RIGHT = {
     ),
     "a loss with its formula": loss("return -(logp_T - old_logp_T).exp() * credit_T", "loss_T = -exp(logp_T - old_logp_T) * credit_T"),
     "a source": riddles(),
+    "a score of every span": spanned("len(r.text)"),
     "a curriculum": curriculum("return tasks, {**state, 'next': state['next'] + n}"),
 }
 

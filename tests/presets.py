@@ -21,12 +21,14 @@ from torch import Tensor
 from worlds import Leaves, World, random_world
 
 from strop.batch import Batch
+from strop.check.worlds import scored_spans
 from strop.learning import backward, settle
 from strop.method import Method
 from strop.methods import METHODS, method
 from strop.methods.flowrl import group_balance, trajectory_balance
+from strop.methods.pathfinder import PATHFINDER_RL
 from strop.methods.stable_reinforce import drop_outliers, raw_window
-from strop.records import Fate
+from strop.records import Fate, Scores
 from strop.seams.correction import masked, none, truncated
 from strop.seams.credit import (
     batch_whiten,
@@ -42,6 +44,8 @@ from strop.seams.credit import (
     returns_to_go,
     reward_itself,
     siblings_standardized,
+    step_returns,
+    steps_standardized,
 )
 from strop.seams.feed import Rollouts
 from strop.seams.gate import DropFlat, MaskOverlong, decide
@@ -73,7 +77,9 @@ Answer = tuple[float, np.ndarray]
 
 def world(number: int) -> World:
     """One of the batches; in every third the policies lie far apart, so that wide limits are reached too."""
-    return dataclasses.replace(random_world(number), far=1.5 if number % 3 == 0 else 0.3)
+    made = random_world(number)
+    spans = scored_spans(PATHFINDER_RL, made.fates, random.Random(f"scores {number}"))
+    return dataclasses.replace(made, far=1.5 if number % 3 == 0 else 0.3, scores=Scores(spans=spans))
 
 
 def plain(world: World) -> list[list[dict[str, Any]]]:
@@ -88,6 +94,7 @@ def plain(world: World) -> list[list[dict[str, Any]]]:
             fate = world.fates[rollout.id]
             if fate.kind == "drop":
                 continue
+            _, said = world.scores.spans.get(rollout.id, {}).get("least_step", ("", ()))
             tokens = []
             for number, row in enumerate(rollout.rows if fate.kind == "keep" else ()):
                 before = -1
@@ -98,9 +105,12 @@ def plain(world: World) -> list[list[dict[str, Any]]]:
                             numbers = {name: log[before, token] for name, log in logs.items()}
                             numbers |= {name: value[before] for name, value in values.items()} | {"sampled": drawn}
                             kinds = {"action": segment.kind == "action", "taught": segment.kind == "teacher"}
-                            tokens.append({"at": at, "row": number, **kinds, **numbers})
+                            tokens.append({"at": at, "row": number, **kinds, **numbers, "score": None})
                             at += 1
                         before = token
+                    for span in segment.spans if segment.id in row.trains else ():
+                        if span.stop > span.start:  # the segment's last token is the span's
+                            tokens[-1]["score"] = dict(enumerate(said)).get(span.number)
             facts = {"kept": fate.kind == "keep", "cut": rollout.stop == "length", "weight": fate.weight, "logz": logz(rollout.id)}
             facts["nested"] = rollout.keys.get("nested", [])
             members.append({"reward": world.rewards[rollout.id], "tokens": tokens, **facts})
@@ -229,6 +239,12 @@ def nested_singles(reward_R: Tensor, nested_RD: Tensor, index: Index) -> Tensor:
 def first_centered(reward_R: Tensor, nested_RD: Tensor, index: Index) -> Tensor:
     """The first sub-group alone."""
     return nested_centered(reward_R, nested_RD[:, :1], index)
+
+
+@part(gives="credit_T")
+def own_step(score_T: Tensor) -> Tensor:
+    """What ends here, and nothing for what led there."""
+    return score_T.nan_to_num(0.0)
 
 
 Change = Callable[[Method], Method]
@@ -571,6 +587,15 @@ MUTANTS: dict[str, dict[str, Change]] = {
         "no baseline": credited(reward_itself()),
         **CLIP,
         **PER_ROLLOUT,
+    },
+    "pathfinder-rl": {
+        **CLIP,
+        **PER_ROLLOUT,
+        "scores as they are": credited(step_returns.reading(score_T="least_step_T")),
+        "later steps count less": link(1, step_returns(gamma=0.9)),
+        "its own score alone": link(1, own_step),
+        "another floor": link(0, steps_standardized(std_floor=0.5).reading(score_T="least_step_T")),
+        "paid by the verdict": credited(group_standardized()),
     },
 }
 """One mistake each, in the method."""

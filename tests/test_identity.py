@@ -128,6 +128,8 @@ FIXED = {
     "update.with.epochs": "an objective without a ratio takes one update",
     "environment": "no world is the other of none",
     "sampler.with.window.with.limit": "0 is what the model takes; another number has to hold an action and an answer",
+    "graders.0.with.spans": "a mark gives the stretches of that name",
+    "graders.0.with.judge.with.over": "one of two words",
     "sampler.with.sampling.with.top_p": "training refuses it",
     "sampler.with.sampling.with.top_k": "training refuses it",
 }

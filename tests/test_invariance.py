@@ -6,6 +6,7 @@ import inspect
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from unittest import mock
 
@@ -17,10 +18,12 @@ from torch import Tensor
 from worlds import ONE_ROW, SHAPES, Bigram, World, as_dtype, as_pairs, worlds
 
 from strop.batch import Batch
+from strop.check.worlds import scored_spans
 from strop.learning import backward, coarsest, settle
 from strop.method import Method
 from strop.methods import METHODS, method
 from strop.methods.flowrl import FLOWRL, group_balance, trajectory_balance
+from strop.methods.pathfinder import PATHFINDER_RL
 from strop.records import Fate, Group, Rollout, Row, Segment, Task
 from strop.seams import correction, credit, objective
 from strop.seams.credit import batch_whiten, gae, group_standardized, kl_in_reward
@@ -59,7 +62,9 @@ def built(
     name: str, signals: dict[str, Signal], *, chain: tuple[Part, ...] = (group_standardized(),), correct: Part = correction.none
 ) -> Method:
     """A method of its own around one part, with everything a part may ask for."""
-    return Method(name, signals, chain, correction=correct, heads=(value,), reference=True, update=AdamW(), sampler=SegmentTree())
+    scored = {name: getattr(PATHFINDER_RL, name) for name in ("marks", "graders", "policies")}
+    made = {"correction": correct, "heads": (value,), "reference": True, "update": AdamW(), "sampler": SegmentTree()}
+    return Method(name, signals, chain, **made, **scored)
 
 
 def for_value(loss: Part) -> tuple[Part, ...]:
@@ -106,8 +111,11 @@ for loss in parts(objective):
 CASES["objective dual clip"] = built("dual", {"it": Signal(clipped_surrogate(dual_clip=1.2), PER_TOKEN)})
 for link in parts(credit):
     before = (group_standardized(),) if {"credit_R", "credit_T"} & set(link.reads) else ()
-    after = {"reward_T": (credit.returns_to_go(),), "reward_R": (group_standardized(),)}.get(link.gives, ())
-    CASES[f"credit {link.name}"] = built(link.name, {"it": SURROGATE}, chain=(*before, link(), *after))
+    after = {"reward_T": (credit.returns_to_go(),), "reward_R": (group_standardized(),), "score_T": (credit.step_returns(),)}.get(
+        link.gives, ()
+    )
+    made = link().reading(score_T="least_step_T") if "score_T" in link.reads else link()
+    CASES[f"credit {link.name}"] = built(link.name, {"it": SURROGATE}, chain=(*before, made, *after))
 for correct in parts(correction):
     for level in ("token", "sequence") if "level" in correct.constants else ("",):
         CASES[f"correction {correct.name} {level}"] = built(
@@ -121,8 +129,9 @@ def shapes_for(one: Method) -> tuple[str, ...]:
 
 
 def fitted(one: Method, world: World) -> World:
-    """With pairs, where the method learns from them."""
-    return as_pairs(world) if one.paired else world
+    """With pairs, where the method learns from them, and with scores of spans where its graders give some."""
+    world = as_pairs(world) if one.paired else world
+    return replace(world, scores=replace(world.scores, spans=scored_spans(one, world.fates, random.Random(world.seed))))
 
 
 def atoms(mini: Batch, grain: str, used_T: Tensor | None = None) -> list[list[int]]:

@@ -13,7 +13,7 @@ from itertools import accumulate, islice
 import torch
 from torch import Tensor
 
-from strop.records import KEEP, UNSCORED, Fate, Group, Rollout, Row, Sampling, Scores
+from strop.records import KEEP, UNSCORED, Fate, Group, Rollout, Row, Sampling, Scores, SpanScores
 from strop.seams.context import keyed
 from strop.seams.index import Index
 from strop.seams.layout import Piece, pieces
@@ -220,6 +220,7 @@ def pack(
     cut: list[bool] = []
     length: list[float] = []
     nested: list[list[tuple[int, int, str]]] = []
+    spans: dict[str, list[tuple[int, float]]] = {name: [] for channels in scores.spans.values() for name in channels}
     for members in _members(groups, fates):
         sizes.append([])
         for rollout in members:
@@ -231,6 +232,7 @@ def pack(
             length.append(float(rollout.length))
             nested.append([(len(sizes), depth, key) for depth, key in enumerate(rollout.keys.get("nested", ()))])
             sizes[-1].append([])
+            ends = _ends(rollout, scores.spans.get(rollout.id, {}))
             for row in rollout.rows:
                 at: list[int] = []
                 start = 0
@@ -239,6 +241,8 @@ def pack(
                         count = len(segment.tokens)
                         for span in segment.spans:
                             labels.setdefault(span.label, []).extend(len(kind) + i for i in range(span.start, span.stop))
+                        for name, score, place in ends.get(segment.id, ()):
+                            spans[name].append((len(kind) + place, score))
                         if not start and count:
                             raise ValueError(
                                 f"rollout {rollout.id!r}: its row begins with a decision; nothing before it gave it a probability"
@@ -268,7 +272,11 @@ def pack(
         sampling_T=torch.tensor(sampling, dtype=torch.long),
         samplings=tuple(samplings),
         weight_R=torch.tensor(weight),
-        tracks={"sampled_logp_T": torch.tensor(logp), "age_T": torch.tensor(age)},
+        tracks={
+            "sampled_logp_T": torch.tensor(logp),
+            "age_T": torch.tensor(age),
+            **{f"{name}_T": _placed(found, len(kind)) for name, found in spans.items()},
+        },
         facts={
             **{f"{name}_R": _known([scores.get(unit, name) for unit in units]) for name in scores.channels()},
             "reward_R": _known(reward),
@@ -278,6 +286,28 @@ def pack(
         },
         labels=masks,
     )
+
+
+def _ends(rollout: Rollout, scored: Mapping[str, SpanScores]) -> dict[str, list[tuple[str, float, int]]]:
+    """By segment: (channel, a stretch's score, the place of its last token), where that is known."""
+    last: dict[tuple[str, int], tuple[str, int]] = {}
+    for segment in (segment for row in rollout.rows for segment in row.segments if scored):
+        last |= {(span.label, span.number): (segment.id, span.stop - 1) for span in segment.spans if span.stop > span.start}
+    found: dict[str, list[tuple[str, float, int]]] = {}
+    for channel, (label, said) in scored.items():
+        for number, score in enumerate(said):
+            if score is not None and (label, number) in last:
+                segment_id, place = last[label, number]
+                found.setdefault(segment_id, []).append((channel, score, place))
+    return found
+
+
+def _placed(scores: Sequence[tuple[int, float]], count: int) -> Tensor:
+    """A track of these numbers at their places, NaN elsewhere."""
+    track = torch.full((count,), float("nan"))
+    for place, score in scores:
+        track[place] = score
+    return track
 
 
 def heard(groups: Sequence[Group], others: Collection[str]) -> list[Group]:

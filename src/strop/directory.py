@@ -326,7 +326,7 @@ def digest_of(body: str) -> str:
 
 def sampled(directory: Path) -> tuple[list[Group], Scores]:
     """All that a run's steps committed, held to the digests on their lines. Ids say the step, since a task may come again."""
-    groups, values = list[Group](), dict[str, Mapping[str, float | None]]()
+    groups, values, spans = list[Group](), dict[str, Any](), dict[str, Any]()
     for line in read_metrics(directory):
         path, record = commit_path(directory, line["step"]), read_commit(directory, line["step"])
         if record is None:
@@ -334,8 +334,11 @@ def sampled(directory: Path) -> tuple[list[Group], Scores]:
         if digest_of(canonical({name: record[name] for name in ("groups", "scores", "fates", "rewards")})) != line["digest"]["groups"]:
             raise RunError(f"{path} was changed since its step was learned from. Put the old file back.")
         groups += [Group.from_json(group).within(str(line["step"])) for group in record["groups"]]
-        values |= {f"{line['step']}/{unit}": channels for unit, channels in record["scores"]["values"].items()}
-    return groups, Scores(values)
+        known = Scores.from_json(record["scores"])
+        known = known.under({f"{line['step']}/{unit}": unit for unit in known.values})
+        values |= known.values
+        spans |= known.spans
+    return groups, Scores(values, spans=spans)
 
 
 Kept = tuple[Policy, Mapping[str, Tensor]]

@@ -12,9 +12,10 @@ import threading
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from strop.records import Group, Incident, Scores
+from strop.records import Group, Incident, Scores, SpanScores
 from strop.seams.context import Ctx
-from strop.seams.grader import patience
+from strop.seams.grader import patience, spans_of
+from strop.seams.mark import stretches
 from strop.seams.part import Part
 from strop.seams.source import Graded, Source, grade_of
 from strop.tripwires import BY_NAME, Tripped, sees
@@ -85,13 +86,21 @@ async def judged(graders: Sequence[Part], groups: list[Group], ctx: Ctx, seconds
         except (Exception, SystemExit) as error:
             given, fault = Scores(), f"grader raised {type(error).__name__}: {error}"
         values, incidents, explained = dict[str, dict[str, float | None]](), list(given.incidents), {i.unit for i in given.incidents}
-        for unit in (rollout.id for group in groups for rollout in group.rollouts):
-            value = given.get(unit, grader.gives)
+        label, spans = spans_of(grader), dict[str, dict[str, SpanScores]]()
+        for rollout in (rollout for group in groups for rollout in group.rollouts):
+            unit, value = rollout.id, given.get(rollout, grader.gives)
             known = isinstance(value, int | float) and math.isfinite(value)
             values[unit] = {grader.gives: value if known else None}
             if not known and unit not in explained:
                 incidents.append(Incident(unit, grader.gives, fault if value is None else f"grader returned {value!r}"))
-        return Scores(values, given.reasons, tuple(incidents))
+            if label:
+                _, said = given.spans.get(unit, {}).get(grader.gives, (label, ()))
+                found, wanted = tuple(one if one is not None and math.isfinite(one) else None for one in said), stretches(rollout, label)
+                spans[unit] = {grader.gives: (label, found)}
+                if known and (len(found) != wanted or None in found):
+                    scored = len(found) - found.count(None)
+                    incidents.append(Incident(unit, grader.gives, f"grader scored {scored} spans {label!r}, and the reply has {wanted}"))
+        return Scores(values, given.reasons, tuple(incidents), spans)
 
     scores = Scores()
     for given in await asyncio.gather(*(one(grader) for grader in graders)):

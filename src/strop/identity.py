@@ -17,6 +17,7 @@ from strop.seams.asked import Trained
 from strop.seams.compute import Quantized
 from strop.seams.formula import UNITS, number
 from strop.seams.gate import Gate, WholeGate
+from strop.seams.grader import spans_of
 from strop.seams.mark import channel, is_label, name_of
 from strop.seams.part import Part, written
 from strop.seams.reduction import Reduction
@@ -98,7 +99,10 @@ def _lines(method: Method, own: bool) -> Iterator[str]:
         yield ""
     if method.graders:
         yield "graders, beside the source's verdict"
-        yield from (f"    {written(grader)}: {(grader.fn.__doc__ or '').strip().splitlines()[0]}" for grader in method.graders)
+        for grader in method.graders:
+            yield f"    {written(grader)}: {(grader.fn.__doc__ or '').strip().splitlines()[0]}"
+            if label := spans_of(grader):
+                yield f'    {grader.gives}_T (at the last decision of each span("{label}"), NaN elsewhere): its score'
         yield ""
     if method.paired:
         yield "pairs"

@@ -134,8 +134,9 @@ def settle(method: Method, batch: Batch, fraction: float = 0.0) -> Batch:
     tracks: dict[str, Tensor] = {"weight_T": weight_T, "mask_T": mask_T, "reward_T": reward_T}
     have |= tracks
     for link in method.credit:
-        if any(name not in have for name in link.reads):
+        if missing := [name for name in link.reads if name not in have]:
             sense.graded(method, [name[:-2] for name in have if name.endswith("_R")])
+            raise ValueError(f"method {method.name!r}: its credit {link.name!r} reads {missing[0]}, and nobody scored it here")
         given = link.on(have)
         given = dict(given) if isinstance(given, Mapping) else {link.gives: given}
         if "credit_R" in given:

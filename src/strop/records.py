@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 Kind = Literal["prompt", "action", "forced", "observation", "teacher"]
 """prompt: the question, with all that the template puts around it. action: what the policy drew. forced: what a sampler put in the
@@ -146,6 +146,8 @@ class Span:
     """Its first token, counted from the segment's beginning."""
     stop: int
     """One behind its last."""
+    number: int = 0
+    """Which of the text's stretches of that label it belongs to: one that went on under new weights is a span in each of its segments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +193,7 @@ class Segment:
         if self.logp is not None:
             data["logp"] = list(self.logp)
         if self.spans:
-            data["spans"] = [[s.label, s.start, s.stop] for s in self.spans]
+            data["spans"] = [[s.label, s.start, s.stop, *([s.number] if s.number else [])] for s in self.spans]
         if self.parents:
             data["parents"] = list(self.parents)
         if self.tracks:
@@ -364,28 +366,26 @@ class Incident:
         return [self.unit, self.channel, self.why]
 
 
+SpanScores = tuple[str, tuple[float | None, ...]]
+"""A label, and a score for each of its stretches in a rollout's text."""
+
+
 @dataclass(frozen=True)
 class Scores:
-    """{unit id: {channel: value or None}}; a unit is a rollout, a span or a pair. Returned by graders and merged."""
+    """{rollout id: {channel: value or None}}, and of graders that score spans a value for each. Returned by graders and merged."""
 
     values: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict[str, "Mapping[str, float | None]"])
-    """By unit and channel. What the policy did wrong is a low score; what we did wrong is None."""
+    """By rollout and channel. What the policy did wrong is a low score; what we did wrong is None."""
     reasons: Mapping[str, str] = field(default_factory=dict[str, str])
     """Why a unit got the lowest score: no parse, wrong call, over its limit."""
     incidents: tuple[Incident, ...] = ()
     """Why a value is None."""
+    spans: Mapping[str, Mapping[str, SpanScores]] = field(default_factory=dict[str, "Mapping[str, SpanScores]"])
+    """By rollout and channel: a label, and of each stretch that has it, in the order of the text, a score or None."""
 
     def __or__(self, other: Scores) -> Scores:
-        merged = {unit: dict(channels) for unit, channels in self.values.items()}
-        for unit, channels in other.values.items():
-            mine = merged.setdefault(unit, {})
-            for channel, value in channels.items():
-                if channel in mine and mine[channel] != value:
-                    raise ValueError(
-                        f"two graders gave channel {channel!r} of {unit!r}: {mine[channel]} and {value}. Name their channels apart."
-                    )
-                mine[channel] = value
-        return Scores(merged, {**self.reasons, **other.reasons}, (*self.incidents, *other.incidents))
+        values, spans = _merged(self.values, other.values), _merged(self.spans, other.spans)
+        return Scores(values, {**self.reasons, **other.reasons}, (*self.incidents, *other.incidents), spans)
 
     def get(self, unit: Rollout | str, channel: str) -> float | None:
         """One score of a rollout, or of its id; None where nobody gave it."""
@@ -398,11 +398,17 @@ class Scores:
             {unit: self.values[unit] for unit in (r.id for g in groups for r in g.rollouts) if unit in self.values},
             {unit: why for unit, why in self.reasons.items() if unit in units},
             tuple(incident for incident in self.incidents if incident.unit in units),
+            {unit: spans for unit, spans in self.spans.items() if unit in units},
         )
 
     def channels(self) -> list[str]:
         """Names of all channels, sorted."""
         return sorted({channel for channels in self.values.values() for channel in channels})
+
+    def under(self, names: Mapping[str, str]) -> Scores:
+        """Values and spans of these rollouts under other names: `{new: old}`. What nobody scored is left out."""
+        values = {new: self.values[old] for new, old in names.items() if old in self.values}
+        return Scores(values, spans={new: self.spans[old] for new, old in names.items() if old in self.spans})
 
     def rate(self, group: Group, channel: str = "outcome") -> float | None:
         """Mean over the group's rollouts that have the score."""
@@ -414,11 +420,29 @@ class Scores:
             "values": {unit: dict(channels) for unit, channels in self.values.items()},
             "reasons": dict(self.reasons),
             "incidents": [incident.to_json() for incident in self.incidents],
+            **({"spans": {unit: dict(channels) for unit, channels in self.spans.items()}} if self.spans else {}),
         }
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Scores:
-        return Scores(data["values"], data["reasons"], tuple(Incident(*i) for i in data["incidents"]))
+        spans = {unit: {name: (label, tuple(said)) for name, (label, said) in c.items()} for unit, c in data.get("spans", {}).items()}
+        return Scores(data["values"], data["reasons"], tuple(Incident(*i) for i in data["incidents"]), spans)
+
+
+V = TypeVar("V")
+
+
+def _merged(mine: Mapping[str, Mapping[str, V]], others: Mapping[str, Mapping[str, V]]) -> dict[str, dict[str, V]]:
+    """By unit and channel; one that both give alike is one."""
+    merged = {unit: dict(channels) for unit, channels in mine.items()}
+    for unit, channels in others.items():
+        here = merged.setdefault(unit, {})
+        for channel, value in channels.items():
+            if channel in here and here[channel] != value:
+                said = f"two graders gave channel {channel!r} of {unit!r}: {here[channel]} and {value}"
+                raise ValueError(f"{said}. Name their channels apart.")
+            here[channel] = value
+    return merged
 
 
 UNSCORED = Scores()

@@ -140,6 +140,12 @@ def method_of(directory: Path) -> Method | Program:
     return load(about["method"], parts_of(directory))
 
 
+def feed_of(start: str) -> Any:
+    """What a policy learned from, where a run's directory is named: it is asked as it was taught."""
+    place, _ = folder.one_of(start)
+    return getattr(method_of(place), "feed", None) if (place / "recipe.json").is_file() else None
+
+
 def parts_of(directory: Path) -> list[Known]:
     """Every part and record in sight of the files that a run kept."""
     about = folder.read_program(directory) if (directory / folder.PROGRAM).exists() else folder.read_about(directory)

@@ -15,9 +15,9 @@ from strop.seams.curriculum import Curriculum
 from strop.seams.feed import Feed
 from strop.seams.formula import RESERVED, UNITS, check
 from strop.seams.gate import is_whole
-from strop.seams.grader import SCORERS, judges_frozen
+from strop.seams.grader import SCORERS, judges_frozen, spans_of
 from strop.seams.head import KNOWN, Head
-from strop.seams.mark import channel
+from strop.seams.mark import channel, is_label, name_of
 from strop.seams.part import Part, nearest, written
 from strop.seams.role import Role
 from strop.seams.sampler import Sampler
@@ -305,6 +305,7 @@ def seats(method: Method) -> Iterator[tuple[str, Part, frozenset[str]]]:
     ready |= {"reference_logp_T"} if method.reference else set[str]()
     yield "correction", method.correction, ready | {"trained_T"}
     ready |= {"weight_T", "reward_T", "fraction", *(f"{name}_R" for name in channels(method))}
+    ready |= {f"{grader.gives}_T" for grader in method.graders if spans_of(grader)}
     for i, link in enumerate(method.credit):
         own = {name for name in link.reads if name.endswith("_R") and name != "credit_R" and not close(name, ready | MOVING)}
         yield f"credit[{i}]", link, ready | own | {"trained_T"}
@@ -379,6 +380,8 @@ def _reads(method: Method, seam: str, reader: Part, ready: frozenset[str]) -> No
             raise ValueError(f"{said}, which no link of its credit gives before it. Credit: {list(method.credit)}.")
         if name in KNOWN:
             raise ValueError(f"{said}, so it needs heads=({KNOWN[name]},)")
+        if name[-2:] == "_T" and (scorer := next((g.name for g in method.graders if g.gives == name[:-2]), "")):
+            raise ValueError(f"{said}, and its grader {scorer!r} scores whole rollouts. Let it score the spans of a mark: spans='LABEL'")
         raise ValueError(f"{said}, which nobody provides. {nearest(name, ready)}")
 
 
@@ -422,6 +425,9 @@ def _graders(method: Method) -> None:
         scorer = grader.constants.get("scorer", "online")
         if scorer not in SCORERS:
             raise ValueError(f"{said}: unknown scorer {scorer!r}. {nearest(scorer, SCORERS)}")
+        marks = [name_of(mark) for mark in method.marks if not is_label(mark)]
+        if (label := spans_of(grader)) and label not in marks:
+            raise ValueError(f"{said} scores spans {label!r}, which no mark of the method gives. {nearest(label, marks)}")
         if judges_frozen(grader) and not method.reference:
             raise ValueError(f"{said} scores with the frozen start, so it needs reference=True")
         for held in grader.constants.values():

@@ -1,27 +1,34 @@
 """The judge of steps: its loss against the release's masked one, its two passes by a table, its search, and policies that are asked."""
 
 import asyncio
+import gc
 import json
 import math
 import re
+import shutil
 from dataclasses import replace
+from statistics import fmean, pstdev
 from types import SimpleNamespace
 
 import pytest
 import torch
 from letters import Letters
 
-from strop import pico, train
+from strop import pico, staged, train
+from strop.batch import pack
 from strop.claims.trace import Trace
 from strop.cli import main
 from strop.directory import cut_metrics, read_metrics
-from strop.experiments.pathfinder import FORM, TYPES, first_error_f1, unseen, useless, verdict_auc, way_found, ways_unfound
+from strop.experiments.pathfinder import TYPES, first_error_f1, unseen, useless, verdict_auc, way_found, ways_unfound
+from strop.learning import settle
 from strop.methods.grpo import GRPO
-from strop.methods.pathfinder import PATHFINDER, Judged
+from strop.methods.pathfinder import PATHFINDER, PATHFINDER_RL, SHORT, Judged
 from strop.methods.sft import SFT
 from strop.policies.causal import load
+from strop.program import INITIAL, Program, Stage
+from strop.program import steps as count
 from strop.recipe import Recipe
-from strop.records import Group, Rollout, Row, Sampling, Scores, Segment, Task
+from strop.records import Fate, Group, Rollout, Row, Sampling, Scores, Segment, Task
 from strop.run import create, resume
 from strop.seams.asked import Asked
 from strop.seams.context import Ctx, Progress
@@ -29,7 +36,7 @@ from strop.seams.engine import Node
 from strop.seams.part import part
 from strop.seams.reward import outcome
 from strop.seams.sampler import Independent, as_taught
-from strop.seams.steps import Judge, StepSearch, Typed, least_step, lines_of
+from strop.seams.steps import Judge, StepSearch, Typed, least_step, lines_of, steps
 from strop.tasks.chain import OPERATIONS, STEP, Chain
 from strop.tasks.judging import right
 from strop.tasks.slips import KINDS, Slips
@@ -339,7 +346,69 @@ def test_a_model_is_searched_with_another_from_the_command_line(tmp_path, capsys
     assert "--policy prm=MODEL_OR_RUN" in refused(*asked)
     assert "written NAME=MODEL_OR_RUN" in refused(*asked, "--policy", "prm")
     main([*asked, "--policy", f"prm={pico.path()}", "--json", str(tmp_path / "said.json")])
-    assert json.loads((tmp_path / "said.json").read_text())["policies"] == [f"prm={pico.path()}"]
+    said = json.loads((tmp_path / "said.json").read_text())
+    assert said["policies"] == [f"prm={pico.path()}"]
+    assert said["cost"]["actor"]["decoded"] == said["length"] > 0
+    assert said["cost"]["prm"]["decoded"] > 0
+    assert "prm computed" in capsys.readouterr().out
+
+
+REINFORCED = PATHFINDER_RL.but(sampler=Independent(n=4, max_tokens=24), tasks=2)
+
+
+def test_a_step_is_paid_by_its_own_score_and_those_that_follow(tmp_path):
+    """End to end: the judge's scores of each line that was written are in the commit, and credit is what they make by hand."""
+    method = REINFORCED.but(update=replace(REINFORCED.update, minibatch=None))
+    run = create(Recipe(method=method, model=str(pico.path()), steps=1, lr=1e-3, eval_tasks=0, slots=32, seed=3), tmp_path / "run")
+    run.train()
+    (groups, scores), *_ = Trace("rl", 0, tmp_path / "run", "decoded", {}).steps()
+    members = [r for g in groups for r in g.rollouts]
+    assert max(len(scores.spans[r.id]["least_step"][1]) for r in members) > 1
+    batch = pack(groups, {r.id: Fate() for r in members}, dict.fromkeys((r.id for r in members), 0.0), 0, scores)
+    settled = settle(method, batch.with_(old_logp_T=batch.tracks["sampled_logp_T"]))
+    at = 0
+    for group in groups:
+        said = {r.id: scores.spans[r.id]["least_step"][1] for r in group.rollouts}
+        every = [score for mine in said.values() for score in mine]
+        mean, std = (fmean(every), max(pstdev(every), 1e-4)) if every else (0.0, 1.0)
+        for r in group.rollouts:
+            assert scores.get(r, "least_step") == pytest.approx(min(said[r.id], default=-1.0))
+            stops = [stop for _, stop in steps(r.text)]
+            earned = [sum((score - mean) / std for score in said[r.id][number:]) for number in range(len(stops) + 1)]
+            tokens = r.rows[0].segments[1].tokens
+            before = [len(run.policy.renderer.text(tokens[:place])) for place in range(len(tokens))]
+            wanted = [earned[sum(stop <= start for stop in stops)] for start in before]
+            assert settled.tracks["credit_T"][at : at + len(tokens)].tolist() == pytest.approx(wanted, abs=1e-4)
+            at += len(tokens)
+    assert at == settled.index.size("token")
+
+
+@pytest.mark.slow  # a judge is taught, and a policy trained by it; killed and resumed
+def test_a_policy_is_trained_by_a_judge_that_an_earlier_stage_taught_and_comes_back_after_a_kill(tmp_path):
+    judged = REINFORCED.but(policies={"prm": Asked("stage:judge")})
+    teach = PATHFINDER.but(tasks=2)
+    plan = Program("plan", (Stage("judge", teach, count(2), task="slips"), Stage("reinforce", judged, count(3), begins=INITIAL)))
+    recipe = Recipe(method=plan, model=str(pico.path()), task="chain", steps=5, lr=1e-3, eval_tasks=0, slots=32, checkpoint_every=1)
+    staged.create(recipe, tmp_path / "whole", say=lambda _: None).train()
+    lines = read_metrics(tmp_path / "whole" / "2-reinforce")
+    assert len(lines) == 3
+    assert lines[-1]["bill"]["prm/decoded"] > 0
+    assert len({line["digest"]["weights"] for line in lines}) == 3
+
+    def stop(line):
+        if "prm/decoded" in line["bill"] and line["step"] == 1:
+            raise KeyboardInterrupt
+
+    killed = staged.create(recipe, tmp_path / "killed", say=lambda _: None)
+    with pytest.raises(KeyboardInterrupt):
+        killed.train(show=stop)
+    place = tmp_path / "killed" / "2-reinforce"
+    assert len(read_metrics(place)) == 2
+    shutil.rmtree(sorted((place / "checkpoints").iterdir())[-1])  # the last update is made again of what was committed
+    del killed
+    gc.collect()  # its lock goes with it
+    staged.resume(tmp_path / "killed", say=lambda _: None, method=plan).train()
+    assert [{**line, "t": 0} for line in read_metrics(place)] == [{**line, "t": 0} for line in lines]
 
 
 def test_least_step_is_the_lowest_and_a_veto_where_there_is_no_step():
@@ -358,7 +427,7 @@ def test_least_step_is_the_lowest_and_a_veto_where_there_is_no_step():
 
 def held(said, labels):
     """A trace whose last evaluation holds walks with these labels, of whose moves this was said."""
-    texts = ["<think>" + "\n".join(FORM.said(flags, score) for flags, score in walk) + "</think><answer>0</answer>" for walk in said]
+    texts = ["<think>" + "\n".join(SHORT.said(flags, score) for flags, score in walk) + "</think><answer>0</answer>" for walk in said]
     replies = [{"needs": {"labels": each}, "texts": [text]} for each, text in zip(labels, texts, strict=True)]
     return SimpleNamespace(replies=([], replies))
 
@@ -412,6 +481,7 @@ def test_a_judge_is_asked_in_the_form_that_it_was_taught_and_says_what_it_heard(
     assert as_taught(Judge(n=2), Judged(flat)) == Judge(flat, n=2)
     assert as_taught(Judge(), SFT.feed) == Judge()
     assert as_taught(Independent(), Judged(flat)) == Independent()
+    assert as_taught(StepSearch(width=2), Judged(flat)) == StepSearch(width=2, judge=Judge(flat))
     script = {"q<think>a\nmath:": 0.9, "q<think>a\nmath:? consistency:": 0.2}
     ctx = Ctx(0, Progress(), None, {"actor": Scripted(script)}, None, place="p")
     task = Task("q\na", {"question": "q", "steps": ["a"], "labels": [[1, 0, 1]], "answer": 1}, "slips")
@@ -419,3 +489,19 @@ def test_a_judge_is_asked_in_the_form_that_it_was_taught_and_says_what_it_heard(
     assert group.rollouts[0].text == "<think>+- -1.0000</think><answer>1</answer>"
     assert [Typed().heard(line) for line in lines_of(group.rollouts[0].text)] == [([True, False], -1.0)]
     assert Typed(ways=()).heard(Typed(ways=()).said([], 0.25)) == ([], 0.25)
+
+
+def test_the_command_line_says_whose_scores_pay(tmp_path, refused, monkeypatch):
+    asked = ["train", "--method", "pathfinder-rl", "--task", "chain", "--steps", "1", "--tasks", "2", "--group", "2", "--max-tokens", "12"]
+    assert "pathfinder-rl asks no policy 'judge'. Known: prm" in refused(*asked, "--policy", "judge=pico")
+    assert "grpo@strop-1 asks no policy 'prm'. It asks nobody beside the actor." in refused("train", "--policy", "prm=pico")
+    assert "a program's stages say it themselves" in refused("train", "--method", "pathfinder-walks", "--policy", "prm=pico")
+    assert "--resume goes on with the run's own recipe, so it takes no --policy" in refused(
+        "train", "--resume", "run", "--policy", "prm=pico"
+    )
+    monkeypatch.chdir(tmp_path)
+    create(Recipe(method=PATHFINDER.but(feed=Judged(SHORT)), **SMALL), tmp_path / "judge").train()
+    main([*asked, "--eval-tasks", "0", "--policy", "prm=judge", "--out", "run"])
+    parts = json.loads((tmp_path / "run" / "recipe.json").read_text())["method"]["parts"]
+    assert parts["policies"]["prm"]["with"] == {"start": str(tmp_path / "judge")}
+    assert parts["graders"][0]["with"]["judge"]["with"]["typed"]["with"]["ways"] == ["w", "f"], "as it was taught"

@@ -20,6 +20,8 @@ from strop.seams.credit import (
     returns_to_go,
     reward_itself,
     siblings_standardized,
+    step_returns,
+    steps_standardized,
 )
 from strop.seams.index import Index
 
@@ -228,3 +230,44 @@ def test_a_rollout_pays_for_the_log_ratios_of_its_actions_alone():
     old_T, reference_T = torch.tensor([-1.0, -2.0, float("nan"), -1.0]), torch.tensor([-1.5, -1.0, -3.0, -2.0])
     got_R = kl_in_outcome(torch.tensor([1.0, 0.0]), old_T, reference_T, torch.tensor([True, True, False, True]), index, coefficient=0.1)
     torch.testing.assert_close(got_R, torch.tensor([1.0 - 0.1 * (0.5 - 1.0), 0.0 - 0.1 * 1.0]))
+
+
+def test_a_step_earns_its_score_and_those_of_later_ones():
+    # two steps of two decisions each and an answer; a rollout of one step; one without any
+    index, none = Index.of([[[5], [2], [1]]]), math.nan
+    score_T = torch.tensor([none, 0.5, none, -1.0, none, none, 0.25, none])
+    assert step_returns(score_T, index).tolist() == [-0.5, -0.5, -1.0, -1.0, 0.0, 0.25, 0.25, 0.0]
+    assert step_returns(score_T, index, gamma=0.5).tolist() == [0.0, 0.0, -1.0, -1.0, 0.0, 0.25, 0.25, 0.0]
+    for gamma in (0.0, -1.0, 1.5):
+        with pytest.raises(ValueError, match=r"lies in \(0, 1\]"):
+            step_returns(score_T, index, gamma=gamma)
+
+
+def plain_step_returns(score, owner, gamma):
+    """Of each decision, over the steps that end there or later in its rollout."""
+    found = []
+    for t in range(len(score)):
+        later = [score[s] for s in range(t, len(score)) if owner[s] == owner[t] and not math.isnan(score[s])]
+        found.append(sum(gamma**far * one for far, one in enumerate(later)))
+    return found
+
+
+def plain_steps_standardized(score, group, floor):
+    found = []
+    for one, mine in zip(score, group, strict=True):
+        known = [s for s, g in zip(score, group, strict=True) if g == mine and not math.isnan(s)]
+        found.append(math.nan if math.isnan(one) else (one - statistics.fmean(known)) / max(statistics.pstdev(known), floor))
+    return found
+
+
+@some
+@given(counts, st.sampled_from([0.3, 0.5, 0.9, 1.0]), st.sampled_from([0.0, 0.3, 1.0]), st.integers(0, 1000))
+def test_credit_of_steps_is_the_plain_loop(sizes, gamma, share, seed):
+    index, generator = Index.of(sizes), torch.Generator().manual_seed(seed)
+    score_T = torch.randn(index.size("token"), generator=generator, dtype=torch.float64)
+    score_T[torch.rand(len(score_T), generator=generator) >= share] = math.nan
+    score, owner, group = score_T.tolist(), index.up("token", "rollout").tolist(), index.up("token", "group").tolist()
+    wanted_T = torch.tensor(plain_step_returns(score, owner, gamma), dtype=torch.float64)
+    torch.testing.assert_close(step_returns(score_T, index, gamma=gamma), wanted_T)
+    wanted_T = torch.tensor(plain_steps_standardized(score, group, 1e-4), dtype=torch.float64)
+    torch.testing.assert_close(steps_standardized(score_T, index), wanted_T, equal_nan=True)

@@ -1,4 +1,4 @@
-import re
+from string import ascii_lowercase
 
 import pytest
 
@@ -7,36 +7,39 @@ from strop.records import Task
 from strop.seams.steps import lines_of
 from strop.tasks import source
 from strop.tasks.judging import right
-from strop.tasks.procedural import strict_answer
 from strop.tasks.walks import KINDS, Walks
 
 BY_HAND = Task(
-    "acf dki\nb\nh\nf\nb\nk",
+    "am\nac\ncx\nfj\njk\nkb",
     {
-        "question": "acf dki",
-        "steps": ["b", "h", "f", "b", "k"],
-        "labels": [[1, 1, 1], [1, 1, 1], [0, 1, 1], [1, 0, 1], [1, 1, 0]],
-        "answer": 3,
+        "question": "am",
+        "steps": ["ac", "cx", "fj", "jk", "kb"],
+        "labels": [[1, 1, 1], [0, 1, 1], [1, 0, 1], [1, 1, 0], [0, 1, 1]],
+        "answer": 2,
     },
     "walks",
 )
-WALK = Task("acf dki", {"question": "acf dki", "walk": ["b", "h", "j", "e"]}, "walks")
+WALK = Task("xi", {"question": "xi", "walk": ["xz", "zc", "cf", "fi"]}, "walks")
 
 
-def labelled(question, moves):
-    """Of each move whether it is right in each way, by the words of the task alone."""
-    closed, ends = re.fullmatch(r"([a-z]+) ([a-z]+)", question).groups()
-    return [[int(move not in closed), int(move not in moves[:number]), int(move not in ends)] for number, move in enumerate(moves)]
+def labelled(question, moves, places=26):
+    """Of each move whether it is right in each way, by the words of the task alone; a walk goes on from where it went."""
+    said, stands = [], question[0]
+    for at, to in moves:
+        far = (ascii_lowercase.index(to) - ascii_lowercase.index(at)) % places
+        said.append([int(1 <= far <= places // 2), int(at == stands), int(far != 1)])
+        stands = to
+    return said
 
 
-def test_labels_are_what_the_map_says_and_every_way_is_met():
+def test_labels_are_what_the_moves_say_and_every_way_is_met():
     assert labelled(BY_HAND.needs["question"], BY_HAND.needs["steps"]) == BY_HAND.needs["labels"]
     met = dict.fromkeys(KINDS, 0)
-    for name in ("walks:wrong=0.5", "walks:moves=6,places=20,closed=5,wrong=0.5"):
+    for name, places in (("walks:wrong=0.5", 26), ("walks:moves=6,places=21,wrong=0.5", 21)):
         for index in range(200):
             task = source(name).task("train", 0, index)
             labels = task.needs["labels"]
-            assert labels == labelled(task.needs["question"], task.needs["steps"])
+            assert labels == labelled(task.needs["question"], task.needs["steps"], places)
             assert task.needs["answer"] == next((number for number, said in enumerate(labels, 1) if not right(said)), 0)
             for way, kind in enumerate(KINDS):
                 met[kind] += sum(said[way] == 0 and sum(said) == 2 for said in labels)
@@ -45,44 +48,50 @@ def test_labels_are_what_the_map_says_and_every_way_is_met():
 
 def test_no_letter_tells_a_wrong_move():
     seen = {}
-    for index in range(3000):
+    for index in range(5000):
         task = Walks().task("train", 0, index)
-        for move, labels in zip(task.needs["steps"], task.needs["labels"], strict=True):
-            seen.setdefault(move, []).append(right(labels))
-    assert len(seen) == 12
-    assert all(0.65 < sum(said) / len(said) < 0.75 for said in seen.values())
+        for (at, to), labels in zip(task.needs["steps"], task.needs["labels"], strict=True):
+            seen.setdefault(f"from {at}", []).append(right(labels))
+            seen.setdefault(f"to {to}", []).append(right(labels))
+    assert len(seen) == 52
+    assert all(0.52 < sum(said) / len(said) < 0.68 for said in seen.values())
 
 
 def test_a_walk_by_hand_is_judged_by_its_first_wrong_move():
-    grades = {said: Walks().grade(BY_HAND, f"<answer>{said}</answer>") for said in "034"}
-    assert [grades[said]["outcome"] for said in "034"] == [0, 1, 0]
-    assert grades["3"] == {"outcome": 1, "lenient": 1, "faulty": 1, "caught": 1}
+    grades = {said: Walks(moves=4).grade(BY_HAND, f"<answer>{said}</answer>") for said in "023"}
+    assert [grades[said]["outcome"] for said in "023"] == [0, 1, 0]
+    assert grades["2"] == {"outcome": 1, "lenient": 1, "faulty": 1, "caught": 1}
 
 
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        ("bhje", ""),
-        ("lgeb", ""),
-        ("bhj", "not 4 places"),
-        ("bhjel", "not 4 places"),
-        ("bhjz", "not 4 places"),
-        ("b h j", "not 4 places"),
-        ("", "not 4 places"),
-        ("bhjb", "visits a place twice"),
-        ("bhjf", "enters a closed place"),
-        ("khje", "enters a dead end"),
+        ("xzcfi", ""),
+        ("xcegi", ""),
+        ("xzmzi", ""),
+        ("xzcf", "not 5 places"),
+        ("xzcfgi", "not 5 places"),
+        ("xzcfI", "not 5 places"),
+        ("x z c f i", "not 5 places"),
+        ("", "not 5 places"),
+        ("yacfi", "begins or ends in the wrong place"),
+        ("xzcfh", "begins or ends in the wrong place"),
+        ("xzcai", "goes back"),
+        ("xzcci", "goes back"),
+        ("xzadi", "goes next door"),
+        ("xzcgi", ""),
+        ("xzchi", "goes next door"),
     ],
 )
-def test_a_walk_is_graded_by_the_map(answer, reason):
-    graded = Walks().grade(WALK, f"<think></think><answer>{answer}</answer>")
+def test_a_walk_is_graded_by_where_its_moves_lead(answer, reason):
+    graded = Walks(moves=4).grade(WALK, f"<think></think><answer>{answer}</answer>")
     assert (graded["outcome"], graded.reason) == (float(not reason), reason)
     assert "faulty" not in graded
 
 
-def test_gold_says_every_move_and_an_example_has_second_thoughts():
-    assert Walks().gold(WALK) == "<think>b\nh\nj\ne</think><answer>bhje</answer>"
-    assert Walks().gold(BY_HAND) == Walks().example(BY_HAND) == "<think></think><answer>3</answer>"
+def test_gold_says_every_move_and_an_example_tries_a_walk_before_another():
+    assert Walks(moves=4).gold(WALK) == "<think>xz\nzc\ncf\nfi</think><answer>xzcfi</answer>"
+    assert Walks().gold(BY_HAND) == Walks().example(BY_HAND) == "<think></think><answer>2</answer>"
     where, wrong = Walks(judged=0, wrong=0.5), 0
     for index in range(100):
         task = where.task("train", 0, index)
@@ -90,23 +99,22 @@ def test_gold_says_every_move_and_an_example_has_second_thoughts():
         assert where.grade(task, where.gold(task))["outcome"] == 1
         text = where.example(task)
         assert where.grade(task, text)["outcome"] == 1
-        said = lines_of(text)
-        moves, marks = said[::2], said[1::2]
-        assert marks == ["-+"[right(labels)] for labels in labelled(task.prompt, moves)]
-        assert "".join(move for move, mark in zip(moves, marks, strict=True) if mark == "+") == strict_answer(text)[0]
-        wrong += marks.count("-")
-    assert 150 < wrong < 250
+        (tried,) = lines_of(text)
+        moves, marks = [tried[at : at + 2] for at in range(0, len(tried), 3)], tried[2::3]
+        assert marks == "".join("<!.+"[[*labels, 0].index(0)] for labels in labelled(task.prompt, moves))
+        wrong += len(marks) - marks.count("+")
+    assert 120 < wrong < 180
 
 
-def test_maps_never_meet_however_their_places_are_ordered_and_whatever_is_asked_of_them():
-    def maps(name, split):
+def test_what_is_asked_for_never_meets_whatever_is_asked_of_it():
+    def asked(name, split):
         drawn = (source(name).task(split, seed, index).needs["question"] for seed in (0, 1) for index in range(200))
-        return {tuple("".join(sorted(part)) for part in question.split(" ")) for question in drawn}
+        return {*drawn}
 
-    small = "walks:moves=2,places=6,closed=2"
-    assert 1 < len(maps(small, "test")) < 60
-    assert not maps(small, "train") & maps(small, "test")
-    assert not maps("walks", "train") & maps("walks:judged=0", "test")
+    small = "walks:moves=2,places=12"
+    assert 1 < len(asked(small, "test")) < 60
+    assert not asked(small, "train") & asked(small, "test")
+    assert not asked("walks", "train") & asked("walks:judged=0", "test")
 
 
 @pytest.mark.parametrize("name", ["walks", "walks:judged=0.5"])
@@ -115,8 +123,8 @@ def test_it_passes_the_exam_of_sources(name):
 
 
 @pytest.mark.parametrize(
-    ("knobs", "said"), [({"moves": 1}, "moves"), ({"places": 9}, "places"), ({"closed": 0}, "closed"), ({"judged": 2}, "judged")]
+    ("knobs", "said"), [({"moves": 1}, "moves"), ({"places": 7}, "places"), ({"useless": -0.5}, "useless"), ({"judged": 2}, "judged")]
 )
-def test_what_cannot_be_a_map_is_refused(knobs, said):
+def test_what_cannot_be_a_walk_is_refused(knobs, said):
     with pytest.raises(ValueError, match=f"walks: {said} is"):
         Walks(**knobs)

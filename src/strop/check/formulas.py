@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from strop.check.reader import Reader, Value
-from strop.check.worlds import Leaves, World, as_pairs, random_world
+from strop.check.worlds import Leaves, World, as_pairs, random_world, scored_spans
 from strop.learning import backward, reward_of, settle
 from strop.method import Method
 from strop.records import Scores
@@ -78,9 +78,10 @@ def rewarded(world: World, one: Method) -> tuple[World, dict[str, list[float | N
     if "index" in one.reward.reads:  # its statistics are of all that was graded, its formula's of what is in the batch: here the same
         inside = {unit: replace(fate, kind="keep") for unit, fate in world.fates.items() if world.rewards[unit] is not None}
         world = replace(world, fates=world.fates | inside)
-    rewards = reward_of(one, world.groups, Scores(values), Progress(spent=FRACTION))
+    scores = Scores(values, spans=scored_spans(one, values, rng))
+    rewards = reward_of(one, world.groups, scores, Progress(spent=FRACTION))
     inside = [r.id for g in world.groups for r in g.rollouts if world.fates[r.id].kind in ("keep", "context")]
-    return replace(world, rewards=rewards, scores=Scores(values)), {c: [values[unit][c[:-2]] for unit in inside] for c in channels}
+    return replace(world, rewards=rewards, scores=scores), {c: [values[unit][c[:-2]] for unit in inside] for c in channels}
 
 
 def _score(channel: str, rng: random.Random, whole: bool) -> float:

@@ -27,7 +27,7 @@ from strop.seams.engine import Counters, Node
 from strop.seams.engine import called as path_of
 from strop.seams.episode import Episodes
 from strop.seams.gate import Seen, is_whole
-from strop.seams.mark import marked
+from strop.seams.mark import WRITTEN, marked
 from strop.seams.sampler import Independent
 from strop.seams.source import Graded
 from strop.seams.window import Append
@@ -78,7 +78,7 @@ KEPT = {
     "feed": "groups of different ids, the same whatever order requests end in",
     "sampler": "the same whatever order requests end in, within the footprint it declares",
     "marks": "a label or stretches of every text, the same twice",
-    "graders": "a score for every rollout, the same twice",
+    "graders": "a score for every rollout, and for every span that it names, the same twice",
     "calls": "what it writes it reads, no text raises, and nothing is read that is no call of a tool",
     "window": "with room enough the rows of Append; none longer than it may be, each action trained once",
     "environment": "its states are values: asked twice, it answers twice the same",
@@ -431,8 +431,18 @@ class Elsewhere(dict[str, Handle]):
         raise NotImplementedError(ELSEWHERE)
 
 
+def _written(group: Group) -> Group:
+    """With the text that each rollout's segments write."""
+
+    def text(rollout: Rollout) -> str:
+        own = {s.id: s.tokens for row in rollout.rows for s in row.segments if s.kind in WRITTEN}
+        return "".join(map(Letters().text, own.values()))
+
+    return replace(group, rollouts=tuple(replace(r, text=text(r)) for r in group.rollouts))
+
+
 def _grader(about: str, grader: Any, method: Method) -> Iterator[str]:
-    groups = random_world(3).groups
+    groups = marked(method.marks, [_written(group) for group in random_world(3).groups], cast(Any, Letters()))
 
     def evaluate(groups: list[Group], scorer: str, want: frozenset[str]) -> Any:
         raise NotImplementedError(ELSEWHERE)

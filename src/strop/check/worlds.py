@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,7 +13,9 @@ import torch
 from torch import Tensor
 
 from strop.batch import Batch, pack
-from strop.records import UNSCORED, Author, Fate, Group, Rollout, Row, Sampling, Scores, Segment, Span, Task
+from strop.method import Method
+from strop.records import UNSCORED, Author, Fate, Group, Rollout, Row, Sampling, Scores, Segment, Span, SpanScores, Task
+from strop.seams.grader import spans_of
 from strop.seams.recorded import taught
 
 VOCABULARY = 6
@@ -113,24 +116,34 @@ def as_pairs(world: World) -> World:
     return dataclasses.replace(world, groups=groups, scores=Scores(values))
 
 
+def scored_spans(one: Method, units: Iterable[str], rng: random.Random) -> dict[str, dict[str, SpanScores]]:
+    """What the method's graders say of the stretches that segments of a world have; now and then one is unknown."""
+    channels = [grader.gives for grader in one.graders if spans_of(grader)]
+
+    def said() -> SpanScores:
+        return "late", tuple(rng.choice((-1.0, rng.uniform(-1, 1), rng.random(), None)) for _ in range(4))
+
+    return {unit: {name: said() for name in channels} for unit in units} if channels else {}
+
+
 SHAPES = ("plain", "plain", "turns", "forced", "teacher", "restarted", "tree", "masked row", "masked", "empty", "duplicate")
 
 ONE_ROW = ("plain", "plain", "turns", "forced", "teacher", "masked", "duplicate")
 """Of these, rollouts written in one row: what a head with one number per prompt can read."""
 
 
-def _segment(rng: random.Random, kind: str, name: str, least: int = 1) -> Segment:
-    tokens = tuple(rng.randrange(VOCABULARY) for _ in range(rng.randint(least, 5)))
+def _segment(rng: random.Random, kind: str, name: str, number: int = 0) -> Segment:
+    tokens = tuple(rng.randrange(VOCABULARY) for _ in range(rng.randint(1, 5)))
     if kind != "action":
         return Segment(cast(Any, kind), tokens, name)
     logp = tuple(-2 * rng.random() - 0.05 for _ in tokens)
     cut = rng.randint(0, len(tokens))
-    return Segment(kind, tokens, name, Author("actor", rng.randint(1, 3), Sampling()), logp, (Span("late", cut, len(tokens)),))
+    return Segment(kind, tokens, name, Author("actor", rng.randint(1, 3), Sampling()), logp, (Span("late", cut, len(tokens), number),))
 
 
 def _rows(rng: random.Random, shape: str, prompt: Segment, name: str) -> tuple[Row, ...]:
     def write(kind: str, number: int) -> Segment:
-        return _segment(rng, kind, f"{name}.{number}")
+        return _segment(rng, kind, f"{name}.{number}", number)
 
     first, second, third = write("action", 1), write("action", 2), write("action", 3)
     if shape == "turns":

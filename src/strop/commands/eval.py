@@ -87,6 +87,8 @@ def run(args: argparse.Namespace) -> int:
     title = f"{model} on {found['task']}: {found['tasks']} held-out tasks x {found['samples']} samples, temperature {args.temperature:g}"
     title += f", asked by {args.sampler}" if args.sampler else ""
     text = f"{title}\n\n{table(rows, ['', 'mean', 'low', 'high'])}"
+    for name, spent in found.get("cost", {}).items():
+        text += f"\n{name} computed {', '.join(f'{count:.1f} {kind}' for kind, count in spent.items())} positions a task"
     if args.show:
         text += "\n" + replies(found)
     if found["advice"]:
@@ -201,6 +203,7 @@ def measure(
 ) -> dict[str, Any]:
     """A run is asked in its method's world. The oracle's beliefs, where the task states confidence targets, are those of the model it
     started from."""
+    from strop.saved import feed_of
     from strop.seams.asked import named as asked_policies
     from strop.seams.sampler import as_taught
     from strop.seams.source import drawn
@@ -211,11 +214,13 @@ def measure(
     other = bool(args.task or args.recipe_data)
     source = named(recipe.task_name()) if other or "source" not in parts else parts["source"]
     origin = about["recipe"]["model"] if about else model
-    taught = getattr(parts.get("method"), "feed", None)
-    asked_so: dict[str, Any] = {"sampler": as_taught(asking(args.sampler), taught)} if args.sampler else {}
-    beside = asked_policies(args.policy)
-    if (judge := asks(asked_so.get("sampler"))) not in ("", "actor", *beside):
-        raise Usage(f"{args.sampler} asks the policy {judge!r}. Name it: --policy {judge}=MODEL_OR_RUN")
+    beside, asked_so = asked_policies(args.policy), dict[str, Any]()
+    if args.sampler:
+        made_so = asking(args.sampler)
+        if (judge := asks(made_so)) not in ("", "actor", *beside):
+            raise Usage(f"{args.sampler} asks the policy {judge!r}. Name it: --policy {judge}=MODEL_OR_RUN")
+        own = getattr(parts.get("method"), "feed", None)
+        asked_so["sampler"] = as_taught(made_so, feed_of(beside[judge].start) if judge in beside else own)
     drawn(source, "test", 0, 0)  # before the model: what is wrong with a file is said at once
     if getattr(source, "ungraded", False):
         raise Usage(f"{source.name} holds pairs, and no row says which answer is right: a reply to it has no score. Name questions: --task")
@@ -277,6 +282,10 @@ def measure(
     said = {"task": task, "max_tokens": most, "seed": args.seed}
     said |= {name: written(one) for name, one in asked_so.items() if name != "others"}
     said |= ({"policies": args.policy} if args.policy else {}) | made.summary()
+    if args.sampler or beside:
+        each = {"actor": handle, **asked_so.get("others", {})}
+        spent = {name: one.engine.counters.to_json() for name, one in each.items()}
+        said["cost"] = {name: {kind: n / made.tasks for kind, n in of.items() if n and kind != "copied"} for name, of in spent.items()}
     kinds, shares = shown(source, seen["groups"], seen["scores"], args.show)
     said["advice"] = advice(shares, most)
     if args.show:

@@ -7,6 +7,7 @@ Examples:
     strop train --method "my.py + treepo" --task riddles.py:Riddles     a method and a task of your own files
     strop train --resume runs/chain-grpo-1         go on with a run that was stopped
     strop train --resume runs/chain-grpo-1 --steps 80    with one that was finished
+    strop train --method pathfinder-rl --policy prm=runs/judge      with the scores of another policy, a run or a model
     strop train --method dpo --data pairs.jsonl    learn from pairs: fields prompt, chosen, rejected
     strop train --method cascade                   stages one after another (docs/programs.md); --resume goes on with all of them
     strop train --method swarm --swarm home        share graded groups with others who say --swarm home
@@ -53,6 +54,13 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", help="the run's directory [runs/TASK-METHOD-N]")
     parser.add_argument("--resume", metavar="RUN", help="go on with this run, as its recipe says; --steps or --budget makes it longer")
     parser.add_argument("--unchecked", action="store_true", help="train parts of your own without looking at them (`strop check`)")
+    parser.add_argument(
+        "--policy",
+        action="append",
+        default=[],
+        metavar="NAME=WHERE",
+        help="where a policy that the method asks comes from: a model, a run or RUN:POLICY; several",
+    )
     where = parser.add_argument_group("where it runs (no part of the recipe: a run may go on elsewhere)")
     where.add_argument("--cluster", metavar="ADDRESS", help="sample on Ray: local, auto, HOST:PORT or ray://HOST:PORT [in this process]")
     where.add_argument("--replicas", type=int, metavar="N", help="engines on the cluster [one for each GPU, or CPU]")
@@ -142,6 +150,7 @@ def _staged(args: argparse.Namespace, program: Staged, started: float) -> int:
 
 def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run | Staged:
     recipe, parts = recipes.build(args)
+    recipe = _asking(recipe, args.policy)
     if args.track and recipe.program is not None:
         raise Usage("--track follows one run, and a program has one for each stage: `strop track RUN/1-NAME KIND` shows a stage's steps")
     directory = Path(args.out) if args.out else default_directory(recipe, parts)
@@ -167,6 +176,37 @@ def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run | Staged:
     if (told := getattr(run.source, "contents", None)) is not None:
         say(about_data(told()))
     return run
+
+
+def _asking(recipe: Recipe, said: list[str]) -> Recipe:
+    """The recipe with the policies that its method asks from where the command line says, by full paths: a run is resumed from anywhere.
+    A judge that a run was taught to be is asked as it was taught."""
+    if not said:
+        return recipe
+    from strop.directory import one_of
+    from strop.saved import feed_of
+    from strop.seams.asked import Asked, named
+    from strop.seams.part import nearest
+    from strop.sense import asks
+
+    policies = named(said)
+    if recipe.program is not None:
+        raise Usage("--policy says whom one method asks; a program's stages say it themselves: policies={NAME: Asked('stage:NAME')}")
+    method = recipe.resolved()
+    for name in policies:
+        if not isinstance(method.policies.get(name), Asked):
+            known = [name for name, one in method.policies.items() if isinstance(one, Asked)]
+            raise Usage(f"{method.name} asks no policy {name!r}. {nearest(name, known) if known else 'It asks nobody beside the actor.'}")
+    found = dict[str, Asked]()
+    for name, one in policies.items():
+        place, beside = one_of(one.start)
+        found[name] = Asked(f"{place.resolve()}:{beside}".removesuffix(":")) if place.is_dir() else one
+    graders = list[Any]()
+    for grader in method.graders:
+        name, judge = asks(grader), grader.constants.get("judge")
+        as_taught = name in found and hasattr(judge, "taught")
+        graders.append(grader(judge=judge.taught(feed_of(found[name].start))) if as_taught else grader)
+    return recipe.but(method=method.but(policies={**method.policies, **found}, graders=tuple(graders)))
 
 
 def _graded(method: Method, source: Any) -> None:
@@ -196,7 +236,7 @@ def _resumed(args: argparse.Namespace, stack: ExitStack) -> Run | Staged:
     again = given.pop("tripwire", "")
     reached = {name: given.pop(name) for name in ("peer", "listen") if name in given}
     longer = {name: given.pop(name) for name in ("steps", "budget") if name in given}
-    changed = [recipes.knobs()[name].flag for name in given]
+    changed = [recipes.knobs()[name].flag for name in given] + ["--policy"] * bool(args.policy)
     if changed or args.recipe or args.out:
         refused = changed[0] if changed else "RECIPE or --out"
         raise Usage(

@@ -198,7 +198,8 @@ def scored(run: Run, method: Method, groups: list[Group], scores: Scores) -> Sco
     own = tuple(grader for grader in method.graders if grader not in run.method.graders)
     gives = {grader.gives for grader in own}
     kept = {unit: {name: v for name, v in channels.items() if name not in gives} for unit, channels in scores.values.items()}
-    return labelled(Scores(kept), groups) | asyncio.run(grading.judged(own, groups, run.context()))
+    spans = {unit: {name: said for name, said in channels.items() if name not in gives} for unit, channels in scores.spans.items()}
+    return labelled(Scores(kept, spans=spans), groups) | asyncio.run(grading.judged(own, groups, run.context()))
 
 
 def _weigh(

@@ -50,6 +50,7 @@ METHODS = {
     "svs": "strop.methods.svs:SVS",
     "resum-grpo": "strop.methods.resum:RESUM",
     "pathfinder": "strop.methods.pathfinder:PATHFINDER",
+    "pathfinder-rl": "strop.methods.pathfinder:PATHFINDER_RL",
     "parallel-grpo": "strop.methods.parallel_r1:PARALLEL",
     "parallel-bonus": "strop.methods.parallel_r1:BONUS",
     "swarm": "strop.methods.swarm:SWARM",
@@ -62,6 +63,7 @@ PROGRAMS = {
     "rstar2": "strop.methods.grpo_roc:RSTAR2",
     "resum": "strop.methods.resum:RESUM_PROGRAM",
     "svs-equations": "strop.methods.svs:SVS_EQUATIONS",
+    "pathfinder-walks": "strop.methods.pathfinder:PATHFINDER_WALKS",
     "parallel-r1": "strop.methods.parallel_r1:PARALLEL_R1",
     "parallel-r1-unseen": "strop.methods.parallel_r1:PARALLEL_R1_UNSEEN",
 }

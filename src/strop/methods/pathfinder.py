@@ -8,6 +8,8 @@ The loss is cross-entropy over all tokens at what is trained, as in the release,
 stands before a label is the same there and here. A and B do not see each other, O sees both; that order is the idea, and finer labels alone
 are not (`Typed(shown=False)`, `Typed(ways=())`).
 
+    reinforce a policy is paid by a judge's scores of its steps, a step by its own and those that follow, and by no verdict
+
 A step's score is the chance of right over the two labels, as the release's search has it; over all tokens as its benchmark has it
 (`Judge(over="all")`). The release puts steps in the assistant's turn when it trains and in the user's when it searches; here they stand
 in the reply both times.
@@ -19,12 +21,18 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
+from strop.methods.arm import IMITATE
+from strop.methods.grpo import GRPO
 from strop.methods.sft import SFT
+from strop.program import INITIAL, Program, Stage, rest
+from strop.program import steps as count
 from strop.records import Group, Rollout
+from strop.seams.asked import Asked
 from strop.seams.context import Ctx
+from strop.seams.credit import step_returns, steps_standardized
 from strop.seams.feed import Pick
-from strop.seams.sampler import Sampler
-from strop.seams.steps import TYPED, Typed
+from strop.seams.sampler import Independent, Sampler
+from strop.seams.steps import TYPED, Judge, Typed, least_step, steps
 from strop.seams.world import World
 from strop.tasks.judging import right
 
@@ -67,3 +75,38 @@ class Judged:
 
 
 PATHFINDER = SFT.but("pathfinder", paper="2505.19706", idea=("feed",), feed=Judged(), tasks=8)
+
+PATHFINDER_RL = GRPO.but(
+    "pathfinder-rl",
+    paper="2505.19706",
+    idea=("marks", "graders", "credit", "policies"),
+    marks=(steps(),),
+    graders=(least_step(spans="step"),),
+    credit=(steps_standardized.reading(score_T="least_step_T"), step_returns()),
+    policies={"prm": Asked()},
+)
+"""Name a judge that was taught: `--policy prm=RUN`, or `policies={"prm": Asked("stage:judge")}` in a program."""
+
+SHORT = Typed(ways=("w", "f"), verdict="o")
+"""Words of a letter: a label stands near the step that it is about, which a small model needs (w for `way`, f for `fit` of `walks`)."""
+
+PATHFINDER_WALKS = Program(
+    "pathfinder-walks",
+    (
+        Stage("look", IMITATE.but(tasks=32), count(400), task="walks:judged=0,wrong=0.5", pace=10.0),
+        Stage("judge", PATHFINDER.but(feed=Judged(SHORT), tasks=4), count(800), task="walks", pace=3.3),
+        Stage("walk", SFT.but(tasks=32), count(250), task="walks:judged=0", begins=INITIAL, pace=10.0),
+        Stage(
+            "reinforce",
+            PATHFINDER_RL.but(
+                graders=(least_step(judge=Judge(SHORT), spans="step"),),
+                policies={"prm": Asked("stage:judge")},
+                sampler=Independent(n=8, max_tokens=24),
+                tasks=16,
+            ),
+            rest(),
+            task="walks:judged=0",
+        ),
+    ),
+    paper="2505.19706",
+)

@@ -291,6 +291,7 @@ CHANNELS = {
     "<channel>_R": "what else the source, or a mark or grader of the method's, gives",
 }
 OTHERS = {
+    "<channel>_T": "a span's score at its last decision, NaN elsewhere",
     "index": "which row, rollout and group each decision belongs to",
     "groups": "the step's fresh groups",
     "ctx": "the context",
@@ -318,7 +319,7 @@ def reads(seam: Seam) -> tuple[Read, ...]:
         for name in sorted(_ready(method, seam.seat) - set(found), key=list(said).index):
             found[name] = when
     if seam.seat == "credit":
-        found["<channel>_R"] = ""
+        found |= {"<channel>_R": "", "<channel>_T": "a grader that scores spans"}
     return tuple(Read(name, kinds.get(name, "float"), said[name], when) for name, when in found.items())
 
 

@@ -196,6 +196,52 @@ def gae(
     return {"credit_T": credit_T, "return_T": credit_T + old_value_T}
 
 
+@part(
+    gives="score_T",
+    formula="""
+        known_T = score_T == score_T
+        score_T = (score_T - mean(score_T, group, known_T)) / max(std(score_T, group, known_T), {std_floor})
+    """,
+)
+def steps_standardized(score_T: Tensor, index: Index, *, std_floor: float = 1e-4) -> Tensor:
+    """Center the scores of steps on their group's mean and divide by their spread (DeepSeekMath, arXiv:2402.03300, process supervision).
+
+        score[t] = (score[t] - mean) / max(std, std_floor)        both over the scored decisions of t's group
+
+    A score stands at a step's last decision, elsewhere is NaN, before and after. The std divides by n.
+    """
+    known_T = score_T.isfinite()
+    scored = index.select(known_T)
+    mean_G = scored.mean(score_T[known_T], "token", "group")
+    centered_T = score_T - index.spread(mean_G, "group", "token")
+    std_G = scored.mean(centered_T[known_T].square(), "token", "group").sqrt()
+    return centered_T / index.spread(std_G.clamp_min(std_floor), "group", "token")
+
+
+@part(
+    gives="credit_T",
+    formula="""
+        known_T = score_T == score_T
+        left_T = later_sum(known_T, 1)
+        credit_T = later_sum(where(known_T, score_T, 0) / {gamma} ** left_T, 1) * {gamma} ** left_T
+    """,
+)
+def step_returns(score_T: Tensor, index: Index, *, gamma: float = 1.0) -> Tensor:
+    """What this step and later ones of the rollout score, discounted by gamma per step.
+
+        A[t] = sum over the steps j that end at t or later of gamma^(j - k) * score[j], k the first of them
+
+    A score stands at a step's last decision and elsewhere is NaN. What stands behind the last step earns nothing. A sum of scores that are
+    never negative pays for every step, whatever it is worth: `steps_standardized` before it takes the group's mean away.
+    """
+    if not 0 < gamma <= 1:
+        raise ValueError(f"step_returns(gamma={gamma}): a step's discount lies in (0, 1]")
+    known_T = score_T.isfinite()
+    left_T = _backwards(known_T.double(), index, 1.0)
+    total_T = _backwards(torch.where(known_T, score_T.double() / gamma**left_T, 0.0), index, 1.0)
+    return (total_T * gamma**left_T).to(score_T.dtype)
+
+
 def _backwards(x_T: Tensor, index: Index, decay: float) -> Tensor:
     """y[t] = x[t] + decay * y[t+1] within each rollout; doubling steps instead of a loop over decisions."""
     rollout_T = index.up("token", "rollout")

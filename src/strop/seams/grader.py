@@ -5,6 +5,9 @@ fresh groups, its scores are committed, and the reward picks the channel that is
 (`ctx.evaluate`) is on the bill as `scored`. A rollout that it could not score is None, never 0. It reads what was written as
 `rollout.text`, and what a world noted as `rollout.keys["facts"]`.
 
+One whose constant `spans` names the stretches of a mark scores each of them beside the rollout: `Scores(…, spans={unit: {channel: (label,
+scores)}})`, in the order of the text. A credit reads these as `<channel>_T`: a stretch's score at its last decision, NaN elsewhere.
+
 A constant called `scorer` says whose weights judge: the learner's as they stand, or the frozen copy of its start. One called `policy` or
 `judge` names the policy that it asks, `channel` the channel that it gives, and `deadline` the seconds that it keeps to itself, a minute
 after which nobody waits for it any more. A record among the constants may have `fits(constants, group_size)`, which raises ValueError.
@@ -30,6 +33,12 @@ def patience(grader: Part) -> float:
     """Seconds that it says it may take."""
     held = grader.constants.get("deadline", 0.0)
     return float(held) if isinstance(held, int | float) else 0.0
+
+
+def spans_of(grader: Part) -> str:
+    """The label whose stretches it scores; none where it scores rollouts alone."""
+    held = grader.constants.get("spans", "")
+    return held if isinstance(held, str) else ""
 
 
 def judges_frozen(grader: Part) -> bool:

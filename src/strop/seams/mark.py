@@ -76,6 +76,12 @@ def pieces(text: str, *, separator: str = "\n") -> list[Stretch]:
     return found
 
 
+def stretches(rollout: Rollout, label: str) -> int:
+    """How many it has of a label."""
+    numbers = (span.number for row in rollout.rows for segment in row.segments for span in segment.spans if span.label == label)
+    return max(numbers, default=-1) + 1
+
+
 def is_label(mark: Part) -> bool:
     return mark.gives.endswith("_R")
 
@@ -105,7 +111,7 @@ def labelled(scores: Scores, groups: Sequence[Group]) -> Scores:
     if not found:
         return scores
     merged = {**scores.values} | {unit: {**scores.values.get(unit, {}), **said} for unit, said in values.items()}
-    return Scores(merged, scores.reasons, tuple(dict.fromkeys((*scores.incidents, *faults))))
+    return replace(scores, values=merged, incidents=tuple(dict.fromkeys((*scores.incidents, *faults))))
 
 
 def _marked(marks: Sequence[Part], rollout: Rollout, renderer: Renderer) -> Rollout:
@@ -150,12 +156,12 @@ def _with_spans(rollout: Rollout, label: str, stretches: Sequence[Stretch], rend
     held: set[tuple[str, int]] = set()
     for start, run in _runs(rollout, renderer) if stretches else ():
         run_text = run.text
-        for first, stop in stretches:
+        for number, (first, stop) in enumerate(stretches):
             here = (max(first - start, 0), min(stop - start, len(run_text)))
             if here[0] >= here[1]:
                 continue
             for segment, low, high in run.cut(*run.holding(*here)):
-                found.setdefault(segment, []).append(Span(label, low, high))
+                found.setdefault(segment, []).append(Span(label, low, high, number))
                 held |= {(segment, place) for place in range(low, high)}
     rows = tuple(replace(row, segments=tuple(_spanned(s, label, found.get(s.id, ())) for s in row.segments)) for row in rollout.rows)
     return replace(rollout, rows=rows), len(held)

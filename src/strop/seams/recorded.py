@@ -7,7 +7,7 @@ takes from a rollout becomes teacher text: it was drawn by other weights, and no
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -61,7 +61,7 @@ class Earlier:
         turns = _turns(len(made), first, want, ctx.seed) if not seen["earlier"] else []
         groups = [_again(made[at], turn) for turn, at in turns]
         seen["earlier"] += 1
-        ctx.graded(Scores({_named(r.id, turn): known.values[r.id] for turn, at in turns for r in made[at].rollouts}))
+        ctx.graded(known.under({_named(r.id, turn): r.id for turn, at in turns for r in made[at].rollouts}))
         return groups
 
 
@@ -151,12 +151,13 @@ def _verdict(scores: Scores, rollout: Rollout) -> str:
 
 def recalled(groups: Sequence[Group], known: Scores) -> Scores:
     """What is known of made groups: their rollouts' scores, and of a pair which text is the better one."""
-    values: dict[str, Mapping[str, float | None]] = {}
+    named = {r.id: r.id if r.id in known.values else r.provenance for group in groups for r in group.rollouts}
+    told = known.under(named)
+    values = {unit: dict(told.values.get(unit, {})) for unit in named}
     for group in groups:
-        for number, rollout in enumerate(group.rollouts):
-            side = {"chosen": float(number == 0)} if group.role == PAIR else {}
-            values[rollout.id] = {**known.values.get(rollout.id, known.values.get(rollout.provenance, {})), **side}
-    return Scores(values)
+        if group.role == PAIR:
+            values |= {r.id: {**values[r.id], "chosen": float(place == 0)} for place, r in enumerate(group.rollouts)}
+    return replace(told, values=values)
 
 
 def _turns(size: int, first: int, want: int, seed: int) -> list[tuple[int, int]]:

@@ -20,6 +20,7 @@ from typing import Any, ClassVar, NamedTuple
 from strop.records import Group, Kind, Rollout, Row, Sampling, Scores, Segment, Task
 from strop.seams.context import Ctx, Footprint, Handle, Renderer
 from strop.seams.engine import Node
+from strop.seams.mark import Stretch, pieces
 from strop.seams.part import part
 from strop.seams.world import World
 
@@ -209,33 +210,42 @@ class Judge:
 JUDGE = Judge()
 
 
+@part(gives="step_T")
+def steps(text: str) -> list[Stretch]:
+    """Mark: the steps of a reply, what it thinks, line by line."""
+    start = len("<think>") * text.startswith("<think>")
+    thought = text[start:].partition("</think>")[0].partition("<answer>")[0]
+    return [(start + first, start + stop) for first, stop in pieces(thought)]
+
+
 def lines_of(text: str) -> list[str]:
-    """The steps of a reply: what it thinks, line by line.
+    """The steps of a reply.
 
     >>> lines_of("<think>3+8=11\\n11-3=8</think><answer>8</answer>")
     ['3+8=11', '11-3=8']
     """
-    thought = text.removeprefix("<think>").partition("</think>")[0].partition("<answer>")[0]
-    return [line for line in thought.split("\n") if line.strip()]
+    return [text[first:stop] for first, stop in steps(text)]
 
 
 @part(gives="least_step")
-async def least_step(groups: list[Group], ctx: Ctx, *, policy: str = "prm", judge: Judge = JUDGE) -> Scores:
+async def least_step(groups: list[Group], ctx: Ctx, *, policy: str = "prm", judge: Judge = JUDGE, spans: str = "") -> Scores:
     """`least_step` is the lowest score among a reply's steps; -1 where one is vetoed, and for a reply without any or one that
-    names a special token."""
+    names a special token. With `spans="step"`, beside the mark `steps()`, every step's score is a span's."""
     asked = ctx.policies[policy]
 
-    async def least(question: str, rollout: Rollout) -> float:
+    async def scored(question: str, rollout: Rollout) -> list[float]:
         lines = lines_of(rollout.text)
-        if not lines or not all(judge.typed.readable(asked.renderer, line) for line in lines):
-            return -1.0
+        if not all(judge.typed.readable(asked.renderer, line) for line in lines):
+            return [-1.0] * len(lines)
         told = len(asked.renderer.prompt(question)) + len(rollout.text.encode())
         async with asked.engine.admit(judge.room(told, len(lines))):
-            return min(one.score for one in await judge.scores(asked, question, lines, rollout.id))
+            return [one.score for one in await judge.scores(asked, question, lines, rollout.id)] if lines else []
 
-    units = [(group.task.prompt, r) for group in groups for r in group.rollouts]
-    scores = await asyncio.gather(*(least(question, r) for question, r in units))
-    return Scores({r.id: {"least_step": score} for (_, r), score in zip(units, scores, strict=True)})
+    units = [(group.task.prompt, rollout) for group in groups for rollout in group.rollouts]
+    found = await asyncio.gather(*(scored(question, rollout) for question, rollout in units))
+    said = {r.id: scores for (_, r), scores in zip(units, found, strict=True)}
+    least = {unit: {"least_step": min(scores, default=-1.0)} for unit, scores in said.items()}
+    return Scores(least, spans={unit: {"least_step": (spans, tuple(scores))} for unit, scores in said.items()} if spans else {})
 
 
 @dataclass(frozen=True)
@@ -266,6 +276,10 @@ class StepSearch:
     @property
     def group_size(self) -> int:
         return self.n
+
+    def taught(self, feed: Any) -> StepSearch:
+        """As a judge is asked that learned from this feed."""
+        return replace(self, judge=self.judge.taught(feed))
 
     def footprint(self, prompt: int) -> Footprint:
         return Footprint(positions=prompt + self.n * self.most * self.width * self.max_tokens, requests=self.n * self.width)

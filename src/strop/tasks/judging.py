@@ -22,12 +22,12 @@ USE = "use"
 
 def kind_of(rng: random.Random, wrong: float, useless: float, local: Sequence[str], use: bool) -> str:
     """In which way the next step is wrong, "" for none: with the chance `wrong`, of those `useless` lead nowhere where one can (`use`), the
-    others are shared alike among `local`."""
+    others are shared alike among `local`, the ways in which it can be wrong here."""
     if rng.random() >= wrong:
         return ""
     if use and rng.random() < useless:
         return USE
-    return local[0] if len(local) == 1 else rng.choice(local)
+    return rng.choice(local) if len(local) > 1 else "".join(local)
 
 
 def shown(source: str, question: str, lines: list[str], labels: list[list[int]], meta: dict[str, Any]) -> Task:
