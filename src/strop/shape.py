@@ -167,7 +167,7 @@ SEGMENT: Any = {
     "tokens": [int],
     "author?": {"policy": str, "version": int, "sampling": SAMPLING},
     "logp?": [float],
-    "spans?": [{0: str, 1: int, 2: int}],
+    "spans?": [({0: str, 1: int, 2: int}, {0: str, 1: int, 2: int, 3: int})],
     "parents?": [str],
     "tracks?": {str: [NUMBER]},
 }
@@ -184,7 +184,7 @@ COMMIT: Any = {
     "step": int,
     "version": int,
     "groups": [{"id": str, "role": str, "task": TASK, "rollouts": [ROLLOUT]}],
-    "scores": {"values": {str: NUMBERS}, "reasons": TEXTS, "incidents": [{0: str, 1: str, 2: str}]},
+    "scores": {"values": {str: NUMBERS}, "reasons": TEXTS, "incidents": [{0: str, 1: str, 2: str}], "spans?": {str: dict}},
     "fates": {str: list},
     "rewards": NUMBERS,
     "state": dict,

@@ -21,6 +21,7 @@ from strop.reference.seams import SEAMS, reads, seam_of, shared
 from strop.reference.source import members
 from strop.run import create
 from strop.seams.credit import group_standardized
+from strop.seams.grader import spans_of
 from strop.seams.mark import channel
 from strop.seams.objective import clipped_surrogate
 from strop.seams.part import NEEDS, part, part_id
@@ -100,9 +101,12 @@ def test_what_a_page_says_may_be_read_is_what_method_building_lets_it_read():
     for name in METHODS:
         for seam, reader, ready in seats(method(name)):
             seat = re.split(r"[.[]", seam)[0]
-            assert set(reader.reads) <= said[seat] | {f"{channel}_R" for channel in channels_read(method(name))}, (name, seam)
+            channels = {f"{channel}_R" for channel in channels_read(method(name))}
+            channels |= {f"{grader.gives}_T" for grader in method(name).graders if spans_of(grader)}
+            channels |= {given for link in method(name).credit for given in link.gives.split(",")}
+            assert set(reader.reads) <= said[seat] | channels, (name, seam)
             own = {f"{grader.gives}_R" for grader in method(name).graders} | {f"{channel(mark)}_R" for mark in method(name).marks}
-            assert ready - said[seat] - own <= {"value_T"}, (name, seam)
+            assert ready - said[seat] - own - channels <= {"value_T"}, (name, seam)
 
 
 def test_every_kind_has_one_of_ones_own_and_every_file_is_on_a_page():

@@ -204,8 +204,8 @@ def _asking(recipe: Recipe, said: list[str]) -> Recipe:
     graders = list[Any]()
     for grader in method.graders:
         name, judge = asks(grader), grader.constants.get("judge")
-        as_taught = name in found and hasattr(judge, "taught")
-        graders.append(grader(judge=judge.taught(feed_of(found[name].start))) if as_taught else grader)
+        known = name in found and judge is not None and hasattr(judge, "taught")
+        graders.append(grader(judge=judge.taught(feed_of(found[name].start))) if known and judge is not None else grader)
     return recipe.but(method=method.but(policies={**method.policies, **found}, graders=tuple(graders)))
 
 

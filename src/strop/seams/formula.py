@@ -67,6 +67,7 @@ NAMES: dict[str, str] = {
     "credit_R": "what the rollout earned",
     "credit_T": "what the decision earned",
     "return_T": "the value head's target, as `gae` gives it",
+    "score_T": "a step's score at its last decision, NaN elsewhere: `.reading(score_T=…)` says whose, or a link before gives it",
     "weight_T": "the correction's weight",
     "mask_T": "1 where the correction keeps the decision",
     "trains_T": "1 where a row trains the decision and the gate keeps its rollout",
