@@ -15,9 +15,10 @@ from strop.policies.causal import load
 from strop.records import Task
 from strop.seams.context import Ctx, Handle, Progress
 from strop.seams.episode import CUT, Between, Episodes, Played
-from strop.seams.sampler import Independent
+from strop.seams.sampler import Independent, grown
 from strop.seams.window import Afresh, Append, By, Own, Pruned, Recent, Report, Summarised, filled
-from strop.seams.world import Reply, Said, Seat, verdict
+from strop.seams.world import Reply, Said, Seat, Tool, verdict
+from strop.worlds.calls import Hermes, Line
 
 TASK = Task("question", {}, "rooms")
 HOW = Episodes(n=3, turns=5, max_tokens=6, observation=9)
@@ -222,3 +223,21 @@ def test_strop_check_finds_a_window_that_forgets_to_forget():
 
 def test_a_text_is_put_where_it_belongs_whatever_it_holds():
     assert filled("{} and {}", "{}", "{}{}") == "{} and {}{}"
+
+
+@dataclass(frozen=True)
+class Shelf(Room):
+    """A world of many words about its tools."""
+
+    tools: tuple[Tool, ...] = (Tool("get", "x" * 400),)
+
+
+def test_room_is_kept_for_what_is_told_of_the_tools():
+    policy = load("pico")
+    how = Episodes(n=2, turns=3, max_tokens=8, observation=16, calls=Line())
+    engine = EmbeddedEngine(policy.model, policy.tokenizer, eos_ids=policy.eos, seed=3)
+    engine.begin(0)
+    told = replace(how, calls=Hermes())
+    assert len(policy.renderer.prompt(told.opening(TASK, Shelf()))) > 400
+    (group,) = asyncio.run(grown(told, TASK, Shelf(), ctx_of(engine, policy.renderer)))
+    assert len(group.rollouts[0].rows[0].segments[0].tokens) > 400

@@ -130,6 +130,16 @@ class Episodes:
             raise ValueError("Episodes needs a world that answers: environment=… in the method, or a source that brings its own")
         return [await gathered(self, task, world, ctx, self.act(ctx.policies["actor"]))]
 
+    def opening(self, task: Task, world: World | None, turns: int = 0, first: str = "") -> str:
+        """The first message: what the world shows or the task asks, with the tools before it and the number of turns behind, where they are
+        told."""
+        text, tools = first or task.prompt, getattr(world, "tools", ())
+        if self.calls is not None and tools:
+            text = f"{self.calls.shown(tools)}\n{text}"
+        if isinstance(self.turns, Between) and self.turns.says:
+            text = f"{text}\n{filled(self.turns.says, str(turns or self.turns.high))}"
+        return text
+
     def act(self, actor: Handle) -> Act:
         """The policy's own actions."""
 
@@ -169,12 +179,7 @@ async def gathered(how: Episodes, task: Task, world: World, ctx: Ctx, act: Act) 
 async def _begun(how: Episodes, task: Task, world: World, ctx: Ctx, seat: Seat) -> tuple[Any, str]:
     """The world's first state, and the first message."""
     state, show = world.start(task, seat), getattr(world, "show", None)
-    opening = task.prompt if show is None else await show(state)
-    if how.calls is not None and (tools := getattr(world, "tools", ())):
-        opening = f"{how.calls.shown(tools)}\n{opening}"
-    if isinstance(how.turns, Between) and how.turns.says:
-        opening = f"{opening}\n{filled(how.turns.says, str(seat.turns))}"
-    return state, opening
+    return state, how.opening(task, world, seat.turns, "" if show is None else await show(state))
 
 
 async def lived(

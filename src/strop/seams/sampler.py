@@ -10,14 +10,15 @@ decide anything, since that differs from run to run: `asyncio.gather` keeps the 
 
 Attributes say what holds of it, where they are there and true: `own_context`, its rows are the engine's own nodes and its groups' ids the
 roots they were opened with, so that tripwires may draw again; `moves`, text that was joined stands elsewhere than it was drawn; `nested`,
-each rollout names its sub-groups, `keys["nested"]`, outermost first; `own_way`, held-out tasks are asked by it too, since its replies are
+each rollout names its sub-groups, `keys["nested"]`, outermost first; `opening(task, world)`, the first message where it is longer than
+the task's prompt, which its room is reckoned for; `own_way`, held-out tasks are asked by it too, since its replies are
 not written in one go; `evaluates`, it asks for evaluations alone.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -76,7 +77,9 @@ async def grown(sampler: Sampler, task: Task, world: World | None, ctx: Ctx) -> 
         if (asked := getattr(sampler, "policy", "actor")) != "actor":
             raise ValueError(f"a sampler that asks the policy {asked!r} grows its tasks where that is, and a replica has the actor alone")
         return await asyncio.wrap_future(actor.engine.ask(sampler, task, world, ctx))
-    async with actor.engine.admit(sampler.footprint(len(actor.renderer.prompt(task.prompt)))):
+    opened: Callable[[Task, World | None], str] | None = getattr(sampler, "opening", None)
+    prompt = actor.renderer.prompt(task.prompt if opened is None else opened(task, world))
+    async with actor.engine.admit(sampler.footprint(len(prompt))):
         return await sampler(task, world, ctx)
 
 
