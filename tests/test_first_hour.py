@@ -70,6 +70,31 @@ class Seconds:
 
 EVERY = GRPO.but("every-second", idea=("curriculum",), curriculum=Seconds())
 '''
+WORLD = '''"""Asks once more."""
+from dataclasses import dataclass
+
+from strop.methods.grpo import GRPO
+from strop.seams.episode import Episodes
+from strop.seams.window import Recent
+from strop.seams.world import Reply
+
+
+@dataclass(frozen=True)
+class Again:
+    def start(self, task, seat):
+        return 0
+
+    async def reply(self, state, said, ask):
+        return state + 1, Reply("Are you sure?", done=state > 0)
+
+
+ASKED = GRPO.but(
+    "asked-twice",
+    idea=("environment", "sampler"),
+    environment=Again(),
+    sampler=Episodes(n=4, turns=3, max_tokens=8, observation=24, window=Recent()),
+)
+'''
 FLAGS = ["--tasks", "2", "--group", "4", "--max-tokens", "8", "--eval-tasks", "2", "--eval-samples", "1", "--checkpoint-every", "1"]
 
 
@@ -81,7 +106,7 @@ def said(capsys, *argv):
 
 @pytest.mark.slow  # half a minute
 def test_the_first_hour(tmp_path, capsys, monkeypatch):
-    for name, text in {"ranked.py": METHOD, "every.py": CURRICULUM, "riddles.py": RIDDLES}.items():
+    for name, text in {"ranked.py": METHOD, "every.py": CURRICULUM, "riddles.py": RIDDLES, "again.py": WORLD}.items():
         (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -118,5 +143,13 @@ def test_the_first_hour(tmp_path, capsys, monkeypatch):
     assert [one["name"] for one in shown["methods"]] == ["grpo@strop-1", "ranked + every-second"]
     assert said(capsys, "train", "--resume", "run", "--steps", "7")["steps"] == 7
     assert said(capsys, "eval", "run", "--tasks", "2", "--samples", "1", "--show", "1")["task"] == "riddles"
+
+    assert said(capsys, "check", "again.py")["wrong"] == 0
+    assert said(capsys, "world", "check", "riddles.py:Riddles", "--method", "again.py")["fine"]
+    asked = ["--method", "again.py:ASKED", "--task", "riddles.py:Riddles", "--steps", "1", *FLAGS]
+    assert said(capsys, "train", *asked, "--out", "asked")["method"] == "asked-twice"
+    (tmp_path / "again.py").unlink()
+    assert said(capsys, "train", "--resume", "asked", "--steps", "2")["steps"] == 2
+    assert said(capsys, "eval", "asked", "--tasks", "2", "--samples", "1")["world"] == "Again()"
     record = said(capsys, "claim", "run", "ranked.py:CLAIM", "--out", "claims")
     assert (record["claim"], record["verdict"], record["why_void"]) == ("ranked-reward", "direction only", [])

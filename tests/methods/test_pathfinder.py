@@ -491,6 +491,7 @@ def test_a_judge_is_asked_in_the_form_that_it_was_taught_and_says_what_it_heard(
     assert Typed(ways=()).heard(Typed(ways=()).said([], 0.25)) == ([], 0.25)
 
 
+@pytest.mark.slow
 def test_the_command_line_says_whose_scores_pay(tmp_path, refused, monkeypatch):
     asked = ["train", "--method", "pathfinder-rl", "--task", "chain", "--steps", "1", "--tasks", "2", "--group", "2", "--max-tokens", "12"]
     assert "pathfinder-rl asks no policy 'judge'. Known: prm" in refused(*asked, "--policy", "judge=pico")

@@ -154,8 +154,8 @@ def test_a_warning_stands_above_the_live_table_and_in_the_report(tmp_path, capsy
         with Live(5, terminal=terminal) as live:
             live.show(line)
         assert "warning at step 3: no-spread: for 8 steps" in capsys.readouterr().err
-    assert "for 8 steps" in page.tripwires({}, [line])
-    assert page.tripwires({}, [{"step": 1}]) == ""
+    assert "for 8 steps" in page.tripwires({"tripwires": []}, [line])
+    assert page.tripwires({"tripwires": []}, [{"step": 1}]) == ""
 
 
 def test_the_first_batch_shows_the_mask_in_use(tmp_path, monkeypatch):

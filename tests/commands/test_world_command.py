@@ -1,0 +1,94 @@
+"""strop world: what there is, an episode by hand and by its expert, and a world that breaks its promises."""
+
+import io
+import json
+
+import pytest
+
+from strop.cli import main
+
+
+def said(capsys, *argv):
+    """(exit code, what it answers as JSON, what it says meanwhile)."""
+    capsys.readouterr()
+    code = 0
+    try:
+        main([*argv, "--json"])
+    except SystemExit as ended:
+        code = ended.code
+    out = capsys.readouterr()
+    return code, json.loads(out.out or "null"), out.err
+
+
+def test_every_world_is_listed_with_what_brings_it(capsys):
+    _, found, _ = said(capsys, "world", "list")
+    by_name = {row["world"]: row for row in found["worlds"]}
+    assert by_name["wiki"]["task"] == "wiki"
+    assert by_name["wiki"]["tools"] == "get"
+    assert by_name["calculator"]["task"] == "--method grpo-roc"
+    assert by_name["python"]["tools"] == "python"
+
+
+def test_the_expert_plays_and_is_graded(capsys):
+    code, played, err = said(capsys, "world", "play", "wiki", "--expert", "--index", "3")
+    assert (code, played["channels"]["outcome"], played["stop"]) == (0, 1.0, "finished")
+    assert "> >get " in err
+
+
+def test_one_plays_by_hand_and_is_told_what_is_wrong(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO(">get\nhello\n<answer>x\x1b[2J</answer>\n"))
+    _, played, err = said(capsys, "world", "play", "wiki")
+    assert played["channels"]["outcome"] == 0
+    assert "'key' is a required property" in err
+    assert "no call" in err
+    assert "\x1b" not in err
+
+
+def test_a_world_that_keeps_its_promises(capsys):
+    code, found, _ = said(capsys, "world", "check", "wiki", "--tasks", "4")
+    assert (code, found["fine"]) == (0, True)
+    assert [row["found"] for row in found["checks"]] == [["kept"], ["kept"]]
+
+
+BAD = """
+from dataclasses import dataclass
+
+from strop.methods.grpo import GRPO
+from strop.seams.world import Reply
+
+@dataclass(frozen=True)
+class Counts:
+    def start(self, task, seat):
+        return {"turn": 0}
+    async def reply(self, state, said, ask):
+        state["turn"] += 1
+        return state, Reply("again")
+    def expert(self, state):
+        return "no answer"
+
+MINE = GRPO.but("mine", idea=("environment",), environment=Counts())
+"""
+
+
+def test_a_world_that_changes_its_state_and_whose_expert_solves_nothing_is_named(capsys, tmp_path):
+    (tmp_path / "bad.py").write_text(BAD)
+    code, found, _ = said(capsys, "world", "check", "chain", "--method", str(tmp_path / "bad.py"), "--tasks", "2", "--turns", "3")
+    assert (code, found["fine"]) == (1, False)
+    assert "changes the state it was given" in found["checks"][0]["found"][0]
+    assert "task 0" in found["checks"][1]["found"][0]
+
+
+@pytest.mark.parametrize(
+    ("argv", "why"),
+    [
+        (["world", "play", "chain"], "brings no world"),
+        (["world", "check"], "name a source of tasks"),
+        (["world", "play", "chain", "--method", "resum"], "program of stages"),
+        (["world", "play", "sums", "--method", "grpo-roc", "--expert"], "has no expert"),
+        (["world", "play", "wikki"], "no task source 'wikki'"),
+    ],
+)
+def test_what_cannot_be_played_is_said(argv, why, capsys):
+    code, nothing, err = said(capsys, *argv)
+    assert (code, nothing) == (2, None)
+    assert why in err
