@@ -7,8 +7,9 @@
 Without a restart it is GSPO. The paper prints "the importance ratio of segment i" and no clip range; the ratio here is GSPO's, by row, with
 GSPO's range. `RESUM_ROLLOUT` weighs every rollout once instead. A summary is input: what its policy writes is on that policy's bill.
 
-In the paper's code the limit of 60 counts calls of the model, and a turn with neither call nor answer goes on; in its algorithm it is a
-failure. Here a rollout has so many turns, and what a turn without a call costs is the world's to say.
+The paper's own set-up is 60 calls in 32,768 tokens, with answers of the web; the sizes here are a laptop's. In its code the limit counts
+calls of the model, and a turn with neither call nor answer goes on; in its algorithm it is a failure. Here a rollout has so many turns, and
+what a turn without a call costs is the world's to say.
 """
 
 from strop.methods.gspo import GSPO
@@ -28,7 +29,7 @@ RESUM = GSPO.but(
     "resum-grpo",
     paper="2509.13313",
     idea=("sampler", "policies", "signals.policy"),
-    sampler=Episodes(n=8, turns=60, max_tokens=512, observation=1024, window=Summarised(By("summary", most=512)), calls=Hermes()),
+    sampler=Episodes(n=8, turns=16, max_tokens=128, observation=128, window=Summarised(By("summary", most=128)), calls=Hermes()),
     policies={"summary": Asked("initial")},
     signals={"policy": Signal(row_ratio(), reduce=means("group", "row"))},
 )
