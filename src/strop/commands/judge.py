@@ -184,7 +184,7 @@ def before(out: Path, lines: Sequence[Line]) -> dict[str, dict[str, Any]]:
     def fits(one: dict[str, Any]) -> bool:
         if odd(one, VERDICT) or (line := wanted.get(one["hash"])) is None:
             return False
-        whole = all(len(verdict) == len(a["shown"]) for a in one["answers"] for verdict in a["verdicts"])
+        whole = all(a["verdicts"] and all(len(verdict) == len(a["shown"]) for verdict in a["verdicts"]) for a in one["answers"])
         return (
             whole and len(one["scores"]) == len(line.replies) and all({*a["shown"]} <= {*range(len(line.replies))} for a in one["answers"])
         )
