@@ -152,7 +152,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_file_of_the_users_is_read_or_refused_in_a_line(name, data, tmp_path):
     value, write, reader = FILES[name]
@@ -243,7 +243,14 @@ def damaged(data, made, names, commands, tmp_path, capsys):
 
 
 @pytest.mark.slow  # half a minute
-@settings(max_examples=30, phases=PHASES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30,
+    phases=PHASES,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(data=st.data())
 def test_what_stands_in_a_run_is_read_or_refused_by_every_command_that_only_looks(data, made, tmp_path, capsys):
     damaged(data, made, list(KEPT), lambda name: KEPT[name], tmp_path, capsys)
@@ -268,7 +275,7 @@ LOOK = {"step": 3, "spent": 9, "means": {"mean": 0.5, "pass@1": None}}
 ARM = {"initial": "abc", "seconds": 1.5, "tested": ["a"], "asked": ["b"], "code": "c"}
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_claims_record_is_shown_or_refused_in_a_line(data, tmp_path):
     small = {name: value for name, value in RECORD.items() if name != "curves"}
@@ -277,7 +284,7 @@ def test_a_claims_record_is_shown_or_refused_in_a_line(data, tmp_path):
     one_line(lambda: measured(shape.read(file, shape.RECORD)), "record.json")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_what_an_arm_left_is_read_or_refused_in_a_line(data, tmp_path):
     (tmp_path / "eval").mkdir(exist_ok=True)

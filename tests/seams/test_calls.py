@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strop.seams.world import Broken, Call, Tool
@@ -91,6 +91,7 @@ MARKS = ("<tool_call>", "</tool_call>", "```tool\n", "```", "<function=get>", "<
          "<think>", "</think>", "\n", '{"name": "get", "arguments": {"key": "', '"}}', "\\ud800", "NaN")  # fmt: skip
 
 
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
 @given(st.lists(st.one_of(st.sampled_from(MARKS), st.text(max_size=6)), max_size=14).map("".join))
 def test_no_text_raises_and_every_call_that_is_read_keeps_to_its_schema(text):
     for form in FORMATS:
