@@ -23,7 +23,7 @@ from strop.recipe import Recipe
 from strop.records import Author, Sampling, Segment, Task
 from strop.seams.context import keyed
 from strop.seams.credit import reward_itself
-from strop.seams.engine import Counters, Footprint, Node
+from strop.seams.engine import Counters, Footprint, Node, called
 from strop.seams.head import Head
 from strop.seams.source import Graded, split_of
 
@@ -131,9 +131,9 @@ class Drawing:
         self.policy, self.seed, self.name = policy, seed, name
         self.version, self.step, self.counters = 0, 0, Counters()
 
-    async def open(self, tokens: Sequence[int], *, root: str) -> Node:
+    async def open(self, tokens: Sequence[int], *, root: str, ordinal: int = 0) -> Node:
         self.counters.prefilled += len(tokens)
-        return Node(Segment("prompt", tuple(tokens), "0"), None, (0,), root, self.version, length=len(tokens))
+        return Node(Segment("prompt", tuple(tokens), called((ordinal,))), None, (ordinal,), root, self.version, length=len(tokens))
 
     def generate(
         self, node: Node, *, max: int, stop: tuple[str, ...] = (), sampling: Sampling = Sampling(), keep: bool = True

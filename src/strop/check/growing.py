@@ -31,7 +31,7 @@ from strop.seams.mark import WRITTEN, marked
 from strop.seams.sampler import Independent
 from strop.seams.source import Graded
 from strop.seams.window import Append
-from strop.seams.world import Broken, Call, Reply, Said, Seat, Tool, replied
+from strop.seams.world import Broken, Call, Reply, Said, Seat, Tool, replied, world_of
 from strop.tasks import DEFAULT_TASK
 from strop.tasks import source as named
 
@@ -46,12 +46,12 @@ def of_behaviour(method: Method, everything: bool = False, source: Any = None) -
     exams: list[tuple[str, Any, Any]] = [(f"gate[{i}]", gate, _gate) for i, gate in enumerate(method.gate)]
     exams += [(f"roles.{name}.gate[{i}]", gate, _gate) for name, role in method.roles.items() for i, gate in enumerate(role.gate)]
     exams += [("curriculum", method.curriculum, _curriculum), ("feed", method.feed, _feed)]
-    exams += [("sampler", method.sampler, partial(_sampler, task=task))]
+    exams += [("sampler", method.sampler, partial(_sampler, task=task, world=_answering(method, source)))]
     exams += [(f"marks[{i}]", mark, partial(_mark, task=task)) for i, mark in enumerate(method.marks)]
     exams += [(f"graders[{i}]", grader, _grader) for i, grader in enumerate(method.graders)]
-    if (window := getattr(method.sampler, "window", None)) is not None:
+    if hasattr(window := getattr(method.sampler, "window", None), "next"):
         exams += [("sampler.window", window, partial(_window, task=task))]
-    if (calls := getattr(method.sampler, "calls", None)) is not None:
+    if hasattr(calls := getattr(method.sampler, "calls", None), "read"):
         exams += [("sampler.calls", calls, partial(_calls, task=task))]
     exams += [("environment", method.environment, partial(_world, task=task))] if method.environment is not None else []
     for seam, thing, exam in exams:
@@ -247,14 +247,20 @@ class Letters:
         return "".join(chr(96 + token) for token in tokens if token != END)
 
 
-def _sampler(about: str, sampler: Any, method: Method, task: Task) -> Iterator[str]:
+def _answering(method: Method, source: Any) -> Any:
+    """The world that a sampler is shown: its own, else one that answers the same to everything, where it cannot do without."""
+    there = world_of(method.environment, source)
+    return Room() if there is None and hasattr(getattr(method.sampler, "window", None), "next") else there
+
+
+def _sampler(about: str, sampler: Any, method: Method, task: Task, world: Any) -> Iterator[str]:
     needed = guarded(about, lambda: sampler.footprint(len(task.prompt)), sampler)
     noise = generators()
 
     def grown(turned: bool) -> tuple[list[Group], Script]:
         engine = Script(turned)
         ctx = _context(engine, method.policies)
-        return guarded(about, lambda: asyncio.run(asyncio.wait_for(sampler(task, method.environment, ctx), SECONDS)), sampler), engine
+        return guarded(about, lambda: asyncio.run(asyncio.wait_for(sampler(task, world, ctx), SECONDS)), sampler), engine
 
     groups, engine = grown(turned=False)
     if not isinstance(groups, list) or any(not isinstance(g, Group) for g in cast(list[Any], groups)):
