@@ -253,7 +253,7 @@ def _answering(method: Method, source: Any) -> Any:
     return Room() if there is None and hasattr(getattr(method.sampler, "window", None), "next") else there
 
 
-def _sampler(about: str, sampler: Any, method: Method, task: Task, world: Any) -> Iterator[str]:
+def _sampler(about: str, sampler: Any, method: Method, task: Task, world: Any = None) -> Iterator[str]:
     needed = guarded(about, lambda: sampler.footprint(len(task.prompt)), sampler)
     noise = generators()
 
