@@ -8,7 +8,7 @@ back empty. A world that hangs twice on the same action is our fault and no scor
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -18,7 +18,7 @@ from ray.exceptions import RayActorError
 
 from strop.records import Task
 from strop.seams.context import Handle
-from strop.seams.world import Reply, Said, Seat, Tool, World
+from strop.seams.world import Reply, Said, Seat, Tool, World, replied
 
 TRIES, DEATHS = 2, 4
 """Workers that may hang on one action, and workers that may die under it, before it is given up."""
@@ -35,12 +35,13 @@ class Answers:
 
     async def show(self, task: Task, seat: Seat) -> tuple[Any, str]:
         state = self.world.start(task, seat)
-        return state, await self.world.show(state)  # type: ignore[attr-defined]
+        show: Callable[[Any], Awaitable[str]] | None = getattr(self.world, "show", None)
+        return state, task.prompt if show is None else await show(state)
 
     async def reply(self, task: Task, seat: Seat, state: Any, begun: bool, said: Said) -> tuple[Any, Reply]:
         if not begun:
             state = self.world.start(task, seat)
-        return await self.world.reply(state, said, {})
+        return await replied(self.world, state, said, {})
 
 
 @dataclass(frozen=True)

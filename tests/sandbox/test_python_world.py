@@ -5,22 +5,12 @@ import asyncio
 import pytest
 
 from strop.records import Task
-from strop.sandbox import Ran, SandboxError, Session, held
+from strop.sandbox import Ran, Session
 from strop.seams.world import Broken, Call, Called, Said, Seat
 from strop.worlds.calls import Code
 from strop.worlds.python import RUN, Python, heard
 
 
-def _there() -> str:
-    try:
-        held()
-    except SandboxError as why:
-        return str(why).splitlines()[0]
-    return ""
-
-
-WHY = _there()
-executed = pytest.mark.skipif(bool(WHY), reason=WHY or "there is one")
 SEAT = Seat("table", "table/0", 4)
 
 
@@ -42,7 +32,7 @@ def told(*pieces: str, state=None):
     return asyncio.run(said())
 
 
-@executed
+@pytest.mark.usefixtures("walled")
 def test_what_may_come_of_a_piece_is_an_observation_and_a_call():
     _, (prints, silent, raises, ended, after) = told("print(6 * 7)", "x = 1", "1 / 0", "import os\nos._exit(3)", "print(x)")
     assert (prints.observation, prints.calls) == ("42", (Called("python", True),))
@@ -53,14 +43,14 @@ def test_what_may_come_of_a_piece_is_an_observation_and_a_call():
     assert (after.observation, after.done) == ("1", False), "what was ended leaves the names as they were"
 
 
-@executed
+@pytest.mark.usefixtures("walled")
 def test_what_is_forbidden_is_a_call_that_was_no_good():
     _, (reply,) = told("import socket\nsocket.create_connection(('127.0.0.1', 1))")
     assert [call.ok for call in reply.calls] == [False]
     assert not reply.done
 
 
-@executed
+@pytest.mark.usefixtures("walled")
 def test_a_state_may_be_gone_on_from_twice():
     before, _ = told("x = 1")
     one, (first,) = told("x += 1\nprint(x)", state=before)
