@@ -10,7 +10,6 @@ from strop.seams.world import Broken, Call, Called, Said, Seat
 from strop.worlds.calls import Code
 from strop.worlds.python import RUN, Python, heard
 
-
 SEAT = Seat("table", "table/0", 4)
 
 
