@@ -12,6 +12,7 @@ from strop.check.growing import Letters, Room, Script, of_behaviour
 from strop.engines.embedded import EmbeddedEngine
 from strop.methods.grpo import GRPO
 from strop.policies.causal import load
+from strop.policies.chat import Chat, ModelError
 from strop.records import Task
 from strop.seams.context import Ctx, Handle, Progress
 from strop.seams.episode import CUT, Between, Episodes, Played
@@ -111,28 +112,41 @@ def test_another_policys_summary_is_input_and_on_its_own_bill():
 def test_a_report_is_carried_and_an_unclosed_one_leaves_the_former():
     said = ("<report>one</report>", "<report>two", "<report>three</report>", "")
     played = Played(lambda state, turn: said[turn], replace(HOW, n=1, turns=4, max_tokens=40, window=Report(most=3, says="{};{};{}")))
-    rows: list[str] = []
-    asyncio.run(played(TASK, Room(), ctx_of(Script(), Plain(rows))))
+    (group,) = asyncio.run(played(TASK, Room(), ctx_of(Script(), Plain())))
+    rows = [Plain().text(row.segments[0].tokens) for row in group.rollouts[0].rows]
     assert rows == ["question", "question;one;abcdefgh", "question;one;abcdefgh", "question;thr;abcdefgh"]
 
 
 class Plain(Letters):
-    """Keeps what is opened, and gives text back as it was."""
-
-    def __init__(self, opened: list[str]):
-        self.opened = opened
+    """Gives text back as it was."""
 
     def prompt(self, text: str, *more: str) -> tuple[int, ...]:
-        self.opened.append(text)
         return tuple(map(ord, text))
 
-    def turn(self, text: str) -> tuple[int, ...]:
-        return tuple(map(ord, text))
-
-    reply = plain = turn
+    turn = reply = plain = prompt
 
     def text(self, tokens: Any) -> str:
         return "".join(map(chr, tokens))
+
+
+FORGETS = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content[:2] if m.role == 'assistant' else m.content }}<|im_end|>"
+    "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+"""A template that keeps two letters of earlier replies."""
+
+
+def test_where_a_template_rewrites_the_past_each_turn_is_a_row_and_a_long_answer_is_cut_there_too():
+    policy = load("pico", chat=Chat.of("", "", FORGETS))
+    said = ("one", "two")
+    how = replace(HOW, n=1, turns=2, observation=12)
+    with pytest.raises(ModelError, match="rewrites earlier turns"):
+        asyncio.run(Played(lambda state, turn: said[turn], how)(TASK, Room("x" * 40), ctx_of(Script(), policy.renderer)))
+    played = Played(lambda state, turn: said[turn], replace(how, window=Afresh()))
+    (group,) = asyncio.run(played(TASK, Room("x" * 40), ctx_of(Script(), policy.renderer)))
+    first, second = (policy.renderer.text(row.segments[0].tokens) for row in group.rollouts[0].rows)
+    assert first == "<|user|>question<|im_end|><|assistant|>"
+    assert second == f"<|user|>question<|im_end|><|assistant|>on<|im_end|><|user|>{'x' * (12 - len(CUT))}{CUT}<|im_end|><|assistant|>"
 
 
 def test_a_long_answer_is_cut_and_says_so():

@@ -21,7 +21,7 @@ from strop.records import Group, Rollout, Row, Sampling, Segment, SegmentId, Sto
 from strop.seams.context import Ctx, Footprint, Handle
 from strop.seams.engine import Counters, Node, called
 from strop.seams.part import nearest
-from strop.seams.window import APPEND, Append, Past, Turn, Window, filled, fitted, written
+from strop.seams.window import APPEND, Append, Past, Turn, Window, alone, filled, fitted, written
 from strop.seams.world import Broken, Call, Said, Seat, Tool, World, asked, replied
 
 Act = Callable[[Node, Any, int], Awaitable[Node]]
@@ -206,7 +206,7 @@ async def lived(
         said = Said(actor.text(node)) if how.calls is None else _heard(how.calls, actor.text(node), world)
         state, reply = await replied(world, state, said, ask)
         text += said.text
-        turns.append(Turn(said, written(node), replace(reply, observation=_cut(how.observation, reply.observation, ctx))))
+        turns.append(Turn(said, written(node), replace(reply, observation=_cut(how, reply.observation, ctx))))
         if reply.done or turn + 1 == seat.turns:
             stop = reply.stop if reply.done else "turns"
             break
@@ -255,9 +255,13 @@ def _heard(calls: Calls, text: str, world: World) -> Said:
 CUT = " [cut]"
 
 
-def _cut(most: int, text: str, ctx: Ctx) -> str:
+def _cut(how: Episodes, text: str, ctx: Ctx) -> str:
     """An answer that has room, in as many tokens as one may take."""
-    return fitted(text, most, ctx, CUT) if most else text
+    if not how.observation:
+        return text
+    turn = ctx.policies["actor"].renderer.turn
+    size = alone(ctx) if getattr(how.window, "afresh", False) else lambda text: len(turn(text))
+    return fitted(text, how.observation, size, CUT)
 
 
 # ------------------------------------------------------------------------------------------------ a script in the policy's place

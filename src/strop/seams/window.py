@@ -174,7 +174,8 @@ class Pruned:
 
 
 class Summariser(Protocol):
-    """Says in few words what an episode has found so far."""
+    """Says in few words what an episode has found so far. One that writes at the end of the row says with `room(past, ctx)` how many tokens
+    that takes, one that asks another policy its name with `policy`."""
 
     async def __call__(self, node: Node, past: Past, ctx: Ctx) -> tuple[Node, str] | None:
         """What ends the old row, and the summary. `past.head` begins that row, `past.turns[past.since:]` stand in it. None: it could
@@ -190,6 +191,10 @@ class Own:
     """Tokens of a summary."""
     ask: str = "Summarise what you have found so far."
     """What it is asked, behind the world's last answer."""
+
+    def room(self, past: Past, ctx: Ctx) -> int:
+        """With the answer that stands before it."""
+        return past.answer + len(ctx.policies["actor"].renderer.turn(self.ask)) + self.most
 
     async def __call__(self, node: Node, past: Past, ctx: Ctx) -> tuple[Node, str] | None:
         actor = ctx.policies["actor"]
@@ -250,8 +255,8 @@ class Summarised:
 
     async def next(self, node: Node, past: Past, ctx: Ctx) -> tuple[Node, ...]:
         on = await ctx.policies["actor"].extend(node, past.shown)
-        least = past.answer + len(ctx.policies["actor"].renderer.turn(self.by.ask)) + self.by.most if isinstance(self.by, Own) else 0
-        if on.length + past.room <= min(self.at * past.limit, past.limit - least):
+        room: Callable[[Past, Ctx], int] | None = getattr(self.by, "room", None)
+        if on.length + past.room <= min(self.at * past.limit, past.limit - (0 if room is None else room(past, ctx))):
             return (on,)
         if (found := await self.by(node, past, ctx)) is None:
             return (on,) if past.fits(on.length) else ()  # what stands there goes on as it is, as long as it can
@@ -268,7 +273,7 @@ class Report:
     tag: str = "report"
     """What it stands between: `<report>` and `</report>`."""
     most: int = 128
-    """Tokens of it that are kept, with those that the template puts around a message."""
+    """Tokens of it that are kept."""
     limit: int = 0
     """Tokens of a row; 0: what the model takes."""
     says: str = "{}\n{}\n{}"
@@ -286,7 +291,7 @@ class Report:
             _, opened, rest = turn.said.text.rpartition(f"<{self.tag}>")
             inside, closed, _ = rest.partition(f"</{self.tag}>")
             if opened and closed:
-                return fitted(inside.strip(), self.most, ctx)
+                return fitted(inside.strip(), self.most, alone(ctx))
         return ""
 
     async def next(self, node: Node, past: Past, ctx: Ctx) -> tuple[Node, ...]:
@@ -319,14 +324,19 @@ def filled(says: str, *texts: str) -> str:
     return before + "".join(text + more for text, more in zip(texts, behind, strict=True))
 
 
-def fitted(text: str, most: int, ctx: Ctx, behind: str = "") -> str:
-    """A text that takes at most so many of the actor's tokens as a message: whole, or the longest beginning that does, with `behind`
-    after it."""
-    renderer = ctx.policies["actor"].renderer
-    if len(renderer.turn(text)) <= most:
+def fitted(text: str, most: int, size: Callable[[str], int], behind: str = "") -> str:
+    """A text of at most this size: whole, or the longest beginning that is, with `behind` after it."""
+    if size(text) <= most:
         return text
     low, high = 0, len(text)
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if len(renderer.turn(text[:middle] + behind)) <= most else (low, middle - 1)
+        low, high = (middle, high) if size(text[:middle] + behind) <= most else (low, middle - 1)
     return text[:low] + behind
+
+
+def alone(ctx: Ctx) -> Callable[[str], int]:
+    """Tokens of a text by itself, in rows that templates write anew."""
+    prompt = ctx.policies["actor"].renderer.prompt
+    empty = len(prompt(""))
+    return lambda text: len(prompt(text)) - empty
