@@ -292,33 +292,19 @@ def stable_reinforce(batch, window=False):
     return loss, slope
 
 
-def gspo(batch):
-    """arXiv:2507.18071: the geometric mean of the rollout's ratios, clipped within 3e-4 below and 4e-4 above."""
+def gspo(batch, rows=False):
+    """arXiv:2507.18071: the geometric mean of the rollout's ratios, clipped within 3e-4 below and 4e-4 above. arXiv:2509.13313: of every
+    row's, with its rollout's advantage, and the mean over a group's `rows`."""
     loss, slope = 0.0, flat(batch)
     groups = [g for g in batch if learning(g)]
     for group in groups:
         rewards = rewards_of(group)
         spread = max(np.sqrt(np.mean((rewards - rewards.mean()) ** 2)), 1e-4)
-        for rollout in learning(group):
-            share, written = rollout["weight"] / len(learning(group)) / len(groups), acted(rollout)
-            mean = np.mean([t["now"] - t["old"] for t in written])
-            value, steep = clipped(mean, (rollout["reward"] - rewards.mean()) / spread, 3e-4, 4e-4)
-            loss += share * value
-            for t in written:
-                slope[t["at"]] += share * steep / len(written)
-    return loss, slope
-
-
-def resum(batch):
-    """arXiv:2509.13313: GSPO's ratio and clip of every row, with its rollout's advantage, and the mean over a group's rows."""
-    loss, slope = 0.0, flat(batch)
-    groups = [g for g in batch if learning(g)]
-    for group in groups:
-        rewards = rewards_of(group)
-        spread = max(np.sqrt(np.mean((rewards - rewards.mean()) ** 2)), 1e-4)
-        rows = [(r, [t for t in acted(r) if t["row"] == row]) for r in learning(group) for row in sorted({t["row"] for t in acted(r)})]
-        for rollout, written in rows:
-            share = rollout["weight"] / len(rows) / len(groups)
+        units = [(r, acted(r)) for r in learning(group)]
+        if rows:
+            units = [(r, [t for t in every if t["row"] == row]) for r, every in units for row in sorted({t["row"] for t in every})]
+        for rollout, written in units:
+            share = rollout["weight"] / len(units) / len(groups)
             mean = np.mean([t["now"] - t["old"] for t in written])
             value, steep = clipped(mean, (rollout["reward"] - rewards.mean()) / spread, 3e-4, 4e-4)
             loss += share * value
@@ -454,7 +440,7 @@ ORACLES = {
     "stable-reinforce": stable_reinforce,
     "stable-reinforce@r1-reward-3693413": partial(stable_reinforce, window=True),
     "gspo": gspo,
-    "resum-grpo": resum,
+    "resum-grpo": partial(gspo, rows=True),
     "cispo": cispo,
     "ppo": ppo,
     "flowrl": flowrl,

@@ -259,9 +259,12 @@ def _cut(how: Episodes, text: str, ctx: Ctx) -> str:
     """An answer that has room, in as many tokens as one may take."""
     if not how.observation:
         return text
-    turn = ctx.policies["actor"].renderer.turn
-    size = alone(ctx) if getattr(how.window, "afresh", False) else lambda text: len(turn(text))
-    return fitted(text, how.observation, size, CUT)
+    renderer = ctx.policies["actor"].renderer
+
+    def as_turn(text: str) -> int:
+        return len(renderer.turn(text))
+
+    return fitted(text, how.observation, alone(ctx) if getattr(how.window, "afresh", False) else as_turn, CUT)
 
 
 # ------------------------------------------------------------------------------------------------ a script in the policy's place
