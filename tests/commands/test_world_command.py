@@ -92,3 +92,10 @@ def test_what_cannot_be_played_is_said(argv, why, capsys):
     code, nothing, err = said(capsys, *argv)
     assert (code, nothing) == (2, None)
     assert why in err
+
+
+def test_a_model_is_asked_in_the_world_that_its_tasks_bring(capsys):
+    _, found, _ = said(capsys, "eval", "pico", "--task", "wiki", "--tasks", "2", "--samples", "1", "--calls", "line", "--turns", "3")
+    assert found["world"] == "Wiki(noise=1)"
+    assert found["sampler"].startswith("Episodes(n=8, turns=3, max_tokens=128")
+    assert "calls=Line(mark='>')" in found["sampler"]

@@ -21,9 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 from strop.cli import Usage, answer, say, table
 from strop.commands import recipes
+from strop.worlds.calls import FORMATS
 
 if TYPE_CHECKING:
     from strop.recipe import Recipe
+
+ANSWER = 256
+"""Tokens of a world's answer that a model is shown, where nobody says how it was trained."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +44,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--temperature", type=float, default=1.0, metavar="X", help="0 is greedy [1]")
     parser.add_argument("--top-p", type=float, default=1.0, metavar="X", help="keep the likeliest tokens up to this mass [1: all]")
     parser.add_argument("--top-k", type=int, default=0, metavar="N", help="keep this many of the likeliest tokens [0: all]")
+    parser.add_argument("--turns", type=int, default=16, metavar="N", help="of a model, where a task's world answers: actions at most [16]")
+    parser.add_argument("--calls", choices=[*FORMATS], default="hermes", help="and how it writes calls of that world's tools [hermes]")
     parser.add_argument("--max-tokens", type=int, default=None, metavar="N", help="longest reply [the run's, or 128]")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="keys the noise of sampling; the tasks are always the same [0]")
     parser.add_argument("--slots", type=int, default=256, metavar="N", help="rows decoded at once: lower it when memory is short [256]")
@@ -238,6 +244,7 @@ def measure(
     from strop.policies.causal import load
     from strop.records import Sampling
     from strop.seams.context import Handle
+    from strop.seams.episode import Episodes
     from strop.seams.part import written
     from strop.tasks.shots import shots, show
 
@@ -261,6 +268,9 @@ def measure(
         each.engine.begin(-1)
     if "sampler" not in asked_so and "method" in parts:
         asked_so |= as_trained(parts["method"], source)
+    elif (world := getattr(source, "world", None)) is not None:  # a reply alone would answer nothing there
+        calls = FORMATS[args.calls]() if getattr(world, "tools", ()) else None
+        asked_so = {"sampler": Episodes(turns=args.turns, max_tokens=most, observation=ANSWER, calls=calls), "world": world} | asked_so
     sampling = Sampling(args.temperature, args.top_p, args.top_k)
     samples = 1 if args.temperature == 0 else args.samples
     with Progress("evaluate") as tell:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from strop.cli import Usage, answer, say, table
+from strop.worlds.calls import FORMATS
 
 if TYPE_CHECKING:
     from strop.records import Task
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from strop.seams.source import Source
     from strop.seams.world import Said, World
 
-FORMATS = ("line", "hermes", "xml", "fenced", "code")
 DEADLINE = 60.0
 """Seconds that a world may think about one action."""
 
@@ -38,7 +38,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the tasks and of the seat [0]")
     parser.add_argument("--index", type=int, default=0, metavar="N", help="play: which task [0]")
     parser.add_argument("--turns", type=int, default=32, metavar="N", help="actions at most [32]")
-    parser.add_argument("--calls", choices=FORMATS, default="line", help="how calls are written [line]")
+    parser.add_argument("--calls", choices=[*FORMATS], default="line", help="how calls are written [line]")
     parser.add_argument("--expert", action="store_true", help="play: its expert acts")
     parser.add_argument("--tasks", type=int, default=32, metavar="N", help="check: how many its expert solves [32]")
 
@@ -93,12 +93,6 @@ def _there(args: argparse.Namespace) -> tuple[Source, World]:
     return tasks, world
 
 
-def _calls(name: str) -> Calls:
-    from strop.worlds.calls import Code, Fenced, Hermes, Line, Xml
-
-    return {"line": Line, "hermes": Hermes, "xml": Xml, "fenced": Fenced, "code": Code}[name]()
-
-
 def plain(text: str) -> str:
     """What a terminal may be shown: a control character is a dot there, a line break stays."""
     return "".join(letter if letter.isprintable() or letter == "\n" else "·" for letter in text)
@@ -149,7 +143,7 @@ def _expert(world: World, calls: Calls, show: Callable[[str], None]) -> Callable
 
 
 def _played(args: argparse.Namespace, source: Source, world: World) -> int:
-    task, calls = source.task(args.split, args.seed, args.index), _calls(args.calls)
+    task, calls = source.task(args.split, args.seed, args.index), FORMATS[args.calls]()
 
     def typed(state: Any) -> str | None:
         if sys.stdin.isatty():
@@ -168,7 +162,7 @@ def _checked(args: argparse.Namespace, source: Source, world: World) -> int:
     from strop.check.growing import of_world
     from strop.seams.world import Seat, verdict
 
-    task, calls = source.task("train", args.seed, 0), _calls(args.calls)
+    task, calls = source.task("train", args.seed, 0), FORMATS[args.calls]()
     said = list(of_world(world, task))
     rows = [("its states are values, it answers alike twice, and a broken call is an answer", said or ["kept"])]
     if getattr(world, "expert", None) is not None:

@@ -289,3 +289,13 @@ class Line:
             raise Unread(f"{name[:40]} takes no argument" if name in {tool.name for tool in tools} else f"there is no tool {name[:40]!r}")
         said = zip(kinds.items(), given, strict=False)
         return checked(name, {key: text if kind.get("type") == "string" else plain(text) for (key, kind), text in said}, tools)
+
+
+FORMATS: dict[str, type[Line | Hermes | Xml | Fenced | Code]] = {
+    "line": Line,
+    "hermes": Hermes,
+    "xml": Xml,
+    "fenced": Fenced,
+    "code": Code,
+}
+"""By the names that the command line has for them."""
