@@ -14,17 +14,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, cast
 
 from strop.cli import Usage, answer, say, table
+from strop.engines.remote import Utf8
+from strop.records import Group, Rollout, Task
+from strop.seams.context import Ctx, Handle, Progress
+from strop.seams.episode import Agent, Episodes, Pen, Played
+from strop.seams.source import Source
+from strop.seams.world import Call, Reply, Said, Seat, Tool, World, replied, verdict
 from strop.worlds.calls import FORMATS
-
-if TYPE_CHECKING:
-    from strop.records import Task
-    from strop.seams.episode import Calls
-    from strop.seams.source import Source
-    from strop.seams.world import Said, World
 
 DEADLINE = 60.0
 """Seconds that a world may think about one action."""
@@ -98,83 +98,93 @@ def plain(text: str) -> str:
     return "".join(letter if letter.isprintable() or letter == "\n" else "·" for letter in text)
 
 
-def _lived(
-    world: World, task: Task, seed: int, turns: int, calls: Calls, act: Callable[[Any], str | None], show: Callable[[str], None]
-) -> tuple[list[Said], str, dict[str, Any]]:
-    """What was said, the text that is graded, and what the last answer said beside it."""
-    from strop.seams.world import Reply, Said, Seat, replied
+class Shown:
+    """A world whose answers are told as they come, each with a deadline. Nothing said to it ends the episode."""
 
-    tools, seat = getattr(world, "tools", ()), Seat(f"{seed}", f"{seed}/0", turns)
+    def __init__(self, world: World, how: Episodes, show: Callable[[str], None]):
+        self.world, self.how, self.told = world, how, show
+        self.tools: Sequence[Tool] = getattr(world, "tools", ())
 
-    async def played() -> tuple[list[Said], str, dict[str, Any]]:
-        state = world.start(task, seat)
-        opening = task.prompt if (first := getattr(world, "show", None)) is None else await first(state)
-        show(plain(f"{calls.shown(tools)}\n{opening}" if tools else opening))
-        said, text, reply = list[Said](), "", Reply("")
-        for _ in range(turns):
-            if (words := act(state)) is None:
-                break
-            said.append(Said(words, calls.read(words, tools) if tools else ()))
-            state, reply = await asyncio.wait_for(replied(world, state, said[-1], {}), DEADLINE)
-            text += words
-            broken = "".join(f"  [{call.tool or 'no tool'}: {plain(call.why)}]" for call in reply.calls if not call.ok)
-            if reply.done:
-                show(f"done: {reply.stop}{broken}")
-                break
-            show(plain(reply.observation) + broken)
-            text += f"\n{reply.observation}\n"
-        return said, text, {"scores": dict(reply.scores), "stop": reply.stop if reply.done else "turns", "facts": dict(reply.facts)}
+    def start(self, task: Task, seat: Seat) -> Any:
+        self.task, self.turns = task, seat.turns
+        return self.world.start(task, seat)
 
-    return asyncio.run(played())
-
-
-def _expert(world: World, calls: Calls, show: Callable[[str], None]) -> Callable[[Any], str]:
-    teach = getattr(world, "expert", None)
-    if teach is None:
-        raise Usage(f"{type(world).__name__} has no expert(state), which says what a demonstration does next")
-
-    def act(state: Any) -> str:
-        said = teach(state)
-        text = said if isinstance(said, str) else calls.written(said)
-        show(f"> {plain(text)}")
+    async def show(self, state: Any) -> str:
+        first: Callable[[Any], Awaitable[str]] | None = getattr(self.world, "show", None)
+        text = self.task.prompt if first is None else await first(state)
+        self.told(plain(self.how.opening(self.task, self.world, self.turns, text)))
         return text
 
-    return act
+    async def reply(self, state: Any, said: Said, ask: Mapping[str, Handle]) -> tuple[Any, Reply]:
+        if not said.text:
+            return state, Reply("", done=True)
+        state, reply = await asyncio.wait_for(replied(self.world, state, said, ask), DEADLINE)
+        broken = "".join(f"  [{call.tool or 'no tool'}: {plain(call.why)}]" for call in reply.calls if not call.ok)
+        self.told((f"done: {reply.stop}" if reply.done else plain(reply.observation)) + broken)
+        return state, reply
+
+
+def _lived(args: argparse.Namespace, source: Source, world: World, task: Task, act: Agent, show: Callable[[str], None]) -> Rollout:
+    """One episode, in which a script or a person acts."""
+    how = Episodes(n=1, turns=args.turns, observation=0, calls=FORMATS[args.calls]() if getattr(world, "tools", ()) else None)
+    renderer, nobody = Utf8(), cast(Any, None)
+    ctx = Ctx(args.seed, Progress(), source, {"actor": Handle(Pen(1 << 31), renderer)}, nobody, place=task.id)
+    (group,) = asyncio.run(Played(act, how)(task, Shown(world, how, show), ctx))
+    return group.rollouts[0]
+
+
+def _expert(world: World) -> Agent:
+    teach: Callable[[Any], str | Call] | None = getattr(world, "expert", None)
+    if teach is None:
+        raise Usage(f"{type(world).__name__} has no expert(state), which says what a demonstration does next")
+    return lambda state, turn: teach(state)
 
 
 def _played(args: argparse.Namespace, source: Source, world: World) -> int:
     task, calls = source.task(args.split, args.seed, args.index), FORMATS[args.calls]()
 
-    def typed(state: Any) -> str | None:
+    def typed(state: Any, turn: int) -> str:
         if sys.stdin.isatty():
             print("> ", end="", file=sys.stderr, flush=True)
-        return sys.stdin.readline().rstrip("\n").replace("\\n", "\n") or None
+        return sys.stdin.readline().rstrip("\n").replace("\\n", "\n")
 
-    act = _expert(world, calls, say) if args.expert else typed
-    said, text, last = _lived(world, task, args.seed, args.turns, calls, act, say)
-    channels = last["scores"] or dict(source.grade(task, text))
-    value = {"task": task.to_json(), "said": [one.text for one in said], "text": text, **last, "channels": channels}
-    answer(args, value, ", ".join(f"{name} {value}" for name, value in channels.items()))
+    def taught(state: Any, turn: int) -> str | Call:
+        said = expert(state, turn)
+        say(f"> {plain(said if isinstance(said, str) else calls.written(said))}")
+        return said
+
+    expert = _expert(world) if args.expert else typed
+    rollout = _lived(args, source, world, task, taught if args.expert else typed, say)
+    channels = _graded(source, task, rollout)
+    answer(args, {"task": task.to_json(), **rollout.to_json(), "channels": channels}, ", ".join(f"{n} {v}" for n, v in channels.items()))
     return 0
+
+
+def _graded(source: Source, task: Task, rollout: Rollout) -> dict[str, float | None]:
+    """The world's verdict, or the source's."""
+    from strop.grading import grade
+
+    scores = asyncio.run(grade(source, [Group(task, (rollout,))]))
+    return dict(scores.values[rollout.id])
 
 
 def _checked(args: argparse.Namespace, source: Source, world: World) -> int:
     from strop.check.growing import of_world
-    from strop.seams.world import Seat, verdict
 
-    task, calls = source.task("train", args.seed, 0), FORMATS[args.calls]()
-    said = list(of_world(world, task))
+    said = of_world(world, source.task("train", args.seed, 0))
     rows = [("its states are values, it answers alike twice, and a broken call is an answer", said or ["kept"])]
     if getattr(world, "expert", None) is not None:
         wrong, again = list[str](), list[str]()
         for index in range(args.tasks):
-            one = source.task(args.split, args.seed, index)
-            spoken, text, last = _lived(world, one, index, args.turns, calls, _expert(world, calls, lambda _: None), lambda _: None)
-            channels = last["scores"] or dict(source.grade(one, text))
-            if channels.get("outcome") != 1:
+            task = source.task(args.split, args.seed, index)
+            rollout = _lived(args, source, world, task, _expert(world), lambda text: None)
+            if (channels := _graded(source, task, rollout)).get("outcome") != 1:
                 wrong.append(f"task {index}: {channels}")
-            if last["scores"] and asyncio.run(verdict(world, one, Seat(f"{index}", f"{index}/0", args.turns), spoken)) != last["scores"]:
-                again.append(f"task {index}")
+            if scores := rollout.keys.get("scores"):
+                read = FORMATS[args.calls]().read
+                spoken = [Said(text, read(text, getattr(world, "tools", ()))) for text in rollout.keys["said"]]
+                if asyncio.run(verdict(world, task, Seat(*rollout.keys["seat"]), spoken)) != scores:
+                    again.append(f"task {index}")
         rows.append((f"its expert solves {args.tasks} tasks of {args.split}", wrong[:3] or ["kept"]))
         if again:
             rows.append(("its scores follow again from what was said", again[:3]))
