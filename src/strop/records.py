@@ -31,6 +31,15 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose fields come once: of two of one name nobody could say which is meant."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for i, (name, _) in enumerate(pairs) if name in dict(pairs[:i]))
+        raise ValueError(f"it has two fields {twice!r}")
+    return found
+
+
 def finite(value: Any) -> Any:
     """What JSON can carry: infinity and NaN become null."""
     if isinstance(value, dict):

@@ -48,7 +48,7 @@ def hermes(text):
     [
         (Hermes(), "<tool_call>{}", "opened and not closed"),
         (Hermes(), '<tool_call><tool_call>{"name": "stop"}</tool_call>', "opened and not closed"),
-        (Hermes(), hermes('{"name": "get", "name": "stop"}'), "the key 'name' stands there twice"),
+        (Hermes(), hermes('{"name": "get", "name": "stop"}'), "it has two fields 'name'"),
         (Hermes(), hermes('{"name": "add", "arguments": {"a": 1, "b": NaN}}'), "NaN is no number"),
         (Hermes(), hermes('{"name": "add", "arguments": {"a": 1, "b": 1e999}}'), "no JSON"),
         (Hermes(), hermes('{"name": "add", "arguments": {"a": 1' + "0" * 5000 + "}}"), "no JSON"),

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from strop.durable import hash_of
-from strop.records import Incident, Task, digest
+from strop.records import Incident, Task, digest, unique
 from strop.seams.part import nearest
 from strop.seams.signal import SIDES
 from strop.seams.source import Graded, Source, Split, split_of
@@ -552,22 +552,13 @@ def json_rows(file: Path, how: Columns) -> Iterator[tuple[int, Any]]:
                 raise ValueError(f"row {number} of {file.name} is not UTF-8: {said}. Save the file as UTF-8.") from None
             if text.strip():
                 try:
-                    yield number, json.loads(text, object_pairs_hook=once)
+                    yield number, json.loads(text, object_pairs_hook=unique)
                 except (ValueError, RecursionError) as error:
                     raise ValueError(f"row {number} of {file.name} is not JSON: {error}. A file holds one object a line.") from None
 
 
 LONGEST = 4_000_000
 """Bytes of a row."""
-
-
-def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose fields come once: of two of one name nobody could say which is meant."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = next(name for i, (name, _) in enumerate(pairs) if name in dict(pairs[:i]))
-        raise ValueError(f"it has two fields {twice!r}")
-    return found
 
 
 def parquet_rows(file: Path, how: Columns) -> list[Any]:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, cast
 
-from strop.records import canonical
+from strop.records import canonical, unique
 from strop.seams.part import nearest
 from strop.seams.world import Broken, Call, Tool
 
@@ -43,12 +43,12 @@ def plain(text: str) -> Any:
 
     >>> plain('{"a": 1, "a": 2}')
     Traceback (most recent call last):
-    strop.worlds.calls.Unread: the key 'a' stands there twice
+    strop.worlds.calls.Unread: no JSON: it has two fields 'a'
     """
     if len(text) > LONGEST:
         raise Unread(f"longer than {LONGEST} characters")
     try:
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
+        value = json.loads(text, object_pairs_hook=unique, parse_constant=_constant)
         canonical(value).encode()
     except Unread:
         raise
@@ -59,14 +59,6 @@ def plain(text: str) -> Any:
     except ValueError as error:
         raise Unread(f"no JSON: {str(error)[:80]}") from None
     return value
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise Unread(f"the key {next(name for name in names if names.count(name) > 1)[:40]!r} stands there twice")
-    return made
 
 
 def _constant(name: str) -> Any:
