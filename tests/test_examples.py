@@ -8,10 +8,11 @@ import pytest
 
 import strop.methods
 import strop.seams
+import strop.worlds
 from strop.seams.part import Part
 
 MODULES = ["strop.records", "strop.method", "strop.batch", "strop.train"] + [
-    found.name for package in (strop.seams, strop.methods) for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
+    found.name for package in (strop.seams, strop.methods, strop.worlds) for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
 ]
 
 
