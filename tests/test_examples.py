@@ -11,8 +11,9 @@ import strop.seams
 import strop.worlds
 from strop.seams.part import Part
 
+PACKAGES = (strop.seams, strop.methods, strop.worlds)
 MODULES = ["strop.records", "strop.method", "strop.batch", "strop.train"] + [
-    found.name for package in (strop.seams, strop.methods, strop.worlds) for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
+    found.name for package in PACKAGES for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
 ]
 
 
