@@ -123,6 +123,7 @@ class Run:
         self.source = roomy(drawn, actor, getattr(self.method.sampler, "max_tokens", 1), recipe.longest_prompt)
         self.world = world_of(self.method.environment, drawn)
         """What answers the policy between turns, where something does."""
+        sense.called(self.method, self.world)
         given = None if policy is None and policies is None else policies or {}
         root, stages, left = directory.parent, self.begun.stages, self.begun.policies
         trained = {ACTOR: actor, **moving(self.method.trained, actor, recipe, root, stages, left, given)}

@@ -12,6 +12,7 @@ from strop.records import Sampling
 from strop.seams.asked import Asked, Trained
 from strop.seams.compute import Exact, Quantized
 from strop.seams.curriculum import Curriculum
+from strop.seams.episode import Episodes
 from strop.seams.feed import Feed
 from strop.seams.formula import RESERVED, UNITS, check
 from strop.seams.gate import is_whole
@@ -20,7 +21,7 @@ from strop.seams.head import KNOWN, Head
 from strop.seams.mark import channel, is_label, name_of
 from strop.seams.part import Part, nearest, written
 from strop.seams.role import Role
-from strop.seams.sampler import Sampler
+from strop.seams.sampler import Independent, Sampler
 from strop.seams.signal import Signal
 from strop.seams.update import AdamW, Still, Update
 from strop.seams.world import World
@@ -200,6 +201,17 @@ def _policies(method: Method) -> None:
         beside = "tasks ahead of the learner" if getattr(method.feed, "ahead", 0) else "groups of other trainers"
         raise ValueError(
             f"method {method.name!r}: its feed gives {beside}, which several trained policies cannot learn from yet. Use feed=Rollouts()."
+        )
+
+
+def called(method: Method, world: World | None) -> None:
+    """In a world with tools somebody reads what is called."""
+    sampler, tools = method.sampler, getattr(world, "tools", ())
+    if tools and isinstance(sampler, Independent | Episodes) and getattr(sampler, "calls", None) is None:
+        raise ValueError(
+            f"method {method.name!r}: {type(world).__name__} answers to calls of {', '.join(tool.name for tool in tools)}, and its sampler "
+            f"{type(sampler).__name__} reads none. Use sampler=Episodes(turns=…, calls=Line()), or a method that has one, as "
+            "--method resum has (docs/worlds.md)."
         )
 
 

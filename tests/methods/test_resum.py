@@ -159,3 +159,8 @@ def test_both_of_its_methods_are_trained(tmp_path):
     run.train()
     groups, _ = sampled(tmp_path / "long")
     assert all(len(row.tokens) <= 96 for g in groups for r in g.rollouts for row in r.rows)
+
+
+def test_a_world_with_tools_is_not_played_by_who_reads_no_calls(tmp_path):
+    with pytest.raises(ValueError, match=r"Wiki answers to calls of get, and its sampler Independent reads none.*--method resum"):
+        create(Recipe(task="wiki", steps=1, **SMALL), tmp_path / "run")

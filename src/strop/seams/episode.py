@@ -151,12 +151,6 @@ class Episodes:
 
 async def gathered(how: Episodes, task: Task, world: World, ctx: Ctx, act: Act) -> Group:
     """All episodes of a task."""
-    tools: Sequence[Tool] = getattr(world, "tools", ())
-    if tools and how.calls is None:
-        raise ValueError(
-            f"{type(world).__name__} has tools to call ({', '.join(tool.name for tool in tools)}), and the sampler reads no calls: "
-            "calls=Line()"
-        )
     between, key = how.turns, f"{ctx.seed}/{ctx.progress.before + ctx.progress.step}/{ctx.place}"
     limits = [between.low if isinstance(between, Between) else between] * how.n
     if isinstance(between, Between):
