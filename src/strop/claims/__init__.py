@@ -34,6 +34,7 @@ OWN = {
     "stable-reinforce-window": "strop.experiments.stable_reinforce:WINDOW",
     "cascade-accuracy": "strop.experiments.cascade:ACCURACY",
     "grpo-roc-clean": "strop.experiments.grpo_roc:CLEAN",
+    "rstar2-faults": "strop.experiments.grpo_roc:FAULTS",
     "svs-coverage": "strop.experiments.svs:COVERAGE",
     "parallel-r1-share": "strop.experiments.parallel_r1:SHARE",
     "arm-tokens": "strop.experiments.arm:TOKENS",

@@ -20,6 +20,7 @@ from typing import Any, cast
 from strop.cli import Usage, answer, say, table
 from strop.engines.remote import Utf8
 from strop.records import Group, Rollout, Task
+from strop.sandbox.rules import LEVELS
 from strop.seams.context import Ctx, Handle, Progress
 from strop.seams.episode import Agent, Episodes, Pen, Played
 from strop.seams.source import Source
@@ -39,6 +40,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--index", type=int, default=0, metavar="N", help="play: which task [0]")
     parser.add_argument("--turns", type=int, default=32, metavar="N", help="actions at most [32]")
     parser.add_argument("--calls", choices=[*FORMATS], default="line", help="how calls are written [line]")
+    parser.add_argument(
+        "--sandbox", choices=LEVELS, metavar="LEVEL", help="the weakest walls it may execute code behind: cell, locks, open"
+    )
     parser.add_argument("--expert", action="store_true", help="play: its expert acts")
     parser.add_argument("--tasks", type=int, default=32, metavar="N", help="check: how many its expert solves [32]")
 
@@ -88,6 +92,10 @@ def _there(args: argparse.Namespace) -> tuple[Source, World]:
     world = world_of(one.environment if one is not None else None, tasks)
     if world is None:
         raise Usage(f"{args.task} brings no world: name a method that has one, --method grpo-roc. `strop world list` shows strop's.")
+    if args.sandbox:
+        if not hasattr(world, "within"):
+            raise Usage("--sandbox: this world executes nothing")
+        world = cast(Any, world).within(args.sandbox)
     if names := [*getattr(world, "asks", ())]:
         raise Usage(f"this world asks the policy {names[0]!r}, and nobody is here to answer. `strop eval --policy {names[0]}=…` plays it.")
     return tasks, world

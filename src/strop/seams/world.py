@@ -12,8 +12,9 @@ first.
 
 What a world may have besides: `tools`, what may be called in it, where the sampler reads calls; `asks`, the names of policies that it
 asks, of which it gets handles; `async show(state)`, the first message, where it is not the task's; `expert(state)`, what a demonstration
-says next, a text or a call; `repeats = False`, where the same words to the same state may be answered otherwise, so that nothing forks and
-nothing is proven by asking again.
+says next, a text or a call; `within(weakest)` and `stands()`, where it executes what it is told: itself behind other walls, and those that
+hold on this machine, which a run tries and keeps; `repeats = False`, where the same words to the same state may be answered otherwise, so
+that nothing forks and nothing is proven by asking again.
 """
 
 from __future__ import annotations
