@@ -140,11 +140,11 @@ class Flaky:
 def lengths() -> Any:
     from strop.lab.tabular import Table
 
-    return Table(tasks=32, vocab=2, length=MOST)
+    return Table(tasks=8, vocab=2, length=MOST)
 
 
 def tables(recipe: Recipe, directory: Path) -> dict[str, Any]:
-    """32 tasks; a word of up to six letters says how often the tool is called."""
+    """8 tasks; a word of up to six letters says how often the tool is called."""
     from strop.lab.tabular import TabularPolicy, engine
 
     return {"policy": TabularPolicy(lengths().tasks, lengths().language, seed=recipe.seed), "source": lengths(), "engine": engine}
@@ -183,7 +183,7 @@ def flaky(name: str, then: str) -> Method:
     loss = Signal(clipped_surrogate(clip_low=0.2, clip_high=0.28), means("token"))
     return GRPO.but(
         name,
-        sampler=Independent(n=8, max_tokens=MOST + 1),
+        sampler=Independent(n=16, max_tokens=MOST + 1),
         environment=Flaky(then),
         credit=(group_centered(),),
         signals={"policy": loss},
@@ -195,9 +195,9 @@ FAULTS = Claim(
     "rstar2-faults",
     mechanism="Grading an episode 0 because the world lost one of its calls",
     consequence="teaches a policy to make fewer calls, by one or more, than leaving such an episode out",
-    regime="on 32 tables, with three calls in twenty lost and two of five that arrive finding what is asked for, at equal decoded tokens",
+    regime="on 8 tables, with three calls in twenty lost and two of five that arrive finding what is asked for, at equal decoded tokens",
     method=GRPO_ROC.name,
-    recipe=Recipe(task="table", model="table", tasks=32, group=8, max_tokens=MOST + 1, steps=10_000, checkpoint_every=10),
+    recipe=Recipe(task="table", model="table", tasks=8, group=16, max_tokens=MOST + 1, steps=10_000, checkpoint_every=10, grader_limit=1.0),
     arms=(
         Arm("left out", flaky("faults-left-out", "left out")),
         Arm("graded", flaky("faults-graded", "wrong"), control="an episode that lost a call is wrong"),
@@ -209,8 +209,8 @@ FAULTS = Claim(
     threshold=1.0,
     refuted_if="the interval of the paired difference lies below 1 call",
     profiles={
-        "quick": Profile((0, 1), "40000 decoded", 1, arms=("left out", "graded", "chance")),
-        "full": Profile(tuple(range(8)), "100000 decoded", 3),
+        "quick": Profile((0, 1), "60000 decoded", 1, arms=("left out", "graded", "chance")),
+        "full": Profile(tuple(range(2, 10)), "60000 decoded", 3),
     },
     checks=(
         Check("calls are lost: share of episodes that lost one", lossy(), "graded", least=0.15),
@@ -218,6 +218,7 @@ FAULTS = Claim(
         Check("as many are left out by chance", left_out(), "chance", least=0.15),
     ),
     selects=True,
+    pilot=(2.02, 1.92),
     world=tables,
     pitfalls="A chance of 0.85 for each call pulls the best number of calls from six to two, so the direction is arithmetic. What is "
     "measured is how far a policy follows it, and that leaving out, which drops long episodes more often, does not pull the same way.",
