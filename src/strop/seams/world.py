@@ -13,8 +13,9 @@ first.
 What a world may have besides: `tools`, what may be called in it, where the sampler reads calls; `asks`, the names of policies that it
 asks, of which it gets handles; `async show(state)`, the first message, where it is not the task's; `expert(state)`, what a demonstration
 says next, a text or a call; `within(weakest)` and `stands()`, where it executes what it is told: itself behind other walls, and those that
-hold on this machine, which a run tries and keeps; `repeats = False`, where the same words to the same state may be answered otherwise, so
-that nothing forks and nothing is proven by asking again.
+hold on this machine, which a run tries and keeps; `repeats`, "exact" where nothing is said of it: at "checked" a state may have to be
+told again from its beginning, and what is answered then is compared (`strop.worlds.live`); at "no" the same words may be answered
+otherwise, so nothing forks, nothing is proven by asking again, and a run is the same given its own records alone (grade `logged`).
 """
 
 from __future__ import annotations
@@ -23,10 +24,13 @@ import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Protocol, cast, get_args
+from typing import Any, Literal, Protocol, cast, get_args
 
 from strop.records import Rollout, Stop, Task, canonical
 from strop.seams.context import Handle, keyed
+
+Repeats = Literal["exact", "checked", "no"]
+"""Whether a world answers the same when it is asked the same again."""
 
 
 @dataclass(frozen=True)

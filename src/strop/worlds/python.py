@@ -19,13 +19,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 from strop.records import Task
 from strop.sandbox import Ran, Rules, Sandbox, Session
 from strop.sandbox.rules import Level
 from strop.seams.context import Handle
-from strop.seams.world import Broken, Called, Reply, Said, Seat, Tool
+from strop.seams.world import Broken, Called, Repeats, Reply, Said, Seat, Tool
 
 RUN = Tool(
     "python",
@@ -49,6 +49,7 @@ class Python:
 
     rules: Rules = SHORT
     """What code may use."""
+    repeats: ClassVar[Repeats] = "checked"
 
     @property
     def tools(self) -> tuple[Tool, ...]:
