@@ -40,6 +40,7 @@ OWN = {
     "arm-tokens": "strop.experiments.arm:TOKENS",
     "arm-accuracy": "strop.experiments.arm:ACCURACY",
     "pathfinder-types": "strop.experiments.pathfinder:TYPES",
+    "agentscaler-domains": "strop.experiments.agentscaler:DOMAINS",
     "resum-untrained": "strop.experiments.resum:UNTRAINED",
     "resum-rows": "strop.experiments.resum:ROWS",
 }
