@@ -3,6 +3,7 @@
     python tests/kills.py write 0 10               kills number 0 to 9 inside writes, fsyncs and renames
     python tests/kills.py update 0 5 flowrl        of a method with a head, between updates
     python tests/kills.py write 0 10 two-players   of two policies that are trained together, as tables
+    python tests/kills.py sample 0 10 windowed     of episodes whose rows are summarised by the policy and begun again
     python tests/kills.py program 0 20             inside the writes of a program of four stages, at boundaries too
 
 Every run is a fork of this process, so a kill is a real one and costs no second import of torch. One thread: a
@@ -11,12 +12,14 @@ fork of a process whose thread pool is running would hang.
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -29,11 +32,19 @@ from strop.methods.cascade import MPO
 from strop.methods.grpo import GRPO
 from strop.program import Program, Stage, steps
 from strop.recipe import Recipe
+from strop.records import Task
 from strop.run import create, resume
+from strop.seams.context import Handle
 from strop.seams.curriculum import Band
+from strop.seams.episode import Episodes
+from strop.seams.objective import row_ratio
 from strop.seams.recorded import Earlier, correctness_pairs
+from strop.seams.reduction import means
 from strop.seams.sampler import Independent
+from strop.seams.signal import Signal
 from strop.seams.update import AdamW, Still
+from strop.seams.window import Own, Summarised
+from strop.seams.world import Reply, Said, Seat
 
 STEPS = 5
 
@@ -60,14 +71,34 @@ PROGRAM = Program(
 PLAYERS = own.loaded(Path(__file__).parent.parent / "examples" / "two_players.py")
 
 
+@dataclass(frozen=True)
+class Nods:
+    """A world that answers the same to everything."""
+
+    def start(self, task: Task, seat: Seat) -> int:
+        return 0
+
+    async def reply(self, state: int, said: Said, ask: Mapping[str, Handle]) -> tuple[int, Reply]:
+        return state + 1, Reply("go on")
+
+
+WINDOWED = GRPO.but(
+    "windowed",
+    environment=Nods(),
+    sampler=Episodes(n=4, turns=5, max_tokens=12, observation=10, window=Summarised(Own(most=6, ask="so?"), limit=80)),
+    signals={"policy": Signal(row_ratio(), reduce=means("group", "row"))},
+)
+
+
 def begin(model: str, method: str, directory: Path) -> Run:
     if method == PLAYERS.TWO.name:
         return create(recipe("tables", PLAYERS.TWO).but(lr=0.1), directory, **PLAYERS.tables(3))
-    return create(recipe(model, method), directory)
+    return create(recipe(model, WINDOWED if method == WINDOWED.name else method), directory)
 
 
 def go_on(method: str, directory: Path) -> Run:
     parts = {"method": PLAYERS.TWO, **PLAYERS.tables(3)} if method == PLAYERS.TWO.name else {}
+    parts |= {"method": WINDOWED} if method == WINDOWED.name else {}
     return resume(directory, say=lambda _: None, **parts)
 
 
@@ -142,6 +173,12 @@ def groups(directory: Path) -> dict[str, bytes]:
     return {p.relative_to(directory).as_posix(): p.read_bytes() for p in sorted(directory.rglob("groups/*.gz"))}
 
 
+def rows(found: Mapping[str, bytes]) -> int:
+    """Of all committed rollouts, the most that one has."""
+    records = [json.loads(gzip.decompress(data)) for data in found.values()]
+    return max(len(rollout["rows"]) for record in records for group in record["groups"] for rollout in group["rollouts"])
+
+
 def of_program(directory: Path) -> dict:
     """What came of each stage, and what program.json says of them."""
     return {"done": read_program(directory)["done"], **{place.name: outcome(place) for place in stages(directory)}}
@@ -204,8 +241,9 @@ def main(phase: str, first: int, last: int, method: str = "grpo") -> None:
     wanted, results = outcome(whole), []
     for number in range(first, last):
         directory = base / f"{phase}-{number}"
-        # spread the kills over the run: writes happen ~15 a step, samples 16 a step, updates 1 a step
-        at = {"write": 3 + 7 * number, "sample": 5 + 8 * number, "update": number % STEPS}[phase]
+        # spread the kills over the run: writes happen ~15 a step, samples 16 a step (of five turns some 120), updates 1 a step
+        apart = 60 if method == WINDOWED.name else 8
+        at = {"write": 3 + 7 * number, "sample": 5 + apart * number, "update": number % STEPS}[phase]
 
         def killed(directory: Path = directory, at: int = at) -> None:
             run = begin(model, method, directory)
@@ -224,6 +262,7 @@ def main(phase: str, first: int, last: int, method: str = "grpo") -> None:
                 "resumed": resumed == 0,
                 "kept": all(after.get(name) == data for name, data in before.items()),
                 "equal": resumed == 0 and outcome(directory) == wanted,
+                "rows": rows(after),
             }
         )
     print(json.dumps(results))

@@ -57,6 +57,15 @@ def test_two_policies_that_are_trained_together_are_killed_and_go_on_alike(phase
     check(results)
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("phase", ["write", "sample"])
+def test_episodes_whose_rows_begin_anew_are_killed_and_go_on_alike(phase):
+    results = kills(phase, 0, 8, "windowed")
+    assert len(results) == 8
+    check(results)
+    assert all(r["rows"] > 1 for r in results), "rows were summarised"
+
+
 @pytest.mark.full  # twenty programs of four stages
 def test_a_program_killed_inside_any_write_goes_on_to_the_same_stages():
     results = kills("program", 0, 20)

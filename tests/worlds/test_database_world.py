@@ -42,7 +42,9 @@ def alike(domain, one, other, fresh):
 
     def rows(data, names):
         return {
-            (table, names.get(key, key)): {c: names.get(v, v) if kind == "key" else v for (c, kind), v in zip(columns, row.values(), strict=True)}
+            (table, names.get(key, key)): {
+                c: names.get(v, v) if kind == "key" else v for (c, kind), v in zip(columns, row.values(), strict=True)
+            }
             for table, columns in domain.tables
             for key, row in ((k, {c: data["rows"][table][k][c] for c, _ in columns}) for k in data["rows"][table])
         }
