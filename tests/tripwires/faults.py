@@ -676,14 +676,20 @@ def _(run: Run, patch: pytest.MonkeyPatch, value: int) -> None:
 
 
 @variants(
-    (1.0, "what opens a user's turn is as likely as a plus sign", "gross", "forged-turn"),
-    (0.1, "what opens a user's turn is possible everywhere", "mild", None),
+    (
+        1.0,
+        "what opens a user's turn is as likely as a digit",
+        "gross",
+        "forged-turn",
+        {"within": WINDOW, "recipe": BASE.but(steps=6)},
+    ),
+    (0.1, "what opens a user's turn is possible everywhere", "mild", None, {"recipe": BASE.but(steps=6)}),
 )
 def _(run: Run, patch: pytest.MonkeyPatch, value: float) -> None:
     tokenizer, table = run.policy.tokenizer, run.policy.model.get_input_embeddings().weight
-    (mark, *_), (plus, *_) = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("<|user|>", "+"))
+    (mark, *_), (digit, *_) = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("<|user|>", "1"))
     with torch.no_grad():
-        table[mark] = value * table[plus]
+        table[mark] = value * table[digit]
     run.engine.deliver(run.version)
 
 

@@ -173,7 +173,7 @@ TRIPWIRES: tuple[Tripwire, ...] = (
         "read rollouts that are right leniently only; fix the parse, or pay a little for the form",
     ),
     Tripwire(
-        "forged-turn", "warn", "step", 0.01, "share of a step's rollouts that write what opens a turn", sees.forged,
+        "forged-turn", "warn", "step", 0.05, "share of rollouts that write what opens a turn, last 5 steps", sees.forged,
         "the policy goes on as its user or its tools, so who reads its text as a conversation (a judge, a summary, a person) takes its "
         "inventions for theirs",
         "read the last step's rollouts; check that the end token is trained; give such replies no reward",

@@ -240,8 +240,10 @@ def format_gap(lines: Lines, limit: float) -> str | None:
 
 
 def forged(lines: Lines, limit: float) -> str | None:
-    share = _now(lines).get("forged", 0.0)
-    return f"{share:.1%} of the step's rollouts write a mark of the chat template that opens a turn" if share > limit else None
+    shares = [line.get("watch", {}).get("forged") for line in lines[-WINDOW:]]
+    if len(shares) < WINDOW or None in shares or (share := sum(shares) / WINDOW) <= limit:
+        return None
+    return f"{share:.0%} of the rollouts write what only the chat template writes: the mark that opens a turn"
 
 
 def dead_seed(lines: Lines, limit: float) -> str | None:
