@@ -24,7 +24,7 @@ def base(tmp_path_factory):
 def test_a_base_model_gets_a_format_and_worked_examples(base, capsys):
     main(["doctor", "--model", str(base), "--json"])
     checks = json.loads(capsys.readouterr().out)["checks"]
-    assert list(checks) == ["prompts", "memory", "model", "ends", "writing", "learning", "to try"]
+    assert list(checks) == ["prompts", "memory", "model", "ends", "turns", "writing", "learning", "to try"]
     assert checks["prompts"]["flags"] == {"chat": "qa", "shots": 4}
     assert checks["prompts"]["says"].endswith("'Question: What is 17 + 25?\\nAnswer:'")
     assert r"or '\nQuestion:'" in checks["ends"]["says"]
@@ -47,7 +47,7 @@ def test_what_is_free_decides_how_to_train(monkeypatch):
 
 def test_quickly_nothing_is_written_or_learned_from(capsys):
     main(["doctor", "--model", "pico", "--quick", "--json"])
-    assert list(json.loads(capsys.readouterr().out)["checks"]) == ["prompts", "memory", "model", "ends", "to try"]
+    assert list(json.loads(capsys.readouterr().out)["checks"]) == ["prompts", "memory", "model", "ends", "turns", "to try"]
 
 
 def test_a_model_without_a_fast_path_is_told_why(tmp_path):

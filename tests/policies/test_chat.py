@@ -278,8 +278,12 @@ def test_what_opens_a_turn_is_known_where_the_template_has_marks_of_its_own(base
     assert ChatRenderer(tokenizer, Chat(form=QWEN)).marks == ("<|im_start|>user", "<|im_start|>assistant")
     for plain in ("qa", "plain", FILE):
         assert load(str(base), chat=Chat.of("", "", plain)).renderer.marks == (), "words that anybody may write"
+    assert ChatRenderer(tokenizer, Chat(form=QWEN)).forgets == ""
+    strips = QWEN.replace("{{ message.content }}", "{{ message.content.split('</think>')[-1] }}")
+    assert ChatRenderer(tokenizer, Chat(form=strips)).forgets == "thoughts"
     rewrites = QWEN.replace("{{ message.content }}", "{{ message.content if loop.last else 'earlier' }}")
     assert ChatRenderer(tokenizer, Chat(form=rewrites)).marks == ()
+    assert ChatRenderer(tokenizer, Chat(form=rewrites)).forgets == "turns"
 
 
 def test_a_forged_turn_is_what_the_policy_wrote_not_what_it_was_told():

@@ -74,9 +74,21 @@ def _findings(recipe: Recipe, free: int | None, speed: bool) -> Iterator[Finding
     yield Finding("model", f"{config.model_type}, {count:,} parameters, {config.vocab_size:,} ids{source}")
     ends = [f"{policy.tokenizer.decode([number])!r} ({number})" for number in policy.eos] + [f"{text!r}" for text in policy.renderer.stop]
     yield Finding("ends", f"a reply ends at {' or '.join(ends)}")
+    yield Finding(
+        "turns",
+        f"{FORGETS[policy.renderer.forgets]}; tools are told by {'--calls native' if policy.renderer.tells_tools else '--calls hermes'}",
+    )
     if speed:
         yield _writing(policy, recipe)
         yield _learning(policy)
+
+
+FORGETS = {
+    "": "a later turn leaves earlier ones as they are",
+    "turns": "its chat template writes earlier turns anew, so in worlds a row begins again each turn: --window afresh, window=Afresh()",
+    "thoughts": "its chat template leaves out the thoughts of earlier replies, which a row keeps; as it will be served: window=Afresh()",
+}
+"""What a template leaves out of earlier replies."""
 
 
 def _prompts(recipe: Recipe) -> Finding:

@@ -135,8 +135,7 @@ class ChatRenderer:
         """The same template, told of tools."""
         key = digest([dict(tool) for tool in tools])
         if key not in self._telling:
-            template = self.tokenizer.get_chat_template()
-            if "tools" not in variables(template):
+            if not self.tells_tools:
                 raise ModelError(
                     "this model's chat template tells of no tools. Write them into the question: --calls hermes, calls=Hermes()."
                 )
@@ -293,6 +292,22 @@ class ChatRenderer:
                 closing = self.tokenizer.decode([self.end])
             self._between = (lead, before.removeprefix(closing), after)
         return self._between
+
+    @cached_property
+    def forgets(self) -> str:
+        """What the template leaves out of earlier replies: `turns` where it writes them otherwise, `thoughts`, or nothing."""
+        try:
+            self._turn_parts()
+            thought = {"role": "assistant", "content": "<think>\nONE\n</think>\n\nTWO"}
+            whole = self._template([*self._opened("zero"), thought, {"role": self._answers, "content": "THREE"}], True)
+        except ModelError:
+            return "turns"
+        return "" if "ONE" in whole else "thoughts"
+
+    @cached_property
+    def tells_tools(self) -> bool:
+        """Whether the template knows of tools."""
+        return "tools" in variables(self.tokenizer.get_chat_template())
 
     @cached_property
     def marks(self) -> tuple[str, ...]:
