@@ -39,6 +39,7 @@ OWN = {
     "arm-tokens": "strop.experiments.arm:TOKENS",
     "arm-accuracy": "strop.experiments.arm:ACCURACY",
     "pathfinder-types": "strop.experiments.pathfinder:TYPES",
+    "webexplorer-evolve": "strop.experiments.webexplorer:EVOLVE",
     "resum-untrained": "strop.experiments.resum:UNTRAINED",
     "resum-rows": "strop.experiments.resum:ROWS",
 }
