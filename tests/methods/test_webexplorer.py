@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from itertools import pairwise
 
 import pytest
 import torch
@@ -76,7 +77,7 @@ def test_stages_have_more_turns_and_more_room_each_and_keep_the_optimiser():
     taught, *grown = WEBEXPLORER_PROGRAM.plan
     assert taught.task == "clues"
     assert [(stage.method.sampler.turns, stage.method.sampler.window.limit) for stage in grown] == [*LIMITS]
-    assert all(one < other for pair in zip(LIMITS, LIMITS[1:], strict=False) for one, other in zip(*pair, strict=True))
+    assert all(one < other for pair in pairwise(LIMITS) for one, other in zip(*pair, strict=True))
     assert [type(stage.until).__name__ for stage in grown] == ["When", "When", "Share"]
     assert [stage.keeps for stage in grown] == [(), *[("curriculum", "optimiser")] * 2]
     assert isinstance(WEBEXPLORER.sampler.calls, Hermes)

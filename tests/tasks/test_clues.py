@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from itertools import pairwise
 
 import pytest
 
@@ -93,7 +94,7 @@ def test_every_evolved_question_has_one_answer_and_always_the_same(operator):
             lengths = [len(version) for version in found.versions]
             if operator in ("salient", "flattest"):
                 assert lengths == [9, 8, 7, 6, 5, 4]
-                assert all({*later} < {*before} for before, later in zip(found.versions, found.versions[1:], strict=False))
+                assert all({*later} < {*before} for before, later in pairwise(found.versions))
             assert lengths == sorted(lengths, reverse=True), "no edit adds a clue"
 
 
@@ -105,7 +106,7 @@ def test_no_edit_holds_of_fewer_than_before_and_an_unchecked_one_may_hold_of_mor
             question = whole(base, entity)
             for operator in OPERATORS.values():
                 answers = [{*brute(base, version)} for version in evolve(question, base, operator, 5, rng, checked=False).versions]
-                assert all(entity in one and before <= one for before, one in zip(answers, answers[1:], strict=False))
+                assert all(entity in one and before <= one for before, one in pairwise(answers))
                 several += len(answers[-1]) > 1
     assert several > 5
 
