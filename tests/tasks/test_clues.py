@@ -176,6 +176,7 @@ def test_a_knob_outside_of_its_range_is_refused(knobs, why):
         ("<answer>ab</answer>", 0, 0),
         ("<answer>ab aa</answer>", 0, 1),
         ("it is aa", 0, 1),
+        ("<answer>ab</answer> or aa", 0, 0),
         ("aa\nno call\n", 0, 0),
         ("", 0, 0),
     ],

@@ -166,6 +166,6 @@ NAME = re.compile(r"\b[a-z]{2,4}\b")
 
 
 def said_last(text: str) -> list[str]:
-    """The names of its last line, the last one first: what a world wrote before is no answer."""
+    """The names of its last line, the last one first, or of its last tag's: what a world wrote before is no answer."""
     line = text[-TAIL:].rpartition("\n")[2]
-    return NAME.findall(re.sub(r"</?[a-z]+>", " ", line))[::-1]
+    return NAME.findall(line.rpartition("<answer>")[2].partition("</answer>")[0])[::-1]
