@@ -28,7 +28,7 @@ Question = tuple[Clue, ...]
 
 def whole(base: Base, entity: int) -> Question:
     """All that is known of it, in the order of attributes."""
-    return tuple(Clue(letter, value, value) for letter in ATTRIBUTES for value in [base.value(entity, letter)])
+    return tuple(base.true(letter, entity) for letter in ATTRIBUTES)
 
 
 # ------------------------------------------------------------------------------------------------ operators: (question, …) -> edits of it
@@ -67,8 +67,7 @@ def describe(question: Question, base: Base, rng: random.Random) -> Iterator[Que
         if ATTRIBUTES[clue.attribute][0] == "link" and not clue.via:
             words = [letter for letter, (kind, _) in ATTRIBUTES.items() if kind == "word"]
             for letter in rng.sample(words, len(words)):
-                value = base.value(clue.low, letter)
-                yield _put(question, clue, Clue(letter, value, value, via=clue.attribute))
+                yield _put(question, clue, base.true(letter, clue.low)._replace(via=clue.attribute))
 
 
 def any_of(question: Question, base: Base, rng: random.Random) -> Iterator[Question]:

@@ -71,6 +71,11 @@ class Base:
     def value(self, entity: int, attribute: str, via: str = "") -> int:
         return self.facts[attribute][self.facts[via][entity] if via else entity]
 
+    def true(self, attribute: str, entity: int, via: str = "") -> Clue:
+        """What there is to tell of it."""
+        value = self.value(entity, attribute, via)
+        return Clue(attribute, value, value, via)
+
     def holds(self, clue: Clue, entity: int) -> bool:
         return clue.low <= self.value(entity, clue.attribute, clue.via) <= clue.high
 
@@ -96,6 +101,10 @@ class Base:
         said = self.said(clue.attribute, clue.low) if clue.low == clue.high else f"{clue.low}-{clue.high}"
         return f"{clue.via}.{clue.attribute}{said}" if clue.via else f"{clue.attribute}{said}"
 
+    def question(self, texts: Iterable[str]) -> tuple[Clue, ...]:
+        """The clues of a question."""
+        return tuple(clue for text in texts if (clue := self.read(text)) is not None)
+
     def read(self, text: str) -> Clue | None:
         """What a text tells; None where it is no clue."""
         if not (found := WRITTEN.fullmatch(text)) or found["attribute"] not in ATTRIBUTES:
@@ -118,12 +127,9 @@ def base_of(entities: int, seed: int) -> Base:
     return Base(entities, seed)
 
 
-def _text(most: int) -> dict[str, Any]:
-    return {"type": "string", "minLength": 1, "maxLength": most}
-
-
 def _takes(name: str, most: int) -> dict[str, Any]:
-    return {"properties": {name: _text(most)}, "required": [name], "additionalProperties": False}
+    text = {"type": "string", "minLength": 1, "maxLength": most}
+    return {"properties": {name: text}, "required": [name], "additionalProperties": False}
 
 
 SEARCH = Tool("search", "Names of what a clue holds of, a few at a time.", _takes("clue", 16))
@@ -180,23 +186,14 @@ class Clues:
         base = base_of(*state["base"])
         if (entity := base.number.get(name)) is None:
             return state, f"no {name}", Called(VISIT.name, False, "no such page")
-        said = [self._on(base, clue, entity) for clue in self._asked(state)]
-        return {**state, "visited": [*state["visited"], name]}, " ".join(said), Called(VISIT.name, True)
-
-    @staticmethod
-    def _on(base: Base, clue: Clue, entity: int) -> str:
-        value = base.value(entity, clue.attribute, clue.via)
-        return base.written(Clue(clue.attribute, value, value, clue.via))
-
-    @staticmethod
-    def _asked(state: dict[str, Any]) -> list[Clue]:
-        base = base_of(*state["base"])
-        return [clue for text in state["clues"] if (clue := base.read(text)) is not None]
+        said = [base.true(clue.attribute, entity, clue.via) for clue in base.question(state["clues"])]
+        return {**state, "visited": [*state["visited"], name]}, " ".join(map(base.written, said)), Called(VISIT.name, True)
 
     def expert(self, state: dict[str, Any]) -> str | Call:
         """Searches by what is most telling as far as anybody knows, visits what it finds in its order, and answers with the first page
         that fits: it visits also what nothing else can be."""
-        base, clues = base_of(*state["base"]), self._asked(state)
+        base = base_of(*state["base"])
+        clues = base.question(state["clues"])
         fits = [name for name in state["visited"] if all(base.holds(clue, base.number[name]) for clue in clues)]
         if fits:
             return f"<answer>{fits[0]}</answer>"
