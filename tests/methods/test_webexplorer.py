@@ -15,8 +15,8 @@ from strop.program import Program, Stage, steps, when
 from strop.recipe import Recipe
 from strop.records import Group, Rollout, Task
 from strop.run import create
-from strop.staged import create as staged
 from strop.seams.world import Call, Said
+from strop.staged import create as staged
 from strop.tasks import source
 from strop.tasks.clues import OPERATORS
 from strop.worlds.calls import Hermes
