@@ -66,7 +66,7 @@ class Base:
         for letter, (kind, _) in ATTRIBUTES.items():
             there = rng.sample(range(entities), self.values[letter]) if kind == "link" else range(self.values[letter])
             self.facts[letter] = [rng.choice(there) for _ in range(entities)]
-        self.found = lru_cache(maxsize=1 << 14)(self._found)
+        self.found = lru_cache(maxsize=1 << 12)(self._found)
 
     def value(self, entity: int, attribute: str, via: str = "") -> int:
         return self.facts[attribute][self.facts[via][entity] if via else entity]
@@ -81,7 +81,9 @@ class Base:
 
     def _found(self, clue: Clue) -> tuple[int, ...]:
         """All that it holds of, in the order of the base: which is nobody's."""
-        return tuple(entity for entity in range(self.size) if self.holds(clue, entity))
+        facts, low, high = self.facts[clue.attribute], clue.low, clue.high
+        told = [facts[maker] for maker in self.facts[clue.via]] if clue.via else facts
+        return tuple([entity for entity, value in enumerate(told) if low <= value <= high])
 
     def answers(self, clues: Iterable[Clue]) -> frozenset[int]:
         """All that every one of them holds of."""
