@@ -181,7 +181,8 @@ LEARNING = Claim(
     refuted_if="the interval of the paired difference lies below 0.10",
     profiles={
         "quick": Profile((0,), "6000 calls", 12, arms=("evolved", "first")),
-        "full": Profile((0, 1, 2, 3), "30000 calls", 60),
+        "full": Profile((0, 1, 2, 3), "15000 calls", 38, arms=("evolved", "first")),
+        "extended": Profile((0, 1, 2, 3), "15000 calls", 50),
     },
     checks=(
         Check("groups of evolved questions are mixed: their share", end_of(measure=mean_so_far(name="spread")), "evolved", least=0.3),
