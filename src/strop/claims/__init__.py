@@ -40,7 +40,6 @@ OWN = {
     "arm-accuracy": "strop.experiments.arm:ACCURACY",
     "pathfinder-types": "strop.experiments.pathfinder:TYPES",
     "webexplorer-evolve": "strop.experiments.webexplorer:EVOLVE",
-    "webexplorer-learning": "strop.experiments.webexplorer:LEARNING",
     "resum-untrained": "strop.experiments.resum:UNTRAINED",
     "resum-rows": "strop.experiments.resum:ROWS",
 }

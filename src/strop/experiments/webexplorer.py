@@ -6,11 +6,9 @@ import asyncio
 from collections.abc import Callable, Iterator
 from statistics import fmean
 
-from strop.claims.claim import Arm, Check, Claim, HeldOut, Profile
-from strop.claims.trace import Curve, Trace, end_of, held_out, mean_so_far
+from strop.claims.claim import Arm, Check, Claim, Profile
+from strop.claims.trace import Curve, Trace
 from strop.method import Method
-from strop.methods.webexplorer import LIMITS, SMALL, TAUGHT, WEBEXPLORER, within
-from strop.program import Program, Stage, rest, share
 from strop.recipe import Recipe
 from strop.records import Task
 from strop.seams.context import keyed
@@ -145,51 +143,6 @@ EVOLVE = Claim(
     "loses it. What is found out is how far edits go that leave one answer, and that a solver feels them who knows how telling kinds of "
     "clues are and not of how many entities each one holds. How many more turns it is follows from how telling the attributes are, and "
     "those are strop's choice.",
-)
-
-
-LAST = WEBEXPLORER.but("webexplorer-clues", idea=("sampler",), sampler=within(*LIMITS[-1], **SMALL), tasks=8)
-"""Under the last limits from the start: which questions are learned from is all that differs."""
-
-
-def on(name: str, task: str) -> Program:
-    """Learn on such questions, then be asked evolved ones, which are what is evaluated on."""
-    asked = LAST.but("webexplorer-still", idea=("sampler", "update"), update=Still())
-    return Program(name, (Stage("learn", LAST, share(0.95), task=task), Stage("ask", asked, rest(), task="clues:evolved=5")))
-
-
-LEARNING = Claim(
-    "webexplorer-learning",
-    mechanism="Training on questions that were evolved five times",
-    consequence="raises accuracy on evolved questions about other entities by 0.10 or more over training on them as they were asked first",
-    regime="on 400 entities in episodes of eight turns, at equal calls, from a base that imitated first questions",
-    method="webexplorer",
-    recipe=Recipe(task="clues:evolved=5", steps=1000, lr=1e-4, checkpoint_every=1000),
-    base=Recipe(method=TAUGHT, task="clues", tasks=32, steps=300, lr=3e-3, eval_tasks=0, checkpoint_every=300),
-    arms=(
-        Arm("evolved", on("clues-evolved", "clues:evolved=5")),
-        Arm("first", on("clues-first", "clues"), control="nothing is edited"),
-        Arm(
-            "flattest",
-            on("clues-flattest", "clues:evolved=5,operator=flattest"),
-            control="as short as evolved ones, and no harder to search for",
-        ),
-    ),
-    compare=("evolved", "first"),
-    measure=held_out(name="pass@1"),
-    threshold=0.10,
-    refuted_if="the interval of the paired difference lies below 0.10",
-    profiles={
-        "quick": Profile((0,), "6000 calls", 12, arms=("evolved", "first")),
-        "full": Profile((0, 1, 2, 3), "15000 calls", 38, arms=("evolved", "first")),
-        "extended": Profile((0, 1, 2, 3), "15000 calls", 50),
-    },
-    checks=(
-        Check("groups of evolved questions are mixed: their share", end_of(measure=mean_so_far(name="spread")), "evolved", least=0.3),
-        Check("evolved questions can be answered: outcome over the run", end_of(measure=mean_so_far(name="outcome")), "evolved", least=0.1),
-    ),
-    held_out=HeldOut(tasks=400, samples=1, at=(1.0,), max_tokens=SMALL["max_tokens"]),
-    pitfalls="Evolved episodes have more calls, so that arm sees fewer questions for the same budget.",
 )
 
 
