@@ -448,6 +448,7 @@ ORACLES = {
     "treepo": treepo,
     "abstain": abstain,
     "ada-grpo": partial(grpo_strop, sample=True),
+    "webexplorer-grpo": grpo_strop,
     "pathfinder-rl": pathfinder_rl,
     "parallel-grpo": partial(grpo_strop, sample=True),
     "parallel-bonus": partial(grpo_strop, sample=True),

@@ -163,10 +163,12 @@ def test_changing_any_constant_of_any_part_changes_the_printed_formula_and_the_f
 
 GRADERS = [thing for thing in own().values() if isinstance(thing, Part) and "ctx" in thing.reads]
 """They ask policies and judges; what they give is a channel, not an expression."""
+ENDS = [thing for thing in own().values() if isinstance(thing, Part) and thing.gives == "done"]
+"""They say of metrics lines whether a stage is done."""
 MARKS = [thing for thing in own().values() if isinstance(thing, Part) and thing.reads == MARKED]
 """They read text; what they give is a number of the rollout."""
-EVALUATED = [thing for thing in own().values() if isinstance(thing, Part) and "groups" not in thing.reads and thing not in MARKS]
-"""Neither graders nor marks nor makers: those give groups."""
+EVALUATED = [thing for thing in own().values() if isinstance(thing, Part) and "groups" not in thing.reads and thing not in (*MARKS, *ENDS)]
+"""Neither graders nor marks nor makers, which give groups, nor what ends a stage."""
 
 
 @pytest.mark.parametrize("each", EVALUATED, ids=lambda each: each.name)

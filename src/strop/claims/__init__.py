@@ -41,6 +41,7 @@ OWN = {
     "arm-accuracy": "strop.experiments.arm:ACCURACY",
     "pathfinder-types": "strop.experiments.pathfinder:TYPES",
     "agentscaler-domains": "strop.experiments.agentscaler:DOMAINS",
+    "webexplorer-evolve": "strop.experiments.webexplorer:EVOLVE",
     "resum-untrained": "strop.experiments.resum:UNTRAINED",
     "resum-rows": "strop.experiments.resum:ROWS",
 }

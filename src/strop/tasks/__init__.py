@@ -21,6 +21,7 @@ DEFAULT_TASK = "chain"
 
 SOURCES: dict[str, str] = {
     "chain": "strop.tasks.chain:Chain",
+    "clues": "strop.tasks.clues:Clues",
     "countdown": "strop.tasks.countdown:Countdown",
     "database": "strop.tasks.database:Domains",
     "equations": "strop.tasks.equations:Equations",
@@ -116,10 +117,11 @@ def identity(text: str) -> str:
     return f"{part_id(type(made))} {digest(said)[:12]}"
 
 
-def arguments(name: str, make: Any, text: str) -> dict[str, int | float]:
-    """`steps=5,share=0.5` as keyword arguments for a source; ranges are the source's own matter."""
+def arguments(name: str, make: Any, text: str) -> dict[str, int | float | str]:
+    """`steps=5,share=0.5,operator=blur` as keyword arguments for a source: numbers, and a word where its default is one. Ranges are the
+    source's own matter."""
     known = [knob for knob, f in make.__dataclass_fields__.items() if f.init]
-    read: dict[str, int | float] = {}
+    read: dict[str, int | float | str] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         knob, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals:
@@ -128,7 +130,7 @@ def arguments(name: str, make: Any, text: str) -> dict[str, int | float]:
             raise ValueError(f"{name} has no knob {knob!r}. {nearest(knob, known)}")
         if knob in read:
             raise ValueError(f"{name}: {knob} is given twice")
-        read[knob] = number(name, knob, value)
+        read[knob] = value if isinstance(make.__dataclass_fields__[knob].default, str) else number(name, knob, value)
     return read
 
 
