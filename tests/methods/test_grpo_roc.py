@@ -18,9 +18,10 @@ from strop.run import create
 from strop.seams.gate import Seen, decide
 from strop.seams.world import Broken, Called, Reply, Said, Seat, calls
 from strop.sense import graded
-from strop.tasks import source
+from strop.tasks import SOURCES, maker, source
 from strop.tasks.sums import Sums
 from strop.worlds.calculator import Calculator, computed
+from strop.worlds.live import Command
 
 
 def group(verdicts, faults=None):
@@ -197,15 +198,19 @@ def test_hostile_calls_are_errors_and_nothing_else(text):
 
 
 WORLDS = [
-    thing for thing in catalogue.own().values() if getattr(thing, "__module__", "").startswith("strop.worlds.") and hasattr(thing, "start")
+    thing
+    for thing in catalogue.own().values()
+    if getattr(thing, "__module__", "").startswith("strop.worlds.") and hasattr(thing, "start") and thing is not Command
 ]
+"""But for the one that answers as its program does, which has its tests (tests/test_live.py)."""
+BROUGHT = {type(world): name for name in SOURCES if (world := getattr(maker(name)(), "world", None)) is not None}
 
 
 @pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.__name__)
 def test_every_world_of_strops_notes_what_became_of_each_call(world):
     made, became = world(), list[Called]()
     for action in ("", "nothing", "[1+1]", "<answer>2</answer>", "\x00" * 9000):
-        asked = source("wiki").task("train", 0, 0) if hasattr(made, "tools") else Task("1+1", {"answer": 2}, "s")
+        asked = source(BROUGHT[world]).task("train", 0, 0) if world in BROUGHT else Task("1+1", {"answer": 2}, "s")
         state = made.start(asked, Seat("s", "s/0", 4))
         _, reply = asyncio.run(made.reply(state, Said(action, (Broken("no call"),)), {}))
         became += reply.calls

@@ -88,6 +88,7 @@ def test_stages_have_more_turns_and_more_room_each_and_keep_the_optimiser():
 SMALL = {"tasks": 2, "group": 4, "eval_tasks": 0, "slots": 64}
 
 
+@pytest.mark.slow  # five steps in three stages
 def test_all_its_stages_are_trained_and_one_that_is_crowded_ends(tmp_path):
     taught, narrow, wider, _ = WEBEXPLORER_PROGRAM.plan
     soon = when(crowded(above=-1.0, last=2), at_most=4)  # however few are cut
