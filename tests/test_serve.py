@@ -19,6 +19,7 @@ from strop.cli import main
 from strop.directory import read_metrics, sampled
 from strop.methods.grpo import GRPO
 from strop.policies.causal import load
+from strop.policies.chat import Chat
 from strop.recipe import Recipe
 from strop.records import Sampling
 from strop.run import create, resume
@@ -158,6 +159,27 @@ def vllm_serve(model: Path, port: int) -> list[str]:
         "--gpu-memory-utilization",
         "0.3",
     ]
+
+
+@pytest.mark.full  # a server, and with STROP_WEIGHTS a real model behind it
+def test_a_served_model_plays_in_worlds_and_what_is_wrong_with_its_calls_is_counted(tmp_path, capsys, measured):
+    model = tmp_path / "model"
+    weights = os.environ.get("STROP_WEIGHTS")
+    load(weights or str(pico.path()), chat=Chat.of("", "", "qa")).export(model)
+    port = free_port()
+    # a call that is broken is nothing for the server: what it reads itself, `<tool_call>`, it answers with 500 where it is no JSON
+    few = ["--tasks", "2", "--samples", "2", "--turns", "3", "--max-tokens", "48", "--calls", "fenced", "--json"]
+    with served(transformers_serve(model, port), port, tmp_path / "server.log") as url:
+        for task in ("wiki", "clues", "database"):
+            capsys.readouterr()
+            main(["eval", str(model), "--engine", f"remote:{url}", "--task", task, *few])
+            found = json.loads(capsys.readouterr().out)
+            assert (found["tasks"], found["samples"]) == (2, 2)
+            assert 0 <= found["pass@1"] <= 1
+            calls = found.get("calls", {"rollout": 0, "broken": 0, "why": {}})
+            assert sum(calls["why"].values()) <= calls["broken"] + 1e-9
+            why = ", ".join(f"{share:.0%} {reason}" for reason, share in calls["why"].items())
+            measured(f"{weights or 'pico'} served, {task}: {calls['rollout']:.1f} calls a rollout, {calls['broken']:.0%} no good; {why}")
 
 
 @pytest.mark.full  # servers and clients that tests do not need
