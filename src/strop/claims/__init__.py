@@ -41,6 +41,7 @@ OWN = {
     "pathfinder-types": "strop.experiments.pathfinder:TYPES",
     "resum-untrained": "strop.experiments.resum:UNTRAINED",
     "resum-rows": "strop.experiments.resum:ROWS",
+    "webresearcher-rounds": "strop.experiments.webresearcher:FLATTER",
 }
 """strop's own, {name: module:attribute}; imported when asked for."""
 CLAIMS: dict[str, str] = {**OWN}

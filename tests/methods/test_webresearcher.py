@@ -1,0 +1,124 @@
+"""Reports in the place of a transcript: a state of the same size however many rounds there were, and what each of them is needed for."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from strop.check.growing import Script
+from strop.experiments.webresearcher import TRANSCRIPT, WINDOW, Blank, most_at_once
+from strop.methods.webresearcher import IMITATED, ROUNDS
+from strop.policies.causal import load
+from strop.recipe import Recipe
+from strop.records import Task
+from strop.run import create
+from strop.seams.context import Ctx, Handle, Progress
+from strop.seams.episode import Played
+from strop.seams.window import Append
+from strop.seams.world import Said, Seat
+from strop.tasks import source
+from strop.worlds.stream import Stream, known
+
+LONGEST = source("stream:least=24")
+
+
+@pytest.fixture(scope="module")
+def renderer():
+    return load("pico").renderer
+
+
+def played(window, task, renderer, world):
+    """An episode of the expert, in the rows that a window makes of it."""
+    ctx = Ctx(0, Progress(), LONGEST, {"actor": Handle(Script(), renderer)}, None, place="0")
+    how = replace(ROUNDS, n=1, window=window)
+    (group,) = asyncio.run(Played(lambda state, turn: world.expert(state), how)(task, world, ctx))
+    return group.rollouts[0]
+
+
+def test_a_row_of_the_last_round_is_as_long_as_one_of_the_first_but_for_its_report(renderer):
+    prompts, actions = set(), set()
+    for index in range(8):
+        task = LONGEST.task("train", 0, index)
+        rollout = played(ROUNDS.window, task, renderer, Stream())
+        assert LONGEST.grade(task, rollout.text)["outcome"] == 1
+        assert len(rollout.rows) == len(rollout.keys["facts"]) > 16, "an action is a row"
+        for row in rollout.rows[1:-1]:
+            prompt, said = row.segments
+            told = renderer.text(prompt.tokens).split("\n")[1]
+            prompts.add(len(prompt.tokens) - len(told))
+            actions.add(len(said.tokens) - len(renderer.text(said.tokens)))
+            assert len(row.tokens) <= ROUNDS.window.limit
+    assert len(prompts) == len(actions) == 1
+
+
+def test_a_row_holds_the_report_and_the_last_output_and_blanked_the_output_alone(renderer):
+    task = Task("abc?", {"asked": "abc", "outputs": ["x1 b2", "c3 y4", "z5 a6"], "answer": "623"}, "stream")
+
+    def rows(window):
+        return [renderer.text(row.segments[0].tokens).strip() for row in played(window, task, renderer, Stream()).rows]
+
+    assert rows(ROUNDS.window) == ["abc?", "abc?\n\nx1 b2", "abc?\nb2\nc3 y4", "abc?\nb2 c3\nz5 a6"]
+    assert rows(Blank("r", most=12)) == ["abc?", "abc?\n\nx1 b2", "abc?\n\nc3 y4", "abc?\n\nz5 a6"]
+
+
+@pytest.mark.parametrize(("outputs", "rows"), [(8, 1), (9, 2)])
+def test_eight_outputs_stand_in_the_window_of_the_transcript_and_a_ninth_does_not(outputs, rows, renderer):
+    shown = [*["x1 y2"] * (outputs - 2), "a1 b2", "z0 c3"]
+    task = Task("abc?", {"asked": "abc", "outputs": shown, "answer": "123"}, "stream")
+    assert len(played(WINDOW, task, renderer, Stream(tag="")).rows) == rows
+    assert len(played(Append(), task, renderer, Stream(tag="")).rows) == 1
+
+
+def test_each_third_of_a_stream_shows_one_fact_and_a_report_cannot_hold_it_all():
+    seen = set()
+    for index in range(60):
+        needs = source("stream").task("train", 0, index).needs
+        outputs, asked = needs["outputs"], needs["asked"]
+        places = [place for place, output in enumerate(outputs) for pair in output.split() if pair[0] in asked]
+        ends = [len(outputs) * part // 3 for part in range(4)]
+        assert [low <= place < high for place, low, high in zip(places, ends, ends[1:], strict=False)] == [True] * 3
+        assert len(places) == 3
+        assert most_at_once(needs) == 1
+        values = dict(known({**needs, "shown": len(outputs)}))
+        assert "".join(values[name] for name in asked) == needs["answer"]
+        assert sum(map(len, outputs)) > 3 * ROUNDS.window.most
+        seen.add(len(outputs))
+    assert min(seen) >= 8
+    assert max(seen) <= 24
+    assert {len(source("stream:step=8").task("test", 0, i).needs["outputs"]) for i in range(30)} == {8, 16, 24}
+
+
+def test_the_world_says_what_a_report_holds_and_makes_up():
+    world, task = Stream(), Task("ab?", {"asked": "ab", "outputs": ["a1 x2", "y3 b4"], "answer": "14"}, "stream")
+
+    def said(text, shown):
+        return asyncio.run(world.reply({**world.start(task, Seat("g", "o")), "shown": shown}, Said(text), {}))
+
+    assert said("<r>a1 b4 x9</r>go", 1)[1].facts == {"known": 1, "held": 1, "made_up": 2}
+    assert said("<r>" * 9 + "go", 1)[1].facts == {"known": 1, "held": 0, "made_up": 0}, "never closed"
+    state, reply = said("", 2)
+    assert (reply.observation, reply.done, state["shown"]) == ("end", False, 2)
+    assert said("a<answer>", 0)[1].done
+    assert "held" not in asyncio.run(Stream(tag="").reply(world.start(task, Seat("g", "o")), Said("<r>a1</r>"), {}))[1].facts
+
+
+def test_fewer_than_two_facts_are_no_stream():
+    with pytest.raises(ValueError, match="facts is a whole number from 2 to 8"):
+        source("stream:facts=1")
+    with pytest.raises(ValueError, match="least is a whole number from 3"):
+        source("stream:least=2")
+
+
+SMALL = {"tasks": 2, "eval_tasks": 0, "slots": 64, "steps": 1}
+
+
+def test_both_ways_of_writing_are_taught(tmp_path):
+    from strop.directory import sampled
+
+    made = {}
+    for method in (IMITATED, TRANSCRIPT):
+        create(Recipe(method=method, task="stream", **SMALL), tmp_path / method.name).train()
+        groups, _ = sampled(tmp_path / method.name)
+        made[method.name] = [r for g in groups for r in g.rollouts]
+    assert all(len(r.rows) == len(r.keys["facts"]) for r in made[IMITATED.name])
+    assert all(len(r.rows) == 1 and "<r>" not in r.text for r in made[TRANSCRIPT.name])
