@@ -187,7 +187,7 @@ def test_every_function_of_the_language_stands_in_the_glossary_and_is_read_by_th
     channels = {f"{grader.gives}_R" for grader in GRADERS} | {f"{channel(mark)}_R" for mark in MARKS}
     graded = {f"{c}_R" for each in map(source, ("facts", "verdict")) for c in each.grade(each.task("train", 0, 0), "")}
     assert names - set(formula.NAMES) - channels <= graded
-    own_words = {"mean", "sum", "std", "count", "active", "last", "next", "later_sum", "nested_mean", "same", "span"}
+    own_words = {"mean", "sum", "std", "count", "active", "last", "behind", "next", "later_sum", "nested_mean", "same", "span"}
     assert set(reader.ELEMENTWISE) | own_words == formula.FUNCTIONS
 
 

@@ -111,9 +111,13 @@ for loss in parts(objective):
 CASES["objective dual clip"] = built("dual", {"it": Signal(clipped_surrogate(dual_clip=1.2), PER_TOKEN)})
 for link in parts(credit):
     before = (group_standardized(),) if {"credit_R", "credit_T"} & set(link.reads) else ()
-    after = {"reward_T": (credit.returns_to_go(),), "reward_R": (group_standardized(),), "score_T": (credit.step_returns(),)}.get(
-        link.gives, ()
-    )
+    before = (credit.by_row(gamma=0.7),) if "reward_W" in link.reads else before
+    after = {
+        "reward_T": (credit.returns_to_go(),),
+        "reward_W": (credit.row_standardized(),),
+        "reward_R": (group_standardized(),),
+        "score_T": (credit.step_returns(),),
+    }.get(link.gives, ())
     made = link().reading(score_T="least_step_T") if "score_T" in link.reads else link()
     CASES[f"credit {link.name}"] = built(link.name, {"it": SURROGATE}, chain=(*before, made, *after))
 for correct in parts(correction):

@@ -133,8 +133,7 @@ def _lines(method: Method, own: bool) -> Iterator[str]:
         yield "    reward_T = where(last(rollout), reward_R, 0)"
     for link in method.credit:
         yield from _said(link)
-        if "credit_R" in link.gives.split(","):
-            yield "    credit_T = credit_R"
+        yield from (f"    credit_T = {name}" for name in link.gives.split(",") if name in ("credit_R", "credit_W"))
     for name, signal in method.signals.items():
         yield ""
         yield from _signal(name, signal)

@@ -139,8 +139,9 @@ def settle(method: Method, batch: Batch, fraction: float = 0.0) -> Batch:
             raise ValueError(f"method {method.name!r}: its credit {link.name!r} reads {missing[0]}, and nobody scored it here")
         given = link.on(have)
         given = dict(given) if isinstance(given, Mapping) else {link.gives: given}
-        if "credit_R" in given:
-            given["credit_T"] = index.spread(given["credit_R"], "rollout", "token")
+        for name, level in (("credit_R", "rollout"), ("credit_W", "row")):
+            if name in given:
+                given["credit_T"] = index.spread(given[name], level, "token")
         tracks |= {name: value for name, value in given.items() if name.endswith("_T")}
         have |= given
     return batch.with_(**{name: track.new_zeros(len(kept_T)).masked_scatter_(kept_T, track.detach()) for name, track in tracks.items()})

@@ -322,7 +322,7 @@ def seats(method: Method) -> Iterator[tuple[str, Part, frozenset[str]]]:
         own = {name for name in link.reads if name.endswith("_R") and name != "credit_R" and not close(name, ready | MOVING)}
         yield f"credit[{i}]", link, ready | own | {"trained_T"}
         given = set(link.gives.split(","))
-        ready |= given | ({"credit_T"} if "credit_R" in given else set[str]())
+        ready |= given | ({"credit_T"} if given & {"credit_R", "credit_W"} else set[str]())
     ready = frozenset(name for name in ready if name.endswith("_T") or name in facts)
     ready |= {CHOSEN} if method.paired else set[str]()
     moving = ready | MOVING | {head.track for head in method.heads}
@@ -388,7 +388,9 @@ def _reads(method: Method, seam: str, reader: Part, ready: frozenset[str]) -> No
             raise ValueError(f"{said}, so it needs reference=True")
         if name in MOVING or name in {head.track for head in method.heads}:
             raise ValueError(f"{said}, which moves during the update; it is settled before. Read old_logp_T, or make it an objective.")
-        if name in ("credit_T", "credit_R") or (name == "return_T" and method.heads):
+        if name == "reward_W":
+            raise ValueError(f"{said}, the reward of each row, which a link before it gives: credit=(by_row(), …)")
+        if name in ("credit_T", "credit_W", "credit_R") or (name == "return_T" and method.heads):
             raise ValueError(f"{said}, which no link of its credit gives before it. Credit: {list(method.credit)}.")
         if name in KNOWN:
             raise ValueError(f"{said}, so it needs heads=({KNOWN[name]},)")

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from strop.seams.credit import (
     batch_whiten,
+    by_row,
     credit_at_end,
     gae,
     group_centered,
@@ -19,6 +20,7 @@ from strop.seams.credit import (
     leave_one_out,
     returns_to_go,
     reward_itself,
+    row_standardized,
     siblings_standardized,
     step_returns,
     steps_standardized,
@@ -241,6 +243,32 @@ def test_a_step_earns_its_score_and_those_of_later_ones():
     for gamma in (0.0, -1.0, 1.5):
         with pytest.raises(ValueError, match=r"lies in \(0, 1\]"):
             step_returns(score_T, index, gamma=gamma)
+
+
+@some
+@given(counts, st.sampled_from([0.5, 0.995, 1.0]), st.sampled_from(["row", "rollout"]), st.integers(0, 1000))
+def test_credit_of_rows_is_the_plain_loop(sizes, gamma, over, seed):
+    index, generator = Index.of(sizes), torch.Generator().manual_seed(seed)
+    reward_R = torch.rand(index.size("rollout"), generator=generator, dtype=torch.float64)
+    wanted, units = [], iter(reward_R.tolist())
+    for group in sizes:
+        earned = [[reward * gamma**later for later in reversed(range(len(rollout)))] for rollout, reward in zip(group, units, strict=False)]
+        each = [statistics.fmean(rows) for rows in earned if rows] if over == "rollout" else [one for rows in earned for one in rows]
+        mean, spread = (statistics.fmean(each), statistics.pstdev(each)) if each else (0.0, 0.0)
+        wanted += [(one - mean) / max(spread, 1e-4) for rows in earned for one in rows]
+    got_W = row_standardized(by_row(reward_R, index, gamma=gamma), index, over=over)
+    torch.testing.assert_close(got_W, torch.tensor(wanted, dtype=torch.float64))
+
+
+def test_the_baseline_over_rows_counts_a_rollout_by_its_rows():
+    index, reward_R = Index.of([[[2], [1, 1, 1], [1, 3]]]), torch.tensor([1.0, 0.0, 1.0])
+    got_W = row_standardized(by_row(reward_R, index), index)
+    mean = (1 * 1.0 + 3 * 0.0 + 2 * 1.0) / (1 + 3 + 2)
+    assert got_W.tolist() == pytest.approx([(r - mean) / 0.5 for r in (1.0, 0.0, 0.0, 0.0, 1.0, 1.0)])
+    with pytest.raises(ValueError, match="row or rollout"):
+        row_standardized(over="rollouts").on({"reward_W": got_W, "index": index})
+    with pytest.raises(ValueError, match=r"lies in \(0, 1\]"):
+        by_row(reward_R, index, gamma=0.0)
 
 
 def plain_step_returns(score, owner, gamma):

@@ -24,7 +24,7 @@ from strop.identity import explain
 from strop.learning import backward, settle
 from strop.method import Method
 from strop.records import Fate
-from strop.seams.credit import group_standardized, returns_to_go
+from strop.seams.credit import by_row, group_standardized, returns_to_go, row_standardized
 from strop.seams.formula import UNITS
 from strop.seams.head import value
 from strop.seams.index import Index
@@ -339,8 +339,12 @@ def _alone(seam: str, part: Part, method: Method) -> Iterator[Method]:
         ways += [{**way, "credit": method.credit} for way in ways]
     elif seam.startswith("credit"):
         standard = {"signals": {"policy": _SURROGATE}}
-        before = ((group_standardized(),), ())
-        after: dict[str, tuple[Part, ...]] = {"reward_T": (returns_to_go(),), "reward_R": (group_standardized(),)}
+        before = ((group_standardized(),), (), (by_row(),))
+        after: dict[str, tuple[Part, ...]] = {
+            "reward_T": (returns_to_go(),),
+            "reward_W": (row_standardized(),),
+            "reward_R": (group_standardized(),),
+        }
         ways = [{"credit": (*first, part, *after.get(part.gives, ())), **standard} for first in before]
     elif seam == "correction":
         ways = [{"correction": part, "signals": {"policy": _SURROGATE}}]

@@ -140,7 +140,7 @@ class Reader:
             return self.nested_mean(self.visit(given[0]), self.visit(given[1]))
         if word == "same":
             return self.same(self.visit(given[0]))
-        if word in ("count", "active", "last"):
+        if word in ("count", "active", "last", "behind"):
             units = [LEVELS[a.id] for a in given if isinstance(a, ast.Name)]
             return self.counted(word, *units)
         values = [self.visit(a) for a in given]
@@ -194,6 +194,11 @@ class Reader:
             return Value("T", found)
         if level is None:
             return Value(unit, self.held(unit).astype(complex))
+        if word == "behind":
+            found = np.zeros(self.sizes[unit], dtype=complex)
+            for members in self.groups(unit, level):
+                found[members] = range(len(members) - 1, -1, -1)
+            return Value(unit, found)
         held = self.held(unit)
         counts = [sum(bool(held[i]) if word == "active" else 1 for i in members) for members in self.groups(unit, level)]
         return Value(level, np.array(counts, dtype=complex))

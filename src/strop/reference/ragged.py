@@ -31,6 +31,7 @@ SHOWN: dict[str, Callable[[Index, Tensor, Tensor], Any]] = {
     "spread": lambda index, x_R, x_G: index.spread(x_G, "group", "rollout"),
     "active": lambda index, x_R, x_G: index.select(~index.last()).active("rollout"),
     "same": lambda index, x_R, x_G: index.same(x_R),
+    "behind": lambda index, x_R, x_G: index.behind("row", "rollout"),
     "last": lambda index, x_R, x_G: index.last(),
     "select": lambda index, x_R, x_G: index.select(index.last()).row_T,
     "rows": lambda index, x_R, x_G: index.rows(torch.tensor([4, 0]))[1],

@@ -1,8 +1,8 @@
 """Credit: how much each decision earns. A chain over the whole batch; it never reads the moving policy.
 
-A link gives `credit_R` (spread over the rollout's decisions), `credit_T`, the per-decision `reward_T` or another `reward_R` that a
-later link reads; or several tracks, as a dict by the names that its `gives` lists with commas: `credit_T,return_T`. The last
-`credit_T` is what objectives read. Statistics over rollouts are of those the gate left in the batch,
+A link gives `credit_R` or `credit_W` (spread over the decisions of the rollout, of the row), `credit_T`, the per-decision `reward_T`, the
+`reward_W` of each row or another `reward_R` that a later link reads; or several tracks, as a dict by the names that its `gives` lists with
+commas: `credit_T,return_T`. The last `credit_T` is what objectives read. Statistics over rollouts are of those the gate left in the batch,
 context included; decisions are the trained ones only, so a prefix that a row repeats and leaves out comes once.
 """
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from strop.seams.index import Index
-from strop.seams.part import part
+from strop.seams.part import nearest, part
 
 
 @part(gives="credit_R", formula="credit_R = reward_R")
@@ -323,6 +323,56 @@ def _siblings_agree(reward_R: Tensor, index: Index) -> Tensor:
         return index.spread(index.sum(here_R, "rollout", "group"), "group", "rollout") - here_R == siblings_R
 
     return at(index.max(reward_R, "rollout", "group")) | at(-index.max(-reward_R, "rollout", "group"))
+
+
+@part(gives="reward_W", formula="reward_W = reward_R * {gamma} ** behind(row, rollout)")
+def by_row(reward_R: Tensor, index: Index, *, gamma: float = 1.0) -> Tensor:
+    """Each row of a rollout earns its reward, discounted by gamma for every row behind it: the last one earns all.
+
+    >>> by_row(torch.tensor([1.0, 2.0]), Index.of([[[1, 1, 1], [1]]]), gamma=0.5)
+    tensor([0.2500, 0.5000, 1.0000, 2.0000])
+    """
+    if not 0 < gamma <= 1:
+        raise ValueError(f"by_row(gamma={gamma}): a row's discount lies in (0, 1]")
+    return index.spread(reward_R, "rollout", "row") * gamma ** index.behind("row", "rollout").to(reward_R.dtype)
+
+
+OVER = ("row", "rollout")
+
+
+def _by_row_formula(*, over: str, **_: float) -> str:
+    if over == "row":
+        return "credit_W = (reward_W - mean(reward_W, group)) / max(std(reward_W, group), {std_floor})"
+    return """
+        mean_R = mean(reward_W, rollout)
+        credit_W = (reward_W - mean(mean_R, group)) / max(std(mean_R, group), {std_floor})
+    """
+
+
+@part(gives="credit_W", needs=("group",), formula=_by_row_formula)
+def row_standardized(reward_W: Tensor, index: Index, *, over: str = "row", std_floor: float = 1e-4) -> Tensor:
+    """Center each row's reward on its group's mean and divide by the spread (WebResearcher, arXiv:2509.13309).
+
+        A[w] = (reward[w] - mean) / max(std, std_floor)        over the rows of w's group, or over its rollouts
+
+    Over rows the baseline is a sum of reward times rows by a sum of rows: rollouts of many rows count more. Over rollouts each counts once,
+    by the mean of its rows. The std divides by n.
+
+    A success of one row beside a failure of three:
+
+    >>> index = Index.of([[[1], [1, 1, 1]]])
+    >>> reward_W = by_row(torch.tensor([1.0, 0.0]), index)
+    >>> row_standardized(reward_W, index)
+    tensor([ 1.7321, -0.5774, -0.5774, -0.5774])
+    >>> row_standardized(reward_W, index, over="rollout")
+    tensor([ 1., -1., -1., -1.])
+    """
+    if over not in OVER:
+        raise ValueError(f"row_standardized(over={over!r}): {' or '.join(OVER)}. {nearest(over, OVER)}")
+    one_X = reward_W if over == "row" else index.mean(reward_W, "row", "rollout")
+    mean_G = index.mean(one_X, over, "group")
+    std_G = index.mean((one_X - index.spread(mean_G, "group", over)).square(), over, "group").sqrt()
+    return (reward_W - index.spread(mean_G, "group", "row")) / index.spread(std_G.clamp_min(std_floor), "group", "row")
 
 
 @part(gives="reward_T", formula="reward_T = where(last(rollout), credit_R, 0)")

@@ -105,6 +105,15 @@ class Index:
         alike_RR = (x_R[:, None] == x_R) & (self.group_R[:, None] == self.group_R)
         return alike_RR.sum(1)
 
+    def behind(self, fine: str, coarse: str) -> Tensor:
+        """Of each `fine` unit how many stand behind it in its `coarse` one.
+
+        >>> Index.of([[[2], [1, 3]], [[1]]]).behind("row", "rollout").tolist()
+        [0, 1, 0, 0]
+        """
+        ends_C = self.count(fine, coarse).cumsum(0)
+        return self.spread(ends_C, coarse, fine) - 1 - torch.arange(self.size(fine), device=self.row_T.device)
+
     def last(self) -> Tensor:
         """True at the last decision of each rollout, rows taken in order."""
         rollout_T = self.up("token", "rollout")
