@@ -1,19 +1,26 @@
 """Reports in the place of a transcript: a state of the same size however many rounds there were, and what each of them is needed for."""
 
 import asyncio
+import random
 from dataclasses import replace
+from statistics import fmean, pstdev
 
 import pytest
+import torch
 
+from strop.batch import pack
 from strop.check.growing import Script
 from strop.experiments.webresearcher import TRANSCRIPT, WINDOW, Blank, most_at_once
-from strop.methods.webresearcher import IMITATED, ROUNDS
+from strop.learning import settle
+from strop.methods.webresearcher import DISCOUNTED, IMITATED, ROLLOUT, ROUNDS, WEBRESEARCHER, WEBRESEARCHER_STREAM
 from strop.policies.causal import load
 from strop.recipe import Recipe
-from strop.records import Task
+from strop.records import Author, Group, Rollout, Row, Segment, Task
 from strop.run import create
 from strop.seams.context import Ctx, Handle, Progress
 from strop.seams.episode import Played
+from strop.seams.index import Index
+from strop.seams.objective import clipped_surrogate, row_ratio
 from strop.seams.window import Append
 from strop.seams.world import Said, Seat
 from strop.tasks import source
@@ -55,10 +62,13 @@ def test_a_row_holds_the_report_and_the_last_output_and_blanked_the_output_alone
     task = Task("abc?", {"asked": "abc", "outputs": ["x1 b2", "c3 y4", "z5 a6"], "answer": "623"}, "stream")
 
     def rows(window):
-        return [renderer.text(row.segments[0].tokens).strip() for row in played(window, task, renderer, Stream()).rows]
+        return [row.segments[0].tokens for row in played(window, task, renderer, Stream()).rows]
 
-    assert rows(ROUNDS.window) == ["abc?", "abc?\n\nx1 b2", "abc?\nb2\nc3 y4", "abc?\nb2 c3\nz5 a6"]
-    assert rows(Blank("r", most=12)) == ["abc?", "abc?\n\nx1 b2", "abc?\n\nc3 y4", "abc?\n\nz5 a6"]
+    def asked(*texts):
+        return [renderer.prompt(text) for text in texts]
+
+    assert rows(ROUNDS.window) == asked("abc?", "abc?\n\nx1 b2", "abc?\nb2\nc3 y4", "abc?\nb2 c3\nz5 a6")
+    assert rows(Blank("r", most=12)) == asked("abc?", "abc?\n\nx1 b2", "abc?\n\nc3 y4", "abc?\n\nz5 a6")
 
 
 @pytest.mark.parametrize(("outputs", "rows"), [(8, 1), (9, 2)])
@@ -122,3 +132,62 @@ def test_both_ways_of_writing_are_taught(tmp_path):
         made[method.name] = [r for g in groups for r in g.rollouts]
     assert all(len(r.rows) == len(r.keys["facts"]) for r in made[IMITATED.name])
     assert all(len(r.rows) == 1 and "<r>" not in r.text for r in made[TRANSCRIPT.name])
+
+
+def drawn(lengths, tokens=2):
+    """One rollout for each number of rounds, and the batch of their group."""
+    rollouts = []
+    for number, rounds in enumerate(lengths):
+        said = [Segment("action", (3,) * tokens, f"{number}.{i}", Author("actor", 0), (-1.0,) * tokens) for i in range(rounds)]
+        asked = [Segment("prompt", (1, 2), f"p{number}.{i}") for i in range(rounds)]
+        rollouts.append(Rollout(tuple(Row.of(*pair) for pair in zip(asked, said, strict=True)), str(number)))
+    return Group(Task("x", {}, "s"), tuple(rollouts))
+
+
+def earned(method, lengths, rewards):
+    """Credit of each round, by rollouts."""
+    batch = pack([drawn(lengths)], {}, {str(i): reward for i, reward in enumerate(rewards)}, 0)
+    batch = settle(method, batch.with_(old_logp_T=batch.tracks["sampled_logp_T"]), 0.0)
+    each = batch.index.mean(batch.tracks["credit_T"].double(), "token", "row").split(lengths)
+    return [rounds.tolist() for rounds in each]
+
+
+def test_the_baseline_is_the_share_of_rounds_and_not_of_rollouts_that_were_right():
+    rng = random.Random(0)
+    for _ in range(20):
+        lengths = [rng.randint(1, 25) for _ in range(8)]
+        rewards = [1.0, 0.0, *(float(rng.random() < 0.4) for _ in range(6))]
+        mean = sum(t * r for t, r in zip(lengths, rewards, strict=True)) / sum(lengths)
+        by_rows, by_rollouts = earned(WEBRESEARCHER, lengths, rewards), earned(ROLLOUT, lengths, rewards)
+        for rounds, alike, reward in zip(by_rows, by_rollouts, rewards, strict=True):
+            assert rounds == pytest.approx([(reward - mean) / (mean * (1 - mean)) ** 0.5] * len(rounds), rel=1e-5)
+            assert alike == pytest.approx([(reward - fmean(rewards)) / pstdev(rewards)] * len(alike), rel=1e-5)
+        assert sum(map(sum, by_rows)) == pytest.approx(0, abs=1e-4), "over rounds; over rollouts long failures weigh more"
+
+
+def test_failures_that_run_long_lower_the_baseline_below_the_share_of_successes():
+    (right,), wrong = earned(WEBRESEARCHER, [1, 9], [1.0, 0.0])
+    assert right == pytest.approx(3.0)
+    assert wrong == pytest.approx([-1 / 3] * 9)
+
+
+def test_of_a_discounted_success_the_last_round_earns_most():
+    right, wrong = earned(DISCOUNTED, [4, 2], [1.0, 0.0])
+    assert right == sorted(right)
+    assert right[0] < right[-1]
+    raw = [0.995**i for i in (3, 2, 1, 0)] + [0.0, 0.0]
+    assert right[0] - right[1] == pytest.approx((raw[0] - raw[1]) / pstdev(raw), rel=1e-3)
+    assert wrong == pytest.approx([-fmean(raw) / pstdev(raw)] * 2, rel=1e-5)
+
+
+def test_for_a_reply_of_one_token_the_ratio_of_the_row_is_the_tokens():
+    index, generator = Index.of([[[1], [1, 1]], [[1, 1, 1]]]), torch.Generator().manual_seed(0)
+    logp_T, old_T, credit_T = torch.randn(3, 6, generator=generator, dtype=torch.float64) * 3e-4
+    one_T, clip = torch.ones(6, dtype=torch.float64), {"clip_low": 3e-4, "clip_high": 4e-4}
+    have = {"logp_T": logp_T, "old_logp_T": old_T, "credit_T": credit_T, "weight_T": one_T, "index": index}
+    torch.testing.assert_close(row_ratio(**clip).on(have), clipped_surrogate(**clip).on(have), rtol=0, atol=1e-15)
+
+
+def test_the_recipe_imitates_reports_and_goes_on_by_itself():
+    assert [stage.name for stage in WEBRESEARCHER_STREAM.plan] == ["imitate", "explore"]
+    assert len({WEBRESEARCHER.fingerprint, ROLLOUT.fingerprint, DISCOUNTED.fingerprint}) == 3

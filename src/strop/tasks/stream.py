@@ -54,7 +54,8 @@ class Stream:
             parts = pairwise(rounds * part // self.facts for part in range(self.facts + 1))
             for name, (begin, end) in zip(rng.sample(asked, self.facts), parts, strict=True):
                 outputs[rng.randrange(begin, end)][rng.randrange(self.noise + 1)] = name + values[name]
-            needs = {"asked": "".join(asked), "outputs": [" ".join(pairs) for pairs in outputs], "answer": "".join(values[name] for name in asked)}
+            shown = [" ".join(pairs) for pairs in outputs]
+            needs = {"asked": "".join(asked), "outputs": shown, "answer": "".join(values.values())}
             meta = {"seed": seed, "index": index, "rounds": rounds, "where": digest(needs)[:12]}
             return Task(f"{needs['asked']}?", needs, self.name, meta)
 
