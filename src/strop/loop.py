@@ -389,7 +389,8 @@ class Run:
     @property
     def grade_of_bits(self) -> str:
         """`exact`: the same bits whatever the schedule. `logged`: the same given its own commits. `statistical`: neither."""
-        return "logged" if self.flight is not None else getattr(self.engine, "grade", "unknown")
+        once = self.flight is not None or getattr(self.world, "repeats", "exact") == "no"
+        return "logged" if once else getattr(self.engine, "grade", "unknown")
 
     @property
     def then(self) -> Recipe:

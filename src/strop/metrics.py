@@ -41,6 +41,7 @@ ALIEN = (
 )
 MODEL = "where the policy is a language model"
 TRIED = "where a task was tried"
+MARKED = "where its chat template has marks of its own and rollouts are fresh"
 FRESH = "where rollouts are fresh and these weights drew them"
 
 LINE: dict[str, Figure] = {
@@ -104,6 +105,7 @@ LINE: dict[str, Figure] = {
     "watch.apart": Figure(
         "count", "groups whose trained rollouts earned different rewards; one for the step where credit compares no siblings"
     ),
+    "watch.forged": Figure("share", "rollouts in which the policy writes what opens a turn in its template", MARKED),
     "watch.rates.groups": Figure("count", "groups with an outcome", TRIED),
     "watch.rates.mean": Figure("score", "mean of their mean outcomes", TRIED),
     "watch.rates.deviation": Figure("score", "how far those lie apart", TRIED),

@@ -85,6 +85,9 @@ class Recipe:
     compute: str = added("")
     """What the engine draws with: bfloat16 where the processor is fast at it; the difference is measured and bridged. Empty: the
     method's, by default as training computes."""
+    sandbox: str = added("")
+    """The weakest walls behind which the method's world may execute what the policy writes: `cell`, `locks`, or `open` for none at all.
+    Empty: the world's own, by default `locks`."""
     checkpointing: bool = added(False)
     """Compute each layer again in the backward pass instead of keeping what it computed: less memory, about a third more work."""
     eval_tasks: int = 200
@@ -252,6 +255,8 @@ class Recipe:
             changes["update"] = replace(made.update, lr=lr)
         if self.tasks is not None:
             changes["tasks"] = self.tasks
+        if self.sandbox and hasattr(made.environment, "within"):
+            changes["environment"] = cast(Any, made.environment).within(self.sandbox)
         if self.compute:
             changes["compute"] = Quantized(self.compute)
         if self.ahead or self.max_age is not None:
@@ -287,7 +292,8 @@ class Recipe:
             "peer",
             "listen",
             "share",
-        )  # these change no number, but for a share, which is in the parts
+            "sandbox",
+        )  # these change no number, but for a share and a sandbox, which are in the parts
         own = {f.name: describe(getattr(self, f.name)) for f in fields(self) if f.name not in said and not unused(f, self)}
         return {"method": method.name, "parts": method.describe(), "task": identity(self.task_name()), **own}
 

@@ -76,6 +76,8 @@ def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:
         about["data"] = told()
     if read := gguf.origin(recipe.model):
         about["gguf"] = read
+    if (stands := getattr(run.world, "stands", None)) is not None:
+        about["sandbox"] = stands()
     if recipe.shots:
         about["shots"] = list(shown(run.policy.renderer))
     if run.recording is not None:

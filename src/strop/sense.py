@@ -208,8 +208,9 @@ def called(method: Method, world: World | None) -> None:
     """In a world with tools somebody reads what is called."""
     sampler, tools = method.sampler, getattr(world, "tools", ())
     if tools and isinstance(sampler, Independent | Episodes) and getattr(sampler, "calls", None) is None:
+        names = "its tasks' tools" if callable(tools) else ", ".join(tool.name for tool in tools)
         raise ValueError(
-            f"method {method.name!r}: {type(world).__name__} answers to calls of {', '.join(tool.name for tool in tools)}, and its sampler "
+            f"method {method.name!r}: {type(world).__name__} answers to calls of {names}, and its sampler "
             f"{type(sampler).__name__} reads none. Use sampler=Episodes(turns=…, calls=Line()), or a method that has one, as "
             "--method resum has (docs/worlds.md)."
         )

@@ -14,10 +14,12 @@ from strop.policies import rendering
 from strop.policies.causal import load
 from strop.policies.chat import Chat, ChatRenderer, ModelError, needed, opened, stop_strings
 from strop.recipe import Recipe
+from strop.records import Group, Rollout, Row, Segment, Task
 from strop.run import create, resume
 from strop.seams.context import Handle
 from strop.tasks import source
 from strop.tasks.shots import shots
+from strop.watch.evidence import forged
 
 FILE = """{% set stop_strings = ["\\n\\nQ"] %}
 {% for message in messages %}{% if message.role == "user" %}Q {{ message.content }}
@@ -261,3 +263,33 @@ def test_a_template_of_the_models_own_that_never_writes_the_question_is_refused(
     place = shutil.copytree(pico.path(), tmp_path / "model")
     (place / "chat_template.jinja").write_text("hello{% if add_generation_prompt %}A:{% endif %}")
     assert "leaves the question out, so every task would have one prompt" in refused("eval", place, "--tasks", 1)
+
+
+QWEN = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def test_what_opens_a_turn_is_known_where_the_template_has_marks_of_its_own(base):
+    assert load("pico").renderer.marks == ("<|user|>", "<|assistant|>")
+    tokenizer = load("pico").tokenizer
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
+    assert ChatRenderer(tokenizer, Chat(form=QWEN)).marks == ("<|im_start|>user", "<|im_start|>assistant")
+    for plain in ("qa", "plain", FILE):
+        assert load(str(base), chat=Chat.of("", "", plain)).renderer.marks == (), "words that anybody may write"
+    rewrites = QWEN.replace("{{ message.content }}", "{{ message.content if loop.last else 'earlier' }}")
+    assert ChatRenderer(tokenizer, Chat(form=rewrites)).marks == ()
+
+
+def test_a_forged_turn_is_what_the_policy_wrote_not_what_it_was_told():
+    renderer = load("pico").renderer
+
+    def rollout(said, told):
+        action = Segment("action", renderer.reply(said), "a", logp=tuple(0.0 for _ in renderer.reply(said)))
+        return Rollout((Row((Segment("observation", renderer.turn(told), "o"), action), frozenset("a")),), "r", text=f"{told}\n{said}")
+
+    task = Task("?", {}, "s")
+    told_so, forged_one = rollout("4", "<|user|>a page that says so"), rollout("4<|user|>5", "a page")
+    assert [forged(renderer, [Group(task, (one,))]) for one in (told_so, forged_one)] == [0.0, 1.0]
+    assert forged(renderer, [Group(task, (told_so, forged_one))]) == 0.5

@@ -4,8 +4,15 @@ import asyncio
 
 import pytest
 
+from strop.cli import main
+from strop.directory import read_about
+from strop.methods.grpo import GRPO
+from strop.recipe import Recipe
 from strop.records import Task
-from strop.sandbox import Ran, Session
+from strop.run import create
+from strop.sandbox import Ran, Sandbox, SandboxError, Session
+from strop.sandbox.trial import held
+from strop.seams.episode import Episodes
 from strop.seams.world import Broken, Call, Called, Said, Seat
 from strop.worlds.calls import Code
 from strop.worlds.python import RUN, Python, heard
@@ -93,3 +100,29 @@ def test_code_is_read_as_it_stands():
 def test_every_way_to_end_is_said():
     for ended in ("exited", "time", "memory", "output", "forbidden", "crashed"):
         assert heard(Ran("so far", "", ended)).startswith("so far\nerror: it ")
+
+
+CODED = GRPO.but("coded", idea=("environment", "sampler"), environment=Python(), sampler=Episodes(n=2, turns=2, calls=Code()))
+SMALL = Recipe(method=CODED, task="sums", steps=0, tasks=1, eval_tasks=0)
+
+
+@pytest.mark.usefixtures("walled")
+def test_a_run_keeps_which_walls_stood(tmp_path):
+    create(SMALL, tmp_path / "run")
+    assert read_about(tmp_path / "run")["sandbox"] == held().to_json()
+    assert SMALL.but(sandbox="cell").fingerprint != SMALL.fingerprint, "what may stand between a machine and a policy is part of the run"
+
+
+def test_without_walls_a_run_does_not_begin_unless_it_was_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("strop.sandbox.trial.tried", lambda: {"c": "bubblewrap is not installed", "l": "planted"})
+    monkeypatch.setattr("strop.worlds.python._sandbox", Sandbox)  # the real one, made anew
+    with pytest.raises(SandboxError, match=r"bubblewrap is not installed.*--sandbox open"):
+        create(SMALL, tmp_path / "run")
+    create(SMALL.but(sandbox="open"), tmp_path / "open")
+    assert read_about(tmp_path / "open")["sandbox"]["level"] == "open"
+
+
+def test_other_walls_are_for_worlds_that_execute(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["world", "check", "wiki", "--sandbox", "open"])
+    assert "this world executes nothing" in capsys.readouterr().err

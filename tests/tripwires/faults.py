@@ -675,6 +675,18 @@ def _(run: Run, patch: pytest.MonkeyPatch, value: int) -> None:
     _graded(run, patch, strict)
 
 
+@variants(
+    (1.0, "what opens a user's turn is as likely as a plus sign", "gross", "forged-turn"),
+    (0.1, "what opens a user's turn is possible everywhere", "mild", None),
+)
+def _(run: Run, patch: pytest.MonkeyPatch, value: float) -> None:
+    tokenizer, table = run.policy.tokenizer, run.policy.model.get_input_embeddings().weight
+    (mark, *_), (plus, *_) = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("<|user|>", "+"))
+    with torch.no_grad():
+        table[mark] = value * table[plus]
+    run.engine.deliver(run.version)
+
+
 # Across runs.
 
 

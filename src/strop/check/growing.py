@@ -339,7 +339,7 @@ def _world(about: str, world: Any, method: Method | None, task: Task) -> Iterato
         if state != before:
             yield "changes the state it was given: reply gives back the next one, and a fork of a rollout asks the same state again"
             return
-        again_after, again = answer() if getattr(world, "repeats", True) else (after, reply)
+        again_after, again = answer() if getattr(world, "repeats", "exact") != "no" else (after, reply)
         if (again_after, again) != (after, reply):
             yield "answers otherwise when the same state is asked again: two rollouts that fork would not be in the same world"
             return

@@ -496,7 +496,7 @@ class Front:
             actor: Any = ray.remote(Answers).options(**options).remote(world)
             workers.append(Worker(actor, f"world worker {number} (actor {actor._actor_id.hex()[:12]}, placed on node {beside[:12]})"))
         ray.get([worker.actor.ready.remote() for worker in workers], timeout=self.wait.opening)
-        shown = {"tools": getattr(world, "tools", ()), "shows": hasattr(world, "show")}
+        shown = {"tools": getattr(world, "tools", ()), "told": getattr(world, "documents", None), "shows": hasattr(world, "show")}
         return Elsewhere(tuple(workers), self.wait.reply, self.cluster.deadlines.start, **shown)
 
 

@@ -18,7 +18,7 @@ from ray.exceptions import RayActorError
 
 from strop.records import Task
 from strop.seams.context import Handle
-from strop.seams.world import Reply, Said, Seat, Tool, World, replied
+from strop.seams.world import Reply, Said, Seat, Tool, World, replied, tools_of
 
 TRIES, DEATHS = 2, 4
 """Workers that may hang on one action, and workers that may die under it, before it is given up."""
@@ -63,12 +63,19 @@ class Elsewhere:
     workers: tuple[Worker, ...]
     seconds: float
     start_seconds: float
-    tools: Sequence[Tool] = ()
+    tools: Sequence[Tool] | Callable[[Task], Sequence[Tool]] = ()
+    """Of the world, or its function of a task, which travels with it."""
+    told: Callable[[Task], Sequence[Tool]] | None = None
+    """Its `documents`."""
     shows: bool = False
     cold: set[str] = field(default_factory=set[str], compare=False)
     """Workers that were killed from here, and may still be starting again."""
     turn: Any = field(default_factory=count, compare=False)
     """Whose turn it is to be asked."""
+
+    def documents(self, task: Task) -> Sequence[Tool]:
+        """What is shown of its tools."""
+        return tools_of(self, task) if self.told is None else self.told(task)
 
     def start(self, task: Task, seat: Seat) -> Any:
         """It begins with the first answer, where it is given."""

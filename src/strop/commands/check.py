@@ -16,6 +16,7 @@ import argparse
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from strop import own
@@ -90,15 +91,18 @@ def before(recipe: Recipe, source: Any = None, claims: Sequence[Claim] = (), unc
     from strop.records import digest
     from strop.tasks import source as named
 
-    asked_for = [] if isinstance(recipe.method, str) else [recipe.method]
-    asked_for += [arm.method for claim in claims for arm in claim.arms]
-    methods = [method for one in asked_for for method in ([s.method for s in one.plan] if isinstance(one, Program) else [one])]
+    def shown(claim: Claim | None) -> Any:
+        """A world answers to tasks of one kind: what is trained on here."""
+        brought = {} if claim is None or claim.world is None else claim.world(claim.recipe, Path())
+        return source or brought.get("source") or named(recipe.task_name())
+
+    asked_for = [] if isinstance(recipe.method, str) else [(recipe.method, None)]
+    asked_for += [(arm.method, claim) for claim in claims for arm in claim.arms]
     exams: list[tuple[str, Any, Callable[[], Iterator[Finding]]]] = []
-    for method in methods:
-        asked = None if method.environment is None else source or named(recipe.task_name())  # a world answers to tasks of one kind
-        told = method.fingerprint if asked is None else digest([method.fingerprint, recipe.task_name()])
-        exam = partial(_of_method, method, asked)
-        exams.append((f"method {method.name} {told}", method, exam))
+    for one, claim in asked_for:
+        for method in [stage.method for stage in one.plan] if isinstance(one, Program) else [one]:
+            told = method.fingerprint if method.environment is None else digest([method.fingerprint, recipe.task_name()])
+            exams.append((f"method {method.name} {told}", method, partial(_of_method, method, partial(shown, claim))))
     if source is not None:
         exams.append((f"source {recipe.task_name()}", source, lambda: of_source(source)))
     exams += [(f"claim {claim.name} {claim.fingerprint}", claim, lambda claim=claim: of_claim(claim)) for claim in claims]
@@ -113,12 +117,12 @@ def before(recipe: Recipe, source: Any = None, claims: Sequence[Claim] = (), unc
             raise Usage("\n".join([*wrong, "Nothing was trained. Take another task; --unchecked trains all the same."]))
 
 
-def _of_method(method: Method, source: Any) -> Iterator[Finding]:
+def _of_method(method: Method, shown: Callable[[], Any]) -> Iterator[Finding]:
     from strop.check.growing import of_behaviour
     from strop.check.parts import of_method
 
     yield from of_method(method)
-    yield from of_behaviour(method, source=source)
+    yield from of_behaviour(method, source=None if method.environment is None else shown())
 
 
 def others(source: Any) -> list[Any]:

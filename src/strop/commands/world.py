@@ -20,10 +20,11 @@ from typing import Any, cast
 from strop.cli import Usage, answer, say, table
 from strop.engines.remote import Utf8
 from strop.records import Group, Rollout, Task
+from strop.sandbox.rules import LEVELS
 from strop.seams.context import Ctx, Handle, Progress
 from strop.seams.episode import Agent, Episodes, Pen, Played
 from strop.seams.source import Source
-from strop.seams.world import Call, Reply, Said, Seat, Tool, World, replied, verdict
+from strop.seams.world import Call, Reply, Said, Seat, Tool, World, documents_of, replied, tools_of, verdict
 from strop.worlds.calls import FORMATS
 
 DEADLINE = 60.0
@@ -39,6 +40,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--index", type=int, default=0, metavar="N", help="play: which task [0]")
     parser.add_argument("--turns", type=int, default=32, metavar="N", help="actions at most [32]")
     parser.add_argument("--calls", choices=[*FORMATS], default="line", help="how calls are written [line]")
+    parser.add_argument(
+        "--sandbox", choices=LEVELS, metavar="LEVEL", help="the weakest walls it may execute code behind: cell, locks, open"
+    )
     parser.add_argument("--expert", action="store_true", help="play: its expert acts")
     parser.add_argument("--tasks", type=int, default=32, metavar="N", help="check: how many its expert solves [32]")
 
@@ -69,7 +73,8 @@ def listed() -> list[dict[str, str]]:
         if kind.__module__.startswith("strop.worlds.") and hasattr(kind, "start"):
             key = name + kind.__module__
             task = brings.get(key) or f"--method {uses[key]}" if key in uses or key in brings else ""
-            tools = ", ".join(tool.name for tool in getattr(kind(), "tools", ()))  # pyright: ignore[reportCallIssue]
+            there: Any = getattr(kind(), "tools", ())  # pyright: ignore[reportCallIssue]
+            tools = "each task's own" if callable(there) else ", ".join(tool.name for tool in there)
             about = (sys.modules[kind.__module__].__doc__ or "").partition("\n")[0].partition(": ")[2]
             found.append({"world": kind.__module__.rpartition(".")[2], "task": task, "tools": tools, "says": about})
     return found
@@ -88,6 +93,10 @@ def _there(args: argparse.Namespace) -> tuple[Source, World]:
     world = world_of(one.environment if one is not None else None, tasks)
     if world is None:
         raise Usage(f"{args.task} brings no world: name a method that has one, --method grpo-roc. `strop world list` shows strop's.")
+    if args.sandbox:
+        if not hasattr(world, "within"):
+            raise Usage("--sandbox: this world executes nothing")
+        world = cast(Any, world).within(args.sandbox)
     if names := [*getattr(world, "asks", ())]:
         raise Usage(f"this world asks the policy {names[0]!r}, and nobody is here to answer. `strop eval --policy {names[0]}=…` plays it.")
     return tasks, world
@@ -103,7 +112,11 @@ class Shown:
 
     def __init__(self, world: World, how: Episodes, show: Callable[[str], None]):
         self.world, self.how, self.told = world, how, show
-        self.tools: Sequence[Tool] = getattr(world, "tools", ())
+    def tools(self, task: Task) -> Sequence[Tool]:
+        return tools_of(self.world, task)
+
+    def documents(self, task: Task) -> Sequence[Tool]:
+        return documents_of(self.world, task)
 
     def start(self, task: Task, seat: Seat) -> Any:
         self.task, self.turns = task, seat.turns
@@ -182,7 +195,7 @@ def _checked(args: argparse.Namespace, source: Source, world: World) -> int:
                 wrong.append(f"task {index}: {channels}")
             if scores := rollout.keys.get("scores"):
                 read = FORMATS[args.calls]().read
-                spoken = [Said(text, read(text, getattr(world, "tools", ()))) for text in rollout.keys["said"]]
+                spoken = [Said(text, read(text, tools_of(world, task))) for text in rollout.keys["said"]]
                 if asyncio.run(verdict(world, task, Seat(*rollout.keys["seat"]), spoken)) != scores:
                     again.append(f"task {index}")
         rows.append((f"its expert solves {args.tasks} tasks of {args.split}", wrong[:3] or ["kept"]))

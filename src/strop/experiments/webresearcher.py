@@ -148,5 +148,5 @@ FLATTER = Claim(
     ),
     held_out=HeldOut(tasks=300, samples=1, at=(1.0,), max_tokens=ROUNDS.max_tokens, temperature=0.0, replies=True),
     pitfalls="With everything in sight the transcript may do as well as the report: the claim is about a bounded context. The window "
-    "cannot hold the first fact of 24 outputs beside the last, so what is open is whether a report that is written anew twenty times keeps it.",
+    "cannot hold the first of 24 outputs beside the last; what is open is whether a report that is written anew twenty times still does.",
 )

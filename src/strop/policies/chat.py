@@ -269,6 +269,16 @@ class ChatRenderer:
             self._between = (lead, before.removeprefix(closing), after)
         return self._between
 
+    @cached_property
+    def marks(self) -> tuple[str, ...]:
+        """What opens a user's turn and a reply, where it holds the name of a token: nobody but the template writes it."""
+        try:
+            _, before, after = self._turn_parts()
+        except ModelError:
+            return ()
+        opens = (before.strip(), after.removeprefix(self.tokenizer.decode([self.end])).strip())
+        return tuple(dict.fromkeys(mark for mark in opens if any(name in mark for name in self._names)))
+
     def reply(self, text: str) -> tuple[int, ...]:
         if not self.stop:
             return (*self._encode(text), self.end)

@@ -22,7 +22,7 @@ from strop.seams.context import Ctx, Footprint, Handle
 from strop.seams.engine import Counters, Node, called
 from strop.seams.part import nearest
 from strop.seams.window import APPEND, Append, Past, Turn, Window, alone, filled, fitted, written
-from strop.seams.world import Broken, Call, Said, Seat, Tool, World, asked, replied
+from strop.seams.world import Broken, Call, Said, Seat, Tool, World, asked, documents_of, replied, tools_of
 
 Act = Callable[[Node, Any, int], Awaitable[Node]]
 """Writes an action under a node, in a state of the world, at a turn that is counted from 0."""
@@ -133,7 +133,7 @@ class Episodes:
     def opening(self, task: Task, world: World | None, turns: int = 0, first: str = "") -> str:
         """The first message: what the world shows or the task asks, with the tools before it and the number of turns behind, where they are
         told."""
-        text, tools = first or task.prompt, getattr(world, "tools", ())
+        text, tools = first or task.prompt, documents_of(world, task)
         if self.calls is not None and tools:
             text = f"{self.calls.shown(tools)}\n{text}"
         if isinstance(self.turns, Between) and self.turns.says:
@@ -190,14 +190,14 @@ async def lived(
     number: Callable[[], int],
 ) -> Rollout:
     """One episode, from its first state to its end."""
-    actor, ask = ctx.policies["actor"], asked(world, ctx.policies)
+    actor, ask, tools = ctx.policies["actor"], asked(world, ctx.policies), tools_of(world, task)
     limit = min(actor.engine.limit, getattr(how.window, "limit", 0) or actor.engine.limit)
     heads, place = {node.line()[0].path: (opening, 0)}, f"{ctx.place}/{ordinal}"
     turns, made, text = list[Turn](), list[Row](), ""
     stop: Stop = "turns"
     for turn in range(seat.turns):
         node = await act(node, state, turn)
-        said = Said(actor.text(node)) if how.calls is None else _heard(how.calls, actor.text(node), world)
+        said = Said(actor.text(node)) if how.calls is None else _heard(how.calls, actor.text(node), tools)
         state, reply = await replied(world, state, said, ask)
         text += said.text
         turns.append(Turn(said, written(node), replace(reply, observation=_cut(how, reply.observation, ctx))))
@@ -242,8 +242,8 @@ def noted(turns: Sequence[Turn], seat: Seat) -> dict[str, Any]:
     return keys
 
 
-def _heard(calls: Calls, text: str, world: World) -> Said:
-    return Said(text, calls.read(text, getattr(world, "tools", ())))
+def _heard(calls: Calls, text: str, tools: Sequence[Tool]) -> Said:
+    return Said(text, calls.read(text, tools))
 
 
 CUT = " [cut]"

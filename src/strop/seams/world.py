@@ -10,22 +10,28 @@ too. The source grades `rollout.text`, all actions with the observations between
 its last answer, and they stand in place of the source's. A source may bring the world of its tasks as its `world`; the method's own goes
 first.
 
-What a world may have besides: `tools`, what may be called in it, where the sampler reads calls; `asks`, the names of policies that it
-asks, of which it gets handles; `async show(state)`, the first message, where it is not the task's; `expert(state)`, what a demonstration
-says next, a text or a call; `repeats = False`, where the same words to the same state may be answered otherwise, so that nothing forks and
-nothing is proven by asking again.
+What a world may have besides: `tools`, what may be called in it, where the sampler reads calls, or `tools(task)`, where each task has its
+own; `documents(task)`, what of them is shown, where that is something else; `asks`, the names of policies that it asks, of which it gets
+handles; `async show(state)`, the first message, where it is not the task's; `expert(state)`, what a demonstration says next, a text or a
+call; `within(weakest)` and `stands()`, where it executes what it is told: itself behind other walls, and those that hold on this machine,
+which a run tries and keeps; `repeats`, "exact" where nothing is said of it: at "checked" a state may have to be told again from its
+beginning, and what is answered then is compared (`strop.worlds.live`); at "no" the same words may be answered otherwise, so nothing forks,
+nothing is proven by asking again, and a run is the same given its own records alone (grade `logged`).
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Protocol, cast, get_args
+from typing import Any, Literal, Protocol, cast, get_args
 
 from strop.records import Rollout, Stop, Task, canonical
 from strop.seams.context import Handle, keyed
+
+Repeats = Literal["exact", "checked", "no"]
+"""Whether a world answers the same when it is asked the same again."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +156,18 @@ async def replied(world: World, state: Any, said: Said, ask: Mapping[str, Handle
 def world_of(environment: World | None, source: Any) -> World | None:
     """The method's own world, else the one that the source brings."""
     return environment if environment is not None else getattr(source, "world", None)
+
+
+def tools_of(world: World | None, task: Task) -> Sequence[Tool]:
+    """What may be called in it: `tools`, of all its tasks or of this one."""
+    found: Any = getattr(world, "tools", ())
+    return found(task) if callable(found) else found
+
+
+def documents_of(world: World | None, task: Task) -> Sequence[Tool]:
+    """What is shown of them: they are, where the world does not show something else."""
+    shown: Callable[[Task], Sequence[Tool]] | None = getattr(world, "documents", None)
+    return tools_of(world, task) if shown is None else shown(task)
 
 
 def asked(world: World, policies: Mapping[str, Handle]) -> dict[str, Handle]:

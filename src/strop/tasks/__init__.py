@@ -22,6 +22,7 @@ DEFAULT_TASK = "chain"
 SOURCES: dict[str, str] = {
     "chain": "strop.tasks.chain:Chain",
     "countdown": "strop.tasks.countdown:Countdown",
+    "database": "strop.tasks.database:Domains",
     "equations": "strop.tasks.equations:Equations",
     "facts": "strop.tasks.facts:Facts",
     "formats": "strop.tasks.formats:Formats",

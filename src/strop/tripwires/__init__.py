@@ -47,6 +47,7 @@ TRAINED, RELATIVE, REWARD = "the actor is trained", "credit is group-relative", 
 NOISE, LEDGER = "the engine can repeat its noise", "the engine remembers what it wrote"
 EXACT = "training computes in float32"
 MODEL = "the policy is a language model"
+MARKS = "the chat template has marks of its own"
 VERDICT = "the reward reads the source's verdict"
 UPDATES = "a step makes updates"
 STEADY = "the curriculum looks at no score"
@@ -170,6 +171,13 @@ TRIPWIRES: tuple[Tripwire, ...] = (
         "format-gap", "warn", "step", 0.2, "growth of (lenient - strict), last 5 steps against the first 5", sees.format_gap,
         "answers get right but not in the asked form, or the strict parse misses a form the policy has learned",
         "read rollouts that are right leniently only; fix the parse, or pay a little for the form",
+    ),
+    Tripwire(
+        "forged-turn", "warn", "step", 0.01, "share of a step's rollouts that write what opens a turn", sees.forged,
+        "the policy goes on as its user or its tools, so who reads its text as a conversation (a judge, a summary, a person) takes its "
+        "inventions for theirs",
+        "read the last step's rollouts; check that the end token is trained; give such replies no reward",
+        (FRESH, TRAINED, MARKS),
     ),
     Tripwire(
         "dead-seed", "warn", "end", 0, "curves of another seed that are the same", sees.dead_seed,

@@ -239,6 +239,11 @@ def format_gap(lines: Lines, limit: float) -> str | None:
     return f"right leniently but not strictly: {first:.0%} of the rollouts at first, {last:.0%} now" if last - first > limit else None
 
 
+def forged(lines: Lines, limit: float) -> str | None:
+    share = _now(lines).get("forged", 0.0)
+    return f"{share:.1%} of the step's rollouts write a mark of the chat template that opens a turn" if share > limit else None
+
+
 def dead_seed(lines: Lines, limit: float) -> str | None:
     twins = _now(lines).get("twins", ())
     return f"the curve is the same, number by number, as that of {', '.join(twins)}, which has another seed" if twins else None

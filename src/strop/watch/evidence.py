@@ -87,6 +87,18 @@ def foreign(engine: Any, groups: Sequence[Group]) -> dict[str, int]:
     return {"foreign": wrong, "actions": actions}
 
 
+def forged(renderer: Any, groups: Sequence[Group]) -> float:
+    """Share of the rollouts in which the policy itself wrote what opens a turn in its template."""
+    rollouts = [rollout for group in groups for rollout in group.rollouts]
+
+    def writes(rollout: Rollout) -> bool:
+        marks = [mark for mark in renderer.marks if mark in rollout.text]  # which holds what was answered to it too
+        own = (s for row in rollout.rows for s in row.segments if s.kind == "action" and s.id in row.trains) if marks else ()
+        return any(mark in renderer.text(segment.tokens) for segment in own for mark in marks)
+
+    return sum(map(writes, rollouts)) / max(len(rollouts), 1)
+
+
 # The grader.
 
 

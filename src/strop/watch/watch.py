@@ -24,6 +24,7 @@ from strop.tripwires import (
     EXACT,
     FRESH,
     LEDGER,
+    MARKS,
     MODEL,
     NOISE,
     ONE,
@@ -63,6 +64,7 @@ HOLDS: dict[str, Callable[[Watch], bool]] = {
     TRAINED: lambda w: w.pupil.update.lr > 0,
     RELATIVE: lambda w: any("group" in link.needs for link in w.run.method.credit),
     REWARD: lambda w: any({"reward_R", "reward_T"} & set(link.reads) for link in w.run.method.credit),
+    MARKS: lambda w: bool(getattr(w.pupil.policy.renderer, "marks", ())),
     VERDICT: lambda w: bool({"outcome", "lenient"} & set(_channels(w.run))),
     UPDATES: lambda w: w.pupil.update.epochs > 0,
     STEADY: lambda w: getattr(w.run.method.curriculum, "steady", False),
@@ -156,6 +158,8 @@ class Watch:
         self._fates = fates
         key = (run.recipe.seed, run.number, 0)
         self.now |= evidence.coverage(run.method, groups, fates, batch, key, HOLDS[RELATIVE](self))
+        if self.on("forged-turn"):
+            self.now["forged"] = evidence.forged(self.pupil.policy.renderer, groups)
         if self.on("denominators") and run.method.signals and run.step % CUT_EVERY == 0:
             change = evidence.cut(run.method, batch, self.pupil.policy, fraction, key)
             self.now |= {} if change is None else {"cut": change}

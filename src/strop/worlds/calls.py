@@ -21,11 +21,11 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any, ClassVar, cast
 
 from strop.records import canonical, unique
-from strop.seams.part import nearest
+from strop.seams.part import added, nearest
 from strop.seams.world import Broken, Call, Tool
 
 MOST = 16
@@ -77,7 +77,7 @@ def checked(name: Any, arguments: Any, tools: Sequence[Tool]) -> Call:
     return Call(name, cast("dict[str, Any]", arguments))
 
 
-@cache
+@lru_cache(4096)
 def _validator(schema: str) -> Callable[[Mapping[str, Any]], str]:
     try:
         from jsonschema import Draft202012Validator
@@ -261,9 +261,12 @@ class Line:
 
     mark: str = ">"
     """What such a line begins with."""
+    described: bool = added(False)
+    """What a tool does is told before it, on its line."""
 
     def shown(self, tools: Sequence[Tool]) -> str:
-        return "\n".join(f"{self.mark}{tool.name} {' '.join(tool.schema.get('properties', {}))}".rstrip() for tool in tools)
+        lines = (f"{self.mark}{tool.name} {' '.join(tool.schema.get('properties', {}))}".rstrip() for tool in tools)
+        return "\n".join(f"{tool.description} {line}" if self.described else line for tool, line in zip(tools, lines, strict=True))
 
     def written(self, call: Call) -> str:
         """A call as this format writes it."""

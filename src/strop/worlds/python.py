@@ -17,13 +17,15 @@ the sandbox itself fails at is our fault: the rollout is not graded.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any, ClassVar
 
 from strop.records import Task
 from strop.sandbox import Ran, Rules, Sandbox, Session
+from strop.sandbox.rules import Level
 from strop.seams.context import Handle
-from strop.seams.world import Broken, Called, Reply, Said, Seat, Tool
+from strop.seams.world import Broken, Called, Repeats, Reply, Said, Seat, Tool
 
 RUN = Tool(
     "python",
@@ -47,10 +49,19 @@ class Python:
 
     rules: Rules = SHORT
     """What code may use."""
+    repeats: ClassVar[Repeats] = "checked"
 
     @property
     def tools(self) -> tuple[Tool, ...]:
         return (RUN,)
+
+    def within(self, weakest: Level) -> Python:
+        """The same, with other weakest walls."""
+        return replace(self, rules=replace(self.rules, weakest=weakest))
+
+    def stands(self) -> dict[str, Any]:
+        """The walls that hold on this machine, which are tried for it; refused where they are weaker than the rules allow."""
+        return _sandbox(self.rules).held.to_json()
 
     def start(self, task: Task, seat: Seat) -> Session:
         return Session(name=seat.own)
