@@ -6,6 +6,7 @@ import json
 import pytest
 
 from strop.cli import main
+from strop.records import Group, Rollout, Task
 
 
 def said(capsys, *argv):
@@ -98,4 +99,48 @@ def test_a_model_is_asked_in_the_world_that_its_tasks_bring(capsys):
     _, found, _ = said(capsys, "eval", "pico", "--task", "wiki", "--tasks", "2", "--samples", "1", "--calls", "line", "--turns", "3")
     assert found["world"] == "Wiki(noise=1)"
     assert found["sampler"].startswith("Episodes(n=8, turns=3, max_tokens=128")
-    assert "calls=Line(mark='>')" in found["sampler"]
+    assert "calls=Line(mark='>'" in found["sampler"]
+
+
+def test_a_model_is_asked_with_another_window_and_what_was_wrong_with_its_calls_is_counted(capsys, tmp_path):
+    room = ("--observation", "20", "--max-tokens", "10", "--tasks", "2", "--samples", "2", "--calls", "line")
+    code, found, _ = said(capsys, "eval", "pico", "--task", "wiki", "--window", "recent:tokens=40,limit=96", *room)
+    assert code == 0
+    assert "window=Recent(tokens=40, limit=96)" in found["sampler"]
+    asked = ("--window", "summarised:by=judge,most=20,limit=200")
+    code, _, err = said(capsys, "eval", "pico", "--task", "wiki", *asked, *room)
+    assert code == 2
+    assert "--policy judge=MODEL_OR_RUN" in err
+    code, found, _ = said(capsys, "eval", "pico", "--task", "wiki", *asked, *room, "--policy", "judge=pico")
+    assert (code, set(found["cost"])) == (0, {"actor", "judge"})
+    own = tmp_path / "mine.py"
+    own.write_text("from strop.seams.window import Pruned\nMINE = Pruned(after=1, limit=150)\n")
+    code, found, _ = said(capsys, "eval", "pico", "--task", "wiki", "--window", f"{own}:MINE", *room)
+    assert "Pruned(after=1" in found["sampler"]
+
+
+@pytest.mark.parametrize(
+    ("task", "window", "why"),
+    [
+        ("wiki", "recents", "Did you mean 'recent'"),
+        ("wiki", "recent:limit", "NAME:KNOB=VALUE"),
+        ("wiki", "recent:limit=x", "limit is a number"),
+        ("wiki", "recent:limits=9", "Did you mean 'limit'"),
+        ("wiki", "pruned:after=0", "at least 1"),
+        ("wiki", "recent:limit=96", "holds no prompt"),
+        ("chain", "recent", "a reply is all there is to see"),
+    ],
+)
+def test_a_window_that_cannot_be_is_refused_in_words(capsys, task, window, why):
+    code, _, err = said(capsys, "eval", "pico", "--task", task, "--tasks", "1", "--window", window)
+    assert code == 2
+    assert why in err
+
+
+def test_reasons_are_counted_over_all_calls():
+    from strop.commands.eval import called
+
+    made = [[["get", True, ""], ["", False, "no JSON: so"]], [["", False, "no JSON: so"], ["get", False, "no such card"]]]
+    group = Group(Task("?", {}, "s"), (Rollout((), "r", keys={"calls": made}), Rollout((), "q")))
+    assert called([group]) == {"rollout": 2.0, "broken": 0.75, "why": {"no JSON: so": 0.5, "get: no such card": 0.25}}
+    assert called([Group(Task("?", {}, "s"), (Rollout((), "r"),))]) is None

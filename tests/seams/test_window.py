@@ -223,6 +223,28 @@ def test_a_real_engine_records_what_the_learner_says_of_every_row(window):
         )
 
 
+@dataclass(frozen=True)
+class Noted:
+    """A summary by nobody, each of its own."""
+
+    async def __call__(self, node: Any, past: Any, ctx: Any) -> Any:
+        return node, f"{past.place} {len(past.turns)}"
+
+
+def test_a_restart_computes_its_new_prompt_and_nothing_again():
+    policy = load("pico")
+    limit = len(policy.renderer.prompt("1+2=?")) + 60
+    engine = EmbeddedEngine(policy.model, policy.tokenizer, eos_ids=(), seed=3)
+    engine.begin(0)
+    how = Episodes(n=3, turns=5, max_tokens=12, observation=14, window=Summarised(Noted(), limit=limit))
+    (group,) = asyncio.run(how(Task("1+2=?", {}, "x"), Room("no"), ctx_of(engine, policy.renderer)))
+    rows = [row for rollout in group.rollouts for row in rollout.rows]
+    assert len(rows) > 3, "some begin anew"
+    openings = {row.segments[0].tokens for row in rows}
+    answers = sum(len(s.tokens) for row in rows for s in row.segments if s.kind == "observation")
+    assert (engine.counters.prefilled, engine.counters.recomputed) == (sum(map(len, openings)) + answers, 0)
+
+
 def test_strop_check_finds_a_window_that_forgets_to_forget():
     @dataclass(frozen=True)
     class Longer:

@@ -7,6 +7,8 @@ Examples:
     strop eval my-model --data test.jsonl --prompt-field question --answer-field answer
     strop eval MODEL --engine remote:http://HOST:8000/v1 --task chain     any endpoint that speaks chat completions
     strop eval runs/facts-abstain-1 --picture coverage.png     also by confidence target, where the task states one
+    strop eval MODEL --engine remote:… --task wiki --calls native --show 2     in a world, told of its tools in the endpoint's own way
+    strop eval runs/wiki-resum-1 --window recent:limit=96     what else of an episode might be seen
     strop eval runs/formats-arm-1 --sampler 'consensus:<answer>|<think>=|<think>'     in another way than for a reply; cost with it
 """
 
@@ -14,8 +16,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +29,7 @@ from strop.worlds.calls import FORMATS
 
 if TYPE_CHECKING:
     from strop.recipe import Recipe
-
-ANSWER = 256
-"""Tokens of a world's answer that a model is shown, where nobody says how it was trained."""
+    from strop.records import Group
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +47,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top-p", type=float, default=1.0, metavar="X", help="keep the likeliest tokens up to this mass [1: all]")
     parser.add_argument("--top-k", type=int, default=0, metavar="N", help="keep this many of the likeliest tokens [0: all]")
     parser.add_argument("--turns", type=int, default=16, metavar="N", help="of a model, where a task's world answers: actions at most [16]")
+    parser.add_argument("--observation", type=int, default=256, metavar="N", help="and tokens of an answer that it is shown at most [256]")
     parser.add_argument("--calls", choices=[*FORMATS], default="hermes", help="and how it writes calls of that world's tools [hermes]")
+    parser.add_argument(
+        "--window",
+        metavar="NAME",
+        help="what of an episode is still seen: append, recent, pruned, summarised, report, afresh, with knobs as recent:limit=2048; "
+        "summarised:by=NAME,limit=2048 asks --policy NAME=MODEL; FILE.py:NAME [a run's own, or append]",
+    )
     parser.add_argument("--max-tokens", type=int, default=None, metavar="N", help="longest reply [the run's, or 128]")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="keys the noise of sampling; the tasks are always the same [0]")
     parser.add_argument("--slots", type=int, default=256, metavar="N", help="rows decoded at once: lower it when memory is short [256]")
@@ -65,14 +74,24 @@ def add(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=MODEL",
-        help="another policy that --sampler asks: a model, a run or RUN:POLICY; several",
+        help="another policy that --sampler, --window or the task's world asks: a model, a run or RUN:POLICY; several",
     )
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw coverage and score by confidence target as PNG, SVG or PDF")
     recipes.add_flags(parser, "questions and prompts [the run's]", only=recipes.QUESTIONS)
 
 
 def run(args: argparse.Namespace) -> int:
-    for name, low in {"tasks": 1, "samples": 1, "temperature": 0, "top_k": 0, "slots": 1, "cache": 1, "show": 0}.items():
+    for name, low in {
+        "tasks": 1,
+        "samples": 1,
+        "temperature": 0,
+        "top_k": 0,
+        "slots": 1,
+        "cache": 1,
+        "show": 0,
+        "turns": 1,
+        "observation": 0,
+    }.items():
         if not getattr(args, name) >= low or getattr(args, name) == float("inf"):
             raise Usage(f"--{name.replace('_', '-')} is at least {low}, got {getattr(args, name)}")
     if not 0 < args.top_p <= 1:
@@ -94,7 +113,10 @@ def run(args: argparse.Namespace) -> int:
     title += f", asked by {args.sampler}" if args.sampler else ""
     text = f"{title}\n\n{table(rows, ['', 'mean', 'low', 'high'])}"
     for name, spent in found.get("cost", {}).items():
-        text += f"\n{name} computed {', '.join(f'{count:.1f} {kind}' for kind, count in spent.items())} positions a task"
+        text += f"\n{name} computed {', '.join(f'{count:.1f} {kind}' for kind, count in spent.items()) or 'no'} positions a task"
+    if calls := found.get("calls"):
+        text += f"\n{calls['rollout']:.1f} calls a rollout, {calls['broken']:.0%} of them no good"
+        text += "".join(f"\n    {share:4.0%}  {why}" for why, share in calls["why"].items())
     if args.show:
         text += "\n" + replies(found)
     if found["advice"]:
@@ -108,6 +130,25 @@ def run(args: argparse.Namespace) -> int:
             text += f"\n\npicture {write(found, args.picture)}"
     answer(args, summary, text)
     return 0
+
+
+REASONS = 8
+
+
+def called(groups: Sequence[Group]) -> dict[str, Any] | None:
+    """How often a world was called, and what was wrong with the calls: of all of them, the shares of the commonest reasons."""
+    from strop.seams.world import calls
+
+    rollouts = [rollout for group in groups for rollout in group.rollouts]
+    made = [(tool, ok, why) for rollout in rollouts for tool, ok, why in calls(rollout)]
+    if not made:
+        return None
+    why = Counter(f"{tool + ': ' if tool and not why.startswith(tool) else ''}{why[:60]}" for tool, ok, why in made if not ok)
+    return {
+        "rollout": len(made) / len(rollouts),
+        "broken": sum(why.values()) / len(made),
+        "why": {one: count / len(made) for one, count in why.most_common(REASONS)},
+    }
 
 
 def by_target(found: dict[str, Any]) -> str:
@@ -195,12 +236,24 @@ def asked(args: argparse.Namespace, about: dict[str, Any] | None) -> Recipe:
 
 def asking(name: str) -> Any:
     """A mode by its name, or a sampler in a file."""
-    from strop import own
     from strop.seams.mode import mode
 
+    return _theirs(name, "sampler", "footprint", mode)
+
+
+def windowed(name: str) -> Any:
+    """A window by its name, or one in a file."""
+    from strop.seams.window import named
+
+    return _theirs(name, "window", "next", named)
+
+
+def _theirs(name: str, kind: str, has: str, known: Callable[[str], Any]) -> Any:
+    from strop import own
+
     if (where := own.place(name)) is None:
-        return mode(name)
-    made = own.one(where, "sampler", lambda value: hasattr(value, "footprint"))
+        return known(name)
+    made = own.one(where, kind, lambda value: hasattr(value, has))
     return made() if isinstance(made, type) else made
 
 
@@ -270,7 +323,17 @@ def measure(
         asked_so |= as_trained(parts["method"], source)
     elif (world := getattr(source, "world", None)) is not None:  # a reply alone would answer nothing there
         calls = FORMATS[args.calls]() if getattr(world, "tools", ()) else None
-        asked_so = {"sampler": Episodes(turns=args.turns, max_tokens=most, observation=ANSWER, calls=calls), "world": world} | asked_so
+        asked_so = {
+            "sampler": Episodes(turns=args.turns, max_tokens=most, observation=args.observation, calls=calls),
+            "world": world,
+        } | asked_so
+    if args.window:
+        if not hasattr(how := asked_so.get("sampler"), "window"):
+            raise Usage("--window: nothing answers here but with a score, so a reply is all there is to see")
+        asked_so["sampler"] = replace(how, window=windowed(args.window))
+    for policy_of in (asks(asked_so.get("sampler")), *getattr(asked_so.get("world"), "asks", ())):
+        if policy_of not in ("", "actor", *beside):
+            raise Usage(f"an episode here asks the policy {policy_of!r}. Name it: --policy {policy_of}=MODEL_OR_RUN")
     sampling = Sampling(args.temperature, args.top_p, args.top_k)
     samples = 1 if args.temperature == 0 else args.samples
     with Progress("evaluate") as tell:
@@ -296,6 +359,8 @@ def measure(
         each = {"actor": handle, **asked_so.get("others", {})}
         spent = {name: one.engine.counters.to_json() for name, one in each.items()}
         said["cost"] = {name: {kind: n / made.tasks for kind, n in of.items() if n and kind != "copied"} for name, of in spent.items()}
+    if (became := called(seen["groups"])) is not None:
+        said["calls"] = became
     kinds, shares = shown(source, seen["groups"], seen["scores"], args.show)
     said["advice"] = advice(shares, most)
     if args.show:

@@ -7,6 +7,7 @@ are bounded in number, time, size and tries; what fails for good is an error tha
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import os
 import random
@@ -15,7 +16,7 @@ from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from strop.engines import options
 from strop.engines.loop import Loop
@@ -34,6 +35,18 @@ class RemoteError(ValueError):
     """What an endpoint did or did not do, and what to do about it."""
 
 
+class Form(Protocol):
+    """How calls stand in the text of an action; an endpoint has fields for them."""
+
+    def raw(self, name: str, arguments: str) -> str:
+        """A call's text, whatever its arguments are."""
+        ...
+
+    def split(self, text: str) -> tuple[str, list[tuple[str, str]]]:
+        """What is said besides, and the calls, each a name and its arguments as JSON."""
+        ...
+
+
 @dataclass(frozen=True)
 class Reply:
     text: str
@@ -42,6 +55,8 @@ class Reply:
     prompt: int = 0
     written: int = 0
     """Tokens, as the endpoint counts them."""
+    calls: tuple[tuple[str, str], ...] = ()
+    """Names and arguments of what it calls, unread."""
 
 
 class Endpoint:
@@ -138,7 +153,11 @@ def _reply(said: bytes, shown: str) -> Reply:
         counted = int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0))
         if min(counted) < 0:
             raise ValueError("fewer than no tokens")
-        return Reply(text or "", choice.get("finish_reason") == "length", *counted)
+        calls = [(call["function"]["name"], call["function"]["arguments"]) for call in choice["message"].get("tool_calls") or ()]
+        if any(not isinstance(one, str) for call in calls for one in call):
+            raise TypeError("a call is no text")
+        "".join(one for call in calls for one in call).encode()
+        return Reply(text or "", choice.get("finish_reason") == "length", *counted, tuple(calls))
     except (ValueError, OverflowError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise _Malformed(f"an answer that is no chat completion ({type(error).__name__}: {shown[:80]!r})") from None
 
@@ -187,6 +206,14 @@ class RemoteEngine:
         for question, reply in shots:
             self.said_first += [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
         self.endpoint, self.seed, self.step, self.version, self.counters = endpoint, seed, 0, 0, Counters()
+        self.tools: Sequence[Mapping[str, Any]] = ()
+        self.form: Form | None = None
+
+    def telling(self, tools: Sequence[Mapping[str, Any]], form: Form) -> RemoteEngine:
+        """The same endpoint, told of tools: what it calls stands in the text of its action, as `form` writes it."""
+        made = copy.copy(self)
+        made.tools, made.form = tools, form
+        return made
 
     async def open(self, tokens: Sequence[int], *, root: str, ordinal: int = 0) -> Node:
         return Node(Segment("prompt", tuple(tokens), called((ordinal,))), None, (ordinal,), root, 0, length=len(tokens))
@@ -202,17 +229,37 @@ class RemoteEngine:
     async def _generate(self, node: Node, path: tuple[int, ...], most: int, stop: tuple[str, ...], sampling: Sampling) -> Node:
         from strop.engines.draw import key
 
-        said = [*self.said_first]
-        said += [{"role": "assistant" if n.segment.kind == "action" else "user", "content": _text(n)} for n in node.line()]
         number = key(self.seed, self.step, node.root, path) >> 33  # 31 bits: some endpoints take no more
         asked: dict[str, Any] = {"max_tokens": most, "temperature": sampling.temperature, "top_p": sampling.top_p, "seed": number}
-        reply = await self.endpoint.ask(said, **asked, **({"stop": list(stop)} if stop else {}))
+        asked |= ({"stop": list(stop)} if stop else {}) | ({"tools": [*self.tools]} if self.tools else {})
+        reply = await self.endpoint.ask([*self.said_first, *self._said(node)], **asked)
         self.counters.prefilled += reply.prompt
         self.counters.decoded += reply.written
         ended: Stop = "length" if reply.cut else "stop" if stop else "finished"
-        tokens = tuple(reply.text.encode())
-        segment = Segment("action", tokens, called(path), Author(self.endpoint.model, 0, sampling))
+        called_so = [] if self.form is None else [self.form.raw(*call) for call in reply.calls]
+        tokens = "\n".join((*([reply.text] if reply.text or not called_so else []), *called_so)).encode()
+        segment = Segment("action", tuple(tokens), called(path), Author(self.endpoint.model, 0, sampling))
         return Node(segment, node, path, node.root, 0, ended, node.length + len(tokens))
+
+    def _said(self, node: Node) -> list[dict[str, Any]]:
+        """The conversation. What answers a call is said by its tool: all of it to the first one, where several were called at once."""
+        said, open_calls = list[dict[str, Any]](), list[str]()
+        for number, one in enumerate(node.line()):
+            text = _text(one)
+            if one.segment.kind == "action":
+                text, calls = (text, []) if self.form is None else self.form.split(text)
+                open_calls = [f"call-{number}-{i}" for i in range(len(calls))]
+                made = [
+                    {"id": name, "type": "function", "function": {"name": tool, "arguments": arguments}}
+                    for name, (tool, arguments) in zip(open_calls, calls, strict=True)
+                ]
+                said.append({"role": "assistant", "content": text} | ({"tool_calls": made} if made else {}))
+            elif open_calls:
+                said += [{"role": "tool", "tool_call_id": name, "content": "" if i else text} for i, name in enumerate(open_calls)]
+                open_calls = []
+            else:
+                said.append({"role": "user", "content": text})
+        return said
 
     def extend(self, node: Node, tokens: Sequence[int], *, kind: Literal["observation", "forced"]) -> Coroutine[Any, Any, Node]:
         if kind == "forced":

@@ -10,7 +10,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from itertools import cycle
 from pathlib import Path
@@ -52,6 +52,8 @@ class Chat:
     """Values for variables of the chat template; plain data."""
     form: str = ""
     """What stands in the place of the model's own template: a name among `FORMATS`, or a template."""
+    tools: tuple[Mapping[str, Any], ...] = ()
+    """What may be called, as the template is told of it: then what answers a reply is a tool."""
 
     @staticmethod
     def of(system: str, template: str, form: str = "") -> Chat:
@@ -105,6 +107,7 @@ class ChatRenderer:
         self.shots: Callable[[str], Sequence[tuple[str, str]]] = lambda question: ()
         """Worked examples, (question, reply), that stand before a question."""
         self._cache: dict[str, tuple[int, ...]] = {}
+        self._telling: dict[str, ChatRenderer] = {}
         self._between: tuple[str, str, str] | None = None
 
     def _form(self) -> str:
@@ -127,6 +130,26 @@ class ChatRenderer:
         """Worked examples before each question, from here on."""
         self.shots = shots
         self._cache.clear()
+
+    def telling(self, tools: Sequence[Mapping[str, Any]]) -> ChatRenderer:
+        """The same template, told of tools."""
+        key = digest([dict(tool) for tool in tools])
+        if key not in self._telling:
+            template = self.tokenizer.get_chat_template()
+            if "tools" not in variables(template):
+                raise ModelError(
+                    "this model's chat template tells of no tools. Write them into the question: --calls hermes, calls=Hermes()."
+                )
+            if len(self._telling) > 256:
+                self._telling.clear()
+            made = self._telling[key] = ChatRenderer(self.tokenizer, replace(self.chat, tools=tuple(tools)))
+            made.shots = self.shots
+        return self._telling[key]
+
+    @property
+    def _answers(self) -> str:
+        """Who says what stands behind a reply."""
+        return "tool" if self.chat.tools else "user"
 
     def check(self) -> None:
         """Refuse what the template would pass over in silence: a variable it never reads, a system message or a question it never writes;
@@ -184,7 +207,7 @@ class ChatRenderer:
 
     def _values(self, opening: bool) -> dict[str, Any]:
         """What transformers gives a template beside the messages."""
-        plain = {"tools": None, "documents": None, "add_generation_prompt": opening}
+        plain = {"tools": [*self.chat.tools] or None, "documents": None, "add_generation_prompt": opening}
         return {**self.tokenizer.special_tokens_map, **plain, **self.chat.options}
 
     def _template(self, messages: list[dict[str, str]], opening: bool) -> str:
@@ -224,7 +247,7 @@ class ChatRenderer:
 
     def _shown(self, text: str, *more: str) -> str:
         shots = self.shots(text)
-        turns = [{"role": role, "content": said} for role, said in zip(cycle(("assistant", "user")), more, strict=False)]
+        turns = [{"role": role, "content": said} for role, said in zip(cycle(("assistant", self._answers)), more, strict=False)]
         written = self._template([*self._opened(text, shots), *turns], True)
         for _, reply in shots:
             if reply not in written:
@@ -253,9 +276,11 @@ class ChatRenderer:
     def _turn_parts(self) -> tuple[str, str, str]:
         """What the template puts before a reply, and between it and the next one, proven once to leave the past as it was."""
         if self._between is None:
-            said = [*self._opened("one"), {"role": "assistant", "content": "TWO"}, {"role": "user", "content": "THREE"}]
+            said = [*self._opened("one"), {"role": "assistant", "content": "TWO"}, {"role": self._answers, "content": "THREE"}]
             first, whole = self._template(said[:-2], True), self._template(said, True)
             lead = whole[len(first) :].partition("TWO")[0]
+            if self.chat.tools and "THREE" not in whole:
+                raise ModelError("this model's chat template leaves out what a tool answers. Let a user say it: --calls hermes.")
             if not whole.startswith(first + lead + "TWO") or lead.strip() or "THREE" not in whole[len(first) :]:
                 raise ModelError(
                     "this chat template rewrites earlier turns, so a multi-turn row cannot be grown by appending. "

@@ -128,17 +128,24 @@ class Episodes:
     async def __call__(self, task: Task, world: World | None, ctx: Ctx) -> list[Group]:
         if world is None:
             raise ValueError("Episodes needs a world that answers: environment=… in the method, or a source that brings its own")
-        return [await gathered(self, task, world, ctx, self.act(ctx.policies["actor"]))]
+        actor = self.telling(ctx.policies["actor"], task, world)
+        return [await gathered(self, task, world, replace(ctx, policies={**ctx.policies, "actor": actor}), self.act(actor))]
 
     def opening(self, task: Task, world: World | None, turns: int = 0, first: str = "") -> str:
         """The first message: what the world shows or the task asks, with the tools before it and the number of turns behind, where they are
         told."""
         text, tools = first or task.prompt, documents_of(world, task)
-        if self.calls is not None and tools:
-            text = f"{self.calls.shown(tools)}\n{text}"
+        if self.calls is not None and tools and (told := self.calls.shown(tools)):
+            text = f"{told}\n{text}"
         if isinstance(self.turns, Between) and self.turns.says:
             text = f"{text}\n{filled(self.turns.says, str(turns or self.turns.high))}"
         return text
+
+    def telling(self, actor: Handle, task: Task, world: World | None) -> Handle:
+        """The policy as it is told of this task's tools, where they stand in no message."""
+        through: Callable[[Handle, Sequence[Tool]], Handle] | None = getattr(self.calls, "through", None)
+        tools = documents_of(world, task)
+        return through(actor, tools) if through is not None and tools else actor
 
     def act(self, actor: Handle) -> Act:
         """The policy's own actions."""
@@ -340,7 +347,7 @@ class Played:
             raise ValueError("Played needs a world that answers: environment=… in the method, or a source that brings its own")
         theirs = ctx.policies["actor"]
         pen = Pen(theirs.engine.limit)
-        actor = Handle(pen, theirs.renderer)
+        actor = self.how.telling(Handle(pen, theirs.renderer), task, world)
 
         def called_as(call: Call) -> str:
             if self.how.calls is None:
@@ -350,6 +357,6 @@ class Played:
         async def act(node: Node, state: Any, turn: int) -> Node:
             said = self.agent(state, turn)
             text = said if isinstance(said, str) else called_as(said)
-            return await pen.extend(node, theirs.renderer.reply(text), kind="teacher")
+            return await pen.extend(node, actor.renderer.reply(text), kind="teacher")
 
         return [await gathered(self.how, task, world, replace(ctx, policies={**ctx.policies, "actor": actor}), act)]

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from strop.records import Group, Rollout, Sampling, Scores, Task
-from strop.seams.context import Ctx, Footprint
+from strop.seams.context import Ctx, Footprint, Handle
 from strop.seams.episode import Episodes
 from strop.seams.part import added
 from strop.seams.world import World
@@ -78,7 +78,9 @@ async def grown(sampler: Sampler, task: Task, world: World | None, ctx: Ctx) -> 
             raise ValueError(f"a sampler that asks the policy {asked!r} grows its tasks where that is, and a replica has the actor alone")
         return await asyncio.wrap_future(actor.engine.ask(sampler, task, world, ctx))
     opened: Callable[[Task, World | None], str] | None = getattr(sampler, "opening", None)
-    prompt = actor.renderer.prompt(task.prompt if opened is None else opened(task, world))
+    telling: Callable[[Handle, Task, World | None], Handle] | None = getattr(sampler, "telling", None)
+    renderer = (actor if telling is None else telling(actor, task, world)).renderer
+    prompt = renderer.prompt(task.prompt if opened is None else opened(task, world))
     async with actor.engine.admit(sampler.footprint(len(prompt))):
         return await sampler(task, world, ctx)
 

@@ -15,12 +15,13 @@ beside the actor.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import ClassVar, Protocol
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Protocol
 
 from strop.records import Sampling, Segment, Stop, Task
 from strop.seams.context import Ctx
 from strop.seams.engine import Node
+from strop.seams.part import nearest
 from strop.seams.world import Reply, Said
 
 
@@ -312,6 +313,47 @@ class Afresh:
         more = [text for turn in past.turns for text in (turn.said.text, turn.reply.observation)]
         again = await past.open(past.opening, ctx, *more)
         return (node, again) if past.fits(again.length) else ()
+
+
+WINDOWS: dict[str, type[Append | Recent | Pruned | Summarised | Report | Afresh]] = {
+    "append": Append,
+    "recent": Recent,
+    "pruned": Pruned,
+    "summarised": Summarised,
+    "report": Report,
+    "afresh": Afresh,
+}
+"""By the names that the command line has for them."""
+
+
+def named(text: str) -> Window:
+    """`recent:tokens=512,limit=2048`. A summary is the actor's own, or another policy's: `summarised:by=NAME,most=128,limit=2048`.
+
+    >>> named("pruned:after=1,limit=96")
+    Pruned(after=1, mark='…', limit=96)
+    """
+    name, _, rest = text.partition(":")
+    if name not in WINDOWS:
+        raise ValueError(f"no window {name!r}. {nearest(name, WINDOWS)}")
+    given = dict[str, Any]()
+    for piece in filter(None, rest.split(",")):
+        knob, equals, value = (part.strip() for part in piece.partition("="))
+        if not equals or knob in given:
+            raise ValueError(f"window {text!r}: write NAME:KNOB=VALUE,… with each knob once, got {piece!r}")
+        given[knob] = value
+    if name == "summarised":
+        own: dict[str, Any] = {"most": int(given.pop("most"))} if given.get("most", "").isdecimal() else {}
+        given["by"] = By(given["by"], **own) if given.get("by") else Own(**own)
+    kinds: dict[str, Any] = {f.name: type(f.default) for f in fields(WINDOWS[name])}
+    for knob, value in given.items():
+        if knob not in kinds:
+            raise ValueError(f"window {name} has no knob {knob!r}. {nearest(knob, kinds)}")
+        if knob != "by":
+            try:
+                given[knob] = kinds[knob](value)
+            except ValueError:
+                raise ValueError(f"window {text!r}: {knob} is a number, got {value!r}") from None
+    return WINDOWS[name](**given)
 
 
 def filled(says: str, *texts: str) -> str:

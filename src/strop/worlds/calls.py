@@ -9,6 +9,7 @@
                print(1)
                ```
     Line()     >get a                                          for models of a million parameters
+    Native()   as Hermes() is read, and told and answered as the model's own chat template does
 
 A call is read as it stands or not at all: nothing is repaired, closed or guessed, and what is meant to be one and is none is `Broken`,
 with a reason that the policy may read. Arguments keep to the tool's schema (jsonschema), plain JSON without NaN, equal keys or halves of
@@ -20,11 +21,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar, cast
 
 from strop.records import canonical, unique
+from strop.seams.context import Handle
 from strop.seams.part import added, nearest
 from strop.seams.world import Broken, Call, Tool
 
@@ -130,8 +132,13 @@ def between(text: str, opening: str, closing: str) -> list[str]:
 
 def described(tools: Sequence[Tool]) -> str:
     """A line of JSON each, as functions are told to models."""
-    told = ({"type": "function", "function": {"name": t.name, "description": t.description, "parameters": dict(t.schema)}} for t in tools)
-    return "\n".join(json.dumps(one, ensure_ascii=False) for one in told)
+    return "\n".join(json.dumps(function(tool), ensure_ascii=False) for tool in tools)
+
+
+def function(tool: Tool) -> dict[str, Any]:
+    """A tool as chat templates and endpoints are told of it."""
+    schema = {"type": "object", "properties": {}, **tool.schema}
+    return {"type": "function", "function": {"name": tool.name, "description": tool.description, "parameters": schema}}
 
 
 def named(text: str, tools: Sequence[Tool]) -> Call:
@@ -148,21 +155,29 @@ def named(text: str, tools: Sequence[Tool]) -> Call:
 class Hermes:
     """JSON between `<tool_call>` and `</tool_call>`, as Qwen and Hermes are taught."""
 
-    OPEN: ClassVar[str] = "<tool_call>"
-    CLOSE: ClassVar[str] = "</tool_call>"
+    opens: ClassVar[str] = "<tool_call>"
+    closes: ClassVar[str] = "</tool_call>"
 
     def shown(self, tools: Sequence[Tool]) -> str:
         return (
             f"You may call these functions:\n<tools>\n{described(tools)}\n</tools>\nFor each call write\n"
-            f'{self.OPEN}\n{{"name": NAME, "arguments": OBJECT}}\n{self.CLOSE}'
+            f'{self.opens}\n{{"name": NAME, "arguments": OBJECT}}\n{self.closes}'
         )
+
+    def around(self, inside: str) -> str:
+        """A call with this between its marks."""
+        return f"{self.opens}\n{inside}\n{self.closes}"
+
+    def inside(self, text: str) -> list[str]:
+        """What stands between its marks."""
+        return between(text, self.opens, self.closes)
 
     def written(self, call: Call) -> str:
         """A call as this format writes it."""
-        return f"{self.OPEN}\n{json.dumps({'name': call.tool, 'arguments': dict(call.arguments)}, ensure_ascii=False)}\n{self.CLOSE}"
+        return self.around(json.dumps({"name": call.tool, "arguments": dict(call.arguments)}, ensure_ascii=False))
 
     def read(self, text: str, tools: Sequence[Tool]) -> tuple[Call | Broken, ...]:
-        return each(between(behind_thought(text), self.OPEN, self.CLOSE), lambda inside: named(inside, tools))
+        return each(self.inside(behind_thought(text)), lambda inside: named(inside, tools))
 
 
 @dataclass(frozen=True)
@@ -176,12 +191,24 @@ class Fenced:
         form = '{"name": NAME, "arguments": OBJECT}'
         return f"You may call these functions:\n{described(tools)}\nFor each call write\n```{self.word}\n{form}\n```"
 
+    def around(self, inside: str) -> str:
+        """A call with this between its marks."""
+        return f"```{self.word}\n{inside}\n```"
+
+    @property
+    def opens(self) -> str:
+        return f"```{self.word}\n"
+
+    def inside(self, text: str) -> list[str]:
+        """What stands between its marks."""
+        return between(text, self.opens, "```")
+
     def written(self, call: Call) -> str:
         """A call as this format writes it."""
-        return f"```{self.word}\n{json.dumps({'name': call.tool, 'arguments': dict(call.arguments)}, ensure_ascii=False)}\n```"
+        return self.around(json.dumps({"name": call.tool, "arguments": dict(call.arguments)}, ensure_ascii=False))
 
     def read(self, text: str, tools: Sequence[Tool]) -> tuple[Call | Broken, ...]:
-        return each(between(behind_thought(text), f"```{self.word}\n", "```"), lambda inside: named(inside, tools))
+        return each(self.inside(behind_thought(text)), lambda inside: named(inside, tools))
 
 
 @dataclass(frozen=True)
@@ -286,11 +313,58 @@ class Line:
         return checked(name, {key: text if kind.get("type") == "string" else plain(text) for (key, kind), text in said}, tools)
 
 
-FORMATS: dict[str, type[Line | Hermes | Xml | Fenced | Code]] = {
+@dataclass(frozen=True)
+class Native:
+    """Tools are told through the model's own chat template and answers given in the tool's role, or through the fields that an endpoint has
+    for both. What is called is read as `form` says."""
+
+    form: Hermes | Fenced = Hermes()
+    """How this model's template writes calls: Hermes, for all of Qwen's."""
+
+    def shown(self, tools: Sequence[Tool]) -> str:
+        return ""
+
+    def through(self, handle: Handle, tools: Sequence[Tool]) -> Handle:
+        """A policy that is told of these tools before everything else."""
+        told = [function(tool) for tool in tools]
+        if (telling := getattr(handle.engine, "telling", None)) is not None:  # an endpoint writes the chat itself
+            return replace(handle, engine=telling(told, self))
+        if (telling := getattr(handle.renderer, "telling", None)) is None:
+            raise ValueError(f"{type(handle.renderer).__name__} has no way to tell of tools but in the question: --calls hermes")
+        return replace(handle, renderer=telling(told))
+
+    def raw(self, name: str, arguments: str) -> str:
+        """A call as an endpoint gives it, whatever its arguments are: who reads it finds what is wrong with them."""
+        return self.form.around(f'{{"name": {json.dumps(name, ensure_ascii=False)}, "arguments": {arguments}}}')
+
+    def split(self, text: str) -> tuple[str, list[tuple[str, str]]]:
+        """What is said besides, and the calls as an endpoint takes them; one that is none is said besides."""
+        calls = list[tuple[str, str]]()
+        for inside in self.form.inside(text):
+            try:
+                value = plain(inside.strip())
+                name, arguments = value["name"], value["arguments"]
+            except (Unread, KeyError, TypeError):
+                return text, []
+            if not isinstance(name, str) or not isinstance(arguments, dict):
+                return text, []
+            calls.append((name, json.dumps(arguments, ensure_ascii=False)))
+        return (text.partition(self.form.opens)[0].strip(), calls) if calls else (text, [])
+
+    def written(self, call: Call) -> str:
+        """A call as this format writes it."""
+        return self.form.written(call)
+
+    def read(self, text: str, tools: Sequence[Tool]) -> tuple[Call | Broken, ...]:
+        return self.form.read(text, tools)
+
+
+FORMATS: dict[str, type[Line | Hermes | Xml | Fenced | Code | Native]] = {
     "line": Line,
     "hermes": Hermes,
     "xml": Xml,
     "fenced": Fenced,
     "code": Code,
+    "native": Native,
 }
 """By the names that the command line has for them."""

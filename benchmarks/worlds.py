@@ -1,0 +1,132 @@
+"""Episodes in worlds: what slow tools cost a step, and what a window that forgets computes.
+
+    python benchmarks/worlds.py [--model DIR] [--tokens 64] [--rounds 5] [--json FILE]
+
+64 episodes of four turns, actions of a fixed length (the model knows no end token), whole steps: sampled, graded, learned from. The world
+answers the same words at once, or after a tenth of a second; the two runs take turns, step by step, and the first step of each is not
+counted. While a tool is awaited the engine draws for whoever is not waiting.
+
+Behind it, what was prefilled in steps whose rows were summarised and begun again, against the tokens of those rows' openings and of the
+answers: a restart prefills its new prompt, and nothing else again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from strop.methods.grpo import GRPO
+from strop.recipe import Recipe
+from strop.records import Task
+from strop.run import create
+from strop.seams.context import Ctx, Handle
+from strop.seams.engine import Node
+from strop.seams.episode import Episodes
+from strop.seams.window import Append, Past, Summarised, Window
+from strop.seams.world import Reply, Said, Seat
+
+TASKS, GROUP, TURNS, ANSWER = 8, 8, 4, 16
+ASKED = 1.2
+
+
+@dataclass(frozen=True)
+class Slow:
+    """Answers the same words, after so many seconds."""
+
+    seconds: float = 0.0
+
+    def start(self, task: Task, seat: Seat) -> int:
+        return 0
+
+    async def reply(self, state: int, said: Said, ask: Mapping[str, Handle]) -> tuple[int, Reply]:
+        if self.seconds:
+            await asyncio.sleep(self.seconds)
+        return state + 1, Reply("go on")
+
+
+@dataclass(frozen=True)
+class Told:
+    """A summary by nobody."""
+
+    most: int = 8
+
+    async def __call__(self, node: Node, past: Past, ctx: Ctx) -> tuple[Node, str] | None:
+        return node, f"{len(past.turns)} so far"
+
+
+def run_of(place: Path, model: str, tokens: int, seconds: float, window: Window) -> Any:
+    how = Episodes(n=GROUP, turns=TURNS, max_tokens=tokens, observation=ANSWER, window=window)
+    method = GRPO.but("slow", idea=("environment", "sampler"), environment=Slow(seconds), sampler=how)
+    recipe = Recipe(method=method, task="chain", model=model, tasks=TASKS, steps=10**6, eval_tasks=0, tripwire="runaway-length=off")
+    run = create(recipe, place)
+    if hasattr(run.engine, "_ends_V"):
+        run.engine._ends_V[:] = False  # no end token: every action has its length
+    return run
+
+
+def stepped(run: Any) -> tuple[float, dict[str, float]]:
+    began = time.perf_counter()
+    run.advance()
+    return time.perf_counter() - began, dict(run.clock)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="pico")
+    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        runs = {seconds: run_of(Path(place) / str(seconds), args.model, args.tokens, seconds, Append()) for seconds in (0.0, 0.1)}
+        times: dict[float, list[float]] = {seconds: [] for seconds in runs}
+        sampled: dict[float, list[float]] = {seconds: [] for seconds in runs}
+        for number in range(args.rounds + 1):
+            for seconds, run in [*runs.items()][:: 1 if number % 2 else -1]:
+                took, clock = stepped(run)
+                if number:
+                    times[seconds].append(took)
+                    sampled[seconds].append(clock.get("sample", float("nan")))
+        print(f"{TASKS * GROUP} episodes of {TURNS} turns, {args.tokens} tokens each; load {os.getloadavg()[0]:.1f}")
+        for seconds, took in times.items():
+            said = f"{statistics.median(took):6.2f} s a step   ({min(took):.2f} to {max(took):.2f})"
+            print(f"tools of {seconds:.1f} s   {said}, {statistics.median(sampled[seconds]):.2f} s of it sampling")
+        ratios = [slow / fast for fast, slow in zip(times[0.0], times[0.1], strict=True)]
+        ratio = statistics.median(ratios)
+        print(f"with over without   {ratio:.2f}   (asked: at most {ASKED})")
+        limit = len(runs[0.0].policy.renderer.prompt("1+2=?")) + 2 * (args.tokens + ANSWER) + 24
+        run = run_of(Path(place) / "restarts", args.model, args.tokens, 0.0, Summarised(Told(), limit=limit))
+        before = run.engine.counters.prefilled + run.engine.counters.recomputed
+        run.advance()
+        computed = run.engine.counters.prefilled + run.engine.counters.recomputed - before
+        groups = run.record(0)["groups"]
+        rows = [row for group in groups for rollout in group["rollouts"] for row in rollout["rows"]]
+        needed = _needed(groups)
+        count = len(rows) - TASKS * GROUP
+        print(f"restarts   {count} in {TASKS * GROUP} episodes: {computed} positions prefilled; openings and answers have {needed}")
+    if args.json:
+        made = {"ratio": ratio, "ratios": ratios, "seconds": {str(k): v for k, v in times.items()}}
+        args.json.write_text(json.dumps(made | {"prefilled": computed, "needed": needed}))
+
+
+def _needed(groups: Any) -> int:
+    """Openings of a group, alike ones once, and answers."""
+    total = 0
+    for group in groups:
+        rows = [row for rollout in group["rollouts"] for row in rollout["rows"]]
+        total += sum(map(len, {tuple(row["segments"][0]["tokens"]) for row in rows}))
+        total += sum(len(s["tokens"]) for row in rows for s in row["segments"] if s["kind"] == "observation")
+    return total
+
+
+if __name__ == "__main__":
+    main()
