@@ -104,18 +104,18 @@ def rows(trace: Trace) -> float:
 
 
 TAUGHT = {f.name: getattr(ROUNDS, f.name) for f in fields(ROUNDS)}
-WINDOW = Recent(limit=120)
+WINDOW = Recent(limit=124)
 """Eight outputs, what is said between them, and an answer."""
 
-ROUND_BY_ROUND = IMITATED.but("sft-stream-report", idea=("sampler",), sampler=Both(**TAUGHT, beside=Blank("r", most=MOST, limit=52)))
+ROUND_BY_ROUND = IMITATED.but("sft-stream-report", idea=("sampler",), sampler=Both(**TAUGHT, beside=Blank("r", most=MOST, limit=56)))
 TRANSCRIPT = IMITATED.but(
     "sft-stream-transcript",
     idea=("sampler", "environment"),
     sampler=Both(**{**TAUGHT, "window": Append()}, beside=WINDOW),
     environment=Stream(tag=""),
-    tasks=32,
+    tasks=5,
 )
-NOTED = TRANSCRIPT.but("sft-stream-noted", idea=("environment",), environment=Stream(), tasks=16)
+NOTED = TRANSCRIPT.but("sft-stream-noted", idea=("environment",), environment=Stream(), tasks=3)
 
 FLATTER = Claim(
     "webresearcher-rounds",
@@ -123,7 +123,7 @@ FLATTER = Claim(
     consequence="loses at least 0.30 less accuracy from streams of 8 outputs to streams of 24 than a transcript in a window of 8",
     regime="imitated on as many tokens, where three facts lie one in each third of a stream and a report holds four",
     method="webresearcher",
-    recipe=Recipe(task="stream:step=8", steps=100_000, lr=3e-3, checkpoint_every=100_000),
+    recipe=Recipe(task="stream:step=16", steps=100_000, lr=3e-3, checkpoint_every=100_000),
     arms=(
         Arm("report", ROUND_BY_ROUND),
         Arm("recent", TRANSCRIPT, control="the transcript, of which the last 8 outputs or fewer are seen", reads=change(window=OTHER)),
@@ -134,9 +134,9 @@ FLATTER = Claim(
     threshold=0.30,
     refuted_if="the interval of the paired difference lies below 0.30",
     profiles={
-        "quick": Profile((0,), "400000 trained", 3, arms=("report", "recent")),
-        "full": Profile((0, 1, 2, 3), "400000 trained", 9, arms=("report", "recent")),
-        "extended": Profile((0, 1, 2, 3), "400000 trained", 14),
+        "quick": Profile((0,), "350000 trained", 3, arms=("report", "recent")),
+        "full": Profile((0, 1, 2, 3), "350000 trained", 10, arms=("report", "recent")),
+        "extended": Profile((0, 1, 2, 3), "350000 trained", 15),
     },
     checks=(
         Check("no output shows two of the facts: share of the questions", apart(), "report", least=1.0),
@@ -146,7 +146,7 @@ FLATTER = Claim(
         Check("the transcript is learned: accuracy over 24 outputs, all of them seen", accuracy(), "recent", least=0.5),
         Check("8 outputs fit the window: share said as with all of them seen", alike(), "recent", least=0.95),
     ),
-    held_out=HeldOut(tasks=300, samples=1, at=(1.0,), max_tokens=ROUNDS.max_tokens, temperature=0.0, replies=True),
+    held_out=HeldOut(tasks=160, samples=1, at=(1.0,), max_tokens=ROUNDS.max_tokens, temperature=0.0, replies=True),
     pitfalls="With everything in sight the transcript may do as well as the report: the claim is about a bounded context. The window "
     "cannot hold the first of 24 outputs beside the last; what is open is whether a report that is written anew twenty times still does.",
 )

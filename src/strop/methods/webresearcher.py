@@ -37,14 +37,17 @@ WEBRESEARCHER = GSPO.but(
 ROLLOUT = WEBRESEARCHER.but("webresearcher-rollout", idea=("credit",), credit=(by_row(), row_standardized(over="rollout")))
 DISCOUNTED = WEBRESEARCHER.but("webresearcher-discounted", idea=("credit",), credit=(by_row(gamma=0.995), row_standardized()))
 
-ROUNDS = Episodes(n=8, turns=26, max_tokens=24, observation=8, window=Report("r", most=12, limit=52))
+ROUNDS = Episodes(n=8, turns=26, max_tokens=28, observation=8, window=Report("r", most=12, limit=56))
 """Of `stream`: a report of the three facts that are asked for, or of four, and a row that holds it, one output and what is said to it."""
 
-IMITATED = SFT.but("sft-stream", idea=("feed", "sampler"), feed=Demos(text="episode"), sampler=ROUNDS, tasks=8)
+IMITATED = SFT.but("sft-stream", idea=("feed", "sampler"), feed=Demos(text="episode"), sampler=ROUNDS, tasks=2)
 ON_STREAMS = WEBRESEARCHER.but("webresearcher-streams", idea=("sampler",), sampler=ROUNDS, tasks=4)
 
 WEBRESEARCHER_STREAM = Program(
     "webresearcher-stream",
-    (Stage("imitate", IMITATED, steps(100), pace=10.0), Stage("explore", ON_STREAMS, rest())),
+    (
+        Stage("imitate", IMITATED, steps(300), task="stream", pace=10.0),
+        Stage("explore", ON_STREAMS, rest(), task="stream"),
+    ),
     paper="2509.13309",
 )

@@ -1,7 +1,7 @@
 """stream: outputs of a tool, one an action, most of them noise; an answer needs facts that lie far apart.
 
-    <r>c4</r>go   ->   xm x3       the next output, which nobody asked for in particular
-    <r>c4 m7 q2</r><answer>472</answer>   ->   done
+    <r>a2</r>go   ->   x7 z3       the next output
+    <r>a2 b9 c4</r><answer>a2 b9 c4</answer>   ->   done
 
 A task brings its outputs. Whatever is said that holds no answer asks for the next one; behind the last stands `end`. What was shown is
 not shown again, so an episode that is longer than its row has what its policy wrote down, or nothing.
@@ -9,7 +9,7 @@ not shown again, so an episode that is longer than its row has what its policy w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,15 +50,17 @@ class Stream:
         return {"held": len(told & set(known(state))), "made_up": len(told - shown)}
 
     def expert(self, state: dict[str, Any]) -> str:
-        """Answers as soon as everything was shown."""
+        """Answers as soon as everything was shown. Without a report it says what it has just found, or to go on."""
         found = known(state)
-        report = f"<{self.tag}>{' '.join(found)}</{self.tag}>" if self.tag else ""
-        values = {pair[0]: pair[1] for pair in found}
-        if len(found) < len(state["asked"]):
-            return report + ON
-        return f"{report}<answer>{''.join(values[name] for name in state['asked'])}</answer>"
+        if len(found) == len(state["asked"]):
+            return f"{self._report(found)}<answer>{' '.join(found)}</answer>"
+        return self._report(found) + ON if self.tag else " ".join(known(state, since=1)) or ON
+
+    def _report(self, found: Sequence[str]) -> str:
+        return f"<{self.tag}>{' '.join(found)}</{self.tag}>" if self.tag else ""
 
 
-def known(state: Mapping[str, Any]) -> list[str]:
-    """What was asked for and has been shown, in the order it came."""
-    return [pair for output in state["outputs"][: state["shown"]] for pair in output.split() if pair[0] in state["asked"]]
+def known(state: Mapping[str, Any], since: int = 0) -> list[str]:
+    """What was asked for and has been shown, in the order it came; with `since` by so many of the last outputs."""
+    shown = state["outputs"][: state["shown"]]
+    return [pair for output in shown[-since:] for pair in output.split() if pair[0] in state["asked"]]
