@@ -2,9 +2,9 @@
 
     abc?   ->   go   ->   x7 a2   ->   …   ->   c4 z1   ->   <answer>a2 b9 c4</answer>
 
-Of `facts` equal parts of a stream each shows one of them, in the order of the question; an output has one pair, and `noise` more beside it, of letters
-that nobody asked for. What may be asked for are the first `names` letters, and a stream has from `least` to `most` outputs, in steps of
-`step`.
+Of `facts` equal parts of a stream each shows one of them, in the order of the question; an output has one pair, and `noise` more beside
+it, of letters that nobody asked for. What may be asked for are the first `names` letters, and a stream has from `least` to `most` outputs,
+in steps of `step`.
 """
 
 from __future__ import annotations
