@@ -2,7 +2,8 @@
 
 A batch is a list of groups, a group a list of rollouts (those that count in its statistics), both plain data:
 
-    rollout   reward; kept: is it trained; cut: did it end at its length limit; weight; tokens: its trained decisions in order
+    rollout   reward; kept: is it trained; cut: did it end at its length limit; weight; rows: how many; tokens: its trained decisions in
+              order
     token     at: its place in the batch; row: its number in the rollout; action: did the policy draw it, or was it forced or taught
               (taught); score: of the step that it ends, None where it ends none or nobody scored it; and the log-probabilities
               now, old, sampled, reference, with the value head's value and old_value
@@ -292,13 +293,13 @@ def stable_reinforce(batch, window=False):
     return loss, slope
 
 
-def gspo(batch, rows=False):
+def gspo(batch, rows=False, counted=False):
     """arXiv:2507.18071: the geometric mean of the rollout's ratios, clipped within 3e-4 below and 4e-4 above. arXiv:2509.13313: of every
-    row's, with its rollout's advantage, and the mean over a group's `rows`."""
+    row's, with its rollout's advantage, and the mean over a group's `rows`. arXiv:2509.13309: rows are `counted` in mean and deviation."""
     loss, slope = 0.0, flat(batch)
     groups = [g for g in batch if learning(g)]
     for group in groups:
-        rewards = rewards_of(group)
+        rewards = np.repeat(rewards_of(group), [r["rows"] if counted else 1 for r in group])
         spread = max(np.sqrt(np.mean((rewards - rewards.mean()) ** 2)), 1e-4)
         units = [(r, acted(r)) for r in learning(group)]
         if rows:
@@ -441,6 +442,7 @@ ORACLES = {
     "stable-reinforce@r1-reward-3693413": partial(stable_reinforce, window=True),
     "gspo": gspo,
     "resum-grpo": partial(gspo, rows=True),
+    "webresearcher": partial(gspo, rows=True, counted=True),
     "cispo": cispo,
     "ppo": ppo,
     "flowrl": flowrl,

@@ -32,6 +32,7 @@ from strop.records import Fate, Scores
 from strop.seams.correction import masked, none, truncated
 from strop.seams.credit import (
     batch_whiten,
+    by_row,
     credit_at_end,
     gae,
     group_centered,
@@ -43,6 +44,7 @@ from strop.seams.credit import (
     nested_centered,
     returns_to_go,
     reward_itself,
+    row_standardized,
     siblings_standardized,
     step_returns,
     steps_standardized,
@@ -112,6 +114,7 @@ def plain(world: World) -> list[list[dict[str, Any]]]:
                         if span.stop > span.start:  # the segment's last token is the span's
                             tokens[-1]["score"] = dict(enumerate(said)).get(span.number)
             facts = {"kept": fate.kind == "keep", "cut": rollout.stop == "length", "weight": fate.weight, "logz": logz(rollout.id)}
+            facts["rows"] = len(rollout.rows)
             facts["nested"] = rollout.keys.get("nested", [])
             members.append({"reward": world.rewards[rollout.id], "tokens": tokens, **facts})
         if members:
@@ -516,6 +519,16 @@ MUTANTS: dict[str, dict[str, Change]] = {
     },
     "resum-grpo": {
         **STANDARDIZED,
+        "clip sides swapped": constants(clip_low=4e-4, clip_high=3e-4),
+        "one ratio for all rows": aimed(sequence_ratio(), "group", "rollout"),
+        "rollouts alike": reduced("group", "rollout", "row"),
+        "rows alike": reduced("row"),
+        "summed": reduced(sum_over("row")),
+    },
+    "webresearcher": {
+        **STANDARDIZED,
+        "mean and deviation over rollouts": credited(by_row(), row_standardized(over="rollout")),
+        "later rows earn more": link(0, by_row(gamma=0.995)),
         "clip sides swapped": constants(clip_low=4e-4, clip_high=3e-4),
         "one ratio for all rows": aimed(sequence_ratio(), "group", "rollout"),
         "rollouts alike": reduced("group", "rollout", "row"),

@@ -32,6 +32,7 @@ SOURCES: dict[str, str] = {
     "path": "strop.tasks.path:Path",
     "skewed": "strop.tasks.skewed:Skewed",
     "slips": "strop.tasks.slips:Slips",
+    "stream": "strop.tasks.stream:Stream",
     "sums": "strop.tasks.sums:Sums",
     "verdict": "strop.tasks.verdict:Verdict",
     "walks": "strop.tasks.walks:Walks",
