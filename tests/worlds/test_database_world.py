@@ -42,7 +42,9 @@ def alike(domain, one, other, fresh):
 
     def rows(data, names):
         return {
-            (table, names.get(key, key)): {c: names.get(v, v) if kind == "key" else v for (c, kind), v in zip(columns, row.values(), strict=True)}
+            (table, names.get(key, key)): {
+                c: names.get(v, v) if kind == "key" else v for (c, kind), v in zip(columns, row.values(), strict=True)
+            }
             for table, columns in domain.tables
             for key, row in ((k, {c: data["rows"][table][k][c] for c, _ in columns}) for k in data["rows"][table])
         }
@@ -142,14 +144,14 @@ KINDS_OF_TRIES = ("all dropped", "extra writes", "extra reads", "wrong arguments
 
 
 def test_over_domains_gold_is_right_and_nothing_else_passes_for_it():
-    tried = looked_at(range(40))
-    assert tried["walks"] == 120
+    tried = looked_at(range(24))
+    assert tried["walks"] == 72
     assert all(tried[kind] > 3 for kind in KINDS_OF_TRIES), tried
 
 
 @pytest.mark.slow
 def test_over_a_thousand_domains_gold_is_right_and_nothing_else_passes_for_it():
-    tried = looked_at(range(1000), walks=2)
+    tried = looked_at(range(1000), walks=1)
     print(dict(tried))
     assert all(tried[kind] > 100 for kind in KINDS_OF_TRIES), tried
 

@@ -104,6 +104,7 @@ class Shown:
 
     def __init__(self, world: World, how: Episodes, show: Callable[[str], None]):
         self.world, self.how, self.told = world, how, show
+
     def tools(self, task: Task) -> Sequence[Tool]:
         return tools_of(self.world, task)
 

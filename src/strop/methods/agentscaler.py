@@ -44,9 +44,7 @@ def rejected(rollout: Rollout, scores: Scores, errors: bool = True, window: int 
 
 
 @part(gives="demos")
-def verified(
-    groups: Sequence[Group], scores: Scores, rng: Random, *, errors: bool = True, window: int = 12, times: int = 4
-) -> list[Group]:
+def verified(groups: Sequence[Group], scores: Scores, rng: Random, *, errors: bool = True, window: int = 12, times: int = 4) -> list[Group]:
     """Episodes that pass every filter, as demonstrations; those in which a call failed too, unless `errors` is False. A loop is a stretch
     of `window` letters that stands there `times` times."""
     kept = (tuple(r for r in g.rollouts if not rejected(r, scores, errors, window, times)) for g in groups)

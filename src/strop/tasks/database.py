@@ -73,7 +73,9 @@ class Domains:
 
         meta = {"seed": seed, "index": index}
         # what stands in for unseen domains is the same whatever was trained on
-        return draw(replace(self, domains=64, draws=4, others=0.0) if split == "test" and index % 2 == 0 else self, split, seed, index, make)
+        return draw(
+            replace(self, domains=64, draws=4, others=0.0) if split == "test" and index % 2 == 0 else self, split, seed, index, make
+        )
 
     def domain(self, side: Split, draw: int, number: int) -> Domain:
         """The domain of a number, of a draw."""

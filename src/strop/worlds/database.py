@@ -115,7 +115,11 @@ class Domain(NamedTuple):
 
 
 def _schema(asked: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    return {"properties": {name: KINDS[kind] for name, kind in asked}, "required": [name for name, _ in asked], "additionalProperties": False}
+    return {
+        "properties": {name: KINDS[kind] for name, kind in asked},
+        "required": [name for name, _ in asked],
+        "additionalProperties": False,
+    }
 
 
 # ------------------------------------------------------------------------------------------------ domains and tasks from a seed
@@ -289,7 +293,9 @@ def form(domain: Domain, data: Data, made: Collection[str]) -> list[Any]:
     def row(table: str, key: str) -> list[Any]:
         kinds = domain.columns(table)
         held = [rows[table][key][column] for column, kind in kinds.items() if kind != "key"]
-        below = [row(other, one) for other, columns in domain.tables if (table, "key") in columns for one in _leading(rows[other], table, key)]
+        below = [
+            row(other, one) for other, columns in domain.tables if (table, "key") in columns for one in _leading(rows[other], table, key)
+        ]
         return [table, "" if key in made else key, held, sorted(below, key=canonical)]
 
     roots = (table for table, columns in domain.tables if all(kind != "key" for _, kind in columns))
