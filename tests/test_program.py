@@ -317,7 +317,20 @@ def test_lists_name_the_tasks_of_the_stages_and_not_the_one_that_no_stage_has(tm
 
 def test_a_program_stands_beside_the_methods(capsys):
     assert named("cascade") is CASCADE
-    assert {*PROGRAMS} == {*("cascade", "arm", "rstar2", "resum", "svs-equations", "parallel-r1", "parallel-r1-unseen", "pathfinder-walks")}
+    assert {*PROGRAMS} == {
+        *(
+            "cascade",
+            "arm",
+            "rstar2",
+            "resum",
+            "agentscaler",
+            "agentscaler-clean",
+            "svs-equations",
+            "parallel-r1",
+            "parallel-r1-unseen",
+            "pathfinder-walks",
+        )
+    }
     main(["methods"])
     assert "stages: collect (collect), prefer (mpo-on-own), reinforce (gspo-wide)" in capsys.readouterr().out
     main(["explain", "cascade"])

@@ -64,7 +64,7 @@ def test_what_verifies_is_a_demonstration_and_what_tools_said_is_no_part_of_the_
     assert [[s.kind for s in row.segments] for g in made for r in g.rollouts for row in r.rows] == [
         ["prompt", "teacher", "observation"]
     ] * len(kept)
-    batch = pack(made, {}, {}, 0)
+    batch = pack(made, {}, {r.id: 1.0 for g in made for r in g.rollouts}, 0)
     assert batch.trains_T.tolist() == [True] * len(kept), "of each its one token"
     assert verified([], SCORES, random.Random(0)) == []
 

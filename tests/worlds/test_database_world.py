@@ -176,23 +176,16 @@ def test_new_rows_have_no_names_of_their_own():
 
 def test_forms_are_equal_exactly_where_some_renaming_makes_databases_so():
     equal = 0
-    for number in range(60):
+    for number in range(30):
         domain, rng = domain_of(number)
         data = filled(rng, domain)
-
-        def wandered(rng=rng, domain=domain, data=data):
-            after = data
-            for _ in range(rng.randint(1, 3)):
-                if call := any_call(rng, domain, after, WRITES):
-                    after, _ = applied(domain, after, *call)
-            return after
-
-        ends = [wandered() for _ in range(8)]
+        pool = [call for _ in range(3) if (call := any_call(rng, domain, data, WRITES))]
+        ends = [carried_out(domain, data, order) for order in permutations(pool)]
         for one in ends:
             for other in ends:
                 same = form(domain, one, data["fresh"]) == form(domain, other, data["fresh"])
                 assert same == alike(domain, one, other, data["fresh"])
-                equal += same and one != other
+                equal += same and one["rows"] != other["rows"]
     assert equal > 5, "some are equal and not the same"
 
 
@@ -227,8 +220,7 @@ def test_who_does_not_say_that_it_is_done_has_not_done_it():
 def test_a_user_tells_the_rest_once_the_first_is_done():
     domain, rng = domain_of(2)
     data = filled(rng, domain)
-    walk = walked(rng, domain, data, 3)
-    assert len(walk.calls) == 3
+    walk = next(walk for walk in (walked(rng, domain, data, 3) for _ in range(50)) if len(walk.calls) == 3)
     task = task_of(domain, data, walk.calls, says=[walk.says[1], walk.says[2]], until=[1, 2, 3])
     state, heard = WORLD.start(task, SEAT), []
     for _ in range(6):

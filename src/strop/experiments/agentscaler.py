@@ -60,7 +60,7 @@ DOMAINS = Claim(
     "agentscaler-domains",
     mechanism="Learning to call tools in 64 domains instead of one",
     consequence="raises the exact final state in domains that nobody trained on by 0.15 or more",
-    regime="at equal trajectories and positions, with four tools of two tables, wishes of one or two calls, and no name or template in common",
+    regime="at equal trajectories and positions, with four tools of two tables, and no name or template in common",
     method="agentscaler",
     recipe=Recipe(task=f"database:draws={DRAWS}", steps=1000, tasks=64, lr=3e-3, checkpoint_every=1000),
     arms=tuple(arm(name, *said) for name, said in ARMS.items()),

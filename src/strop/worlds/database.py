@@ -196,7 +196,6 @@ class Walk(NamedTuple):
 def walked(rng: Random, domain: Domain, data: Data, length: int) -> Walk:
     """A walk along `depends` until it is so long or can go no further. Every call is carried out, is good, and changes the database if it
     writes. Neither nothing at all nor dropping whatever can be dropped leads where it does."""
-    vain = [form(domain, end, data["fresh"]) for end in (data, dropped(domain, data), dropped(domain, data, first=True))]
     for _ in range(ATTEMPTS):
         walk, now, known = Walk((), ()), data, dict[str, Any]()
         after = [tool.name for tool in domain.operations]
@@ -205,9 +204,14 @@ def walked(rng: Random, domain: Domain, data: Data, length: int) -> Walk:
             walk = Walk((*walk.calls, call), (*walk.says, says))
             after = domain.depends()[call[0]] if known else ()
         over = len(walk.calls) == length or (walk.calls and not after)
-        if over and (now is data or form(domain, now, data["fresh"]) not in vain):
+        if over and (now is data or not _in_vain(domain, data, now)):
             return walk
     raise ValueError("no walk over these tools can be carried out")
+
+
+def _in_vain(domain: Domain, data: Data, now: Data) -> bool:
+    ends = (data, dropped(domain, data), dropped(domain, data, first=True))
+    return form(domain, now, data["fresh"]) in [form(domain, end, data["fresh"]) for end in ends]
 
 
 def dropped(domain: Domain, data: Data, first: bool = False) -> Data:
@@ -296,10 +300,10 @@ def form(domain: Domain, data: Data, made: Collection[str]) -> list[Any]:
         below = [
             row(other, one) for other, columns in domain.tables if (table, "key") in columns for one in _leading(rows[other], table, key)
         ]
-        return [table, "" if key in made else key, held, sorted(below, key=canonical)]
+        return [table, "" if key in made else key, held, sorted(below, key=repr)]
 
     roots = (table for table, columns in domain.tables if all(kind != "key" for _, kind in columns))
-    return sorted((row(table, key) for table in roots for key in rows[table]), key=canonical)
+    return sorted((row(table, key) for table in roots for key in rows[table]), key=repr)
 
 
 def _leading(rows: Mapping[str, Mapping[str, Any]], table: str, key: str) -> Iterator[str]:
