@@ -10,7 +10,7 @@ import pytest
 from strop.check.growing import of_world
 from strop.records import Task
 from strop.seams.world import Broken, Call, Said, Seat, verdict
-from strop.worlds.calls import FORMATS, Line, checked
+from strop.worlds.calls import FORMATS, checked
 from strop.worlds.database import READS, WRITES, Database, Domain, Refused, applied, filled, form, made, paths, replayed, right, walked
 
 WORLD, SEAT = Database(), Seat("g", "g/0", 64)
@@ -281,9 +281,3 @@ def test_the_exam_of_worlds_finds_nothing():
     domain, rng = domain_of(3)
     data = filled(rng, domain)
     assert of_world(WORLD, task_of(domain, data, walked(rng, domain, data, 3).calls)) == []
-
-
-def test_what_a_tool_does_stands_before_it():
-    domain = Domain.of([[["fo", [["ka", "number"]]]], [["xy", "set", "fo", ["ka"], "set"], ["zz", "list", "fo", [], "list fo"]]])
-    assert Line(described=True).shown(domain.tools()) == "set >xy fo ka\nlist fo >zz"
-    assert Line().shown(domain.tools()) == ">xy fo ka\n>zz"

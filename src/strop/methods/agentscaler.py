@@ -58,7 +58,7 @@ AGENTSCALER_RL = GRPO.but(
     sampler=Episodes(n=8, turns=16, max_tokens=128, observation=128, calls=Hermes()),
 )
 
-SHORT = Episodes(n=8, turns=5, max_tokens=14, observation=16, calls=Line(described=True))
+SHORT = Episodes(n=8, turns=5, max_tokens=14, observation=16, calls=Line())
 """Room for two calls, two errors and the last word."""
 
 TAUGHT = SFT.but("sft-database", idea=("feed", "sampler"), feed=Demos(text="episode"), sampler=SHORT)
