@@ -11,7 +11,22 @@ from strop.check.growing import of_world
 from strop.records import Task
 from strop.seams.world import Broken, Call, Said, Seat, verdict
 from strop.worlds.calls import FORMATS, checked
-from strop.worlds.database import READS, WRITES, Database, Domain, Refused, applied, filled, form, made, paths, replayed, right, walked
+from strop.worlds.database import (
+    HELP,
+    READS,
+    WRITES,
+    Database,
+    Domain,
+    Refused,
+    applied,
+    filled,
+    form,
+    made,
+    paths,
+    replayed,
+    right,
+    walked,
+)
 
 WORLD, SEAT = Database(), Seat("g", "g/0", 64)
 
@@ -281,3 +296,23 @@ def test_the_exam_of_worlds_finds_nothing():
     domain, rng = domain_of(3)
     data = filled(rng, domain)
     assert of_world(WORLD, task_of(domain, data, walked(rng, domain, data, 3).calls)) == []
+
+
+def test_a_tool_s_line_is_told_to_who_asks_by_its_verb_and_asking_is_no_call_of_the_task():
+    domain, rng = domain_of(4)
+    data = filled(rng, domain)
+    gold = walked(rng, domain, data, 3).calls
+    task = task_of(domain, data, gold, helps=1)
+    assert [tool.name for tool in WORLD.documents(task)] == [HELP]
+    assert [tool.name for tool in WORLD.tools(task)] == [HELP, *(tool.name for tool in domain.operations)]
+    state, heard = WORLD.start(task, SEAT), []
+    while (said := WORLD.expert(state)) != ".":
+        state, reply = asyncio.run(WORLD.reply(state, Said("", (said,)), {}))
+        heard += [(said, reply.observation)] if said.tool == HELP else []
+    for said, line in heard:
+        assert line.split("\n") == [" ".join((t.name, *domain.asks(t))) for t in domain.said(said.arguments["verb"])]
+    verbs = [domain.tool(name).says.partition(" ")[0] for name, _ in gold]
+    assert [said.arguments["verb"] for said, _ in heard] == [*dict.fromkeys(verbs)], "once each"
+    assert asyncio.run(WORLD.reply(state, Said("."), {}))[1].scores["outcome"] == 1
+    with pytest.raises(ValueError, match="help"):
+        checked(HELP, {"verb": "eat"}, WORLD.tools(task))

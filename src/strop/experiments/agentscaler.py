@@ -12,9 +12,10 @@ from strop.program import Program, Stage, rest
 from strop.recipe import Recipe
 from strop.records import canonical
 from strop.seams.part import part
+from strop.tasks.database import Domains
 from strop.worlds.database import Domain
 
-DRAWS = 4
+DRAWS = Domains().draws
 """Sets of training domains: the seeds of a profile train on one each."""
 
 
@@ -47,13 +48,13 @@ def arm(name: str, task: str, control: str) -> Arm:
 
 
 ARMS = {
-    "64": (f"database:domains=64,draws={DRAWS}", ""),
-    "1": (f"database:domains=1,draws={DRAWS}", "as many episodes of one domain"),
+    "64": ("database:domains=64", ""),
+    "1": ("database:domains=1", "as many episodes of one domain"),
     "64-other": (
-        f"database:domains=64,draws={DRAWS},others=1",
+        "database:domains=64,others=1",
         "every training domain shows another one's documents: the same domains, and nothing to be read of them",
     ),
-    "4": (f"database:domains=4,draws={DRAWS}", "as many episodes of four domains"),
+    "4": ("database:domains=4", "as many episodes of four domains"),
 }
 
 DOMAINS = Claim(
@@ -62,7 +63,7 @@ DOMAINS = Claim(
     consequence="raises the exact final state in domains that nobody trained on by 0.15 or more",
     regime="at equal trajectories and positions, with four tools of two tables, and no name or template in common",
     method="agentscaler",
-    recipe=Recipe(task=f"database:draws={DRAWS}", steps=1000, tasks=64, lr=3e-3, checkpoint_every=1000),
+    recipe=Recipe(task="database", steps=5000, tasks=16, lr=3e-3, checkpoint_every=5000),
     arms=tuple(arm(name, *said) for name, said in ARMS.items()),
     compare=("64", "1"),
     measure=held_out(name="unseen"),

@@ -30,11 +30,13 @@ UNSEEN = 32
 @dataclass(frozen=True)
 class Domains:
     """Tasks of `domains` domains with `tables` tables, `tools` tools and names of `letters` letters. A wish asks for `least` to `most`
-    calls, told in up to `messages` messages; with names of two letters it says verbs by their initials and arguments by their places, and no
-    verb is there twice. A share `others` of the training domains shows the documents of one that is like it but for every name."""
+    calls, told in up to `messages` messages; with names of two letters it says verbs by their initials and arguments by their places, and
+    no verb is there twice. With `helps` no documents are shown at first: an agent asks for a tool's line by its verb. A share `others` of
+    the training domains shows the documents of one that is like it but for every name."""
 
     domains: int = 64
     draws: int = 4
+    helps: int = 1
     others: float = 0.0
     tables: int = 2
     tools: int = 4
@@ -48,6 +50,7 @@ class Domains:
     def __post_init__(self) -> None:
         within(self, "domains", 1, 4096)
         within(self, "draws", 1, 64)
+        within(self, "helps", 0, 1)
         within(self, "others", 0.0, 1.0)
         within(self, "tables", 2, 4)
         within(self, "letters", 2, 4)
@@ -90,7 +93,15 @@ class Domains:
         until = [*cuts, len(walk.calls)]
         first, *says = ("\n".join(walk.says[a:b]) for a, b in pairwise([0, *until]))
         gold = [[name, arguments] for name, arguments in walk.calls]
-        needs = {"domain": domain.plain(), "data": data, "gold": gold, "says": says, "until": until, **more}
+        needs = {
+            "domain": domain.plain(),
+            "data": data,
+            "gold": gold,
+            "says": says,
+            "until": until,
+            **more,
+            **({"helps": 1} if self.helps else {}),
+        }
         return Task(first, needs, self.name, {**meta, "where": digest(needs)[:12]})
 
     def grade(self, task: Task, text: str) -> Graded:

@@ -68,6 +68,10 @@ class Domain(NamedTuple):
             tuple(Operation(name, verb, table, tuple(columns), says) for name, verb, table, columns, says in operations),
         )
 
+    def said(self, verb: str) -> tuple[Operation, ...]:
+        """The tools of a verb, as wishes say it."""
+        return tuple(tool for tool in self.operations if tool.says.partition(" ")[0] == verb)
+
     def plain(self) -> list[Any]:
         """As JSON."""
         tables = [[name, [list(column) for column in columns]] for name, columns in self.tables]
@@ -147,8 +151,8 @@ def words(letters: int, side: Split) -> tuple[str, ...]:
 def made(rng: Random, side: Split, tables: int = 3, tools: int = 8, letters: int = 3) -> Domain:
     """A domain of so many tables and tools. Names and template are those of a side, so none of training meets one of testing. There is
     something to read and to write in it, and a path over three tools, each of which answers what the next one asks for. A tool's name
-    begins with its verb, as such names do, or with the verb's initial where names have fewer than three letters; a verb is there twice where
-    there are more tools than verbs."""
+    begins with its verb, as such names do, or with the verb's initial where names have fewer than three letters. A verb is there twice
+    where there are more tools than verbs."""
     for _ in range(ATTEMPTS):
         domain = _drawn(rng, side, tables, tools, letters)
         verbs = {tool.verb for tool in domain.operations}
@@ -359,15 +363,17 @@ class Database:
     """A task brings its domain, its data, the calls that do it, and what the user says turn by turn."""
 
     def tools(self, task: Task) -> tuple[Tool, ...]:
-        return Domain.of(task.needs["domain"]).tools()
+        domain = Domain.of(task.needs["domain"])
+        return (_help(domain), *domain.tools()) if task.needs.get("helps") else domain.tools()
 
     def documents(self, task: Task) -> tuple[Tool, ...]:
-        """Its tools, or another domain's, which teach nothing."""
-        return Domain.of(task.needs.get("documents", task.needs["domain"])).tools()
+        """Its tools, or another domain's, which teach nothing; where they are asked for one by one, the tool that does."""
+        domain = Domain.of(task.needs.get("documents", task.needs["domain"]))
+        return (_help(domain),) if task.needs.get("helps") else domain.tools()
 
     def start(self, task: Task, seat: Seat) -> dict[str, Any]:
         """`at` of the task's own calls were made, in order, and so many of the user's messages were `told`."""
-        return {"needs": task.needs, "data": task.needs["data"], "called": [], "at": 0, "told": 1}
+        return {"needs": task.needs, "data": task.needs["data"], "called": [], "at": 0, "told": 1, "read": []}
 
     async def reply(self, state: dict[str, Any], said: Said, ask: Mapping[str, Handle]) -> tuple[dict[str, Any], Reply]:
         needs = state["needs"]
@@ -381,6 +387,13 @@ class Database:
             if isinstance(call, Broken):
                 lines.append(f"error: {call.why}")
                 became.append(Called("", False, call.why))
+                continue
+            if needs.get("helps") and call.tool == HELP:
+                verb = call.arguments["verb"]
+                read = Domain.of(needs.get("documents", needs["domain"]))
+                lines.append("\n".join(" ".join((tool.name, *read.asks(tool))) for tool in read.said(verb)))
+                became.append(Called(HELP, True))
+                state = {**state, "read": [*state["read"], verb]}
                 continue
             try:
                 data, answer = applied(domain, state["data"], call.tool, call.arguments)
@@ -407,8 +420,19 @@ class Database:
         gold, until = state["needs"]["gold"], state["needs"]["until"][state["told"] - 1]
         if state["at"] < until:
             name, arguments = gold[state["at"]]
-            return Call(name, arguments)
+            verb = Domain.of(state["needs"]["domain"]).tool(name).says.partition(" ")[0]
+            return Call(name, arguments) if not state["needs"].get("helps") or verb in state["read"] else Call(HELP, {"verb": verb})
         return "."
+
+
+HELP = "help"
+
+
+def _help(domain: Domain) -> Tool:
+    """The tool that shows the others."""
+    verbs = sorted({tool.says.partition(" ")[0] for tool in domain.operations})
+    schema = {"properties": {"verb": {"enum": verbs, "type": "string"}}, "required": ["verb"], "additionalProperties": False}
+    return Tool(HELP, "How a tool is called, by its verb.", schema)
 
 
 def shown(answer: Sequence[Any], verb: str) -> str:
