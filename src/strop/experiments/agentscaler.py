@@ -61,7 +61,7 @@ DOMAINS = Claim(
     "agentscaler-domains",
     mechanism="Learning to call tools in 64 domains instead of one",
     consequence="raises the exact final state in domains that nobody trained on by 0.15 or more",
-    regime="at equal trajectories and positions, with four tools of two tables, and no name or template in common",
+    regime="at equal trajectories and positions, with four tools of two tables that are read one at a time, and no name in common",
     method="agentscaler",
     recipe=Recipe(task="database", steps=5000, tasks=16, lr=3e-3, checkpoint_every=5000),
     arms=tuple(arm(name, *said) for name, said in ARMS.items()),
@@ -70,8 +70,9 @@ DOMAINS = Claim(
     threshold=0.15,
     refuted_if="the interval of the paired difference lies below 0.15",
     profiles={
-        "quick": Profile((0,), "300000 trained", 3, arms=("64", "1")),
-        "full": Profile((0, 1, 2, 3), "400000 trained", 11),
+        "quick": Profile((0,), "320000 trained", 3, arms=("64", "1")),
+        "full": Profile((0, 1, 2, 3), "400000 trained", 11, arms=("64", "1")),
+        "extended": Profile((0, 1, 2, 3), "400000 trained", 22),
     },
     checks=(
         *(Check("it knows its own domains: exact final state on new tasks of theirs", own_success(), name, least=0.9) for name in ARMS),

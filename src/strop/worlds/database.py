@@ -204,7 +204,7 @@ def paths(edges: Mapping[str, Sequence[str]], length: int) -> list[tuple[str, ..
     return ways
 
 
-ATTEMPTS = 10_000
+ATTEMPTS, TRIES = 10_000, 100
 
 
 def filled(rng: Random, domain: Domain) -> Data:
@@ -231,16 +231,18 @@ class Walk(NamedTuple):
 
 
 def walked(rng: Random, domain: Domain, data: Data, length: int, named: bool = True) -> Walk:
-    """A walk along `depends` until it is so long or can go no further. Every call is carried out, is good, and changes the database if it
-    writes. Neither nothing at all nor dropping whatever can be dropped leads where it does."""
-    for _ in range(ATTEMPTS):
+    """A walk along `depends` until it is so long or can go no further, a shorter one where none of many tries came so far. Every call is
+    carried out, is good, and changes the database if it writes. Neither nothing at all nor dropping whatever can be dropped leads where it
+    does."""
+    for attempt in range(TRIES * length):
         walk, now, known = Walk((), ()), data, dict[str, Any]()
         after = [tool.name for tool in domain.operations]
         while after and len(walk.calls) < length and (step := _step(rng, domain, now, domain.tool(rng.choice(after)), known, named)):
             now, known, call, says = step
             walk = Walk((*walk.calls, call), (*walk.says, says))
             after = domain.depends()[call[0]] if known else ()
-        over = len(walk.calls) == length or (walk.calls and not after)
+        most = length - attempt // TRIES  # so far some data lets nobody walk
+        over = len(walk.calls) >= most or (walk.calls and not after)
         if over and (now is data or not _in_vain(domain, data, now)):
             return walk
     raise ValueError("no walk over these tools can be carried out")
