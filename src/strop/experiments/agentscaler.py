@@ -70,9 +70,9 @@ DOMAINS = Claim(
     threshold=0.15,
     refuted_if="the interval of the paired difference lies below 0.15",
     profiles={
-        "quick": Profile((0,), "320000 trained", 3, arms=("64", "1")),
-        "full": Profile((0, 1, 2, 3), "400000 trained", 11, arms=("64", "1")),
-        "extended": Profile((0, 1, 2, 3), "400000 trained", 22),
+        "quick": Profile((0,), "450000 trained", 3, arms=("64", "1")),
+        "full": Profile((0, 1, 2, 3), "640000 trained", 14, arms=("64", "1")),
+        "extended": Profile((0, 1, 2, 3), "640000 trained", 28),
     },
     checks=(
         *(Check("it knows its own domains: exact final state on new tasks of theirs", own_success(), name, least=0.9) for name in ARMS),

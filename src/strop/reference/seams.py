@@ -412,7 +412,7 @@ def seam_of(thing: Known) -> str | None:
     if thing.__module__.startswith(("strop.seams.", "strop.claims.")):
         return module if module in SEAMS else None
     if isinstance(thing, Part):
-        return {"": "objective", "reward_R": "reward", "demos": "feed", "pairs": "feed"}.get(thing.gives, "credit")
+        return {"": "objective", "reward_R": "reward", "demos": "feed", "pairs": "feed"}.get(thing.gives or "", "credit")
     return done
 
 
