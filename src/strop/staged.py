@@ -79,6 +79,14 @@ class Staged:
         return spend(self.now.bill.total, unit) / count
 
     @property
+    def method(self) -> Any:
+        return self.now.method
+
+    @property
+    def others(self) -> Any:
+        return self.now.others
+
+    @property
     def source(self) -> Any:
         return self.now.source
 

@@ -10,8 +10,23 @@ import pytest
 from strop.check.growing import of_world
 from strop.records import Task
 from strop.seams.world import Broken, Call, Said, Seat, verdict
-from strop.worlds.calls import FORMATS, Line, checked
-from strop.worlds.database import READS, WRITES, Database, Domain, Refused, applied, filled, form, made, paths, replayed, right, walked
+from strop.worlds.calls import FORMATS, checked
+from strop.worlds.database import (
+    HELP,
+    READS,
+    WRITES,
+    Database,
+    Domain,
+    Refused,
+    applied,
+    filled,
+    form,
+    made,
+    paths,
+    replayed,
+    right,
+    walked,
+)
 
 WORLD, SEAT = Database(), Seat("g", "g/0", 64)
 
@@ -144,14 +159,14 @@ KINDS_OF_TRIES = ("all dropped", "extra writes", "extra reads", "wrong arguments
 
 
 def test_over_domains_gold_is_right_and_nothing_else_passes_for_it():
-    tried = looked_at(range(40))
-    assert tried["walks"] == 120
+    tried = looked_at(range(24))
+    assert tried["walks"] == 72
     assert all(tried[kind] > 3 for kind in KINDS_OF_TRIES), tried
 
 
 @pytest.mark.slow
 def test_over_a_thousand_domains_gold_is_right_and_nothing_else_passes_for_it():
-    tried = looked_at(range(1000), walks=2)
+    tried = looked_at(range(1000), walks=1)
     print(dict(tried))
     assert all(tried[kind] > 100 for kind in KINDS_OF_TRIES), tried
 
@@ -176,23 +191,16 @@ def test_new_rows_have_no_names_of_their_own():
 
 def test_forms_are_equal_exactly_where_some_renaming_makes_databases_so():
     equal = 0
-    for number in range(60):
+    for number in range(30):
         domain, rng = domain_of(number)
         data = filled(rng, domain)
-
-        def wandered(rng=rng, domain=domain, data=data):
-            after = data
-            for _ in range(rng.randint(1, 3)):
-                if call := any_call(rng, domain, after, WRITES):
-                    after, _ = applied(domain, after, *call)
-            return after
-
-        ends = [wandered() for _ in range(8)]
+        pool = [call for _ in range(3) if (call := any_call(rng, domain, data, WRITES))]
+        ends = [carried_out(domain, data, order) for order in permutations(pool)]
         for one in ends:
             for other in ends:
                 same = form(domain, one, data["fresh"]) == form(domain, other, data["fresh"])
                 assert same == alike(domain, one, other, data["fresh"])
-                equal += same and one != other
+                equal += same and one["rows"] != other["rows"]
     assert equal > 5, "some are equal and not the same"
 
 
@@ -227,8 +235,7 @@ def test_who_does_not_say_that_it_is_done_has_not_done_it():
 def test_a_user_tells_the_rest_once_the_first_is_done():
     domain, rng = domain_of(2)
     data = filled(rng, domain)
-    walk = walked(rng, domain, data, 3)
-    assert len(walk.calls) == 3
+    walk = next(walk for walk in (walked(rng, domain, data, 3) for _ in range(50)) if len(walk.calls) == 3)
     task = task_of(domain, data, walk.calls, says=[walk.says[1], walk.says[2]], until=[1, 2, 3])
     state, heard = WORLD.start(task, SEAT), []
     for _ in range(6):
@@ -291,7 +298,21 @@ def test_the_exam_of_worlds_finds_nothing():
     assert of_world(WORLD, task_of(domain, data, walked(rng, domain, data, 3).calls)) == []
 
 
-def test_what_a_tool_does_stands_before_it():
-    domain = Domain.of([[["fo", [["ka", "number"]]]], [["xy", "set", "fo", ["ka"], "set"], ["zz", "list", "fo", [], "list fo"]]])
-    assert Line(described=True).shown(domain.tools()) == "set >xy fo ka\nlist fo >zz"
-    assert Line().shown(domain.tools()) == ">xy fo ka\n>zz"
+def test_a_tool_s_line_is_told_to_who_asks_by_its_verb_and_asking_is_no_call_of_the_task():
+    domain, rng = domain_of(4)
+    data = filled(rng, domain)
+    gold = walked(rng, domain, data, 3).calls
+    task = task_of(domain, data, gold, helps=1)
+    assert [tool.name for tool in WORLD.documents(task)] == [HELP]
+    assert [tool.name for tool in WORLD.tools(task)] == [HELP, *(tool.name for tool in domain.operations)]
+    state, heard = WORLD.start(task, SEAT), []
+    while (said := WORLD.expert(state)) != ".":
+        state, reply = asyncio.run(WORLD.reply(state, Said("", (said,)), {}))
+        heard += [(said, reply.observation)] if said.tool == HELP else []
+    for said, line in heard:
+        assert line.split("\n") == [" ".join((t.name, *domain.asks(t))) for t in domain.said(said.arguments["verb"])]
+    verbs = [domain.tool(name).says.partition(" ")[0] for name, _ in gold]
+    assert [said.arguments["verb"] for said, _ in heard] == [*dict.fromkeys(verbs)], "once each"
+    assert asyncio.run(WORLD.reply(state, Said("."), {}))[1].scores["outcome"] == 1
+    with pytest.raises(ValueError, match="help"):
+        checked(HELP, {"verb": "eat"}, WORLD.tools(task))

@@ -58,8 +58,8 @@ AGENTSCALER_RL = GRPO.but(
     sampler=Episodes(n=8, turns=16, max_tokens=128, observation=128, calls=Hermes()),
 )
 
-SHORT = Episodes(n=8, turns=5, max_tokens=14, observation=16, calls=Line(described=True))
-"""Room for two calls, two errors and the last word."""
+SHORT = Episodes(n=8, turns=8, max_tokens=14, observation=24, calls=Line())
+"""Room for two calls, each with a look at its tool's line, some errors and the last word."""
 
 TAUGHT = SFT.but("sft-database", idea=("feed", "sampler"), feed=Demos(text="episode"), sampler=SHORT)
 ACT = COLLECT.but("act", idea=("sampler",), sampler=replace(SHORT, n=4), tasks=64)

@@ -412,7 +412,8 @@ def seam_of(thing: Known) -> str | None:
     if thing.__module__.startswith(("strop.seams.", "strop.claims.")):
         return module if module in SEAMS else None
     if isinstance(thing, Part):
-        return {"": "objective", "reward_R": "reward", "done": "program"}.get(thing.gives, "credit")
+        given = {"": "objective", "reward_R": "reward", "done": "program", "demos": "feed", "pairs": "feed"}
+        return given.get(thing.gives or "", "credit")
     return done
 
 

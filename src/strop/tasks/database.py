@@ -1,6 +1,6 @@
 """database: wishes that calls of a domain's tools fulfil, in a world that is verified by where its database ends (`worlds/database.py`).
 
-    s >mu fo ka          s fo m ka q          ->   >mu m q   m   ->   .
+    >Smu fo ka          S m q          ->   >Smu m q   m   ->   .
 
 Training tasks are of `domains` domains. One held-out task in two is of a domain that nobody trained on (channel `unseen`), with names and
 a template of testing's own; the other is a new one of a training domain (`own_0`, …). A run trains on the domains of its seed, one of
@@ -21,7 +21,7 @@ from strop.seams.source import Graded, Split
 from strop.seams.world import Broken, Call, Tool, World
 from strop.tasks.procedural import draw, generator, grade_by, loose_answers, within
 from strop.worlds.calls import Line
-from strop.worlds.database import Database, Domain, Refused, applied, filled, made, right, walked
+from strop.worlds.database import Database, Domain, Refused, applied, filled, made, renamed, right, walked
 
 UNSEEN = 32
 """Domains that are tested on alone."""
@@ -30,10 +30,13 @@ UNSEEN = 32
 @dataclass(frozen=True)
 class Domains:
     """Tasks of `domains` domains with `tables` tables, `tools` tools and names of `letters` letters. A wish asks for `least` to `most`
-    calls, told in up to `messages` messages. A share `others` of the training domains shows another one's documents."""
+    calls, told in up to `messages` messages; with names of two letters it says verbs by their initials and arguments by their places, and
+    no verb is there twice. With `helps` no documents are shown at first: an agent asks for a tool's line by its verb. A share `others` of
+    the training domains shows the documents of one that is like it but for every name."""
 
     domains: int = 64
     draws: int = 4
+    helps: int = 1
     others: float = 0.0
     tables: int = 2
     tools: int = 4
@@ -47,10 +50,11 @@ class Domains:
     def __post_init__(self) -> None:
         within(self, "domains", 1, 4096)
         within(self, "draws", 1, 64)
+        within(self, "helps", 0, 1)
         within(self, "others", 0.0, 1.0)
         within(self, "tables", 2, 4)
-        within(self, "tools", 3, 12)
         within(self, "letters", 2, 4)
+        within(self, "tools", 3, 7 if self.letters == 2 else 12)
         within(self, "least", 1, 8)
         within(self, "most", self.least, 8)
         within(self, "messages", 1, 3)
@@ -66,10 +70,11 @@ class Domains:
                 return self._asked(rng, self.domain("test", 0, rng.randrange(UNSEEN)), meta, {"where": "unseen"})
             chosen = (seed if split == "train" else index // 2) % self.draws
             number = rng.randrange(self.domains)
-            more = {} if split == "train" else {"where": f"own_{chosen}"}
+            domain = self.domain("train", chosen, number)
+            more: dict[str, Any] = {} if split == "train" else {"where": f"own_{chosen}"}
             if generator(self.name, "others", chosen, number).random() < self.others:
-                more["documents"] = self.domain("train", chosen, number + 1).plain()
-            return self._asked(rng, self.domain("train", chosen, number), meta, more)
+                more["documents"] = renamed(generator(self.name, "documents", chosen, number), domain, "train").plain()
+            return self._asked(rng, domain, meta, more)
 
         meta = {"seed": seed, "index": index}
         # what stands in for unseen domains is the same whatever was trained on
@@ -83,12 +88,20 @@ class Domains:
 
     def _asked(self, rng: random.Random, domain: Domain, meta: dict[str, Any], more: dict[str, Any]) -> Task:
         data = filled(rng, domain)
-        walk = walked(rng, domain, data, rng.randint(self.least, self.most))
+        walk = walked(rng, domain, data, rng.randint(self.least, self.most), named=self.letters > 2)
         cuts = sorted(rng.sample(range(1, len(walk.calls)), rng.randint(0, min(self.messages, len(walk.calls)) - 1)))
         until = [*cuts, len(walk.calls)]
         first, *says = ("\n".join(walk.says[a:b]) for a, b in pairwise([0, *until]))
         gold = [[name, arguments] for name, arguments in walk.calls]
-        needs = {"domain": domain.plain(), "data": data, "gold": gold, "says": says, "until": until, **more}
+        needs = {
+            "domain": domain.plain(),
+            "data": data,
+            "gold": gold,
+            "says": says,
+            "until": until,
+            **more,
+            **({"helps": 1} if self.helps else {}),
+        }
         return Task(first, needs, self.name, {**meta, "where": digest(needs)[:12]})
 
     def grade(self, task: Task, text: str) -> Graded:

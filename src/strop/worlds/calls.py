@@ -27,7 +27,7 @@ from typing import Any, ClassVar, cast
 
 from strop.records import canonical, unique
 from strop.seams.context import Handle
-from strop.seams.part import added, nearest
+from strop.seams.part import nearest
 from strop.seams.world import Broken, Call, Tool
 
 MOST = 16
@@ -288,12 +288,9 @@ class Line:
 
     mark: str = ">"
     """What such a line begins with."""
-    described: bool = added(False)
-    """What a tool does is told before it, on its line."""
 
     def shown(self, tools: Sequence[Tool]) -> str:
-        lines = (f"{self.mark}{tool.name} {' '.join(tool.schema.get('properties', {}))}".rstrip() for tool in tools)
-        return "\n".join(f"{tool.description} {line}" if self.described else line for tool, line in zip(tools, lines, strict=True))
+        return "\n".join(f"{self.mark}{tool.name} {' '.join(tool.schema.get('properties', {}))}".rstrip() for tool in tools)
 
     def written(self, call: Call) -> str:
         """A call as this format writes it."""

@@ -1,6 +1,6 @@
 """database: tools that read and write a small database; every domain has tables and tools of its own, made from a seed.
 
-    s >mu fo ka   set, of a fo, its ka     >mu m q   ->   m     >mu z q   ->   error: no fo z     a turn without a call   ->   done
+    >set_mu fo ka          >set_mu m q   ->   m          >set_mu z q   ->   error: no fo z          a turn without a call   ->   done
 
 A tool reads (get, list, find) or writes (new, set, move, drop). What one answers another may ask for, so a walk over tools is a task: it is
 carried out for real, and where the database ends is what another must reach. How is its own matter: reads and writes that change nothing
@@ -47,7 +47,7 @@ class Operation(NamedTuple):
     columns: tuple[str, ...]
     """Which of them, beside the key, it asks for."""
     says: str
-    """In documents and wishes: the verb, and the table where no argument names it."""
+    """In wishes: the verb, and the table where no argument names it."""
 
 
 class Domain(NamedTuple):
@@ -67,6 +67,10 @@ class Domain(NamedTuple):
             tuple((name, tuple((column, kind) for column, kind in columns)) for name, columns in tables),
             tuple(Operation(name, verb, table, tuple(columns), says) for name, verb, table, columns, says in operations),
         )
+
+    def said(self, verb: str) -> tuple[Operation, ...]:
+        """The tools of a verb, as wishes say it."""
+        return tuple(tool for tool in self.operations if tool.says.partition(" ")[0] == verb)
 
     def plain(self) -> list[Any]:
         """As JSON."""
@@ -104,7 +108,19 @@ class Domain(NamedTuple):
 
     def tools(self) -> tuple[Tool, ...]:
         """As they are called."""
-        return tuple(Tool(tool.name, tool.says, _schema(tuple(self.asks(tool).items()))) for tool in self.operations)
+        return tuple(Tool(tool.name, self._told(tool), _schema(tuple(self.asks(tool).items()))) for tool in self.operations)
+
+    def _told(self, tool: Operation) -> str:
+        columns = " and ".join(tool.columns)
+        return {
+            "get": f"The columns of a {tool.table}.",
+            "list": f"The keys of every {tool.table}.",
+            "find": f"The keys of every {tool.table} with this {columns}.",
+            "new": f"Makes a {tool.table} and gives its key.",
+            "set": f"Changes the {columns} of a {tool.table}.",
+            "move": f"Puts a {tool.table} under another {columns}.",
+            "drop": f"Drops a {tool.table} that nothing leads to.",
+        }[tool.verb]
 
     def template(self) -> Any:
         """What it is without its names."""
@@ -134,8 +150,9 @@ def words(letters: int, side: Split) -> tuple[str, ...]:
 
 def made(rng: Random, side: Split, tables: int = 3, tools: int = 8, letters: int = 3) -> Domain:
     """A domain of so many tables and tools. Names and template are those of a side, so none of training meets one of testing. There is
-    something to read and to write in it, and a path over three tools, each of which answers what the next one asks for. Of names
-    with fewer than three letters the verbs too are told by their first."""
+    something to read and to write in it, and a path over three tools, each of which answers what the next one asks for. A tool's name
+    begins with its verb, as such names do, or with the verb's initial where names have fewer than three letters. A verb is there twice
+    where there are more tools than verbs."""
     for _ in range(ATTEMPTS):
         domain = _drawn(rng, side, tables, tools, letters)
         verbs = {tool.verb for tool in domain.operations}
@@ -154,10 +171,29 @@ def _drawn(rng: Random, side: Split, tables: int, tools: int, letters: int) -> D
     for table, columns in held.items():
         can += [("get", table, ()), ("list", table, ()), ("drop", table, ()), ("new", table, tuple(columns))]
         can += [(verb, table, (c,)) for c, kind in columns.items() for verb in (("move",) if kind == "key" else ("find", "set"))]
-    short = slice(1) if letters < 3 else slice(None)
-    chosen = sorted(rng.sample(range(len(can)), min(tools, len(can))))
-    said = ((verb, table, columns, verb[short] + f" {table}" * (verb == "list")) for verb, table, columns in (can[i] for i in chosen))
-    return Domain(tuple((name, tuple(c.items())) for name, c in held.items()), tuple(Operation(next(names), *one) for one in said))
+    rng.shuffle(can)
+    once = {verb: place for place, (verb, *_) in enumerate(can)}  # of each verb the last one; the others where more are asked for
+    first = sorted(range(len(can)), key=lambda place: once[can[place][0]] != place)
+    said = {verb: verb[0].upper() if letters < 3 else verb for verb in (*READS, *WRITES)}
+    between = "" if letters < 3 else "_"
+    operations = (
+        Operation(f"{said[verb]}{between}{next(names)}", verb, table, columns, said[verb] + f" {table}" * (verb == "list" and letters > 2))
+        for verb, table, columns in (can[place] for place in first[:tools])
+    )
+    return Domain(tuple((name, tuple(columns.items())) for name, columns in held.items()), tuple(operations))
+
+
+def renamed(rng: Random, domain: Domain, side: Split) -> Domain:
+    """The same template under other names: as long ones, behind the same verbs."""
+    letters = len(domain.tables[0][0])
+    names = iter(rng.sample(words(letters, side), 4 * len(domain.tables) + len(domain.operations)))
+    new = {name: next(names) for table, columns in domain.tables for name in (table, *(c for c, kind in columns if kind != "key"))}
+    tables = tuple((new[table], tuple((new[column], kind) for column, kind in columns)) for table, columns in domain.tables)
+    operations = (
+        Operation(tool.name[:-letters] + next(names), tool.verb, new[tool.table], tuple(map(new.__getitem__, tool.columns)), tool.says)
+        for tool in domain.operations
+    )
+    return Domain(tables, tuple(operations))
 
 
 def paths(edges: Mapping[str, Sequence[str]], length: int) -> list[tuple[str, ...]]:
@@ -168,7 +204,7 @@ def paths(edges: Mapping[str, Sequence[str]], length: int) -> list[tuple[str, ..
     return ways
 
 
-ATTEMPTS = 10_000
+ATTEMPTS, TRIES = 10_000, 100
 
 
 def filled(rng: Random, domain: Domain) -> Data:
@@ -190,24 +226,31 @@ class Walk(NamedTuple):
     calls: tuple[tuple[str, dict[str, Any]], ...]
     """Tool and arguments."""
     says: tuple[str, ...]
-    """Of each call: verb and arguments by their names; `*` stands for what the call before answered."""
+    """Of each call: verb and arguments, by their names or their places; `*` stands for what the call before answered, `*2`
+    for the second of several values."""
 
 
-def walked(rng: Random, domain: Domain, data: Data, length: int) -> Walk:
-    """A walk along `depends` until it is so long or can go no further. Every call is carried out, is good, and changes the database if it
-    writes. Neither nothing at all nor dropping whatever can be dropped leads where it does."""
-    vain = [form(domain, end, data["fresh"]) for end in (data, dropped(domain, data), dropped(domain, data, first=True))]
-    for _ in range(ATTEMPTS):
+def walked(rng: Random, domain: Domain, data: Data, length: int, named: bool = True) -> Walk:
+    """A walk along `depends` until it is so long or can go no further, a shorter one where none of many tries came so far. Every call is
+    carried out, is good, and changes the database if it writes. Neither nothing at all nor dropping whatever can be dropped leads where it
+    does."""
+    for attempt in range(TRIES * length):
         walk, now, known = Walk((), ()), data, dict[str, Any]()
         after = [tool.name for tool in domain.operations]
-        while after and len(walk.calls) < length and (step := _step(rng, domain, now, domain.tool(rng.choice(after)), known)):
+        while after and len(walk.calls) < length and (step := _step(rng, domain, now, domain.tool(rng.choice(after)), known, named)):
             now, known, call, says = step
             walk = Walk((*walk.calls, call), (*walk.says, says))
             after = domain.depends()[call[0]] if known else ()
-        over = len(walk.calls) == length or (walk.calls and not after)
-        if over and (now is data or form(domain, now, data["fresh"]) not in vain):
+        most = length - attempt // TRIES  # so far some data lets nobody walk
+        over = len(walk.calls) >= most or (walk.calls and not after)
+        if over and (now is data or not _in_vain(domain, data, now)):
             return walk
     raise ValueError("no walk over these tools can be carried out")
+
+
+def _in_vain(domain: Domain, data: Data, now: Data) -> bool:
+    ends = (data, dropped(domain, data), dropped(domain, data, first=True))
+    return form(domain, now, data["fresh"]) in [form(domain, end, data["fresh"]) for end in ends]
 
 
 def dropped(domain: Domain, data: Data, first: bool = False) -> Data:
@@ -221,7 +264,7 @@ def dropped(domain: Domain, data: Data, first: bool = False) -> Data:
 
 
 def _step(
-    rng: Random, domain: Domain, data: Data, tool: Operation, known: Mapping[str, Any]
+    rng: Random, domain: Domain, data: Data, tool: Operation, known: Mapping[str, Any], named: bool
 ) -> tuple[Data, dict[str, Any], tuple[str, dict[str, Any]], str] | None:
     """One call more: what is known from the one before is asked for by a star, everything else by name. None where it comes to nothing."""
     rows, asked = data["rows"], domain.asks(tool)
@@ -236,8 +279,9 @@ def _step(
         return None
     if (tool.verb in WRITES and then == data) or (tool.verb == "find" and len(answer) != 1):
         return None
-    star = "*" if len(known) == 1 else "*{}"
-    says = " ".join((tool.says, *(f"{name} {star.format(name) if name in known else arguments[name]}" for name in asked)))
+    stars = {name: f"*{number}" if len(known) > 1 else "*" for number, name in enumerate(known, start=1)}
+    said = ((name, stars.get(name, str(arguments[name]))) for name in asked)
+    says = " ".join((tool.says, *(f"{name} {value}" if named else value for name, value in said)))
     fills = {} if tool.verb == "list" else dict(zip(domain.answers(tool), answer, strict=True))
     return then, fills, (tool.name, arguments), says
 
@@ -296,10 +340,10 @@ def form(domain: Domain, data: Data, made: Collection[str]) -> list[Any]:
         below = [
             row(other, one) for other, columns in domain.tables if (table, "key") in columns for one in _leading(rows[other], table, key)
         ]
-        return [table, "" if key in made else key, held, sorted(below, key=canonical)]
+        return [table, "" if key in made else key, held, sorted(below, key=repr)]
 
     roots = (table for table, columns in domain.tables if all(kind != "key" for _, kind in columns))
-    return sorted((row(table, key) for table in roots for key in rows[table]), key=canonical)
+    return sorted((row(table, key) for table in roots for key in rows[table]), key=repr)
 
 
 def _leading(rows: Mapping[str, Mapping[str, Any]], table: str, key: str) -> Iterator[str]:
@@ -321,15 +365,17 @@ class Database:
     """A task brings its domain, its data, the calls that do it, and what the user says turn by turn."""
 
     def tools(self, task: Task) -> tuple[Tool, ...]:
-        return Domain.of(task.needs["domain"]).tools()
+        domain = Domain.of(task.needs["domain"])
+        return (_help(domain), *domain.tools()) if task.needs.get("helps") else domain.tools()
 
     def documents(self, task: Task) -> tuple[Tool, ...]:
-        """Its tools, or another domain's, which teach nothing."""
-        return Domain.of(task.needs.get("documents", task.needs["domain"])).tools()
+        """Its tools, or another domain's, which teach nothing; where they are asked for one by one, the tool that does."""
+        domain = Domain.of(task.needs.get("documents", task.needs["domain"]))
+        return (_help(domain),) if task.needs.get("helps") else domain.tools()
 
     def start(self, task: Task, seat: Seat) -> dict[str, Any]:
         """`at` of the task's own calls were made, in order, and so many of the user's messages were `told`."""
-        return {"needs": task.needs, "data": task.needs["data"], "called": [], "at": 0, "told": 1}
+        return {"needs": task.needs, "data": task.needs["data"], "called": [], "at": 0, "told": 1, "read": []}
 
     async def reply(self, state: dict[str, Any], said: Said, ask: Mapping[str, Handle]) -> tuple[dict[str, Any], Reply]:
         needs = state["needs"]
@@ -343,6 +389,13 @@ class Database:
             if isinstance(call, Broken):
                 lines.append(f"error: {call.why}")
                 became.append(Called("", False, call.why))
+                continue
+            if needs.get("helps") and call.tool == HELP:
+                verb = call.arguments["verb"]
+                read = Domain.of(needs.get("documents", needs["domain"]))
+                lines.append("\n".join(" ".join((tool.name, *read.asks(tool))) for tool in read.said(verb)))
+                became.append(Called(HELP, True))
+                state = {**state, "read": [*state["read"], verb]}
                 continue
             try:
                 data, answer = applied(domain, state["data"], call.tool, call.arguments)
@@ -369,8 +422,19 @@ class Database:
         gold, until = state["needs"]["gold"], state["needs"]["until"][state["told"] - 1]
         if state["at"] < until:
             name, arguments = gold[state["at"]]
-            return Call(name, arguments)
+            verb = Domain.of(state["needs"]["domain"]).tool(name).says.partition(" ")[0]
+            return Call(name, arguments) if not state["needs"].get("helps") or verb in state["read"] else Call(HELP, {"verb": verb})
         return "."
+
+
+HELP = "help"
+
+
+def _help(domain: Domain) -> Tool:
+    """The tool that shows the others."""
+    verbs = sorted({tool.says.partition(" ")[0] for tool in domain.operations})
+    schema = {"properties": {"verb": {"enum": verbs, "type": "string"}}, "required": ["verb"], "additionalProperties": False}
+    return Tool(HELP, "How a tool is called, by its verb.", schema)
 
 
 def shown(answer: Sequence[Any], verb: str) -> str:
