@@ -73,7 +73,7 @@ def test_a_row_holds_the_report_and_the_last_output_and_blanked_the_output_alone
 
 @pytest.mark.parametrize(("outputs", "rows"), [(8, 1), (9, 2)])
 def test_eight_outputs_stand_in_the_window_of_the_transcript_and_a_ninth_does_not(outputs, rows, renderer):
-    shown = [*["x1 y2"] * (outputs - 2), "a1 b2", "z0 c3"]
+    shown = [*["x1 y2"] * (outputs - 3), "a1 x2", "y3 b2", "z0 c3"]
     task = Task("abc?", {"asked": "abc", "outputs": shown, "answer": "a1 b2 c3"}, "stream")
     assert len(played(WINDOW, task, renderer, Stream(tag="")).rows) == rows
     assert len(played(Append(), task, renderer, Stream(tag="")).rows) == 1
