@@ -328,7 +328,8 @@ def measure(
             "world": world,
         } | asked_so
     if args.window:
-        if not hasattr(how := asked_so.get("sampler"), "window"):
+        how: Any = asked_so.get("sampler")
+        if not hasattr(how, "window"):
             raise Usage("--window: nothing answers here but with a score, so a reply is all there is to see")
         asked_so["sampler"] = replace(how, window=windowed(args.window))
     for policy_of in (asks(asked_so.get("sampler")), *getattr(asked_so.get("world"), "asks", ())):

@@ -161,7 +161,7 @@ def world_of(environment: World | None, source: Any) -> World | None:
 def tools_of(world: World | None, task: Task) -> Sequence[Tool]:
     """What may be called in it: `tools`, of all its tasks or of this one."""
     found: Any = getattr(world, "tools", ())
-    return found(task) if callable(found) else found
+    return cast("Sequence[Tool]", found(task) if callable(found) else found)
 
 
 def documents_of(world: World | None, task: Task) -> Sequence[Tool]:
