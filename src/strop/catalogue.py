@@ -19,6 +19,7 @@ from strop.sandbox.rules import Rules
 from strop.seams.gate import Seen
 from strop.seams.part import OWN, Part, body, part_id
 from strop.seams.window import Past, Turn
+from strop.worlds.live import History
 
 Known = Part | type
 """A part, or the frozen dataclass of a record."""
@@ -48,6 +49,9 @@ RECORDS = (
 )
 """Modules whose frozen dataclasses are records of a method, but for what they are shown."""
 
+SHOWN = (History, Past, Seen, Turn)
+"""What parts are shown, or states that they are in: no method holds one."""
+
 
 @cache
 def own() -> dict[str, Known]:
@@ -60,7 +64,7 @@ def own() -> dict[str, Known]:
     for module in map(import_module, (*seams, *worlds, *methods)):
         holds_records = module.__name__ in (*worlds, *methods) or module.__name__.rpartition(".")[2] in RECORDS
         for value in vars(module).values():
-            record = holds_records and inspect.isclass(value) and dataclasses.is_dataclass(value) and value not in (Past, Seen, Turn)
+            record = holds_records and inspect.isclass(value) and dataclasses.is_dataclass(value) and value not in SHOWN
             of_method = isinstance(value, Part) and "trace" not in value.reads  # what reads a trace belongs to a claim
             if (of_method or record) and value.__module__ == module.__name__:
                 _add(found, value)
