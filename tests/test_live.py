@@ -4,8 +4,10 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -176,3 +178,38 @@ def test_an_engine_trains_in_it_and_its_verdict_follows_again_from_what_was_said
     assert asyncio.run(verdict(world, Task("?", {}, "s"), SEAT, said)) == {"outcome": 1.0}
     once = method.but("once", environment=program(repeats="no"))
     assert create(Recipe(method=once, task="chain", steps=1, eval_tasks=0), tmp_path / "once").grade_of_bits == "logged"
+
+
+PLAYS = """
+import asyncio, sys
+from strop.records import Task
+from strop.seams.world import Said, Seat
+from strop.worlds.live import Command, _room
+world = Command((sys.executable, sys.argv[1]))
+state = world.start(Task("?", {}, "s"), Seat("g", "g/0", 4))
+asyncio.run(world.reply(state, Said("1"), {}))
+(process,) = _room(world).processes.values()
+print(process.process.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def gone(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+def test_a_killed_run_leaves_no_program_behind(tmp_path):
+    (tmp_path / "world.py").write_text(COUNTER.replace("SAYS", ""))
+    command = [sys.executable, "-c", PLAYS, str(tmp_path / "world.py")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as run:
+        pid = int(run.stdout.readline())
+        assert not gone(pid)
+        run.kill()
+    until = time.monotonic() + 20
+    while not gone(pid):
+        assert time.monotonic() < until, "its program is still there"
+        time.sleep(0.05)
