@@ -9,8 +9,10 @@ from strop.claims import runner
 from strop.claims.claim import Arm, Claim, HeldOut
 from strop.claims.trace import held_out, held_out_when
 from strop.lab.tabular import Table, TabularPolicy, engine
+from strop.methods.grpo import GRPO
 from strop.methods.ppo import PPO
 from strop.methods.sft import SFT
+from strop.program import Program, Stage, rest, steps
 from strop.recipe import Recipe
 from strop.report import claim as page
 
@@ -72,6 +74,15 @@ def test_a_mechanism_that_is_off_makes_the_claim_void(tmp_path):
     record = runner.run(small(checks=(replace(PLAIN["checks"][0], least=1000),)), tmp_path, "full")
     assert record["verdict"] == "void"
     assert any("mechanism off: it stepped (large, seed 0:" in why for why in record["why_void"])
+
+
+@pytest.mark.slow  # two trainings of two stages
+def test_an_arm_that_is_a_program_is_evaluated_by_the_method_of_its_stage(tmp_path):
+    stages = (Stage("warm", GRPO, steps(1), task="chain"), Stage("rest", GRPO, rest(), task="chain"))
+    arms = (Arm("large", Program("both", stages)), replace(small().arms[1], method=Program("none", stages[::-1][:1])))
+    record = runner.run(small(arms=arms), tmp_path, "quick", seeds=1)
+    assert [told for told in record["why_void"] if "held" in told] == []
+    assert {len(seen) for each in record["evaluations"].values() for seen in each.values()} == {2}, "before and after"
 
 
 @pytest.mark.slow
