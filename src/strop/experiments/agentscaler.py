@@ -61,7 +61,7 @@ DOMAINS = Claim(
     "agentscaler-domains",
     mechanism="Learning to call tools in 64 domains instead of one",
     consequence="raises the exact final state in domains that nobody trained on by 0.15 or more",
-    regime="at equal trajectories and positions, with four tools of two tables that are read one at a time, and no name in common",
+    regime="on four tools of two tables that are read one at a time, with no name in common, at equal trajectories and positions",
     method="agentscaler",
     recipe=Recipe(task="database", steps=5000, tasks=16, lr=3e-3, checkpoint_every=5000),
     arms=tuple(arm(name, *said) for name, said in ARMS.items()),

@@ -194,7 +194,7 @@ def flaky(name: str, then: str) -> Method:
 FAULTS = Claim(
     "rstar2-faults",
     mechanism="Grading an episode 0 because the world lost one of its calls",
-    consequence="teaches a policy to make fewer calls, by one or more, than leaving such an episode out",
+    consequence="lowers the number of calls that a policy comes to make by one or more against leaving such an episode out",
     regime="on 8 tables, with three calls in twenty lost and two of five that arrive finding what is asked for, at equal decoded tokens",
     method=GRPO_ROC.name,
     recipe=Recipe(task="table", model="table", tasks=8, group=16, max_tokens=MOST + 1, steps=10_000, checkpoint_every=10, grader_limit=1.0),

@@ -120,8 +120,8 @@ NOTED = TRANSCRIPT.but("sft-stream-noted", idea=("environment",), environment=St
 FLATTER = Claim(
     "webresearcher-rounds",
     mechanism="Writing a report anew each round, from the last one and one output",
-    consequence="loses at least 0.30 less accuracy from streams of 8 outputs to streams of 24 than a transcript in a window of 8",
-    regime="imitated on as many tokens, where three facts lie one in each third of a stream and a report holds four",
+    consequence="keeps at least 0.30 more accuracy from streams of 8 outputs to streams of 24 than a transcript in a window of 8",
+    regime="on streams that show one of three facts in each third, imitated on as many tokens, with a report that holds four",
     method="webresearcher",
     recipe=Recipe(task="stream:step=16", steps=100_000, lr=3e-3, checkpoint_every=100_000),
     arms=(
