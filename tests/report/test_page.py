@@ -97,3 +97,45 @@ def test_a_flat_curve_has_finite_coordinates():
 
 def test_the_picture_is_a_png(run):
     assert curve.write(run, run / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def letters(tokens):
+    return "".join(map(chr, tokens))
+
+
+def told(kind, text, number):
+    return {"id": str(number), "kind": kind, "tokens": [*map(ord, text)]}
+
+
+def lived(rows, calls=()):
+    segments = [[told(kind, text, f"{r}.{s}") for s, (kind, text) in enumerate(row)] for r, row in enumerate(rows)]
+    trains = [[s["id"] for s in row if s["kind"] == "action"] for row in segments]
+    return {"rows": [{"segments": s, "trains": t} for s, t in zip(segments, trains, strict=True)], "keys": {"calls": calls}, "text": "all"}
+
+
+def test_an_episode_is_shown_as_its_rows_stood_and_with_the_calls_that_were_no_good():
+    first = (("prompt", "c?"), ("action", ">get <c>"), ("observation", HOSTILE), ("action", "go\x1b[2J"))
+    rollout = lived([first, (("prompt", "c? so far"), ("action", "7"))], [[["get", True, ""]], [["", False, f"no JSON {HOSTILE}"]], []])
+    html = page.episode(rollout, letters)
+    tags = Tags()
+    tags.feed(html)
+    assert not {"script", "img"} & {*tags.seen}
+    assert "\x1b" not in html
+    assert re.findall(r"<p class=dim>row (\d of \d)</p>", html) == ["1 of 2", "2 of 2"]
+    assert html.count("<span class='t action trained'>") == 3
+    assert html.count("<span class='t observation'>") == 1
+    assert "calls that were no good: turn 2, no tool: no JSON" in "".join(tags.text)
+
+
+def test_a_reply_and_an_episode_that_nobody_can_decode_are_their_text():
+    assert page.episode(lived([(("prompt", "1+1"), ("action", "2"))]), letters) == ""
+    answered = lived([(("prompt", "1"), ("action", "2"), ("observation", "3"))])
+    assert page.episode(answered, lambda tokens: f"{len(tokens)} tokens") == ""
+
+
+def test_of_many_rows_the_first_and_the_last_are_shown():
+    html = page.episode(lived([(("prompt", "a"), ("action", "b"))] * 40), letters)
+    assert len(re.findall("<pre>", html)) == page.ROWS
+    assert "… 28 rows between" in html
+    assert "row 40 of 40" in html
+    assert "… 4000 more characters" in page.episode(lived([(("prompt", "a" * 9999), ("action", "b"), ("observation", ""))]), letters)

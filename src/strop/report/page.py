@@ -33,6 +33,8 @@ CURVES = (
 """A name on the metrics lines, dots for what is inside, and what it says."""
 LONGEST = 6000
 """Characters of one text that the page shows."""
+ROWS = 12
+"""Of one rollout, those that it shows."""
 MANY = 20
 """Incidents that the page lists."""
 
@@ -274,7 +276,7 @@ def samples(directory: Path, steps: int) -> str:
         made.append(f"<h3>Step {step + 1}</h3><p class=dim>the task whose rollouts differ most</p>{pre(group['task']['prompt'])}")
         best, worst = max(known, key=lambda r: rewards[r["id"]]), min(known, key=lambda r: rewards[r["id"]])
         for word, rollout in {"best": best, "worst": worst}.items():
-            made.append(shown(word, rollout, rewards[rollout["id"]], record["scores"]))
+            made.append(shown(word, rollout, rewards[rollout["id"]], record["scores"], tree.decoder(directory)))
     return "".join(made) or "<p class=dim>no steps yet</p>"
 
 
@@ -299,12 +301,44 @@ def widest(groups: list[dict[str, Any]], rewards: dict[str, float | None]) -> di
     return max(groups, key=spread, default=None)
 
 
-def shown(word: str, rollout: dict[str, Any], reward: float, scores: dict[str, Any]) -> str:
+def shown(word: str, rollout: dict[str, Any], reward: float, scores: dict[str, Any], decode: tree.Decode) -> str:
     length = sum(len(s["tokens"]) for row in rollout["rows"] for s in row["segments"] if s["kind"] == "action")
     said = f"{word}: reward {reward:g}, {length} tokens, ended by {rollout['stop']}"
     if reason := scores.get("reasons", {}).get(rollout["id"]):
         said += f", {reason}"
-    return f"<p class=dim>{escape(said)}</p>{pre(rollout['text'])}"
+    return f"<p class=dim>{escape(said)}</p>{episode(rollout, decode) or pre(rollout['text'])}"
+
+
+def episode(rollout: dict[str, Any], decode: tree.Decode) -> str:
+    """What stood in each of its rows, by whom, and which calls were no good; nothing of a rollout that nobody answered."""
+    rows = rollout["rows"]
+    answered = any(segment["kind"] == "observation" for row in rows for segment in row["segments"])
+    if not (answered or len(rows) > 1) or decode(()):  # without a tokenizer there is the text
+        return ""
+    made = list[str]()
+    for number, row in enumerate(rows, 1):
+        if len(rows) > ROWS and ROWS // 2 < number <= len(rows) - ROWS // 2:
+            made += [f"<p class=dim>… {len(rows) - 2 * (ROWS // 2)} rows between</p>"] if number == ROWS // 2 + 1 else []
+            continue
+        pieces, left = list[str](), LONGEST
+        for segment in row["segments"]:
+            text = "\n".join(map(tokens.plain, decode(segment["tokens"]).split("\n")))
+            trained = " trained" if segment["id"] in row["trains"] else ""
+            if left > 0:
+                pieces.append(f"<span class='t {escape(segment['kind'])}{trained}'>{escape(text[:left])}</span>")
+            left -= len(text)
+        more = f"\n… {-left} more characters" if left < 0 else ""
+        head = f"<p class=dim>row {number} of {len(rows)}</p>" if len(rows) > 1 else ""
+        made.append(head + "<pre>" + "\n".join(pieces) + f"{more}</pre>")
+    if bad := broken(rollout):
+        made.append(f"<p class=dim>calls that were no good: {escape('; '.join(bad[:8]))}{' …' if len(bad) > 8 else ''}</p>")
+    return "".join(made)
+
+
+def broken(rollout: dict[str, Any]) -> list[str]:
+    """Its calls that were no good, by their turn."""
+    turns = enumerate(rollout["keys"].get("calls", ()), 1)
+    return [f"turn {number}, {tool or 'no tool'}: {why[:80]}" for number, called in turns for tool, ok, why in called if not ok]
 
 
 def tripwires(about: Mapping[str, Any], lines: list[dict[str, Any]]) -> str:
