@@ -299,7 +299,7 @@ def applied(domain: Domain, data: Data, name: str, arguments: Mapping[str, Any])
     rows, table, given = data["rows"], tool.table, domain.given(tool, arguments)
     if missing := next((field for field, kind in domain.asks(tool).items() if kind == "key" and given[field] not in rows[field]), None):
         raise Refused(f"no {missing} {given[missing]}")
-    key, values = str(given.get(table)), {column: given[column] for column in tool.columns}
+    key, values = given.get(table, ""), {column: given[column] for column in tool.columns}
 
     def changed(those: Mapping[str, Any], fresh: Sequence[str]) -> Data:
         return {"rows": {**rows, table: those}, "fresh": list(fresh)}
