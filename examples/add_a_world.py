@@ -15,7 +15,7 @@ from strop.records import Task
 from strop.seams.episode import Episodes
 from strop.seams.feed import Demos
 from strop.seams.source import Graded
-from strop.seams.world import Broken, Call, Called, Reply, Said, Seat, Tool
+from strop.seams.world import Call, Called, Reply, Said, Seat, Tool, answered
 from strop.tasks.procedural import draw, grade_by
 from strop.worlds.calls import Line
 
@@ -43,13 +43,15 @@ class Lamps:
     async def reply(self, state: dict[str, Any], said: Said, ask: Any) -> tuple[dict[str, Any], Reply]:
         if not said.calls:
             return state, Reply("", done=True, scores={"outcome": float("0" not in state["lamps"])})
-        became = list[Called]()
-        for call in said.calls:
-            wires = "" if isinstance(call, Broken) else state["wires"].get(call.arguments["switch"], "")
-            became.append(Called("flip", bool(wires), call.why if isinstance(call, Broken) else "" if wires else "no such switch"))
-            if wires:  # another state: the one that was given may be asked again
-                state = {**state, "lamps": flipped(state["lamps"], wires), "left": state["left"].replace(call.arguments["switch"], "", 1)}
-        return state, Reply("; ".join([state["lamps"], *(each.why for each in became if not each.ok)]), calls=tuple(became))
+        return answered(state, said, self.flip)
+
+    def flip(self, state: dict[str, Any], call: Call) -> tuple[dict[str, Any], str, Called]:
+        name = call.arguments["switch"]
+        if name not in state["wires"]:
+            return state, f"no switch {name}", Called("flip", False, "no such switch")
+        lamps = flipped(state["lamps"], state["wires"][name])
+        # another state: the one that was given may be asked again
+        return {**state, "lamps": lamps, "left": state["left"].replace(name, "", 1)}, lamps, Called("flip", True)
 
     def expert(self, state: dict[str, Any]) -> Call | str:
         return Call("flip", {"switch": state["left"][0]}) if state["left"] else "<answer>on</answer>"

@@ -25,7 +25,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Literal, Protocol, cast, get_args
+from typing import Any, Literal, Protocol, TypeVar, cast, get_args
 
 from strop.records import Rollout, Stop, Task, canonical
 from strop.seams.context import Handle, keyed
@@ -151,6 +151,23 @@ async def replied(world: World, state: Any, said: Said, ask: Mapping[str, Handle
     if not isinstance(given, tuple) or len(cast("tuple[Any, ...]", given)) != 2 or not isinstance(given[1], Reply):
         raise ValueError(f"the world {type(world).__name__}: reply gives {given!r:.80}, and it is (state, Reply(…))")
     return cast("tuple[Any, Reply]", given)
+
+
+S = TypeVar("S")
+
+
+def answered(state: S, said: Said, call: Callable[[S, Call], tuple[S, str, Called]]) -> tuple[S, Reply]:
+    """What a world answers to an action with calls: to one after the other, a line each. `call` gives the next state, what is told and what
+    became of it; a broken one is told why it is none."""
+    told, became = list[str](), list[Called]()
+    for one in said.calls:
+        if isinstance(one, Broken):
+            line, called = f"error: {one.why}", Called("", False, one.why)
+        else:
+            state, line, called = call(state, one)
+        told.append(line)
+        became.append(called)
+    return state, Reply("\n".join(told), calls=tuple(became))
 
 
 def world_of(environment: World | None, source: Any) -> World | None:

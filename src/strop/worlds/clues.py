@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from strop.records import Task
 from strop.seams.context import Handle, keyed
-from strop.seams.world import Broken, Call, Called, Reply, Said, Seat, Tool
+from strop.seams.world import Call, Called, Reply, Said, Seat, Tool, answered
 
 ATTRIBUTES: dict[str, tuple[str, float]] = {
     "a": ("number", 1.2),
@@ -157,17 +157,12 @@ class Clues:
             return state, Reply("", done=True)
         if not said.calls:
             return state, Reply("no call")
-        told, became = list[str](), list[Called]()
-        for call in said.calls:
-            if isinstance(call, Broken):
-                observation, called = f"error: {call.why}", Called("", False, call.why)
-            elif call.tool == SEARCH.name:
-                state, observation, called = self._search(state, call.arguments["clue"])
-            else:
-                state, observation, called = self._visit(state, call.arguments["name"])
-            told.append(observation)
-            became.append(called)
-        return state, Reply("\n".join(told), calls=tuple(became))
+        return answered(state, said, self._called)
+
+    def _called(self, state: dict[str, Any], call: Call) -> tuple[dict[str, Any], str, Called]:
+        if call.tool == SEARCH.name:
+            return self._search(state, call.arguments["clue"])
+        return self._visit(state, call.arguments["name"])
 
     def _search(self, state: dict[str, Any], text: str) -> tuple[dict[str, Any], str, Called]:
         base = base_of(*state["base"])

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from itertools import product
 from random import Random
 from string import ascii_lowercase
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from strop.records import Task, canonical, digest
 from strop.seams.context import Handle
 from strop.seams.source import Split, split_of
-from strop.seams.world import Broken, Call, Called, Reply, Said, Seat, Tool
+from strop.seams.world import Call, Called, Reply, Said, Seat, Tool, answered
 
 READS, WRITES = ("get", "list", "find"), ("new", "set", "move", "drop")
 KINDS: dict[str, dict[str, Any]] = {
@@ -384,32 +384,8 @@ class Database:
             over = told > len(needs["says"])
             after = state if over else {**state, "told": told + 1}
             return after, Reply("" if over else needs["says"][told - 1], done=over, scores=self._scores(state, over))
-        domain, lines, became = Domain.of(needs["domain"]), list[str](), list[Called]()
-        for call in said.calls:
-            if isinstance(call, Broken):
-                lines.append(f"error: {call.why}")
-                became.append(Called("", False, call.why))
-                continue
-            if needs.get("helps") and call.tool == HELP:
-                verb = call.arguments["verb"]
-                read = Domain.of(needs.get("documents", needs["domain"]))
-                lines.append("\n".join(" ".join((tool.name, *read.asks(tool))) for tool in read.said(verb)))
-                became.append(Called(HELP, True))
-                state = {**state, "read": [*state["read"], verb]}
-                continue
-            try:
-                data, answer = applied(domain, state["data"], call.tool, call.arguments)
-            except Refused as why:
-                lines.append(f"error: {why}")
-                became.append(Called(call.tool, False, str(why)))
-                continue
-            tool = domain.tool(call.tool)
-            made, gold = [tool.name, domain.given(tool, call.arguments)], needs["gold"]
-            due = state["at"] < len(gold) and canonical(made) == canonical(gold[state["at"]])
-            state = {**state, "data": data, "called": [*state["called"], made], "at": state["at"] + due}
-            lines.append(shown(answer, tool.verb))
-            became.append(Called(call.tool, True))
-        return state, Reply("\n".join(lines), calls=tuple(became), scores=self._scores(state, False))
+        state, reply = answered(state, said, partial(_called, Domain.of(needs["domain"])))
+        return state, replace(reply, scores=self._scores(state, False))
 
     @staticmethod
     def _scores(state: dict[str, Any], over: bool) -> dict[str, float]:
@@ -425,6 +401,24 @@ class Database:
             verb = Domain.of(state["needs"]["domain"]).tool(name).says.partition(" ")[0]
             return Call(name, arguments) if not state["needs"].get("helps") or verb in state["read"] else Call(HELP, {"verb": verb})
         return "."
+
+
+def _called(domain: Domain, state: dict[str, Any], call: Call) -> tuple[dict[str, Any], str, Called]:
+    needs = state["needs"]
+    if needs.get("helps") and call.tool == HELP:
+        verb = call.arguments["verb"]
+        read = Domain.of(needs.get("documents", needs["domain"]))
+        told = "\n".join(" ".join((tool.name, *read.asks(tool))) for tool in read.said(verb))
+        return {**state, "read": [*state["read"], verb]}, told, Called(HELP, True)
+    try:
+        data, answer = applied(domain, state["data"], call.tool, call.arguments)
+    except Refused as why:
+        return state, f"error: {why}", Called(call.tool, False, str(why))
+    tool = domain.tool(call.tool)
+    made, gold = [tool.name, domain.given(tool, call.arguments)], needs["gold"]
+    due = state["at"] < len(gold) and canonical(made) == canonical(gold[state["at"]])
+    after = {**state, "data": data, "called": [*state["called"], made], "at": state["at"] + due}
+    return after, shown(answer, tool.verb), Called(call.tool, True)
 
 
 HELP = "help"
