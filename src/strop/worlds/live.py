@@ -22,10 +22,8 @@ import os
 import signal
 import subprocess
 import threading
-import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast
@@ -113,142 +111,135 @@ class Otherwise(Exception):
 
 
 class Room:
-    """The processes of one world."""
+    """The processes of one world. What a process does runs in a thread of its own, which nobody waits for longer than the deadline."""
 
     def __init__(self, world: Live):
-        self.world, self.threads = world, ThreadPoolExecutor(max(world.waiting, 1), thread_name_prefix="world")
+        self.world = world
         self.processes: OrderedDict[str, Process] = OrderedDict()
+        """Those that wait, by their state."""
         self.gone_on: OrderedDict[str, None] = OrderedDict()
         """States of what does not repeat, of which the process is somewhere else now."""
         self.begun = self.told = 0
         """Processes that were made, and things that were said to one again."""
-        self._lock = threading.Lock()
-        _ROOMS.add(self)
 
     async def go_on(self, state: History, said: Said) -> tuple[History, Reply]:
-        return await asyncio.get_running_loop().run_in_executor(self.threads, self._go_on, state, said)
-
-    def _go_on(self, state: History, said: Said) -> tuple[History, Reply]:
         why, once = "", self.world.repeats == "no"
-        for again in (False, True):
-            process = None if again else self._taken(state.key)
+        process = self.processes.pop(state.key, None)
+        for _ in range(2):
             try:
-                process = process or self._made(state)
-                reply = self._heard(process, said)
+                process = process or await self._made(state)
+                reply = await self._heard(process, said)
             except Otherwise as error:
                 return state, _ours(str(error))
             except Lost as error:
-                why = str(error)
+                why, process = str(error), None
                 if once:
                     break
                 continue
-            except BaseException:
-                if process is not None:
-                    process.close()
-                raise
             longer = state.then(said, reply)
-            self._waits(None if reply.done else longer.key, process, state.key if once else "")
+            if once:
+                self._left(state.key)
+            self._waits(None if reply.done else longer.key, process)
             return longer, reply
         return state, _ours(f"its process was lost{'' if once else ' twice'}: {why}")
 
-    def _made(self, state: History) -> Process:
+    async def _made(self, state: History) -> Process:
         """A process in this state: begun, and told everything again."""
         if state.said and self.world.repeats == "no":
             if state.key in self.gone_on:
                 raise ValueError(f"{type(self.world).__name__} does not repeat, and a rollout that forks would need it twice in one state")
             raise Lost("it is gone, and what does not repeat is not told again")
-        process = self._within("beginning", lambda: self.world.begin(state.task, state.seat))
-        with self._lock:
-            self.begun += 1
+        process = await self._within("beginning", lambda: self.world.begin(state.task, state.seat))
+        self.begun += 1
+        for number, (said, answer) in enumerate(zip(state.said, state.answers, strict=True), 1):
+            self.told += 1
+            reply = await self._heard(process, said)
+            if heard(reply) != answer:
+                process.close()
+                raise Otherwise(f"it was told again and answered turn {number} otherwise: {reply.observation[:80]!r}")
+        return process
+
+    async def _heard(self, process: Process, said: Said) -> Reply:
+        """Its answer; who was cut short in it is of no use to anybody."""
         try:
-            for number, (said, answer) in enumerate(zip(state.said, state.answers, strict=True)):
-                with self._lock:
-                    self.told += 1
-                if heard(reply := self._heard(process, said)) != answer:
-                    raise Otherwise(f"it was told again and answered turn {number + 1} otherwise: {reply.observation[:80]!r}")
+            return await self._within("answer", lambda: process.hear(said))
         except BaseException:
             process.close()
             raise
-        return process
 
-    def _heard(self, process: Process, said: Said) -> Reply:
-        try:
-            return self._within("answer", lambda: process.hear(said))
-        except Lost:
-            process.close()
-            raise
-
-    def _within(self, what: str, work: Callable[[], T]) -> T:
-        """In time, or lost: what comes later is for nobody."""
-        found, given_up, lock = list[T | BaseException](), threading.Event(), threading.Lock()
+    async def _within(self, what: str, work: Callable[[], T]) -> T:
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[T] = loop.create_future()
 
         def run() -> None:
             try:
-                value: T | BaseException = work()
-            except BaseException as error:
-                value = error
-            with lock:
-                found.append(value)
-                late = given_up.is_set()
-            if late and hasattr(value, "close"):
-                cast(Process, value).close()
+                value, error = work(), None
+            except BaseException as failed:
+                value, error = None, failed
+            try:
+                loop.call_soon_threadsafe(settle, value, error)
+            except RuntimeError:  # the loop is gone
+                late(value)
 
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        thread.join(self.world.deadline)
-        with lock:
-            if not found:
-                given_up.set()
-                raise Lost(f"no {what} within {self.world.deadline:g} s")
-        if isinstance(found[0], BaseException):
-            raise found[0]
-        return found[0]
+        def settle(value: Any, error: BaseException | None) -> None:
+            if found.done():
+                late(value)
+            elif error is not None:
+                found.set_exception(error)
+            else:
+                found.set_result(value)
 
-    def _taken(self, key: str) -> Process | None:
-        with self._lock:
-            return self.processes.pop(key, None)
+        threading.Thread(target=run, daemon=True).start()
+        try:
+            async with asyncio.timeout(self.world.deadline):
+                return await found
+        except TimeoutError:
+            raise Lost(f"no {what} within {self.world.deadline:g} s") from None
 
-    def _waits(self, key: str | None, process: Process, left: str) -> None:
-        over: list[Process] = [process] if key is None else []
-        with self._lock:
-            if left:
-                self.gone_on[left] = None
-                while len(self.gone_on) > 1 << 16:
-                    self.gone_on.popitem(last=False)
-            if key is not None:
-                over += [self.processes.pop(key)] if key in self.processes else []
-                self.processes[key] = process
-            while len(self.processes) > self.world.waiting:
-                over.append(self.processes.popitem(last=False)[1])
+    def _left(self, key: str) -> None:
+        self.gone_on[key] = None
+        while len(self.gone_on) > 1 << 16:
+            self.gone_on.popitem(last=False)
+
+    def _waits(self, key: str | None, process: Process) -> None:
+        """For whoever goes on from this state; nobody does where it is over."""
+        over = [process] if key is None else [self.processes.pop(key)] if key in self.processes else []
+        if key is not None:
+            self.processes[key] = process
+        while len(self.processes) > self.world.waiting:
+            over.append(self.processes.popitem(last=False)[1])
         for one in over:
             one.close()
 
     def close(self) -> None:
-        with self._lock:
-            over, self.processes = [*self.processes.values()], OrderedDict()
-        for one in over:
-            one.close()
+        while self.processes:
+            self.processes.popitem()[1].close()
+
+
+def late(value: Any) -> None:
+    """A process that was begun when nobody waited for it any more."""
+    if hasattr(value, "close"):
+        value.close()
 
 
 def _ours(why: str) -> Reply:
     return Reply("", done=True, stop="error", facts={"error": why})
 
 
-_ROOMS: weakref.WeakSet[Room] = weakref.WeakSet()
-_KNOWN: dict[str, Room] = {}
-_LOCK = threading.Lock()
+_ROOMS: dict[str, Room] = {}
 
 
 def _room(world: Live) -> Room:
     """One of a process for the same world."""
     key = f"{type(world).__module__}:{written(world)}"
-    with _LOCK:
-        return _KNOWN.setdefault(key, _KNOWN.get(key) or Room(world))
+    if key not in _ROOMS:
+        _ROOMS[key] = Room(world)
+    return _ROOMS[key]
 
 
 @atexit.register
 def _leave() -> None:
-    for room in list(_ROOMS):
+    for room in _ROOMS.values():
         room.close()
 
 
