@@ -181,3 +181,21 @@ def test_a_run_recorded_with_the_earlier_hash_is_held_to_that_one(tmp_path):
     recorded(optimiser=earlier["optimiser"][::-1])
     with pytest.raises(Tripped, match="lost-state"):
         resume(tmp_path / "run", say=lambda _: None)
+
+
+def test_what_cannot_begin_leaves_a_directory_as_it_was(tmp_path):
+    from strop.run import create
+
+    with pytest.raises(ValueError, match="does not exist"):
+        create(small(tmp_path, model="./nowhere"), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="does not exist"):
+        create(small(tmp_path, model="./nowhere"), tmp_path / "empty")
+    assert list(tmp_path.iterdir()) == [tmp_path / "empty"]
+    assert list((tmp_path / "empty").iterdir()) == []
+    create(small(tmp_path), tmp_path / "empty")
+    kept = sorted(path.name for path in (tmp_path / "empty").iterdir())
+    with pytest.raises(ValueError, match="exists already"):
+        create(small(tmp_path), tmp_path / "empty")
+    assert sorted(path.name for path in (tmp_path / "empty").iterdir()) == kept, "a run that is there stays"

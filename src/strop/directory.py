@@ -15,7 +15,8 @@ import hashlib
 import json
 import platform
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType, ModuleType
@@ -65,7 +66,7 @@ def locked(directory: Path) -> durable.Lock:
         raise RunError(f"another process is training in {directory}. Wait for it, stop it, or name another place: --out DIR.") from error
 
 
-def make(directory: Path, folders: Sequence[str] = ("", "groups", "checkpoints", "eval")) -> durable.Lock:
+def make(directory: Path, folders: Sequence[str]) -> durable.Lock:
     """A new one, or refused where something stands already."""
     if directory.is_file() or any(_stands(directory, p) for p in directory.rglob("*")):
         raise RunError(f"{directory} exists already. Go on with it: strop train --resume {directory}. Or name another: --out DIR.")
@@ -76,6 +77,27 @@ def make(directory: Path, folders: Sequence[str] = ("", "groups", "checkpoints",
     except OSError as error:
         raise RunError(f"cannot write to {directory}: {error.strerror}. Choose another place with --out DIR.") from error
     return locked(directory)
+
+
+FOLDERS = ("", "groups", "checkpoints", "eval")
+"""Of a run's directory."""
+
+
+@contextmanager
+def beginning(directory: Path, folders: Sequence[str] = FOLDERS) -> Iterator[durable.Lock]:
+    """A new directory, until it says what it holds: what fails before that leaves nothing there."""
+    there = directory.exists()
+    lock = make(directory, folders)
+    try:
+        yield lock
+    except BaseException:
+        if not any(_stands(directory, path) for path in directory.rglob("*")):
+            for name in {*folders, *BEFORE} - {""}:
+                shutil.rmtree(directory / name, ignore_errors=True)
+            with suppress(OSError):
+                if not there:
+                    directory.rmdir()
+        raise
 
 
 def _stands(directory: Path, path: Path) -> bool:

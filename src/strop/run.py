@@ -21,6 +21,7 @@ from strop.directory import (
     Recording,
     RunError,
     as_threaded,
+    beginning,
     changed_since,
     check_data,
     check_lines,
@@ -32,7 +33,6 @@ from strop.directory import (
     good_checkpoints,
     keep,
     locked,
-    make,
     plain,
     read_about,
     read_metrics,
@@ -54,10 +54,17 @@ from strop.tasks.shots import shown
 def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:
     """A new run in a directory that is not there yet."""
     recipe = recipe if parts.get("recording") else recipe.paced()
-    lock = make(directory)
-    run = Run(recipe, directory, **parts)
-    run.lock = lock
-    about = {
+    with beginning(directory) as lock:
+        run = Run(recipe, directory, **parts)
+        run.lock = lock
+        write_about(directory, _about(run, staged="begun" in parts))
+    return run
+
+
+def _about(run: Run, staged: bool) -> dict[str, Any]:
+    """What recipe.json says of a run that begins."""
+    recipe = run.recipe
+    about: dict[str, Any] = {
         "recipe": plain(recipe),
         "resolved": {**recipe.describe(), "method": run.method.name, "parts": run.method.describe()},
         "method": run.method.to_json(),
@@ -67,7 +74,7 @@ def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:
     about["own"] = run.own
     if not isinstance(run.policy, CausalPolicy):
         about["policy"] = part_id(type(run.policy))
-    about["files"] = keep(directory, own.files_of(recipe.method, run.source, at=place_of(recipe.task)))
+    about["files"] = keep(run.directory, own.files_of(recipe.method, run.source, at=place_of(recipe.task)))
     if run.past:
         about["past"] = [{"until": until, "steps": then.steps, "budget": then.budget} for until, then in run.past]
     if isinstance(recipe.method, Method):
@@ -82,11 +89,10 @@ def create(recipe: Recipe, directory: Path, **parts: Any) -> Run:
         about["shots"] = list(shown(run.policy.renderer))
     if run.recording is not None:
         about["replay"] = {"of": str(run.recording.directory.resolve()), "steps": run.recording.steps, "foreign": run.foreign}
-    if "begun" in parts:
+    if staged:
         about["stage"] = asdict(run.begun)
     about["tripwires"] = [{"from_step": 0, **run.watch.describe()}]
-    write_about(directory, about)
-    return run
+    return about
 
 
 def resume(

@@ -12,7 +12,7 @@ from strop.records import Sampling
 from strop.seams.asked import Asked, Trained
 from strop.seams.compute import Exact, Quantized
 from strop.seams.curriculum import Curriculum
-from strop.seams.episode import Episodes
+from strop.seams.episode import Episodes, Played
 from strop.seams.feed import Feed
 from strop.seams.formula import RESERVED, UNITS, check
 from strop.seams.gate import is_whole
@@ -205,8 +205,13 @@ def _policies(method: Method) -> None:
 
 
 def called(method: Method, world: World | None) -> None:
-    """In a world with tools somebody reads what is called."""
+    """Who has episodes has a world, and in one with tools somebody reads what is called."""
     sampler, tools = method.sampler, getattr(world, "tools", ())
+    if world is None and isinstance(sampler, Episodes | Played):
+        raise ValueError(
+            f"method {method.name!r}: its sampler {type(sampler).__name__} plays episodes, and nothing answers in them. Choose a task that "
+            "brings its world (`strop world list`: --task wiki), or give the method environment=…"
+        )
     if tools and isinstance(sampler, Independent | Episodes) and getattr(sampler, "calls", None) is None:
         names = "its tasks' tools" if callable(tools) else ", ".join(tool.name for tool in tools)
         raise ValueError(

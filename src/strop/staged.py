@@ -211,26 +211,26 @@ def create(recipe: Recipe, directory: Path, say: Callable[[str], None] = lambda 
     if program is None:
         raise ValueError(f"{recipe.method!r} is one method and no program: strop.run.create begins it")
     refuse(recipe, parts)
-    lock = folder.make(directory, ("", "eval"))
-    resolved = recipe.describe()
-    tasks = dict.fromkeys(stage.task or resolved["task"] for stage in program.plan)
-    about: dict[str, Any] = {
-        "recipe": plain(recipe),
-        "resolved": {**resolved, "task": ", then ".join(tasks)},
-        "program": program.to_json(),
-        "fingerprint": {"program": program.fingerprint, "recipe": recipe.fingerprint},
-        "versions": versions(),
-        "named": isinstance(recipe.method, str),
-        "files": keep(directory, own.files_of(recipe.method, parts.get("source"), at=place_of(recipe.task))),
-        "done": [],
-    }
-    if "policy" in parts:
-        (directory / HANDED).mkdir(exist_ok=True)
-        parts["policy"].export(directory / HANDED)
-    for name, policy in parts.get("policies", {}).items():
-        (place := folder.place_beside(directory / HANDED, name)).mkdir(parents=True, exist_ok=True)
-        policy.export(place)
-    _write(directory, about)
+    with folder.beginning(directory, ("", "eval")) as lock:
+        resolved = recipe.describe()
+        tasks = dict.fromkeys(stage.task or resolved["task"] for stage in program.plan)
+        about: dict[str, Any] = {
+            "recipe": plain(recipe),
+            "resolved": {**resolved, "task": ", then ".join(tasks)},
+            "program": program.to_json(),
+            "fingerprint": {"program": program.fingerprint, "recipe": recipe.fingerprint},
+            "versions": versions(),
+            "named": isinstance(recipe.method, str),
+            "files": keep(directory, own.files_of(recipe.method, parts.get("source"), at=place_of(recipe.task))),
+            "done": [],
+        }
+        if "policy" in parts:
+            (directory / HANDED).mkdir(exist_ok=True)
+            parts["policy"].export(directory / HANDED)
+        for name, policy in parts.get("policies", {}).items():
+            (place := folder.place_beside(directory / HANDED, name)).mkdir(parents=True, exist_ok=True)
+            policy.export(place)
+        _write(directory, about)
     made = Staged(recipe, directory, say, parts)
     made.lock = lock
     return made
