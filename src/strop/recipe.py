@@ -146,6 +146,11 @@ class Recipe:
             raise ValueError(f"dtype={self.dtype!r}: training computes in {' or '.join(DTYPES)}. {nearest(self.dtype, DTYPES)}")
         if self.compute:
             Quantized(self.compute)
+        if self.sandbox:
+            from strop.sandbox.rules import LEVELS
+
+            if self.sandbox not in LEVELS:
+                raise ValueError(f"sandbox={self.sandbox!r}: code runs at {', '.join(LEVELS)}. {nearest(self.sandbox, LEVELS)}")
         if not self.lora and self.lora_targets != "all-linear":
             raise ValueError(f"lora_targets={self.lora_targets!r} says where adapters stand: train them with --lora RANK")
         known(self.engine)

@@ -126,3 +126,11 @@ def test_other_walls_are_for_worlds_that_execute(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["world", "check", "wiki", "--sandbox", "open"])
     assert "this world executes nothing" in capsys.readouterr().err
+
+
+def test_walls_that_are_none_and_walls_around_nothing(capsys):
+    with pytest.raises(ValueError, match=r"code runs at cell, locks, open. Did you mean 'open'"):
+        SMALL.but(sandbox="opne")
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "--sandbox", "open", "--steps", "0"])
+    assert "executes no code" in capsys.readouterr().err

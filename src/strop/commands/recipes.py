@@ -117,6 +117,8 @@ def build(args: argparse.Namespace) -> tuple[Recipe, dict[str, Any]]:
     else:
         recipe = settled(settled(Recipe(), read_data(file), file.resolve().parent), given(args))
     recipe = recipe.paced()
+    if recipe.sandbox and not any(hasattr(each.resolved().environment, "within") for each in recipe.each()):
+        raise Usage(f"sandbox={recipe.sandbox!r}: the world of this method executes no code, so nothing is walled in. Leave it out.")
     return recipe, sourced(recipe)
 
 
