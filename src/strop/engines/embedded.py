@@ -27,6 +27,7 @@ from transformers import PreTrainedModel
 
 from strop.engines import draw
 from strop.engines.cache import Account, Arena, Store, length_class
+from strop.engines.stems import portions, stems
 from strop.policies.families import Fast, declared
 from strop.policies.forward import FLOOR, Block, Generic, Runner, ceil_to
 from strop.policies.twin import fast, follow, twin
@@ -42,6 +43,8 @@ _PREFILL_ENTRIES = 1 << 22
 """Query times key positions of one prefill batch: bounds its masks and scores."""
 _LOGITS = 1 << 25
 """Logits held at one time."""
+_STEMS = 1 << 30
+"""Bytes of keys and values that texts with a beginning in common may hold at one time."""
 _BURST = 8
 """Decode steps between two looks at the event loop while nobody finishes."""
 
@@ -67,6 +70,14 @@ class _Request:
 class _Scoring:
     node: Node
     future: asyncio.Future[tuple[float, ...]]
+
+
+@dataclass(eq=False)
+class _Given:
+    """Texts that exist, each with the place of the first token that is asked about."""
+
+    texts: Sequence[tuple[tuple[int, ...], int]]
+    future: asyncio.Future[list[tuple[float, ...]]]
 
 
 def beside(policy: Any, recipe: Recipe) -> EmbeddedEngine:
@@ -132,6 +143,7 @@ class EmbeddedEngine:
         self._seen: weakref.WeakSet[Node] = weakref.WeakSet()
         self._queue: deque[_Request] = deque()
         self._scorings: deque[_Scoring] = deque()
+        self._givens: deque[_Given] = deque()
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._leased = 0
         self._task: asyncio.Task[None] | None = None
@@ -173,6 +185,20 @@ class EmbeddedEngine:
         future: asyncio.Future[tuple[float, ...]] = asyncio.get_running_loop().create_future()
         self._wake()
         self._scorings.append(_Scoring(node, future))
+        return await future
+
+    async def given(self, texts: Sequence[tuple[tuple[int, ...], int]]) -> list[tuple[float, ...]]:
+        """Log-probability of each text's tokens from a place on, given all before them, by the weights as they stand. What the texts have
+        in common from their first token on is computed once, so an answer's last bits depend on what else this call asks about."""
+        for text, start in texts:
+            inside(text, "a text", self.vocab)
+            if not 0 < start < len(text):
+                raise ValueError(f"a text of {len(text)} tokens is asked about from place {start} on; a token has a past, so from 1 on")
+            if len(text) > self.limit:
+                raise ValueError(f"a text of {len(text)} tokens exceeds the model's {self.limit} positions. Shorten it.")
+        future: asyncio.Future[list[tuple[float, ...]]] = asyncio.get_running_loop().create_future()
+        self._wake()
+        self._givens.append(_Given(texts, future))
         return await future
 
     def admit(self, footprint: Footprint) -> AbstractAsyncContextManager[None]:
@@ -289,7 +315,7 @@ class EmbeddedEngine:
         """One pump per event loop; whatever a dead loop left behind is dropped."""
         loop = asyncio.get_running_loop()
         if self._task is not None and self._task.get_loop() is not loop:
-            if self._queue or self._live or self._scorings:
+            if self._queue or self._live or self._scorings or self._givens:
                 self._abort(RuntimeError("the event loop that asked for this is gone"))
             self._task = None
         if self._task is None or self._task.done():
@@ -298,9 +324,10 @@ class EmbeddedEngine:
     async def _pump(self) -> None:
         try:
             await asyncio.sleep(0)
-            while self._queue or self._live or self._scorings:
+            while self._queue or self._live or self._scorings or self._givens:
                 with torch.inference_mode():
                     self._score()
+                    self._likely()
                     self._enter()
                     for _ in range(_BURST):
                         if not self._live or self._advance():
@@ -313,9 +340,10 @@ class EmbeddedEngine:
 
     def _abort(self, error: BaseException) -> None:
         """Every waiting future hears of it; the engine is empty and usable afterwards."""
-        futures = [r.future for r in (*self._queue, *self._live.values())] + [s.future for s in self._scorings]
+        futures = [r.future for r in (*self._queue, *self._live.values())] + [s.future for s in (*self._scorings, *self._givens)]
         self._queue.clear()
         self._scorings.clear()
+        self._givens.clear()
         self._reset_rows()
         for future in futures:
             if future.done() or future.get_loop().is_closed():
@@ -692,6 +720,78 @@ class EmbeddedEngine:
                     scoring.future.set_result(tuple(torch.cat(logp).cpu().tolist()))
         self._scorings.clear()
 
+    def _likely(self) -> None:
+        """What is asked about in one call, by one version of the weights."""
+        shape = self.runner.shape
+        most = max(1, _STEMS // (2 * shape.layers * shape.heads * shape.dim * self.runner.dtype.itemsize))
+        while self._givens:
+            asked = self._givens[0]
+            if not asked.future.done():
+                found: dict[int, tuple[float, ...]] = {}
+                for portion in portions([text for text, _ in asked.texts], most):
+                    found |= dict(zip(portion, self._of_stems([asked.texts[i] for i in portion]), strict=True))
+                asked.future.set_result([found[i] for i in range(len(asked.texts))])
+            self._givens.popleft()
+
+    def _of_stems(self, texts: Sequence[tuple[tuple[int, ...], int]]) -> list[tuple[float, ...]]:
+        """Stems that hang equally deep and are equally long in one pass, each behind the keys and values of those it hangs on."""
+        found, ends = stems([text[:-1] for text, _ in texts])  # what follows a text's last token nobody asks
+        logp = [np.zeros(len(text) - start, dtype=np.float32) for text, start in texts]
+        wanted: list[list[tuple[int, int]]] = [[] for _ in found]
+        """By stem: texts and the places of their tokens that are predicted there."""
+        for number, (text, start) in enumerate(texts):
+            at, stop = ends[number], len(text)
+            while stop > start:
+                first = max(found[at].start + 1, start)
+                wanted[at] += [(number, place) for place in range(first, stop)]
+                at, stop = found[at].behind, min(stop, first)
+        past: dict[int, list[Tensor]] = {}
+        needed = {stem.behind for stem in found}
+        alike: dict[tuple[int, int, int], list[int]] = {}
+        for number, stem in enumerate(found):
+            short = stem.start and len(stem.tokens) < 32  # one that begins a text fills its cache
+            size = ceil_to(len(stem.tokens), 4) if short else _bucket(len(stem.tokens))
+            alike.setdefault((stem.depth, size, _bucket(stem.start + size)), []).append(number)
+        for (_, size, length), numbers in sorted(alike.items()):
+            most = self._rows_at_once(size, length)
+            for i in range(0, len(numbers), most):
+                part = numbers[i : i + most]
+                before = [_first(past.get(found[n].behind, []), found[n].start) for n in part]
+                kv, states = self._pass([(found[n].tokens, kvs) for n, kvs in zip(part, before, strict=True)], size, length)
+                self.counters.scored += sum(len(found[n].tokens) for n in part)
+                for row, n in enumerate(part):
+                    if n in needed:
+                        past[n] = [*before[row], kv[:, :, row, :, found[n].start : found[n].start + len(found[n].tokens)].clone()]
+                self._read_off(part, [found[n].start for n in part], wanted, texts, states, logp)
+        return [tuple(one.tolist()) for one in logp]
+
+    def _read_off(
+        self,
+        part: list[int],
+        starts: list[int],
+        wanted: list[list[tuple[int, int]]],
+        texts: Sequence[tuple[tuple[int, ...], int]],
+        states: Tensor,
+        logp: list[np.ndarray],
+    ) -> None:
+        """What these states give to the tokens behind them; a state that several ask about goes through the head once."""
+        asked = [(row, place - 1 - starts[row], n, place) for row, stem in enumerate(part) for n, place in wanted[stem]]
+        spots = {spot: i for i, spot in enumerate(dict.fromkeys((row, at) for row, at, _, _ in asked))}
+        if not spots:
+            return
+        rows, at = (self._to(np.array(each)) for each in zip(*spots, strict=True))
+        spot_K = np.array([spots[row, at] for row, at, _, _ in asked])
+        token_K = np.array([texts[n][0][place] for _, _, n, place in asked])
+        value_K = np.zeros(len(asked), dtype=np.float32)
+        piece = max(1, _LOGITS // self.vocab)
+        for first in range(0, len(spots), piece):
+            logits = self.runner.head(states[rows[first : first + piece], at[first : first + piece]])
+            here = np.flatnonzero((spot_K >= first) & (spot_K < first + piece))
+            chosen = logits[self._to(spot_K[here] - first), self._to(token_K[here])]
+            value_K[here] = (chosen - logits.logsumexp(-1)[self._to(spot_K[here] - first)]).cpu().numpy()
+        for value, (_, _, n, place) in zip(value_K, asked, strict=True):
+            logp[n][place - texts[n][1]] = value
+
     # ---- checks
 
     @torch.inference_mode()
@@ -726,6 +826,15 @@ class EmbeddedEngine:
 
     def _to(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.runner.device)
+
+
+def _first(past: list[Tensor], count: int) -> list[Tensor]:
+    """Of keys and values in pieces, those of the first so many positions."""
+    kept: list[Tensor] = []
+    for kv in past:
+        kept += [kv[:, :, :, :count]] if count > 0 else []
+        count -= kv.shape[3]
+    return kept
 
 
 def _bucket(length: int) -> int:

@@ -313,6 +313,19 @@ class TabularEngine:
         first = (node.parent.segment.tokens[0] - vocab) * self.policy.language.prefixes
         return tuple(logp[first + edge // vocab][edge % vocab] for edge in self.policy.language.edges(node.segment.tokens))
 
+    async def given(self, texts: Sequence[tuple[tuple[int, ...], int]]) -> list[tuple[float, ...]]:
+        """Log-probabilities of texts, a prompt's token first, from a place on."""
+        _, logp = self._table(1.0)
+        language = self.policy.language
+        found: list[tuple[float, ...]] = []
+        for text, start in texts:
+            first = (text[0] - language.vocab) * language.prefixes
+            found.append(
+                tuple(logp[first + edge // language.vocab][edge % language.vocab] for edge in language.edges(text[1:])[start - 1 :])
+            )
+            self.counters.scored += len(text)
+        return found
+
     def admit(self, footprint: Footprint) -> AbstractAsyncContextManager[None]:
         return nullcontext()
 

@@ -125,10 +125,9 @@ class Handle:
         """Not built yet."""
         raise NotImplementedError("not built yet: decide (policies whose decision is not a token)")
 
-    async def score(self, node: Node, *, lens: object = None) -> tuple[float, ...]:
-        """Log-probability of each of the node's own tokens given its past."""
-        if lens is not None:
-            raise NotImplementedError("not built yet: lens (the same actions under another prompt)")
+    async def score(self, node: Node) -> tuple[float, ...]:
+        """Log-probability of each of the node's own tokens given its past. Of texts under contexts of their own:
+        `strop.seams.likelihood`."""
         return await self.engine.score(node)
 
     def text(self, node: Node) -> str:
