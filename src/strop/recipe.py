@@ -50,7 +50,8 @@ class Recipe:
     shots: int = added(0)
     """Worked examples of the training split before each question, the same ones for all."""
     model: str = "pico"
-    """The bundled model, a directory in Hugging Face format, a GGUF file, or a hub id."""
+    """The bundled model, a directory in Hugging Face format, a GGUF file, a hub id, or `seedling:layers=3,hidden=96`: one that learned
+    nothing yet."""
     steps: int = 40
     """Updates of the batch; each samples, grades and learns once."""
     budget: str | None = None

@@ -234,6 +234,7 @@ TRACKED: Any = {"id": str, "mlflow": str, "kinds": [str]}
 ARM: Any = {"initial": str, "seconds": float, "tested": [str], "asked": [str], "code": str}
 LOOK: Any = {"step": int, "spent": int, "means": {str: NUMBER}, "targets?": [{str: NUMBER}]}
 REPLIES: Any = [{"needs": dict, "texts": [str]}]
+VALUES: Any = {"tasks": [str], "values": {str: [NUMBER]}}
 RECORD: Any = {
     "claim": str,
     "verdict": str,

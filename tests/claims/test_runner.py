@@ -46,6 +46,11 @@ def test_a_claim_is_run_recorded_and_read_back(tmp_path):
     assert len(kept) == 8
     assert all(len(told["texts"]) == 2 and told["needs"] for replies in kept for told in replies)
     assert "texts" not in json.dumps(record)
+    for path in (tmp_path / "runs").glob("*/eval/values-*.json"):
+        each, means = (json.loads(place.read_text()) for place in (path, path.with_name(path.name.removeprefix("values-"))))
+        assert len(each["tasks"]) == 4
+        assert {name: sum(values) / 4 for name, values in each["values"].items()} == pytest.approx(means["means"])
+    assert len(list((tmp_path / "runs").glob("*/eval/values-*.json"))) == 8
 
 
 @pytest.mark.slow
@@ -154,6 +159,19 @@ def test_the_arms_of_a_seed_start_from_the_base_it_made_once(tmp_path, monkeypat
     monkeypatch.setattr("strop.run.create", lambda *_, **__: pytest.fail("a finished run was begun again"))
     monkeypatch.setattr("strop.run.resume", lambda *_, **__: pytest.fail("a finished base was gone on with"))
     assert runner.run(small(base=TAUGHT), tmp_path, "quick")["base"] == record["base"]
+
+
+@pytest.mark.slow
+def test_one_base_may_serve_all_seeds(tmp_path):
+    record = runner.run(small(base=TAUGHT, base_seeds="one"), tmp_path, "quick")
+    assert record["why_void"] == []
+    assert record["base_seeds"] == "one"
+    assert list(record["base"]) == [0]
+    starts = {(place / "initial").read_text() for place in (tmp_path / "runs").iterdir() if not place.name.startswith("base")}
+    assert starts == {record["base"][0]}
+    assert small(base=TAUGHT, base_seeds="one").fingerprint != small(base=TAUGHT).fingerprint
+    with pytest.raises(ValueError, match="a base is made for `each` seed, or `one` for all"):
+        small(base_seeds="one")
 
 
 @pytest.mark.slow

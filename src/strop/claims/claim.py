@@ -81,7 +81,7 @@ class HeldOut:
     sampler: Sampler | None = added(None)  # noqa: RUF009
     """Another way to ask than for a reply: `Opening("<think>")`, a consensus; made to these samples and this length."""
     replies: bool = added(False)
-    """What was said is kept beside the means, for measures that read more than those."""
+    """What was said is kept beside the means, for measures that read more than those and one value a task."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,8 @@ class Claim:
     """What a reader of the verdict should know."""
     base: Recipe | None = None
     """A stage before: run once per seed, and the model it ends with is the one that all arms start from. None: the recipe's model."""
+    base_seeds: str = "each"
+    """`one`: a single base for all seeds, where making it is dear. What the seeds then show is the spread from there on."""
 
     def __post_init__(self) -> None:
         self._kinds()
@@ -179,6 +181,8 @@ class Claim:
             )
         if not math.isfinite(self.threshold):
             raise ValueError(f"claim {self.name!r}: its threshold is {self.threshold}; no effect is above or below it")
+        if self.base_seeds not in ("each", "one") or (self.base_seeds == "one" and self.base is None):
+            raise ValueError(f"claim {self.name!r}: base_seeds={self.base_seeds!r}; a base is made for `each` seed, or `one` for all")
         if self.base is not None and (self.recipe.lr is None or self.base.budget is not None):
             raise ValueError(
                 f"claim {self.name!r} makes a base: name a learning rate for its arms, and end the base by steps, not a budget"
@@ -274,7 +278,12 @@ class Claim:
     def place(self) -> dict[str, Any]:
         """Where its runs take place, if it is no language model's, and what they begin with, if it is not the recipe's model."""
         world = {} if self.world is None else {"world": address(self.world)}
-        return world if self.base is None else {**world, "base": self.base.describe()}
+        base = {} if self.base is None else {"base": self.base.describe()}
+        return {**world, **base, **({"base_seeds": self.base_seeds} if self.base_seeds != "each" else {})}
+
+    def base_seed(self, seed: int) -> int:
+        """Whose base the arms of this seed begin with."""
+        return 0 if self.base_seeds == "one" else seed
 
     @property
     def fingerprint(self) -> str:

@@ -24,7 +24,7 @@ from strop import claims, durable, staged
 from strop.claims import record as records
 from strop.claims.claim import Arm, Claim, World
 from strop.claims.statistics import corrected, judge, judge_tie, smallest_detectable
-from strop.claims.trace import REPLIES, Curve, Trace, at, question, read
+from strop.claims.trace import REPLIES, VALUES, Curve, Trace, at, question, read
 from strop.program import Program
 from strop.records import Group, Sampling, Scores, canonical, finite
 from strop.run import create, resume
@@ -97,7 +97,7 @@ def run_arm(
     about = {
         "initial": (directory / "initial").read_text(),
         "seconds": round(sum(line["t"]["seconds"] for line in read_metrics(directory)), 2),
-        "tested": sorted(tested.tasks),
+        "tested": sorted({*tested.tasks}),
         "asked": sorted(tested.asked),
         "code": records.code(),
     }
@@ -116,7 +116,7 @@ class HeldOutTests:
 
     def __init__(self, claim: Claim, run: Any):
         self.plan, self.run = claim.held_out, run
-        self.tasks: set[str] = set()
+        self.tasks: list[str] = []
         self.asked: set[str] = set()
         if self.plan is not None:
             from strop.evaluate import HELD_OUT_SEED, held_out_tasks
@@ -124,7 +124,7 @@ class HeldOutTests:
             count = held_out_tasks(run.source, self.plan.tasks)
 
             drawn = [run.source.task("test", HELD_OUT_SEED, i) for i in range(count)]
-            self.tasks, self.asked = {task.id for task in drawn}, {question(task.prompt) for task in drawn}
+            self.tasks, self.asked = [task.id for task in drawn], {question(task.prompt) for task in drawn}
 
     def when(self, spent: float) -> None:
         """Make the one that is due now, unless an earlier life of the run made it."""
@@ -169,6 +169,8 @@ class HeldOutTests:
         }
         if self.plan.replies:
             durable.write(path.with_name(REPLIES.format(path.stem)), canonical(replies).encode())
+        each = {"tasks": self.tasks, "values": {name: list(values) for name, values in found.values.items()}}
+        durable.write(path.with_name(VALUES.format(path.stem)), canonical(each).encode())
         durable.write(path, canonical(said).encode())
 
 
@@ -192,9 +194,10 @@ def run(
         traces[arm.name][seed] = read(place, arm.name, seed, claim.recipe_of(arm, seed, profile))
     made = verdict(claim, profile, traces, together=together)
     if claim.base is not None:
-        bases = [read_base(claim, seed, directory) for seed in chosen]
+        bases = [read_base(claim, seed, directory) for seed in dict.fromkeys(map(claim.base_seed, chosen))]
         made["budgets"]["base"] = records.bill(bases)
         made["base"] = {trace.seed: trace.about["weights"] for trace in bases}
+        made["base_seeds"] = claim.base_seeds
     home(claim, profile, directory).mkdir(parents=True, exist_ok=True)
     lines = (f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False, allow_nan=False)}" for key, value in finite(made).items())
     durable.write(home(claim, profile, directory) / "record.json", ("{\n" + ",\n".join(lines) + "\n}\n").encode())
@@ -233,17 +236,18 @@ def _each(
     place = {(arm.name, seed): run_place(claim, arm, seed, profile, directory) for arm, seed in todo}
     seeds = list(dict.fromkeys(seed for _, seed in todo))
     if jobs == 1:
-        models = {seed: run_base(claim, seed, directory, tell) for seed in seeds}
+        bases = {seed: run_base(claim, seed, directory, tell) for seed in dict.fromkeys(map(claim.base_seed, seeds))}
         for arm, seed in todo:
-            run_arm(claim, arm, seed, profile, place[arm.name, seed], world, tell, models[seed])
+            run_arm(claim, arm, seed, profile, place[arm.name, seed], world, tell, bases[claim.base_seed(seed)])
             yield arm, seed
         return
     where = claims.CLAIMS[claim.name]
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        making = {seed: pool.submit(_base_elsewhere, where, seed, directory) for seed in seeds}
-        models = {seed: future.result() for seed, future in making.items()}
+        making = {seed: pool.submit(_base_elsewhere, where, seed, directory) for seed in dict.fromkeys(map(claim.base_seed, seeds))}
+        bases = {seed: future.result() for seed, future in making.items()}
         waiting = {
-            pool.submit(_elsewhere, where, arm.name, seed, profile, place[arm.name, seed], models[seed]): (arm, seed) for arm, seed in todo
+            pool.submit(_elsewhere, where, arm.name, seed, profile, place[arm.name, seed], bases[claim.base_seed(seed)]): (arm, seed)
+            for arm, seed in todo
         }
         for future in as_completed(waiting):
             future.result()

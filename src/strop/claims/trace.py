@@ -22,6 +22,8 @@ Curve = list[tuple[float, float]]
 """(positions spent, value), in the order of steps."""
 REPLIES = "replies-{}.json"
 """What was said at an evaluation, beside its means."""
+VALUES = "values-{}.json"
+"""One value a task, beside the means."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,13 @@ class Trace:
         """What was said at each evaluation, where the claim keeps it: of each held-out task its `needs` and the `texts` of its replies."""
         places = (self.directory / "eval" / REPLIES.format(f"{said['step']:06d}") for said in self.held_out)
         return tuple(shape.read(place, shape.REPLIES) for place in places)
+
+    @cached_property
+    def values(self) -> tuple[dict[str, Any], ...]:
+        """One value a task at each evaluation: `tasks`, their ids in order, and `values`, by name (`pass@1`, `length`, every channel); None
+        where nothing was graded."""
+        places = (self.directory / "eval" / VALUES.format(f"{said['step']:06d}") for said in self.held_out)
+        return tuple(shape.read(place, shape.VALUES) for place in places)
 
     def records(self) -> Iterator[dict[str, Any]]:
         """What was committed, step by step: groups, scores, rewards, fates."""

@@ -171,7 +171,7 @@ def look(run: Run, methods: Sequence[Method]) -> Sight:
         run.check_drew(whole, now["logp_T"])
     learner = cast(Local, run.learner)
     if learner.reference is None and any(method.reference for method in methods):
-        learner.reference = load(run.recipe.model, device=str(run.policy.device), chat=run.recipe.prompts)
+        learner.reference = load(run.recipe.model, device=str(run.policy.device), chat=run.recipe.prompts, seed=run.recipe.seed)
     seen = [_weigh(run, method, marked(method.marks, groups, run.policy.renderer), scores, whole, now) for method in methods]
     buckets, label_KT = _buckets(whole, rollouts, scores)
     total_M, part_MB = _gradients(run, whole, [slopes for slopes, _, _ in seen], want, label_KT, len(buckets))

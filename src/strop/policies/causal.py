@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from strop import durable
 from strop.batch import Batch
-from strop.policies import adapters, config, gguf, shared
+from strop.policies import adapters, config, gguf, seedling, shared
 from strop.policies.chat import Chat, ChatRenderer, ModelError, eos_ids, first_line, templated
 from strop.policies.forward import parted
 from strop.policies.likelihood import Draws, likelihood
@@ -33,7 +33,7 @@ LOGITS_AT_ONCE = 2**25
 
 def of(recipe: Recipe, device: str = "") -> CausalPolicy:
     """The policy that a recipe trains, as it begins; where the recipe leaves the device open, a GPU if there is one."""
-    policy = load(recipe.model, device=device or device_of(recipe), chat=recipe.prompts)
+    policy = load(recipe.model, device=device or device_of(recipe), chat=recipe.prompts, seed=recipe.seed)
     if recipe.lora:
         policy.adapter = adapters.adapt(policy.model, recipe.lora, recipe.lora_targets, recipe.seed)
     policy.compute = getattr(torch, recipe.dtype)
@@ -52,7 +52,7 @@ def blank(recipe: Recipe) -> tuple[CausalPolicy, Any]:
     import transformers
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    read = config.opened(_locate(recipe.model), recipe.model)
+    read = seedling.config(recipe.model) if seedling.is_one(recipe.model) else config.opened(_locate(recipe.model), recipe.model)
     with torch.device("meta"):
         try:
             model = transformers.AutoModelForCausalLM.from_config(read, dtype=torch.float32).eval()
@@ -106,8 +106,9 @@ def undropped(model: Any) -> Any:
     return model
 
 
-def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32, chat: Chat | None = None) -> CausalPolicy:
-    """A bundled name (`pico`), a directory in Hugging Face format, or a hub id already in the local cache or reachable."""
+def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32, chat: Chat | None = None, seed: int = 0) -> CausalPolicy:
+    """A bundled name (`pico`), a seedling of this seed, a directory in Hugging Face format, or a hub id already in the local cache or
+    reachable."""
     import transformers
     from safetensors import SafetensorError
 
@@ -116,6 +117,9 @@ def load(name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32, 
     path = _locate(name)
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ModelError(f"device={device!r}: torch sees no such device on this machine. Leave --device out, or say cpu.")
+    if seedling.is_one(name):
+        grown = seedling.grown(name, seed, dtype).to(torch.device(device))
+        return CausalPolicy(undropped(grown.eval()), config.tokenizer(path, name), name, chat=chat)
     _sealed(Path(path), name)
     read = config.opened(path, name)
     known = transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -209,7 +213,7 @@ def _speaks(policy: CausalPolicy, name: str) -> None:
 
 
 def _locate(name: str) -> str:
-    if name == "pico":
+    if name == "pico" or seedling.is_one(name):  # of a seedling what it shares with pico
         from strop import pico
 
         return str(pico.path())
@@ -221,7 +225,9 @@ def _locate(name: str) -> str:
     if path.exists():
         raise ModelError(f"model {name!r} is a file; give a GGUF file, or the directory that holds config.json and the weights.")
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
-        raise ModelError(f"model {name!r} does not exist. Give a directory in Hugging Face format, a hub id such as org/name, or 'pico'.")
+        raise ModelError(
+            f"model {name!r} does not exist. Give a directory in Hugging Face format, a hub id such as org/name, 'pico', or 'seedling'."
+        )
     return name
 
 
