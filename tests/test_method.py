@@ -57,6 +57,7 @@ SET_UP = {
     "ada-grpo": {"credit"},
     "grpo-roc": {"credit", "signals"},
     "svs": {"credit", "signals", "gate"},
+    "raml": {"sampler", "marks", "reward", "credit", "signals"},
     "parallel-grpo": {"credit"},
 }
 """What differs beside the idea: numbers of the paper's set-up."""

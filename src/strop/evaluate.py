@@ -39,6 +39,20 @@ def pass_at_k(samples: int, correct: int, k: int) -> float:
     return 1.0 - comb(samples - correct, k) / comb(samples, k)
 
 
+def mg_pass_at_k(samples: int, correct: int, k: int) -> float:
+    """How steadily k samples are right: the mean, over i from k/2 + 1 to k (rounded up), of the chance that at least i of k samples drawn
+    from these are (mG-Pass@k, arXiv:2412.13147).
+
+    >>> mg_pass_at_k(4, 4, 4), mg_pass_at_k(4, 3, 4)
+    (1.0, 0.5)
+    """
+    if not 1 < k <= samples:
+        raise ValueError(f"mG-Pass@{k} needs k of at least 2 and as many samples of a task, got {samples}")
+    places = range((k + 1) // 2 + 1, k + 1)
+    drawn = [comb(correct, j) * comb(samples - correct, k - j) / comb(samples, k) for j in range(k + 1)]
+    return 2 / k * sum(sum(drawn[i:]) for i in places)
+
+
 def ladder(samples: int) -> list[int]:
     """The k that are reported: 1, 2, 4, … up to the number of samples, and that number."""
     powers = [2**i for i in range(samples.bit_length()) if 2**i <= samples]

@@ -44,6 +44,8 @@ OWN = {
     "webexplorer-evolve": "strop.experiments.webexplorer:EVOLVE",
     "resum-untrained": "strop.experiments.resum:UNTRAINED",
     "resum-rows": "strop.experiments.resum:ROWS",
+    "raml-support": "strop.experiments.raml:SUPPORT",
+    "raml-forecast": "strop.experiments.raml:FORECAST",
     "webresearcher-rounds": "strop.experiments.webresearcher:FLATTER",
 }
 """strop's own, {name: module:attribute}; imported when asked for."""

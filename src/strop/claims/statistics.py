@@ -6,6 +6,7 @@ interval  its two-sided t interval; several claims judged together share the err
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
@@ -24,6 +25,19 @@ def _scipy() -> Any:
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("claims are judged with scipy: pip install 'strop[claims]'", name="scipy") from error
     return stats, optimize
+
+
+def auroc(scores: Sequence[float], positive: Sequence[bool]) -> float | None:
+    """The chance that a positive has a higher score than a negative, a tie being half; None without both.
+
+    >>> auroc([0.9, 0.5, 0.5, 0.1], [True, True, False, False])
+    0.875
+    """
+    below = sorted(score for score, is_one in zip(scores, positive, strict=True) if not is_one)
+    above = [score for score, is_one in zip(scores, positive, strict=True) if is_one]
+    if not below or not above:
+        return None
+    return sum(bisect_left(below, score) + bisect_right(below, score) for score in above) / (2 * len(below) * len(above))
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,7 @@ METHODS = {
     "ada-grpo": "strop.methods.arm:ADA_GRPO",
     "grpo-roc": "strop.methods.grpo_roc:GRPO_ROC",
     "svs": "strop.methods.svs:SVS",
+    "raml": "strop.methods.raml:RAML",
     "resum-grpo": "strop.methods.resum:RESUM",
     "webresearcher": "strop.methods.webresearcher:WEBRESEARCHER",
     "agentscaler-grpo": "strop.methods.agentscaler:AGENTSCALER_RL",

@@ -115,10 +115,16 @@ class Demos:
     text: str = added("gold", shown=False)
     """`gold`, a text that scores 1; `worked`, the source's worked example, where it has one; `episode`, what a teacher says turn by turn,
     with what the world answers between."""
+    per_task: int = added(1)
+    """Of so many different worked answers to a task one is shown each time it comes, by chance; of fewer where its source has fewer."""
 
     def __post_init__(self) -> None:
         if self.text not in TEXTS:
             raise ValueError(f"Demos(text={self.text!r}): {' or '.join(TEXTS)}. {nearest(self.text, TEXTS)}")
+        if self.per_task < 1 or (self.per_task > 1 and self.text != "worked"):
+            raise ValueError(
+                f"Demos(text={self.text!r}, per_task={self.per_task}): different answers to one task are asked of `worked` texts"
+            )
 
     @property
     def fresh(self) -> bool:
@@ -128,7 +134,7 @@ class Demos:
         places = [(task, f"demo/{task.id}#{number}") for number, task in enumerate(pick(want))]
         if self.text == "episode":
             return list(await asyncio.gather(*(episode(task, world, sampler, ctx.at(place)) for task, place in places)))
-        return [demo(task, place, ctx, self.text) for task, place in places]
+        return [demo(task, place, ctx, self.text, self.per_task) for task, place in places]
 
 
 @dataclass(frozen=True)
@@ -164,9 +170,17 @@ class WithDemos:
 TEXTS = ("gold", "worked", "episode")
 
 
-def demo(task: Task, place: str, ctx: Ctx, text: str = "gold") -> Group:
+def demo(task: Task, place: str, ctx: Ctx, text: str = "gold", per_task: int = 1) -> Group:
     """The source's gold text, or its worked example, as a teacher segment. It has no log-probability of ours, and none is made up."""
-    gold = getattr(ctx.source, "example", ctx.source.gold)(task) if text == "worked" else ctx.source.gold(task)
+    if per_task > 1:
+        examples: Callable[[Task, int], list[str]] | None = getattr(ctx.source, "examples", None)
+        if examples is None:
+            raise ValueError(
+                f"source {ctx.source.name!r} has one answer to a task, and Demos(per_task={per_task}) asks for examples(task, n)"
+            )
+        gold = ctx.rng("demo", place).choice(examples(task, per_task))
+    else:
+        gold = getattr(ctx.source, "example", ctx.source.gold)(task) if text == "worked" else ctx.source.gold(task)
     if gold is None:
         raise ValueError(f"source {ctx.source.name!r} has no gold text for task {task.id}, so there is nothing to demonstrate")
     renderer = ctx.policies["actor"].renderer

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from strop.records import UNSCORED, Fate, Group, Scores
 from strop.seams.context import keyed
-from strop.seams.part import added, written
+from strop.seams.part import added, nearest, written
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
@@ -129,6 +129,34 @@ class SkipZeroCredit:
     def __call__(self, group: Group, seen: Seen) -> Fates:
         mean = fsum(seen.rewards.values()) / max(len(seen.rewards), 1)
         return {unit: Fate("context", why="zero credit") for unit, value in seen.rewards.items() if abs(value - mean) <= self.tolerance}
+
+
+RULES = ("random", "extremes")
+
+
+@dataclass(frozen=True)
+class TrainOnly:
+    """Train on so many rollouts of a group; the others count in its statistics alone (`context`). What was drawn is paid all the same."""
+
+    n: int = 8
+    """Rollouts that are trained, of those that are still kept."""
+    rule: str = "random"
+    """random: any, each as likely. extremes: as many of the highest rewards as of the lowest, ties by chance."""
+    refill: int = 0
+    """Rounds of sampling that may replace groups of which nothing is kept."""
+
+    def __post_init__(self) -> None:
+        if self.n < 1 or self.rule not in RULES:
+            raise ValueError(f"TrainOnly(n={self.n}, rule={self.rule!r}): n is at least 1. {nearest(self.rule, RULES)}")
+
+    def __call__(self, group: Group, seen: Seen) -> Fates:
+        units = list(seen.rewards)
+        seen.rng().shuffle(units)
+        if self.rule == "extremes":
+            units.sort(key=seen.rewards.__getitem__)  # stable, so ties stay as they were shuffled
+            low = self.n // 2
+            units = units[:low] + units[low:][::-1]
+        return {unit: Fate("context", why="not chosen") for unit in units[self.n :]}
 
 
 @dataclass(frozen=True)

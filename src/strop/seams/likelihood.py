@@ -38,13 +38,17 @@ async def likelihood(ctx: Ctx, policy: str, asked: Sequence[tuple[Tokens, Tokens
     temperature 1 over all ids."""
     if policy not in ctx.policies:
         raise ValueError(f"likelihood asks the policy {policy!r}, and there is none. {nearest(policy, ctx.policies)}")
-    engine = ctx.policies[policy].engine
+    return await likely(ctx.policies[policy].engine, asked)
+
+
+async def likely(engine: Engine, asked: Sequence[tuple[Tokens, Tokens]]) -> list[tuple[float, ...]]:
+    """The same of an engine, for what looks at a model outside of a run."""
     for number, (context, target) in enumerate(asked):
         if not context or not target:
             raise ValueError(f"likelihood: the {'context' if not context else 'target'} of pair {number} is empty")
         if len(context) + len(target) > engine.limit:
             raise ValueError(
-                f"likelihood: pair {number} has {len(context)} + {len(target)} tokens, and {policy!r} has {engine.limit} positions"
+                f"likelihood: pair {number} has {len(context)} + {len(target)} tokens, and {engine.name!r} has {engine.limit} positions"
             )
     texts = [((*context, *target), len(context)) for context, target in asked]
     for _ in range(TRIES):
@@ -52,7 +56,7 @@ async def likelihood(ctx: Ctx, policy: str, asked: Sequence[tuple[Tokens, Tokens
         found = await (engine.given(texts) if isinstance(engine, Together) else _one_by_one(engine, texts))
         if isinstance(engine, Together) or engine.version == version:
             return found
-    raise ValueError(f"likelihood: new weights came to the policy {policy!r} {TRIES} times while it scored {len(asked)} texts")
+    raise ValueError(f"likelihood: new weights came to the policy {engine.name!r} {TRIES} times while it scored {len(asked)} texts")
 
 
 async def _one_by_one(engine: Engine, texts: Sequence[tuple[tuple[int, ...], int]]) -> list[tuple[float, ...]]:

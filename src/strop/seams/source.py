@@ -64,6 +64,10 @@ class Extras(Protocol):
         """A worked answer for `--shots`; else the gold one is shown."""
         ...
 
+    def examples(self, task: Task, count: int) -> list[str]:
+        """So many different worked answers, each right, or as many as there are: for `Demos(per_task=count)`."""
+        ...
+
     def grade_many(self, pairs: list[tuple[Task, str]]) -> list[Graded]:
         """Of all (task, text) of a step at once, in their order: for a grader that is asked elsewhere."""
         ...

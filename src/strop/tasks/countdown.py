@@ -16,10 +16,13 @@ from functools import cache
 from itertools import permutations
 
 from strop.records import Task
+from strop.seams.context import keyed
 from strop.seams.source import Graded, Split
 from strop.tasks.procedural import answered, draw, grade_by, loose_answers, strict_answer, within
 
 DEEPEST = 32
+EXAMPLES = 20
+"""Searches for each different answer that is asked for."""
 TOKEN = re.compile(r"[0-9]+|[-+*/()]")
 EXPRESSION = re.compile(r"[0-9(][-+*/()0-9 ]*")
 
@@ -75,6 +78,16 @@ class Countdown:
     def gold(self, task: Task) -> str:
         steps, answer = solve(task.needs["numbers"], task.needs["target"])
         return answered(answer, "\n".join(steps))
+
+    def examples(self, task: Task, count: int) -> list[str]:
+        """So many different right texts with their work, as far as some are found."""
+        rng, found = keyed("countdown examples", task.id), dict[str, None]()
+        for _ in range(EXAMPLES * count):
+            steps, answer = solve(task.needs["numbers"], task.needs["target"], rng)
+            found[answered(answer, "\n".join(steps))] = None
+            if len(found) == count:
+                break
+        return list(found)
 
     def worked(self, task: Task, rng: random.Random) -> str:
         """A text to train a base model on: guesses and short work, right about half of the time."""
