@@ -174,6 +174,6 @@ def test_the_probe_is_a_pass_of_its_own_for_each_beginning():
 def test_how_far_a_word_moves_the_answer():
     said = probe.Said((1,), "", "12", True)
     one = probe.Chain(said, 5, (0, 1, 2, 3), (-4.0, -2.0, -2.0, -1.0), (False,) * 4, ("", "Wait", " so", " on"))
-    assert probe.steps([one], ("Wait", "on", "W")) == {"": (3, pytest.approx(1 / 3)), "Wait": (1, 0.5), "on": (1, 0.5)}
+    assert probe.steps([one], ("Wait", "on", "W")) == {"": (3, pytest.approx(1 / 3), 0.5), "Wait": (1, 0.5, 0.5), "on": (1, 0.5, 0.5)}
     assert probe.curve([one, replace(one, logp=(-2.0, -2.0, -2.0, -3.0))], 1) == [-3.0, -2.0]
     assert probe.curve([], 1) == [None, None]

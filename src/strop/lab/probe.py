@@ -16,7 +16,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from strop.claims.statistics import auroc
@@ -127,9 +127,9 @@ def lengths(chains: Sequence[Chain]) -> float | None:
     return None if found is None else max(found, 1 - found)
 
 
-def steps(chains: Sequence[Chain], words: Sequence[str] = WORDS) -> dict[str, tuple[int, float]]:
+def steps(chains: Sequence[Chain], words: Sequence[str] = WORDS) -> dict[str, tuple[int, float, float]]:
     """How often each word was written, and by how much the answer's negative log-probability changed where it was, relative to what it
-    was before; `` is all of thinking."""
+    was before: mean and median. All of thinking stands under the empty word."""
     found: dict[str, list[float]] = {}
     for chain in chains:
         moved = [abs(new - old) / -old if old else 0.0 for old, new in pairwise(chain.logp)]
@@ -141,7 +141,7 @@ def steps(chains: Sequence[Chain], words: Sequence[str] = WORDS) -> dict[str, tu
                 at = next((n for n, end in enumerate(ends) if end >= match.end()), None)
                 if at is not None:
                     found.setdefault(word, []).append(moved[at])
-    return {word: (len(moved), fmean(moved)) for word, moved in found.items() if moved}
+    return {word: (len(moved), fmean(moved), median(moved)) for word, moved in found.items() if moved}
 
 
 def summary(chains: Sequence[Chain], places: int = 10) -> dict[str, Any]:
@@ -153,5 +153,5 @@ def summary(chains: Sequence[Chain], places: int = 10) -> dict[str, Any]:
         "beginnings": sum(len(chain.at) for chain in chains),
         "curve": {"right": curve(right, places), "wrong": curve(wrong, places)},
         "auroc": {"forecast": forecasts(chains), "length": lengths(chains)},
-        "steps": {word: {"count": count, "change": change} for word, (count, change) in steps(chains).items()},
+        "steps": {word: {"count": count, "mean": mean, "median": middle} for word, (count, mean, middle) in steps(chains).items()},
     }
