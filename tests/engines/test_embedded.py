@@ -216,7 +216,7 @@ def test_the_head_runs_on_states_that_are_drawn_from(qwen3: PreTrainedModel, mon
     found = asyncio.run(asks(engine, range(3)))
     drawn_later = sum(len(tokens) - 1 for tokens in found)
     assert sum(rows) == 3 + drawn_later
-    monkeypatch.setattr("strop.engines.embedded._LOGITS", 5 * VOCAB)
+    monkeypatch.setattr("strop.engines.embedded.LOGITS", 5 * VOCAB)
     rows.clear()
     assert asyncio.run(asks(engine, range(3))) == found
     assert (max(rows), sum(rows)) == (5, 3 + drawn_later)

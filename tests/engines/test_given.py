@@ -56,7 +56,7 @@ def test_an_engine_without_that_scores_text_by_text(qwen3):
 
         def __init__(self, engine):
             self.engine = engine
-            self.open, self.extend, self.limit = engine.open, engine.extend, engine.limit
+            self.open, self.extend, self.limit, self.name = engine.open, engine.extend, engine.limit, engine.name
             self.new = 0
 
         @property
@@ -69,7 +69,7 @@ def test_an_engine_without_that_scores_text_by_text(qwen3):
                 self.engine.deliver(self.engine.version + 1)
             return await self.engine.score(node)
 
-    asked, engine = asked_of(random.Random(4))[::5], EmbeddedEngine(qwen3)
+    asked, engine = asked_of(random.Random(4))[::5], EmbeddedEngine(qwen3, name="judge")
     plain = Plain(engine)
     together = asyncio.run(likelihood(ctx_of(engine), "judge", asked))
     for new in (0, 2):  # weights that come in between: asked again, so that all is of one version
@@ -79,6 +79,26 @@ def test_an_engine_without_that_scores_text_by_text(qwen3):
     plain.new = 1000
     with pytest.raises(ValueError, match=r"new weights came to the policy 'judge' 3 times while it scored \d+ texts"):
         asyncio.run(likelihood(ctx_of(plain), "judge", asked))
+
+
+def test_an_answer_is_the_same_to_the_bit_whatever_others_ask_meanwhile(qwen3):
+    calls = [asked_of(random.Random(seed)) for seed in range(6)]
+
+    async def all_at_once(engine, chosen):
+        return await asyncio.gather(*(likelihood(ctx_of(engine), "judge", calls[i]) for i in chosen))
+
+    alone = [asyncio.run(all_at_once(EmbeddedEngine(qwen3), [i]))[0] for i in range(6)]
+    assert asyncio.run(all_at_once(EmbeddedEngine(qwen3), range(6))) == alone
+    assert asyncio.run(all_at_once(EmbeddedEngine(qwen3), (4, 1, 3))) == [alone[i] for i in (4, 1, 3)]
+
+
+def test_calls_that_hold_more_than_may_be_held_are_computed_in_portions(qwen3, monkeypatch):
+    asked = asked_of(random.Random(1))
+    whole = asyncio.run(likelihood(ctx_of(EmbeddedEngine(qwen3)), "judge", asked))
+    monkeypatch.setattr("strop.engines.given.HELD", 1 << 15)
+    small = EmbeddedEngine(qwen3)
+    assert [pytest.approx(one, abs=1e-4) for one in whole] == asyncio.run(likelihood(ctx_of(small), "judge", asked))
+    assert small.counters.scored > len({(*context, *target)[:i] for context, target in asked for i in range(1, len(context) + len(target))})
 
 
 def test_chances_over_a_closed_set(qwen3):
@@ -118,7 +138,7 @@ def test_on_a_table():
 )
 def test_what_cannot_be_scored_is_refused(qwen3, asked, said):
     with pytest.raises(ValueError, match=said):
-        asyncio.run(likelihood(ctx_of(EmbeddedEngine(qwen3)), "judge", asked))
+        asyncio.run(likelihood(ctx_of(EmbeddedEngine(qwen3, name="judge")), "judge", asked))
 
 
 def test_a_policy_that_is_not_there(qwen3):

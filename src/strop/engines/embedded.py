@@ -27,7 +27,7 @@ from transformers import PreTrainedModel
 
 from strop.engines import draw
 from strop.engines.cache import Account, Arena, Store, length_class
-from strop.engines.stems import portions, stems
+from strop.engines.given import LOGITS, bucket, likely
 from strop.policies.families import Fast, declared
 from strop.policies.forward import FLOOR, Block, Generic, Runner, ceil_to
 from strop.policies.twin import fast, follow, twin
@@ -41,10 +41,6 @@ if TYPE_CHECKING:
 _LEASE: ContextVar[tuple[Any, Account] | None] = ContextVar("strop_lease", default=None)
 _PREFILL_ENTRIES = 1 << 22
 """Query times key positions of one prefill batch: bounds its masks and scores."""
-_LOGITS = 1 << 25
-"""Logits held at one time."""
-_STEMS = 1 << 30
-"""Bytes of keys and values that texts with a beginning in common may hold at one time."""
 _BURST = 8
 """Decode steps between two looks at the event loop while nobody finishes."""
 
@@ -189,7 +185,8 @@ class EmbeddedEngine:
 
     async def given(self, texts: Sequence[tuple[tuple[int, ...], int]]) -> list[tuple[float, ...]]:
         """Log-probability of each text's tokens from a place on, given all before them, by the weights as they stand. What the texts have
-        in common from their first token on is computed once, so an answer's last bits depend on what else this call asks about."""
+        in common from their first token on is computed once, so an answer's last bits depend on what else its call asks about, and on
+        nothing that others ask at the same time."""
         for text, start in texts:
             inside(text, "a text", self.vocab)
             if not 0 < start < len(text):
@@ -454,11 +451,11 @@ class EmbeddedEngine:
             if rest[0].parent is None:
                 kvs = begun[rest[0].segment.tokens]
             start = sum(kv.shape[3] for kv in kvs)
-            size = _bucket(node.length - start)
-            missing.setdefault((size, _bucket(start + size), start == 0), []).append((node, rest, kvs))
+            size = bucket(node.length - start)
+            missing.setdefault((size, bucket(start + size), start == 0), []).append((node, rest, kvs))
         for (size, length, _), group in missing.items():
             # Always the same padding for the same text: what a prompt's bits are must not depend on who came with it.
-            most = self._rows_at_once(size, length)
+            most = self.rows_at_once(size, length)
             for i in range(0, len(group), most):
                 self._prefill(group[i : i + most], size, length, wanted, found)
         return found
@@ -473,10 +470,10 @@ class EmbeddedEngine:
             here = [prompt for prompt in begun if len(prompt) > end]
             texts = {prompt[:end]: prompt for prompt in here}
             ready = {text: kv for text in texts if (kv := self._store.prefix(text)) is not None}
-            missing, most = [text for text in texts if text not in ready], self._rows_at_once(end - start, _bucket(end))
+            missing, most = [text for text in texts if text not in ready], self.rows_at_once(end - start, bucket(end))
             for i in range(0, len(missing), most):
                 batch = missing[i : i + most]
-                kv, _ = self._pass([(text[start:], begun[texts[text]]) for text in batch], end - start, _bucket(end))
+                kv, _ = self.forward([(text[start:], begun[texts[text]]) for text in batch], end - start, bucket(end))
                 ready |= {text: self._store.keep_prefix(text, kv[:, :, row, :, start:end].clone()) for row, text in enumerate(batch)}
                 again = sum(texts[text] in seen for text in batch) * (end - start)
                 self.counters.recomputed += again
@@ -486,10 +483,10 @@ class EmbeddedEngine:
             start = end
         return begun
 
-    def _rows_at_once(self, size: int, length: int) -> int:
-        return max(1, min(_PREFILL_ENTRIES // (size * length), _LOGITS // (size * self.runner.width)))
+    def rows_at_once(self, size: int, length: int) -> int:
+        return max(1, min(_PREFILL_ENTRIES // (size * length), LOGITS // (size * self.runner.width)))
 
-    def _pass(self, rows: list[tuple[Sequence[int], list[Tensor]]], size: int, length: int) -> tuple[Tensor, Tensor]:
+    def forward(self, rows: list[tuple[Sequence[int], list[Tensor]]], size: int, length: int) -> tuple[Tensor, Tensor]:
         """Rows of new tokens, each after its own past: the cache with both in it, and the states after the new ones."""
         starts = np.array([sum(kv.shape[3] for kv in past) for _, past in rows])
         fresh = not starts.any()
@@ -501,7 +498,7 @@ class EmbeddedEngine:
                 kv[:, :, row, :, at : at + piece.shape[3]] = piece
                 at += piece.shape[3]
         pos = starts[:, None] + np.arange(size)
-        return kv, self.runner.run(self._to(ids), self._to(pos), [Block(kv, len(rows), fresh)])
+        return kv, self.runner.run(self.to(ids), self.to(pos), [Block(kv, len(rows), fresh)])
 
     def _prefill(
         self,
@@ -517,7 +514,7 @@ class EmbeddedEngine:
             if rows.setdefault(_same(node, rest, wanted[node]), len(rows)) == len(asked):
                 start = sum(kv.shape[3] for kv in past)
                 asked.append((node.tokens[start:], past))
-        kv, states = self._pass(asked, size, length)
+        kv, states = self.forward(asked, size, length)
         billed: set[int] = set()
         for node, rest, past in group:
             row = rows[_same(node, rest, wanted[node])]
@@ -551,16 +548,16 @@ class EmbeddedEngine:
         n = len(order)
         ids, pos = np.zeros((ceil_to(n, FLOOR), 1), dtype=np.int64), np.zeros((ceil_to(n, FLOOR), 1), dtype=np.int64)
         ids[:n, 0], pos[:n, 0] = self._last[order], self._length[order]
-        states = self.runner.run(self._to(ids), self._to(pos), [Block(a.kv, count) for a, count in used])[:n, 0]
+        states = self.runner.run(self.to(ids), self.to(pos), [Block(a.kv, count) for a, count in used])[:n, 0]
         self._length[order] += 1
         closing = self._closing[order]
         if not closing.any():
             return self._write(order, states)
         closed = np.flatnonzero(closing)
-        self._close(order[closed], states[self._to(closed)])
+        self._close(order[closed], states[self.to(closed)])
         going = np.flatnonzero(~closing)
         if len(going):
-            self._write(order[going], states[self._to(going)])
+            self._write(order[going], states[self.to(going)])
         return True
 
     def _move(self, slot: int) -> None:
@@ -584,7 +581,7 @@ class EmbeddedEngine:
         uniform, kinds, samplings = draw.uniforms(self._key[order], self._length[order]), self._kind[order], list(self._samplings)
         n, M = len(order), len(state_MH)
         token, logp = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.float32)
-        piece = -(-M // -(-M * self.vocab // _LOGITS))
+        piece = -(-M // -(-M * self.vocab // LOGITS))
         for first in range(0, M, piece):
             logits = self.runner.head(state_MH[first : first + piece])
             here = (from_N >= first) & (from_N < first + piece)
@@ -701,19 +698,19 @@ class EmbeddedEngine:
     def _score(self) -> None:
         """Right-padded passes over whole lines, the same padding for the same text."""
         groups: dict[int, list[_Scoring]] = {}
-        piece = max(1, _LOGITS // self.vocab)
+        piece = max(1, LOGITS // self.vocab)
         for scoring in self._scorings:
             if not scoring.future.done():
-                groups.setdefault(_bucket(scoring.node.length), []).append(scoring)
+                groups.setdefault(bucket(scoring.node.length), []).append(scoring)
         for size, group in groups.items():
-            most = self._rows_at_once(size, size)
+            most = self.rows_at_once(size, size)
             for i in range(0, len(group), most):
                 part = group[i : i + most]
-                _, states = self._pass([(scoring.node.tokens, []) for scoring in part], size, size)
+                _, states = self.forward([(scoring.node.tokens, []) for scoring in part], size, size)
                 for row, scoring in enumerate(part):
                     node = scoring.node
                     sampling = node.segment.author.sampling if node.segment.author is not None else Sampling()
-                    start, token = node.length - len(node.segment.tokens), self._to(np.array(node.segment.tokens))
+                    start, token = node.length - len(node.segment.tokens), self.to(np.array(node.segment.tokens))
                     pieces = zip(states[row, start - 1 : node.length - 1].split(piece), token.split(piece), strict=True)
                     logp = [draw.logp_of(self.runner.head(state), token, sampling) for state, token in pieces]
                     self.counters.scored += node.length
@@ -721,76 +718,11 @@ class EmbeddedEngine:
         self._scorings.clear()
 
     def _likely(self) -> None:
-        """What is asked about in one call, by one version of the weights."""
-        shape = self.runner.shape
-        most = max(1, _STEMS // (2 * shape.layers * shape.heads * shape.dim * self.runner.dtype.itemsize))
-        while self._givens:
-            asked = self._givens[0]
-            if not asked.future.done():
-                found: dict[int, tuple[float, ...]] = {}
-                for portion in portions([text for text, _ in asked.texts], most):
-                    found |= dict(zip(portion, self._of_stems([asked.texts[i] for i in portion]), strict=True))
-                asked.future.set_result([found[i] for i in range(len(asked.texts))])
-            self._givens.popleft()
-
-    def _of_stems(self, texts: Sequence[tuple[tuple[int, ...], int]]) -> list[tuple[float, ...]]:
-        """Stems that hang equally deep and are equally long in one pass, each behind the keys and values of those it hangs on."""
-        found, ends = stems([text[:-1] for text, _ in texts])  # what follows a text's last token nobody asks
-        logp = [np.zeros(len(text) - start, dtype=np.float32) for text, start in texts]
-        wanted: list[list[tuple[int, int]]] = [[] for _ in found]
-        """By stem: texts and the places of their tokens that are predicted there."""
-        for number, (text, start) in enumerate(texts):
-            at, stop = ends[number], len(text)
-            while stop > start:
-                first = max(found[at].start + 1, start)
-                wanted[at] += [(number, place) for place in range(first, stop)]
-                at, stop = found[at].behind, min(stop, first)
-        past: dict[int, list[Tensor]] = {}
-        needed = {stem.behind for stem in found}
-        alike: dict[tuple[int, int, int], list[int]] = {}
-        for number, stem in enumerate(found):
-            short = stem.start and len(stem.tokens) < 32  # one that begins a text fills its cache
-            size = ceil_to(len(stem.tokens), 4) if short else _bucket(len(stem.tokens))
-            alike.setdefault((stem.depth, size, _bucket(stem.start + size)), []).append(number)
-        for (_, size, length), numbers in sorted(alike.items()):
-            most = self._rows_at_once(size, length)
-            for i in range(0, len(numbers), most):
-                part = numbers[i : i + most]
-                before = [_first(past.get(found[n].behind, []), found[n].start) for n in part]
-                kv, states = self._pass([(found[n].tokens, kvs) for n, kvs in zip(part, before, strict=True)], size, length)
-                self.counters.scored += sum(len(found[n].tokens) for n in part)
-                for row, n in enumerate(part):
-                    if n in needed:
-                        past[n] = [*before[row], kv[:, :, row, :, found[n].start : found[n].start + len(found[n].tokens)].clone()]
-                self._read_off(part, [found[n].start for n in part], wanted, texts, states, logp)
-        return [tuple(one.tolist()) for one in logp]
-
-    def _read_off(
-        self,
-        part: list[int],
-        starts: list[int],
-        wanted: list[list[tuple[int, int]]],
-        texts: Sequence[tuple[tuple[int, ...], int]],
-        states: Tensor,
-        logp: list[np.ndarray],
-    ) -> None:
-        """What these states give to the tokens behind them; a state that several ask about goes through the head once."""
-        asked = [(row, place - 1 - starts[row], n, place) for row, stem in enumerate(part) for n, place in wanted[stem]]
-        spots = {spot: i for i, spot in enumerate(dict.fromkeys((row, at) for row, at, _, _ in asked))}
-        if not spots:
-            return
-        rows, at = (self._to(np.array(each)) for each in zip(*spots, strict=True))
-        spot_K = np.array([spots[row, at] for row, at, _, _ in asked])
-        token_K = np.array([texts[n][0][place] for _, _, n, place in asked])
-        value_K = np.zeros(len(asked), dtype=np.float32)
-        piece = max(1, _LOGITS // self.vocab)
-        for first in range(0, len(spots), piece):
-            logits = self.runner.head(states[rows[first : first + piece], at[first : first + piece]])
-            here = np.flatnonzero((spot_K >= first) & (spot_K < first + piece))
-            chosen = logits[self._to(spot_K[here] - first), self._to(token_K[here])]
-            value_K[here] = (chosen - logits.logsumexp(-1)[self._to(spot_K[here] - first)]).cpu().numpy()
-        for value, (_, _, n, place) in zip(value_K, asked, strict=True):
-            logp[n][place - texts[n][1]] = value
+        """What was asked about by now, by one version of the weights."""
+        asked = [given for given in self._givens if not given.future.done()]
+        self._givens.clear()
+        for given, found in zip(asked, likely(self, [given.texts for given in asked]), strict=True):
+            given.future.set_result(found)
 
     # ---- checks
 
@@ -799,12 +731,12 @@ class EmbeddedEngine:
         """Whether the same rows, alone and among others, come out bit for bit: a few steps on arbitrary tokens."""
         state = np.random.default_rng(0)
         many = 3 * FLOOR + 5
-        ids = self._to(state.integers(0, self.vocab, (many, FLOOR + 2)))
+        ids = self.to(state.integers(0, self.vocab, (many, FLOOR + 2)))
 
         def trial(rows: slice) -> Tensor:
             n = ids[rows].shape[0]
             kv = self._space(ceil_to(n, FLOOR), 64, False)
-            pos = self._to(np.broadcast_to(np.arange(FLOOR), (n, FLOOR)).copy())
+            pos = self.to(np.broadcast_to(np.arange(FLOOR), (n, FLOOR)).copy())
             outs = [self.runner.head(self.runner.run(ids[rows, :FLOOR], pos, [Block(kv, n, False)])[:, -1])]
             pad = ceil_to(n, FLOOR) - n
             for t in range(2):
@@ -824,22 +756,8 @@ class EmbeddedEngine:
         sizes = (shape.layers, 2, ceil_to(rows, self.runner.floor), shape.heads, length, shape.dim)
         return make(sizes, dtype=self.runner.dtype, device=self.runner.device)
 
-    def _to(self, array: np.ndarray) -> Tensor:
+    def to(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.runner.device)
-
-
-def _first(past: list[Tensor], count: int) -> list[Tensor]:
-    """Of keys and values in pieces, those of the first so many positions."""
-    kept: list[Tensor] = []
-    for kv in past:
-        kept += [kv[:, :, :, :count]] if count > 0 else []
-        count -= kv.shape[3]
-    return kept
-
-
-def _bucket(length: int) -> int:
-    """Padded length of a pass: multiples of 16, coarser for long texts."""
-    return ceil_to(length, 16 if length <= 256 else 64)
 
 
 def _edge(start: int) -> int:

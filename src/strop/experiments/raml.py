@@ -32,7 +32,7 @@ def mixed(trace: Trace) -> float:
 @part(gives="number")
 def trained_of_a_group(trace: Trace) -> float:
     """Replies of a group that were trained, over the run."""
-    kept = [sum(fate["kind"] == "keep" for fate in record["fates"].values()) / len(record["groups"]) for record in trace.records()]
+    kept = [sum(fate[0] == "keep" for fate in record["fates"].values()) / len(record["groups"]) for record in trace.records()]
     return fmean(kept)
 
 
