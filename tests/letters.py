@@ -14,3 +14,6 @@ class Letters:
 
     def text(self, tokens):
         return "".join(map(chr, tokens))
+
+    def reply(self, text):
+        return (*map(ord, text), 0)

@@ -36,6 +36,7 @@ RECORDS = (
     "curriculum",
     "feed",
     "swarm",
+    "search",
     "update",
     "compute",
     "reduction",

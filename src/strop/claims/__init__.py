@@ -46,6 +46,7 @@ OWN = {
     "resum-rows": "strop.experiments.resum:ROWS",
     "raml-support": "strop.experiments.raml:SUPPORT",
     "raml-forecast": "strop.experiments.raml:FORECAST",
+    "reer-search": "strop.experiments.reer:FOUND",
     "webresearcher-rounds": "strop.experiments.webresearcher:FLATTER",
 }
 """strop's own, {name: module:attribute}; imported when asked for."""

@@ -70,6 +70,7 @@ PROGRAMS = {
     "agentscaler": "strop.methods.agentscaler:AGENTSCALER",
     "agentscaler-clean": "strop.methods.agentscaler:AGENTSCALER_CLEAN",
     "webexplorer": "strop.methods.webexplorer:WEBEXPLORER_PROGRAM",
+    "reer": "strop.methods.reer:REER",
     "svs-equations": "strop.methods.svs:SVS_EQUATIONS",
     "pathfinder-walks": "strop.methods.pathfinder:PATHFINDER_WALKS",
     "parallel-r1": "strop.methods.parallel_r1:PARALLEL_R1",

@@ -33,6 +33,7 @@ SOURCES: dict[str, str] = {
     "skewed": "strop.tasks.skewed:Skewed",
     "slips": "strop.tasks.slips:Slips",
     "stream": "strop.tasks.stream:Stream",
+    "stories": "strop.tasks.stories:Stories",
     "sums": "strop.tasks.sums:Sums",
     "verdict": "strop.tasks.verdict:Verdict",
     "walks": "strop.tasks.walks:Walks",
