@@ -76,9 +76,8 @@ def test_it_cuts_as_the_release_does():
 
 
 def test_a_planted_best_is_found_and_the_first_piece_of_the_answer_is_given():
-    rollout, facts, engine = searched(
-        Says(edits={n: ["y\n" if n < 2 else "y", "z\n" if n < 2 else "z"] for n in range(3)}), enough=0.0, floor=None
-    )
+    edits = {n: ["y\n" if n < 2 else "y", "z\n" if n < 2 else "z"] for n in range(3)}
+    rollout, facts, engine = searched(Says(edits=edits), enough=0.0, floor=None)
     assert rollout.text == f"<think>y\ny\ny</think><answer>{ANSWER}</answer>"
     assert (facts["edits"], facts["left"], facts["refused"]) == (3, "", 0)
     assert (facts["before"], facts["after"]) == (pytest.approx(3.0), pytest.approx(2.7))
