@@ -1,0 +1,89 @@
+"""B-score (arXiv:2505.18545): how it could be wrong."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any
+
+from strop.claims.claim import Arm, Check, Claim, HeldOut, Profile
+from strop.claims.trace import Curve, Trace
+from strop.lab.history import auroc, of_top
+from strop.methods.sft import SFT
+from strop.recipe import Recipe
+from strop.records import Group, Task
+from strop.seams.again import Again, Answered
+from strop.seams.context import Ctx
+from strop.seams.feed import Demos, Pick
+from strop.seams.part import part
+from strop.seams.sampler import Sampler
+from strop.seams.world import World
+from strop.tasks.habits import HABIT
+from strop.tasks.procedural import strict_answer
+from strop.worlds.asking import Asking
+
+SINGLE, TALKS, TURNS = 20, 2, 10
+"""Answers alone, conversations and their turns, of each held-out question."""
+
+
+@dataclass(frozen=True)
+class Dealt:
+    """Conversations whose turns, questions with their answers, were dealt out anew among the conversations of a step: each as long as it was,
+    and what stands before a turn says nothing of it."""
+
+    feed: Demos = Demos(text="episode")
+
+    @property
+    def fresh(self) -> bool:
+        return False
+
+    async def take(self, pick: Pick, want: int, sampler: Sampler, world: World | None, ctx: Ctx, seen: Counter[str]) -> list[Group]:
+        return await self.feed.take(lambda n: dealt(pick(n), ctx.rng("dealt")), want, sampler, world, ctx, seen)
+
+
+def dealt(tasks: Sequence[Task], rng: random.Random) -> list[Task]:
+    """The same turns, in other conversations."""
+    turns = [turn for task in tasks for turn in zip(task.needs["asked"], task.needs["said"], strict=True)]
+    rng.shuffle(turns)
+    made = list[Task]()
+    for task in tasks:
+        asked, said = zip(*(turns.pop() for _ in task.needs["said"]), strict=True)
+        made.append(Task(asked[0], {**task.needs, "asked": list(asked), "said": list(said)}, task.source, task.meta))
+    return made
+
+
+def histories(trace: Trace) -> list[tuple[Answered, bool]]:
+    """The answers to each held-out question, and whether it is picked by habit."""
+    (said,) = trace.replies
+    found = list[tuple[Answered, bool]]()
+    for number, one in enumerate(said):
+        answers = [strict_answer(text)[0] for text in one["texts"]]
+        talks = tuple(tuple(answers[i : i + TURNS]) for i in range(SINGLE, len(answers), TURNS))
+        asked = Answered(str(number), tuple(one["needs"]["options"]), tuple(answers[:SINGLE]), talks)
+        found.append((asked, one["needs"]["kind"] == HABIT))
+    return found
+
+
+@part(gives="curve")
+def tells_apart(trace: Trace, *, of: str = "b") -> Curve:
+    """AUROC for questions that are picked by habit. Shares alone may tell by being high or by being low: the better of both."""
+    (seen,) = trace.held_out
+    scored = [(score, habit) for one, habit in histories(trace) if (score := of_top(one, of)) is not None]
+    found = auroc(*zip(*scored, strict=True))
+    return [(float(seen["spent"]), found if of == "b" else max(found, 1 - found))]
+
+
+@part(gives="number")
+def valid(trace: Trace) -> float:
+    """The share of answers that are one of the options."""
+    bad, every = map(sum, zip(*(one.invalid for one, _ in histories(trace)), strict=True))
+    return 1 - bad / every
+
+
+@part(gives="number")
+def favourite(trace: Trace, *, habit: bool, of: str = "single") -> float:
+    """The share of the favourite, over the questions of one kind."""
+    return fmean(value for one, is_habit in histories(trace) if is_habit == habit and (value := of_top(one, of)) is not None)
