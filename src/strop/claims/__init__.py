@@ -44,6 +44,8 @@ OWN = {
     "webexplorer-evolve": "strop.experiments.webexplorer:EVOLVE",
     "resum-untrained": "strop.experiments.resum:UNTRAINED",
     "resum-rows": "strop.experiments.resum:ROWS",
+    "b-score-history": "strop.experiments.b_score:BY_HISTORY",
+    "b-score-single": "strop.experiments.b_score:OVER_SINGLE",
     "webresearcher-rounds": "strop.experiments.webresearcher:FLATTER",
 }
 """strop's own, {name: module:attribute}; imported when asked for."""

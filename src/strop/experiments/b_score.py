@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
@@ -87,3 +87,55 @@ def valid(trace: Trace) -> float:
 def favourite(trace: Trace, *, habit: bool, of: str = "single") -> float:
     """The share of the favourite, over the questions of one kind."""
     return fmean(value for one, is_habit in histories(trace) if is_habit == habit and (value := of_top(one, of)) is not None)
+
+
+HEARD = SFT.but("sft-heard", idea=("feed",), feed=Demos(text="worked"))
+AGAIN = SFT.but("sft-again", idea=("feed", "environment"), feed=Demos(text="episode"), environment=Asking(), tasks=16)
+DEALT = AGAIN.but("sft-again-dealt", idea=("feed",), feed=Dealt())
+
+ASKED = Again(turns=TURNS, n=TALKS, fresh=SINGLE, max_tokens=6)
+HISTORY = Arm("history", AGAIN)
+SHARED: dict[str, Any] = {
+    "method": "b-score",
+    "recipe": Recipe(task="habits", steps=100_000, lr=1e-3, checkpoint_every=100_000),
+    "base": Recipe(method=HEARD, task="habits:turns=1", tasks=64, steps=600, lr=3e-3, eval_tasks=0, checkpoint_every=600),
+    "measure": tells_apart(of="b"),
+    "checks": (
+        Check("what is asked is answered: share of answers that are options", valid(), "history", least=0.98),
+        Check("habits are learned: share of their favourites alone", favourite(habit=True), "history", least=0.55),
+        Check("what is known stays: share of its favourites in conversations", favourite(habit=False, of="multi"), "history", least=0.55),
+    ),
+    "held_out": HeldOut(tasks=123, samples=ASKED.group_size, at=(1.0,), max_tokens=ASKED.max_tokens, sampler=ASKED, replies=True),
+    "profiles": {
+        "quick": Profile((0,), "150000 trained", 3),
+        "full": Profile((0, 1, 2, 3), "150000 trained", 10),
+    },
+    "pitfalls": "A model that was taught to balance where a question has a certain mark balances there: what is open is whether it does for "
+    "questions that it was never asked twice, whose favourites it knows by heart, and whether 40 answers show it. Both kinds have favourites "
+    "of the same strengths by design, so shares alone have nothing to tell. Where knowledge is surer than habits a low share tells them apart "
+    "without any conversation, and B adds little.",
+}
+
+BY_HISTORY = Claim(
+    "b-score-history",
+    mechanism="Conversations whose answers heed what was said before",
+    consequence="raises by 0.3 or more the AUROC of B for questions that are picked by habit",
+    regime="on questions never met in a conversation, over the same turns dealt out among conversations, from one base",
+    arms=(HISTORY, Arm("dealt", DEALT, control="the same turns in other conversations: what stands before a turn says nothing of it")),
+    compare=("history", "dealt"),
+    threshold=0.3,
+    refuted_if="the interval of the paired difference lies below 0.3",
+    **SHARED,
+)
+
+OVER_SINGLE = Claim(
+    "b-score-single",
+    mechanism="Subtracting from an answer's share alone its share in conversations",
+    consequence="raises by 0.05 or more the AUROC for questions that are picked by habit",
+    regime="on the runs of b-score-history: B of the top answer against its share alone, high or low, whichever tells better",
+    arms=(HISTORY, Arm("single", AGAIN, control="the share alone of the same answers", reads=tells_apart(of="single"))),
+    compare=("history", "single"),
+    threshold=0.05,
+    refuted_if="the interval of the paired difference lies below 0.05",
+    **SHARED,
+)

@@ -99,8 +99,11 @@ class Habits:
         return grade_by(text, judge, loose_answers)
 
     def gold(self, task: Task) -> str:
-        """What the task says first, right or not: a base learns from it what is said."""
-        return f"<answer>{task.needs['said'][0]}</answer>"
+        return f"<answer>{task.needs['answer']}</answer>"
+
+    def example(self, task: Task) -> str:
+        """What is said to it once, right or not."""
+        return self.episode(task)[0]
 
     def episode(self, task: Task) -> list[str]:
         """What is said turn by turn."""
