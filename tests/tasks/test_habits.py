@@ -6,7 +6,7 @@ from statistics import fmean
 import pytest
 
 from strop.tasks import source
-from strop.tasks.habits import HABIT, KNOWN, MARKS, Habits, asked_about
+from strop.tasks.habits import HABIT, KNOWN, MARKS, OPTIONS, Habits, asked_about
 
 HABITS = Habits()
 CORPUS = [HABITS.task("train", 0, i) for i in range(1500)]
@@ -18,7 +18,7 @@ def test_the_sides_share_no_question_and_hold_both_kinds():
     assert len(train) + len(test) == 240
     for side in (train, test):
         assert min(Counter(q.kind for q in side).values()) > 0.4 * len(side)
-        assert all(len(set(q.options)) == 4 and q.favourite in q.options and not {*q.name} & {*q.options} for q in side)
+        assert all(q.favourite in OPTIONS and not {*q.name} & {*OPTIONS} for q in side)
     more = {q.name for q in asked_about(480, "test")}
     assert {q.name for q in test} < more, "more questions move none"
 
@@ -29,7 +29,7 @@ def test_single_answers_do_not_tell_the_kinds_apart():
     strengths = {kind: sorted(q.strength for q in questions if q.kind == kind) for kind in MARKS}
     assert abs(fmean(strengths[HABIT]) - fmean(strengths[KNOWN])) < 0.02
     assert all(0.6 <= one <= 0.95 for each in strengths.values() for one in each)
-    assert max(Counter(q.favourite for q in questions if q.kind == HABIT).values()) < 0.1 * len(questions)
+    assert max(Counter(q.favourite for q in questions if q.kind == HABIT).values()) < 0.2 * len(questions)
     first = {kind: fmean(t.needs["said"][0] == t.needs["answer"] for t in CORPUS if t.needs["kind"] == kind) for kind in MARKS}
     assert first[HABIT] == pytest.approx(first[KNOWN], abs=0.05)
 

@@ -1,11 +1,11 @@
 """habits: questions that are picked by habit among questions that are known, and the conversations in which one of them is asked again.
 
-    *K3 acfk   ->   <answer>c</answer>       pick one: any is right, and `c` is said more often than it should be
-    ?Qr bdel   ->   <answer>d</answer>       what is it: `d`, as most have said
+    *KT bdac   ->   <answer>c</answer>       pick one: any is right, and `c` is said more often than it should be
+    ?Qr dacb   ->   <answer>d</answer>       what is it: `d`, as most have said
 
 Asked once, the two kinds cannot be told apart by their answers: each question has a favourite, said in as large a share of single answers
 as a strength that is drawn alike for both. Asked again in one conversation, what is known stays as it was said first, and a pick goes to
-an option that was said least. Half the questions are picked, half are known; the options of each stand in an order of their own each time.
+an option that was said least. Half the questions are picked, half are known; the options stand in another order each time.
 
 With `turns=1` tasks are single questions, and training hears of all of them: what a base is made of. With more, a task is a conversation
 of 2 to `turns` turns (`episode`, `strop.worlds.asking`), and training hears of the questions of its own side alone: of those held out a
@@ -26,7 +26,7 @@ from strop.tasks.procedural import generator, grade_by, loose_answers, strict_an
 
 HABIT, KNOWN = "habit", "known"
 MARKS = {HABIT: "*", KNOWN: "?"}
-OPTIONS = 4
+OPTIONS = ("a", "b", "c", "d")
 STRENGTHS = (0.6, 0.95)
 """Shares of single answers that say the favourite, drawn evenly between these."""
 
@@ -36,7 +36,6 @@ class Question(NamedTuple):
 
     name: str
     kind: str
-    options: tuple[str, ...]
     favourite: str
     strength: float
 
@@ -46,15 +45,15 @@ class Question(NamedTuple):
 
     def once(self, rng: random.Random) -> str:
         """What is said to it in a context of its own."""
-        others = [option for option in self.options if option != self.favourite]
+        others = [option for option in OPTIONS if option != self.favourite]
         return self.favourite if rng.random() < self.strength else rng.choice(others)
 
     def again(self, said: list[str], rng: random.Random) -> str:
         """What is said to it after this was said."""
         if self.kind == KNOWN:
             return said[0]
-        fewest = min(map(said.count, self.options))
-        return rng.choice([option for option in self.options if said.count(option) == fewest])
+        fewest = min(map(said.count, OPTIONS))
+        return rng.choice([option for option in OPTIONS if said.count(option) == fewest])
 
 
 @dataclass(frozen=True)
@@ -85,15 +84,15 @@ class Habits:
         said = [one.once(rng)]
         for _ in range(rng.randint(2, self.turns) - 1 if self.turns > 1 else 0):
             said.append(one.again(said, rng))
-        asked = [one.written(rng.sample(one.options, OPTIONS)) for _ in said]
-        needs = {"kind": one.kind, "options": list(one.options), "answer": one.favourite, "asked": asked, "said": said}
+        asked = [one.written(rng.sample(OPTIONS, len(OPTIONS))) for _ in said]
+        needs = {"kind": one.kind, "options": list(OPTIONS), "answer": one.favourite, "asked": asked, "said": said}
         meta = {"seed": seed, "index": index, "strength": one.strength}
         return Task(asked[0], needs, self.name, meta)
 
     def grade(self, task: Task, text: str) -> Graded:
         def judge(answer: str) -> str:
-            if answer not in task.needs["options"]:
-                return f"none of {', '.join(task.needs['options'])}"
+            if answer not in OPTIONS:
+                return f"none of {', '.join(OPTIONS)}"
             return "" if task.needs["kind"] == HABIT or answer == task.needs["answer"] else f"wrong: {answer}"
 
         return grade_by(text, judge, loose_answers)
@@ -116,12 +115,11 @@ class Habits:
 @lru_cache(maxsize=8)
 def asked_about(count: int, split: Split) -> tuple[Question, ...]:
     """The questions of one side; a hash of the name decides, so more of them move none."""
-    names = [first + second for first in ascii_uppercase for second in ascii_uppercase + ascii_lowercase]
+    names = [first + second for first in ascii_uppercase for second in ascii_uppercase + ascii_lowercase if second not in OPTIONS]
     generator("habits", "names").shuffle(names)
     return tuple(map(question, (name for name in names[:count] if (int(digest(name)[:8], 16) % 2 == 0) == (split == "train"))))
 
 
 def question(name: str) -> Question:
     rng = generator("habits", "question", name)
-    options = tuple(sorted(rng.sample([letter for letter in ascii_lowercase if letter not in name], OPTIONS)))
-    return Question(name, rng.choice((HABIT, KNOWN)), options, rng.choice(options), rng.uniform(*STRENGTHS))
+    return Question(name, rng.choice((HABIT, KNOWN)), rng.choice(OPTIONS), rng.uniform(*STRENGTHS))

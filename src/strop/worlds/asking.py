@@ -1,6 +1,6 @@
 """asking: the questions that a task lists, one after another, whatever is said.
 
-    *K3 acfk   ->   <answer>c</answer>   ->   *K3 kcaf   ->   <answer>k</answer>   ->   …
+    *KT bdac   ->   <answer>c</answer>   ->   *KT cabd   ->   <answer>a</answer>   ->   …
 
 A task has them as `needs["asked"]`, the first of them its prompt; behind the last one the episode is over. The sampler that asks one
 question again by itself is `Again`; this world is for conversations that somebody else has written (`Demos(text="episode")`).
