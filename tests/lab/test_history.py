@@ -14,7 +14,7 @@ from strop.engines.embedded import EmbeddedEngine
 from strop.lab.history import accuracy, auroc, by_turn, chosen, expected, expected_b, halves, of_top
 from strop.policies.causal import load
 from strop.records import Sampling, Task
-from strop.seams.again import Again, Answered, read, shares
+from strop.seams.again import Answered, AskAgain, read, shares
 from strop.seams.context import Ctx, Handle, Progress
 from strop.tasks import source
 
@@ -155,7 +155,7 @@ def test_chances_over_all_pasts_are_what_conversations_draw(policy):
     ctx = Ctx(0, Progress(), HABITS, {"actor": handle}, None, place="q")
     task = Task("3+4 17", {"options": list(options)}, "x")
     turns, talks = 3, 250
-    how = Again(turns=turns, n=talks, fresh=talks, shuffle=False, max_tokens=1, sampling=Sampling(allowed=allowed))
+    how = AskAgain(turns=turns, n=talks, fresh=talks, shuffle=False, max_tokens=1, sampling=Sampling(allowed=allowed))
 
     async def both():
         return await expected(ctx, "actor", [task.prompt] * turns, {o: o for o in options}), (await how(task, None, ctx))[0]
@@ -224,7 +224,9 @@ def test_the_command_gives_a_table_a_picture_and_json(tmp_path, capsys):
     found = json.loads((tmp_path / "a.json").read_text())
     assert len(found["rows"]) == 12
     assert {row["label"] for row in found["rows"]} == {True, False}
-    assert sum(row["invalid"][1] for row in found["rows"]) == 12 * (4 + 2 * 3) == found["invalid"]["single"][1] + found["invalid"]["multi"][1]
+    assert (
+        sum(row["invalid"][1] for row in found["rows"]) == 12 * (4 + 2 * 3) == found["invalid"]["single"][1] + found["invalid"]["multi"][1]
+    )
     assert sum(row["invalid"][0] for row in found["rows"]) == found["invalid"]["single"][0] + found["invalid"]["multi"][0]
     assert (tmp_path / "a.png").stat().st_size > 5000
 

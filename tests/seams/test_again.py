@@ -12,7 +12,7 @@ from strop.engines.embedded import EmbeddedEngine
 from strop.policies.causal import load
 from strop.policies.chat import ChatRenderer, ModelError
 from strop.records import Task
-from strop.seams.again import HISTORIES, Again, read, reordered
+from strop.seams.again import HISTORIES, AskAgain, read, reordered
 from strop.seams.context import Ctx, Handle, Progress
 from strop.tasks import source
 
@@ -37,7 +37,7 @@ def turns_of(group):
 
 
 def test_each_answer_is_a_rollout_behind_all_earlier_turns_of_its_conversation_and_trains_itself_alone(policy):
-    group = grown(Again(turns=4, n=3, fresh=5, max_tokens=6), policy)
+    group = grown(AskAgain(turns=4, n=3, fresh=5, max_tokens=6), policy)
     assert len(group.rollouts) == 5 + 3 * 4
     assert len({r.id for r in group.rollouts}) == len(group.rollouts)
     assert ["turn" in r.keys for r in group.rollouts] == [False] * 5 + [True] * 12
@@ -56,7 +56,7 @@ def test_each_answer_is_a_rollout_behind_all_earlier_turns_of_its_conversation_a
 def test_orders_follow_from_the_key_and_hold_every_option_once(policy):
     def asked(place):
         ctx = Ctx(0, Progress(), HABITS, {}, None, place=place)
-        return [Again().asked(TASK, ctx, f"fresh/{i}") for i in range(200)]
+        return [AskAgain().asked(TASK, ctx, f"fresh/{i}") for i in range(200)]
 
     first = asked("q#0")
     assert first == asked("q#0")
@@ -65,23 +65,23 @@ def test_orders_follow_from_the_key_and_hold_every_option_once(policy):
     assert len(set(first)) == 24, "every order comes"
     for place in range(4):
         assert max(Counter(text[-4:][place] for text in first).values()) < 80, "no option stands anywhere more often than by chance"
-    assert Again(shuffle=False).asked(TASK, Ctx(0, Progress(), HABITS, {}, None), "x") == TASK.prompt
+    assert AskAgain(shuffle=False).asked(TASK, Ctx(0, Progress(), HABITS, {}, None), "x") == TASK.prompt
 
 
 def test_with_written_history_each_turn_is_a_prompt_with_what_was_said_before(policy):
-    group = grown(Again(turns=4, n=1, history="written", max_tokens=6), policy)
+    group = grown(AskAgain(turns=4, n=1, history="written", max_tokens=6), policy)
     past = []
     ctx = Ctx(0, Progress(), HABITS, {}, None, place="q#0")
     for turn, rollout in enumerate(group.rollouts):
         (row,) = rollout.rows
-        text = Again().asked(TASK, ctx, f"again/0/{turn}")
+        text = AskAgain().asked(TASK, ctx, f"again/0/{turn}")
         assert [s.kind for s in row.segments] == ["prompt", "action"]
         assert row.segments[0].tokens == policy.renderer.prompt(*past, text)
         past += [text, rollout.text]
 
 
 def test_shuffled_history_holds_the_same_turns_in_another_order(policy):
-    how = Again(turns=6, n=1, history="shuffled", max_tokens=6)
+    how = AskAgain(turns=6, n=1, history="shuffled", max_tokens=6)
     group, differs = grown(how, policy), 0
     written = grown(replace(how, history="written"), policy)
     for shuffled, plain in zip(group.rollouts, written.rollouts, strict=True):
@@ -99,7 +99,7 @@ def test_answers_of_a_real_engine_are_the_same_twice_and_each_is_behind_its_past
     def drawn():
         engine = EmbeddedEngine(policy.model, policy.tokenizer, seed=0)
         engine.begin(0)
-        return grown(Again(turns=3, n=2, fresh=3, max_tokens=6), policy, engine=engine)
+        return grown(AskAgain(turns=3, n=2, fresh=3, max_tokens=6), policy, engine=engine)
 
     first = drawn()
     assert drawn().to_json() == first.to_json()
@@ -115,14 +115,16 @@ def test_answers_of_a_real_engine_are_the_same_twice_and_each_is_behind_its_past
 def test_what_has_no_room_for_all_turns_is_refused_before_anything_is_drawn(history, policy):
     engine = Script()
     engine.limit = 200
-    with pytest.raises(ValueError, match=r"Again\(turns=10\): so many turns take up to \d+ positions, and the policy has 200\. Ask \d times"):
-        grown(Again(turns=10, history=history), policy, engine=engine)
+    with pytest.raises(
+        ValueError, match=r"AskAgain\(turns=10\): so many turns take up to \d+ positions, and the policy has 200\. Ask \d times"
+    ):
+        grown(AskAgain(turns=10, history=history), policy, engine=engine)
     assert engine.asked == 0
-    fits = Again(turns=4, history=history)
+    fits = AskAgain(turns=4, history=history)
     assert len(grown(fits, policy, engine=engine).rollouts) == 8
     engine.limit = 20
     with pytest.raises(ValueError, match="Lower max_tokens"):
-        grown(Again(turns=1), policy, engine=engine)
+        grown(AskAgain(turns=1), policy, engine=engine)
 
 
 FORGETS = (
@@ -135,8 +137,8 @@ def test_a_template_that_rewrites_turns_is_refused_and_asked_with_a_history_that
     renderer = ChatRenderer(load("pico").tokenizer)
     renderer.tokenizer.chat_template = FORGETS
     with pytest.raises(ModelError, match="rewrites earlier turns"):
-        grown(Again(turns=3), policy, renderer=renderer)
-    group = grown(Again(turns=3, n=1, history="written"), policy, renderer=renderer)
+        grown(AskAgain(turns=3), policy, renderer=renderer)
+    group = grown(AskAgain(turns=3, n=1, history="written"), policy, renderer=renderer)
     assert "(said)" in renderer.text(group.rollouts[-1].rows[0].segments[0].tokens)
 
 
@@ -155,7 +157,7 @@ def test_options_are_texts_that_stand_in_the_prompt_once():
 def test_nothing_to_ask_and_an_unknown_history_are_refused():
     for wrong in ({"turns": 0}, {"n": -1}, {"max_tokens": 0}, {"n": 0, "fresh": 0}):
         with pytest.raises(ValueError, match="at least"):
-            Again(**wrong)
+            AskAgain(**wrong)
     with pytest.raises(ValueError, match="Did you mean 'shuffled'"):
-        Again(history="shuffeled")
-    assert Again(n=0, fresh=3).group_size == 3
+        AskAgain(history="shuffeled")
+    assert AskAgain(n=0, fresh=3).group_size == 3

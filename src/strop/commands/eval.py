@@ -363,8 +363,8 @@ def measure(
 
 
 def reached(args: argparse.Namespace, model: str, recipe: Recipe, source: Any, most: int) -> tuple[Handle, Any, Any]:
-    """The model behind the engine that the flags name, ready to be asked; its policy, None at an endpoint; and the source, whose tasks leave
-    room for `most` tokens."""
+    """The model behind the engine that the flags name, ready to be asked; its policy, None at an endpoint; and the source, whose tasks
+    leave room for `most` tokens."""
     from strop import engines
     from strop.engines import remote
     from strop.loop import roomy

@@ -15,7 +15,7 @@ from strop.lab.history import auroc, of_top
 from strop.methods.sft import SFT
 from strop.recipe import Recipe
 from strop.records import Group, Task
-from strop.seams.again import Again, Answered
+from strop.seams.again import Answered, AskAgain
 from strop.seams.context import Ctx
 from strop.seams.feed import Demos, Pick
 from strop.seams.part import part
@@ -29,19 +29,20 @@ SINGLE, TALKS, TURNS = 20, 2, 10
 """Answers alone, conversations and their turns, of each held-out question."""
 
 
+TOLD = Demos(text="episode")
+
+
 @dataclass(frozen=True)
 class Dealt:
-    """Conversations whose turns, questions with their answers, were dealt out anew among the conversations of a step: each as long as it was,
-    and what stands before a turn says nothing of it."""
-
-    feed: Demos = Demos(text="episode")
+    """Conversations whose turns, questions with their answers, were dealt out anew among the conversations of a step: each is as long as it
+    was, and what stands before a turn says nothing of it."""
 
     @property
     def fresh(self) -> bool:
         return False
 
     async def take(self, pick: Pick, want: int, sampler: Sampler, world: World | None, ctx: Ctx, seen: Counter[str]) -> list[Group]:
-        return await self.feed.take(lambda n: dealt(pick(n), ctx.rng("dealt")), want, sampler, world, ctx, seen)
+        return await TOLD.take(lambda n: dealt(pick(n), ctx.rng("dealt")), want, sampler, world, ctx, seen)
 
 
 def dealt(tasks: Sequence[Task], rng: random.Random) -> list[Task]:
@@ -90,10 +91,10 @@ def favourite(trace: Trace, *, habit: bool, of: str = "single") -> float:
 
 
 HEARD = SFT.but("sft-heard", idea=("feed",), feed=Demos(text="worked"))
-AGAIN = SFT.but("sft-again", idea=("feed", "environment"), feed=Demos(text="episode"), environment=Asking(), tasks=16)
+AGAIN = SFT.but("sft-again", idea=("feed", "environment"), feed=TOLD, environment=Asking(), tasks=16)
 DEALT = AGAIN.but("sft-again-dealt", idea=("feed",), feed=Dealt())
 
-ASKED = Again(turns=TURNS, n=TALKS, fresh=SINGLE, max_tokens=6)
+ASKED = AskAgain(turns=TURNS, n=TALKS, fresh=SINGLE, max_tokens=6)
 HISTORY = Arm("history", AGAIN)
 SHARED: dict[str, Any] = {
     "method": "b-score",
@@ -110,10 +111,10 @@ SHARED: dict[str, Any] = {
         "quick": Profile((0,), "150000 trained", 3),
         "full": Profile((0, 1, 2, 3), "150000 trained", 10),
     },
-    "pitfalls": "A model that was taught to balance where a question has a certain mark balances there: what is open is whether it does for "
-    "questions that it was never asked twice, whose favourites it knows by heart, and whether 40 answers show it. Both kinds have favourites "
-    "of the same strengths by design, so shares alone have nothing to tell. Where knowledge is surer than habits a low share tells them apart "
-    "without any conversation, and B adds little.",
+    "pitfalls": "A model that was taught to balance where a question has a certain mark balances there: what is open is whether it does "
+    "for questions that it was never asked twice, whose favourites it knows by heart, and whether 40 answers show it. Both kinds have "
+    "favourites of the same strengths by design, so shares alone have nothing to tell. Where knowledge is surer than habits a low share "
+    "tells them apart without any conversation, and B adds little.",
 }
 
 BY_HISTORY = Claim(

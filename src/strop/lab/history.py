@@ -2,8 +2,8 @@
 
     B(a) = P_single(a) - P_multi(a)          arXiv:2505.18545
 
-What was answered is `Answered`, which the sampler `Again` draws. Everything here is a function of it, but `expected`, which asks a policy
-for its chances instead of answers.
+What was answered is `Answered`, which the sampler `AskAgain` draws. Everything here is a function of it, but `expected`, which asks a
+policy for its chances instead of answers.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def of_top(one: Answered, of: str = "b") -> float | None:
 
 
 def by_turn(asked: Iterable[Answered]) -> list[float | None]:
-    """How often the answer that is given most often alone is given at each turn: the first turn is a single one, and means hide what follows.
-    None where no conversation has a valid answer."""
+    """How often the answer that is given most often alone is given at each turn: the first turn is a single one, and means hide what
+    follows. None where no conversation has a valid answer."""
     turns: dict[int, list[bool]] = {}
     for one in asked:
         for talk in one.talks:
@@ -108,8 +108,8 @@ async def expected(ctx: Ctx, policy: str, texts: Sequence[str], replies: Mapping
     renderer = ctx.policies[policy].renderer
     if (pasts := len(replies) ** (len(texts) - 1)) > MOST_PASTS:
         raise ValueError(
-            f"the last of {len(texts)} turns has {pasts} pasts with {len(replies)} answers to each question, and {MOST_PASTS} are summed at "
-            "most. Ask fewer turns exactly, or sample more of them."
+            f"the last of {len(texts)} turns has {pasts} pasts with {len(replies)} answers to each question, and {MOST_PASTS} are summed "
+            "at most. Ask fewer turns exactly, or sample more of them."
         )
     said = {answer: renderer.reply(text) for answer, text in replies.items()}
     pasts: dict[tuple[int, ...], float] = {renderer.prompt(texts[0]): 1.0} if texts else {}

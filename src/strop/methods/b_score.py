@@ -17,7 +17,7 @@ import asyncio
 
 from strop.methods.grpo import GRPO
 from strop.records import Group, Incident, Scores
-from strop.seams.again import Again, Answered, options_of, read
+from strop.seams.again import Answered, AskAgain, options_of, read
 from strop.seams.context import Ctx
 from strop.seams.gate import AtMost
 from strop.seams.part import part
@@ -40,7 +40,7 @@ async def repeated(
 
     0 for a reply without a valid answer, and where a conversation has none; how many repeated answers are invalid is said as the reason.
     """
-    how = Again(turns=turns, n=talks, history=history, max_tokens=max_tokens)
+    how = AskAgain(turns=turns, n=talks, history=history, max_tokens=max_tokens)
     asked = await asyncio.gather(*(grown(how, group.task, None, ctx.at(f"{group.id}/again")) for group in groups))
     values, reasons, incidents = dict[str, dict[str, float | None]](), dict[str, str](), list[Incident]()
     for group, (talk,) in zip(groups, asked, strict=True):

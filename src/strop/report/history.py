@@ -23,7 +23,14 @@ def write(found: Mapping[str, Any], target: Path) -> Path:
         each.scatter([r["single"] for r in known], [r["multi"] for r in known], s=14, alpha=0.6, color=COLORS[kind], label=kind)
     _dress(each, "each question's favourite: B is how far it lies below the line", "share alone", "share in conversations")
     for kind, shares in found["by_turn"].items():
-        turns.plot(range(1, len(shares) + 1), [float("nan") if s is None else s for s in shares], "o-", color=COLORS[kind], markersize=4, label=kind)
+        turns.plot(
+            range(1, len(shares) + 1),
+            [float("nan") if s is None else s for s in shares],
+            "o-",
+            color=COLORS[kind],
+            markersize=4,
+            label=kind,
+        )
     turns.set_ylim(0, 1)
     _dress(turns, "the favourite's share, turn by turn", "turn", "")
     figure.savefig(target, dpi=120)

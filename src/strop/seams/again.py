@@ -1,7 +1,7 @@
-"""Again: one question asked again in one context, its options in another order each time (arXiv:2505.18545).
+"""AskAgain: one question asked again in one context, its options in another order each time (arXiv:2505.18545).
 
-    Again(turns=10)                  two conversations of ten turns: the policy sees what it said before
-    Again(turns=10, fresh=20)        twenty answers in contexts of their own before them
+    AskAgain(turns=10)               two conversations of ten turns: the policy sees what it said before
+    AskAgain(turns=10, fresh=20)     twenty answers in contexts of their own before them
 
 Each answer is a rollout: it is graded by itself, and trained in the context it was drawn in. Those of a conversation come in order, one
 conversation after the other, behind the fresh ones; `rollout.keys["turn"]` is [conversation, turn], counted from 0.
@@ -39,7 +39,7 @@ AROUND = 16
 
 
 @dataclass(frozen=True)
-class Again:
+class AskAgain:
     """`n` conversations in which one question is asked `turns` times, and `fresh` answers of which each is the first of its context."""
 
     turns: int = 10
@@ -65,15 +65,15 @@ class Again:
     def __post_init__(self) -> None:
         for name, least in (("turns", 1), ("n", 0), ("fresh", 0), ("max_tokens", 1), ("group_size", 1)):
             if getattr(self, name) < least:
-                raise ValueError(f"Again({name}={getattr(self, name)}): at least {least}")
+                raise ValueError(f"AskAgain({name}={getattr(self, name)}): at least {least}")
         if self.history not in HISTORIES:
-            raise ValueError(f"Again(history={self.history!r}): {' or '.join(HISTORIES)}. {nearest(self.history, HISTORIES)}")
+            raise ValueError(f"AskAgain(history={self.history!r}): {' or '.join(HISTORIES)}. {nearest(self.history, HISTORIES)}")
 
     @property
     def group_size(self) -> int:
         return self.fresh + self.n * self.turns
 
-    def sized(self, group: int | None, max_tokens: int | None) -> Again:
+    def sized(self, group: int | None, max_tokens: int | None) -> AskAgain:
         """A group's size is what turns, conversations and fresh answers make it."""
         return replace(self, max_tokens=max_tokens or self.max_tokens)
 
@@ -134,7 +134,7 @@ class Again:
         if most > actor.engine.limit:
             fit = self.turns * actor.engine.limit // most
             raise ValueError(
-                f"Again(turns={self.turns}): so many turns take up to {most} positions, and the policy has {actor.engine.limit}. "
+                f"AskAgain(turns={self.turns}): so many turns take up to {most} positions, and the policy has {actor.engine.limit}. "
                 + (f"Ask {fit} times (turns={fit}), or for shorter answers (max_tokens)." if fit else "Lower max_tokens.")
             )
 
@@ -171,8 +171,8 @@ def reordered(task: Task, rng: random.Random) -> str:
     if len(set(options)) < len(options) or sorted(found) != sorted(options):
         wrong = next((option for option in options if found.count(option) != 1), options[0])
         raise ValueError(
-            f"Again(shuffle=True): the option {wrong!r} stands {found.count(wrong)} times in the prompt {task.prompt[:60]!r}, so it is not "
-            "known which of its places to change. Options are texts that stand in the prompt once; or ask with shuffle=False."
+            f"AskAgain(shuffle=True): the option {wrong!r} stands {found.count(wrong)} times in the prompt {task.prompt[:60]!r}, so it is "
+            "not known which of its places to change. Options are texts that stand in the prompt once; or ask with shuffle=False."
         )
     pieces[1::2] = rng.sample(options, len(options))
     return "".join(pieces)
@@ -252,7 +252,7 @@ def shares(answers: Answers, options: Collection[str]) -> Shares | None:
 
 
 def read(group: Group, answer: Callable[[str], str | None]) -> Answered:
-    """What `Again` sampled: which answers belong to which conversation, rollouts say themselves."""
+    """What `AskAgain` sampled: which answers belong to which conversation, rollouts say themselves."""
     single, talks = list[str | None](), dict[int, list[str | None]]()
     for rollout in group.rollouts:
         place = rollout.keys.get("turn")

@@ -3,14 +3,13 @@
     *KT bdac   ->   <answer>c</answer>   ->   *KT cabd   ->   <answer>a</answer>   ->   …
 
 A task has them as `needs["asked"]`, the first of them its prompt; behind the last one the episode is over. The sampler that asks one
-question again by itself is `Again`; this world is for conversations that somebody else has written (`Demos(text="episode")`).
+question again by itself is `AskAgain`; this world is for conversations that somebody else has written (`Demos(text="episode")`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from strop.records import Task
 from strop.seams.context import Handle

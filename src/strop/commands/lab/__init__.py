@@ -1,7 +1,7 @@
 """Studies of a model, a run or a method that train nothing. Each has flags of its own: strop lab NAME --help
 
-    strop lab bias METHOD                  exact bias and variance of a method's gradient, in a world small enough to count
-    strop lab history MODEL_OR_RUN         what is answered once against what is answered again and again: the B-score
+strop lab bias METHOD                  exact bias and variance of a method's gradient, in a world small enough to count
+strop lab history MODEL_OR_RUN         what is answered once against what is answered again and again: the B-score
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a policy answers once, against what it answers again and again in one conversation: the B-score of its favourites (arXiv:2505.18545).
+"""What a policy answers once, against what it answers again and again in one conversation: the B-score (arXiv:2505.18545).
 
     P_single   how often the answer that is given most often in contexts of its own is given there
     P_multi    how often it is given where the question is asked again and again, with all earlier turns in sight
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from strop.cli import Usage, answer, table
 from strop.commands import recipes
 from strop.records import Group
-from strop.seams.again import HISTORIES, Again, Answered
+from strop.seams.again import HISTORIES, Answered, AskAgain
 
 if TYPE_CHECKING:
     from strop.records import Task
@@ -49,7 +49,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--exact", action="store_true", help="chances of the options, summed over all pasts: few turns, no drawing")
     parser.add_argument("--temperature", type=float, default=1.0, metavar="X", help="of every answer [1]")
     parser.add_argument("--max-tokens", type=int, default=32, metavar="N", help="longest answer [32]")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="keys the noise of sampling; the questions are always the same [0]")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="keys the noise of sampling; the questions are always the same [0]"
+    )
     parser.add_argument("--slots", type=int, default=256, metavar="N", help="rows decoded at once [256]")
     parser.add_argument("--cache", type=int, default=262144, metavar="N", help="positions kept for prompts [262144]")
     parser.add_argument("--engine", default="embedded", metavar="NAME", help="embedded, vllm (as in a recipe), or remote:URL [embedded]")
@@ -97,7 +99,7 @@ def measured(args: argparse.Namespace, model: str, recipe: Any, parts: Mapping[s
     if labels is not None and len(set(labels)) < 2:
         raise Usage(f"--label {args.label} holds of {'all' if labels[0] else 'none'} of {count} questions: there is nothing to tell apart")
     handle, _, source = reached(args, model, recipe, source, args.max_tokens)
-    how = Again(args.turns, not args.in_order, args.talks, args.fresh, args.history, args.max_tokens)
+    how = AskAgain(args.turns, not args.in_order, args.talks, args.fresh, args.history, args.max_tokens)
     said: dict[str, Any] = {"model": model, "task": recipe.task or source.name, "turns": args.turns, "talks": args.talks, "seed": args.seed}
     said |= {"history": args.history, "exact": args.exact}
     if args.exact:
@@ -113,7 +115,7 @@ def labelled(task: Task, label: str) -> bool:
 
 
 def _sampled(
-    how: Again, handle: Any, source: Any, labels: Sequence[bool] | None, args: argparse.Namespace, count: int
+    how: AskAgain, handle: Any, source: Any, labels: Sequence[bool] | None, args: argparse.Namespace, count: int
 ) -> dict[str, Any]:
     from strop.commands.live import Progress
     from strop.evaluate import evaluate
@@ -159,7 +161,7 @@ def _sampled(
 
 
 def _exact(
-    how: Again, handle: Any, source: Any, tasks: Sequence[Task], labels: Sequence[bool] | None, args: argparse.Namespace
+    how: AskAgain, handle: Any, source: Any, tasks: Sequence[Task], labels: Sequence[bool] | None, args: argparse.Namespace
 ) -> dict[str, Any]:
     from strop.commands.live import Progress
     from strop.evaluate import HELD_OUT_SEED
@@ -267,7 +269,9 @@ def shown(found: Mapping[str, Any]) -> str:
     lines += [table(rows, ["the answer given most often alone", "questions", *MEASURES.values()])]
     if "auroc" in found:
         low = [MEASURES[name] for name, value in found["auroc"].items() if value < LOW]
-        lines += [f"AUROC: how often a labelled question scores above another; below 0.5 a low score is what tells ({', '.join(low)})"] * bool(low)
+        lines += [
+            f"AUROC: how often a labelled question scores above another; below 0.5 a low score is what tells ({', '.join(low)})"
+        ] * bool(low)
     lines += ["", table([[k, *v] for k, v in found["by_turn"].items()], ["by turn", *(str(t + 1) for t in range(found["turns"]))])]
     if (bad := found["invalid"]) is not None:
         said = [f"{bad[k][0]} of {bad[k][1]} {name}" for k, name in (("single", "single answers"), ("multi", "repeated ones"))]
@@ -276,7 +280,10 @@ def shown(found: Mapping[str, Any]) -> str:
         lines += [f"{found['unknown']} questions have no valid answer on one side: they have no B"]
     if (fitted := found.get("thresholds")) is not None:
         rows = [[name, fitted[name]["least"], fitted[name]["most"], fitted[name]["accuracy"]] for name in ("P_single", "B", "both")]
-        lines += ["", f"accept a first answer: thresholds chosen on {fitted['chosen_on']} questions, reported on {fitted['reported_on']} others"]
+        lines += [
+            "",
+            f"accept a first answer: thresholds chosen on {fitted['chosen_on']} questions, reported on {fitted['reported_on']} others",
+        ]
         lines += [table(rows, ["by", "P_single at least", "B at most", "right decisions"])]
     most = sorted((row for row in found["rows"] if row["b"] is not None), key=lambda row: -row["b"])[:SHOWN]
     if most:
