@@ -134,7 +134,11 @@ OVER_SINGLE = Claim(
     mechanism="Subtracting from an answer's share alone its share in conversations",
     consequence="raises by 0.05 or more the AUROC for questions that are picked by habit",
     regime="on the runs of b-score-history: B of the top answer against its share alone, high or low, whichever tells better",
-    arms=(HISTORY, Arm("single", AGAIN, control="the share alone of the same answers", reads=tells_apart(of="single"))),
+    arms=(
+        HISTORY,
+        Arm("single", AGAIN, control="the share alone of the same answers", reads=tells_apart(of="single")),
+        Arm("multi", AGAIN, control="their share in conversations", reads=tells_apart(of="multi")),
+    ),
     compare=("history", "single"),
     threshold=0.05,
     refuted_if="the interval of the paired difference lies below 0.05",

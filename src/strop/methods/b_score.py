@@ -63,3 +63,5 @@ B_SCORE = GRPO.but(
     graders=(repeated(turns=10, talks=2),),
     gate=(AtMost("b", most=0.2),),
 )
+SHUFFLED = B_SCORE.but("b-score-shuffled", idea=("graders",), graders=(repeated(turns=10, talks=2, history="shuffled"),))
+"""As the released code asks with its flag `--shuffle_options`, which the paper does not mention: earlier turns in another order each time."""

@@ -1,6 +1,6 @@
 """habits: questions that are picked by habit among questions that are known, and the conversations in which one of them is asked again.
 
-    *KT bdac   ->   <answer>c</answer>       pick one: any is right, and `c` is said more often than it should be
+    *KT bdac   ->   <answer>c</answer>       pick one: none is better, and `c` is said more often than it should be
     ?Qr dacb   ->   <answer>d</answer>       what is it: `d`, as most have said
 
 Asked once, the two kinds cannot be told apart by their answers: each question has a favourite, said in as large a share of single answers
@@ -10,6 +10,8 @@ an option that was said least. Half the questions are picked, half are known; th
 With `turns=1` tasks are single questions, and training hears of all of them: what a base is made of. With more, a task is a conversation
 of 2 to `turns` turns (`episode`, `strop.worlds.asking`), and training hears of the questions of its own side alone: of those held out a
 policy knows the favourites, and has never been asked twice. The truth does not depend on the seed.
+
+What most say is graded as right, as a majority would have it: of what is picked that pays a habit.
 """
 
 from __future__ import annotations
@@ -93,7 +95,7 @@ class Habits:
         def judge(answer: str) -> str:
             if answer not in OPTIONS:
                 return f"none of {', '.join(OPTIONS)}"
-            return "" if task.needs["kind"] == HABIT or answer == task.needs["answer"] else f"wrong: {answer}"
+            return "" if answer == task.needs["answer"] else f"not what most say: {answer}"
 
         return grade_by(text, judge, loose_answers)
 
