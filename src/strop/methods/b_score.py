@@ -64,4 +64,4 @@ B_SCORE = GRPO.but(
     gate=(AtMost("b", most=0.2),),
 )
 SHUFFLED = B_SCORE.but("b-score-shuffled", idea=("graders",), graders=(repeated(turns=10, talks=2, history="shuffled"),))
-"""As the released code asks with its flag `--shuffle_options`, which the paper does not mention: earlier turns in another order each time."""
+"""As the released code asks with its flag `--shuffle_options`: earlier turns in another order each time. The paper does not mention it."""
