@@ -34,6 +34,7 @@ SOURCES: dict[str, str] = {
     "skewed": "strop.tasks.skewed:Skewed",
     "slips": "strop.tasks.slips:Slips",
     "stream": "strop.tasks.stream:Stream",
+    "stacks": "strop.tasks.stacks:Stacks",
     "stories": "strop.tasks.stories:Stories",
     "sums": "strop.tasks.sums:Sums",
     "verdict": "strop.tasks.verdict:Verdict",
