@@ -377,6 +377,29 @@ def logp(reader: Reader, texts: Sequence[Text], budget: int = 8192) -> list[floa
     return made
 
 
+def forecast(recipe: Any, which: str, longest: int, budget: int, targets: int) -> dict[str, int]:
+    """Bytes by what holds them, from the model's config alone: the passes are made on tensors without content."""
+    from strop.memory import Meter
+    from strop.policies.causal import blank
+
+    policy, mode = blank(recipe)
+    policy.eos = (0,)
+    found, reader = maps(policy, which), Reader(policy)
+    each = [(m.out_features, m.in_features + (m.bias is not None), m.weight.element_size()) for m in found.values()]
+    at = tuple(range(1, longest))
+    texts = [Text((0,) * longest, at, (1.0,) * len(at))] * max(budget // longest, 1)
+    with mode, Meter() as meter:
+        for _ in seen(reader, found, texts, budget, lambda logits, one: likely(logits, one).sum()):
+            pass
+    return {
+        "weights": sum(weight.numel() * weight.element_size() for weight in policy.model.parameters()),
+        "curvature": sum(8 * (2 * o * o + 2 * i * i + o * i) for o, i, _ in each),  # covariances beside their eigenvectors
+        "directions": sum(2 * targets * o * i * size for o, i, size in each),
+        "a pass": meter.peak,
+        "gradients of a pass's rows": max(len(texts) * o * i * size for o, i, size in each),
+    }
+
+
 # ---------------------------------------------------------------------------------------------- whether it holds
 
 

@@ -1,6 +1,7 @@
 """Studies of a model, a run or a method that train nothing. Each has flags of its own: strop lab NAME --help
 
 strop lab bias METHOD                  exact bias and variance of a method's gradient, in a world small enough to count
+strop lab influence RUN                which of its examples moved it, and towards what
 strop lab history MODEL_OR_RUN         what is answered once against what is answered again and again: the B-score
 """
 
@@ -10,6 +11,7 @@ import argparse
 
 STUDIES = {
     "bias": ("strop.commands.lab.bias", "exact bias and variance of a method's gradient"),
+    "influence": ("strop.commands.lab.influence", "which of a run's examples moved it, and towards what"),
     "history": ("strop.commands.lab.history", "what a policy answers once, against what it answers again and again in one conversation"),
 }
 """Each a command in a module of its own beside this one."""
