@@ -37,6 +37,7 @@ RECORDS = (
     "feed",
     "swarm",
     "search",
+    "company",
     "update",
     "compute",
     "reduction",

@@ -91,7 +91,7 @@ FOUND = Claim(
     threshold=0.03,
     refuted_if="the interval of the paired difference lies below 0.03",
     profiles={
-        "quick": Profile((0,), "150000 trained", 2, arms=("search", "chance")),
+        "quick": Profile((0,), "250000 trained", 3, arms=("search", "chance")),
         "full": Profile((0, 1, 2, 3), "400000 trained", 9, arms=("search", "chance")),
         "extended": Profile((0, 1, 2, 3), "400000 trained", 22),
     },
