@@ -25,7 +25,7 @@ from strop.tasks.habits import HABIT
 from strop.tasks.procedural import strict_answer
 from strop.worlds.asking import Asking
 
-SINGLE, TALKS, TURNS = 20, 2, 10
+SINGLE, TALKS, TURNS = 20, 4, 10
 """Answers alone, conversations and their turns, of each held-out question."""
 
 
@@ -91,28 +91,28 @@ def favourite(trace: Trace, *, habit: bool, of: str = "single") -> float:
 
 
 HEARD = SFT.but("sft-heard", idea=("feed",), feed=Demos(text="worked"))
-AGAIN = SFT.but("sft-again", idea=("feed", "environment"), feed=TOLD, environment=Asking(), tasks=16)
+AGAIN = SFT.but("sft-again", idea=("feed", "environment"), feed=TOLD, environment=Asking(), tasks=48)
 DEALT = AGAIN.but("sft-again-dealt", idea=("feed",), feed=Dealt())
 
 ASKED = AskAgain(turns=TURNS, n=TALKS, fresh=SINGLE, max_tokens=6)
 HISTORY = Arm("history", AGAIN)
 SHARED: dict[str, Any] = {
     "method": "b-score",
-    "recipe": Recipe(task="habits", steps=100_000, lr=1e-3, checkpoint_every=100_000),
-    "base": Recipe(method=HEARD, task="habits:turns=1", tasks=64, steps=600, lr=3e-3, eval_tasks=0, checkpoint_every=600),
+    "recipe": Recipe(task="habits", steps=100_000, lr=2e-3, checkpoint_every=100_000),
+    "base": Recipe(method=HEARD, task="habits:once=1.0", tasks=64, steps=600, lr=3e-3, eval_tasks=0, checkpoint_every=600),
     "measure": tells_apart(of="b"),
     "checks": (
         Check("what is asked is answered: share of answers that are options", valid(), "history", least=0.98),
         Check("habits are learned: share of their favourites alone", favourite(habit=True), "history", least=0.55),
         Check("what is known stays: share of its favourites in conversations", favourite(habit=False, of="multi"), "history", least=0.55),
     ),
-    "held_out": HeldOut(tasks=123, samples=ASKED.group_size, at=(1.0,), max_tokens=ASKED.max_tokens, sampler=ASKED, replies=True),
+    "held_out": HeldOut(tasks=96, samples=ASKED.group_size, at=(1.0,), max_tokens=ASKED.max_tokens, sampler=ASKED, replies=True),
     "profiles": {
-        "quick": Profile((0,), "150000 trained", 3),
-        "full": Profile((0, 1, 2, 3), "150000 trained", 10),
+        "quick": Profile((0,), "300000 trained", 3),
+        "full": Profile((0, 1, 2, 3), "300000 trained", 10),
     },
     "pitfalls": "A model that was taught to balance where a question has a certain mark balances there: what is open is whether it does "
-    "for questions that it was never asked twice, whose favourites it knows by heart, and whether 40 answers show it. Both kinds have "
+    "for questions that it was never asked twice, whose favourites it knows by heart, and whether 60 answers show it. Both kinds have "
     "favourites of the same strengths by design, so shares alone have nothing to tell. Where knowledge is surer than habits a low share "
     "tells them apart without any conversation, and B adds little.",
 }
