@@ -75,8 +75,8 @@ class Habits:
         within(self, "once", 0.0, 1.0)
 
     def task(self, split: Split, seed: int, index: int) -> Task:
-        """Training draws question and answers; held-out questions come in turn, whatever the seed. What is tested of them is not one answer,
-        so that training may ask them once."""
+        """Training draws question and answers; held-out questions come in turn, whatever the seed. What is tested of them is no single
+        answer, so training may ask them once."""
         if split not in ("train", "test"):
             raise ValueError(f"split is 'train' or 'test', got {split!r}")
         if index < 0:
