@@ -16,6 +16,7 @@ from strop.methods import METHODS, PROGRAMS
 from strop.program import Share, Steps, When
 from strop.records import Sampling
 from strop.sandbox.rules import Rules
+from strop.seams.again import Answered
 from strop.seams.gate import Seen
 from strop.seams.part import OWN, Part, body, part_id
 from strop.seams.window import Past, Turn
@@ -48,10 +49,11 @@ RECORDS = (
     "mode",
     "episode",
     "window",
+    "again",
 )
 """Modules whose frozen dataclasses are records of a method, but for what they are shown."""
 
-SHOWN = (History, Past, Seen, Turn)
+SHOWN = (Answered, History, Past, Seen, Turn)
 """What parts are shown, or states that they are in: no method holds one."""
 
 

@@ -37,7 +37,7 @@ COMMANDS = {
     "tasks": ("strop.commands.lists:tasks", "list the task sources, or show examples of one"),
     "tripwires": ("strop.commands.lists:tripwires", "list what training watches for"),
     "runs": ("strop.commands.lists:runs", "list the runs of a directory"),
-    "lab": ("strop.commands.lab", "exact bias and variance of a method's gradient"),
+    "lab": ("strop.commands.lab", "studies that train nothing: a gradient's exact bias, single against repeated answers"),
     "report": ("strop.commands.report", "write a run as one HTML page"),
     "track": ("strop.commands.track", "copy a run's metrics to a tracker: what it does not have yet"),
     "replay": ("strop.commands.replay", "train again on a run's recorded rollouts, with its method or another"),
@@ -145,14 +145,24 @@ def understood(argv: Sequence[str]) -> tuple[Any, argparse.Namespace]:
     name = argv[0]
     if name not in COMMANDS:
         raise Usage(f"no command {name!r}. {_nearest(name, COMMANDS)}")
-    target, about = COMMANDS[name]
+    return _read(name, COMMANDS[name], argv[1:])
+
+
+def _read(name: str, where: tuple[str, str], rest: Sequence[str]) -> tuple[Any, argparse.Namespace]:
+    """A command, or what its first word names where it is several (`STUDIES`), each with flags of its own."""
+    target, about = where
     module_name, _, attribute = target.partition(":")
     module = import_module(module_name)
     command = getattr(module, attribute) if attribute else module
+    studies: dict[str, tuple[str, str]] = getattr(command, "STUDIES", {})
+    if studies and rest and not rest[0].startswith("-"):
+        if rest[0] not in studies:
+            raise Usage(f"strop {name} has no {rest[0]!r}. {_nearest(rest[0], studies)}")
+        return _read(f"{name} {rest[0]}", studies[rest[0]], rest[1:])
     parser = Parser(prog=f"strop {name}", description=inspect.cleandoc(command.__doc__ or about), allow_abbrev=False, formatter_class=Help)
     parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="one JSON object, to stdout or to FILE")
     command.add(parser)
-    return command, parser.parse_args(argv[1:])
+    return command, parser.parse_args(rest)
 
 
 def overview() -> str:

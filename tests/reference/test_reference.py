@@ -235,6 +235,7 @@ def test_shared_parts_are_found_by_their_seam():
         "judged",
         "least_step",
         "limited",
+        "repeated",
         "self_certainty",
         "tag_error",
         "tool_error",

@@ -88,7 +88,11 @@ KEPT = {
 def _gate(about: str, gate: Any, method: Method) -> Iterator[str]:
     for seed in range(6):
         world = random_world(seed)
-        scores = Scores({unit: {"outcome": float((value or 0) > 0.5), "lenient": value or 0.0} for unit, value in world.rewards.items()})
+        names = ("lenient", *getattr(gate, "channels", ()))
+        given = {
+            unit: {**dict.fromkeys(names, value or 0.0), "outcome": float((value or 0) > 0.5)} for unit, value in world.rewards.items()
+        }
+        scores = Scores(given)
         for groups in [world.groups] if is_whole(gate) else [[group] for group in world.groups]:
             rewards = {r.id: world.rewards[r.id] or 0.0 for group in groups for r in group.rollouts}
             for shown in (rewards, dict.fromkeys(rewards, 1.0), {}):

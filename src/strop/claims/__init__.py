@@ -47,6 +47,8 @@ OWN = {
     "raml-support": "strop.experiments.raml:SUPPORT",
     "raml-forecast": "strop.experiments.raml:FORECAST",
     "reer-search": "strop.experiments.reer:FOUND",
+    "b-score-history": "strop.experiments.b_score:BY_HISTORY",
+    "b-score-single": "strop.experiments.b_score:OVER_SINGLE",
     "webresearcher-rounds": "strop.experiments.webresearcher:FLATTER",
 }
 """strop's own, {name: module:attribute}; imported when asked for."""

@@ -205,8 +205,10 @@ def run(
 
 
 def run_place(claim: Claim, arm: Arm, seed: int, profile: str, directory: Path) -> Path:
+    """Arms of one method are readings of one run, which is called after the first of them."""
     said = {**claim.recipe_of(arm, 0, profile).describe(), "held_out": describe(claim.held_out), **claim.place()}
-    return directory / "runs" / f"{arm.name}-{fingerprint(said)}-{seed}"
+    first = next(one.name for one in claim.arms if one.method.fingerprint == arm.method.fingerprint)
+    return directory / "runs" / f"{first}-{fingerprint(said)}-{seed}"
 
 
 def base_place(claim: Claim, seed: int, directory: Path) -> Path:
@@ -245,16 +247,19 @@ def _each(
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         making = {seed: pool.submit(_base_elsewhere, where, seed, directory) for seed in dict.fromkeys(map(claim.base_seed, seeds))}
         bases = {seed: future.result() for seed, future in making.items()}
+        readings = dict[Path, list[tuple[Arm, int]]]()
+        for arm, seed in todo:
+            readings.setdefault(place[arm.name, seed], []).append((arm, seed))
         waiting = {
-            pool.submit(_elsewhere, where, arm.name, seed, profile, place[arm.name, seed], bases[claim.base_seed(seed)]): (arm, seed)
-            for arm, seed in todo
+            pool.submit(_elsewhere, where, each[0][0].name, each[0][1], profile, at, bases[claim.base_seed(each[0][1])]): each
+            for at, each in readings.items()
         }
         for future in as_completed(waiting):
             future.result()
-            arm, seed = waiting[future]
-            if tell is not None:
-                tell(arm.name, seed, 1.0)
-            yield arm, seed
+            for arm, seed in waiting[future]:
+                if tell is not None:
+                    tell(arm.name, seed, 1.0)
+                yield arm, seed
 
 
 def _elsewhere(where: str, arm: str, seed: int, profile: str, directory: Path, model: Path | None) -> None:

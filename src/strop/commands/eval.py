@@ -30,6 +30,7 @@ from strop.worlds.calls import FORMATS
 if TYPE_CHECKING:
     from strop.recipe import Recipe
     from strop.records import Group
+    from strop.seams.context import Handle
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -286,38 +287,21 @@ def measure(
     if args.picture is not None and not hasattr(source, "answers"):
         raise Usage(f"--picture draws confidence targets, and {source.name} states none. One that does: --task facts")
 
-    import torch
-
-    from strop import calibration, engines
+    from strop import calibration
     from strop.commands.live import Progress
-    from strop.engines import remote
     from strop.evaluate import HELD_OUT_SEED, as_trained, evaluate, shown
-    from strop.loop import roomy
     from strop.others import others
     from strop.policies.causal import load
     from strop.records import Sampling
-    from strop.seams.context import Handle
     from strop.seams.episode import Episodes
     from strop.seams.part import written
-    from strop.tasks.shots import shots, show
+    from strop.tasks.shots import show
 
-    device = args.device if args.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-    policy = None
-    if args.engine.partition(":")[0] == "remote":
-        if recipe.chat:
-            raise Usage("a remote endpoint writes the chat itself, so --chat would change nothing there. Evaluate the model's directory.")
-        examples = shots(source, recipe.shots)("") if recipe.shots else ()
-        handle = remote.handle(args.engine, model, args.seed, recipe.system, examples)
-    else:
-        policy = load(model, device=device, chat=recipe.prompts)
-        show(policy.renderer, source, recipe.shots)
-        source = roomy(source, policy, most, recipe.longest_prompt)
-        with_flags = recipe.but(engine=args.engine, seed=args.seed, slots=args.slots, cache=args.cache)
-        handle = Handle(engines.build(policy, with_flags), policy.renderer)
+    handle, policy, source = reached(args, model, recipe, source, most)
     if beside:
-        made_for = recipe.but(seed=args.seed, slots=args.slots, cache=args.cache, device=device)
+        made_for = recipe.but(seed=args.seed, slots=args.slots, cache=args.cache, device=_device(args))
         asked_so["others"] = others(beside, policy, made_for, Path())
-    for each in (handle, *asked_so.get("others", {}).values()):
+    for each in asked_so.get("others", {}).values():
         each.engine.begin(-1)
     if "sampler" not in asked_so and "method" in parts:
         asked_so |= as_trained(parts["method"], source)
@@ -369,10 +353,42 @@ def measure(
     if policy is not None and hasattr(source, "answers"):
         lines = calibration.at_targets(made.values)
         tasks = {t.id: t for t in (source.task("test", HELD_OUT_SEED, i) for i in range(made.tasks))}
-        first = policy if origin == model else load(origin, device=device, chat=recipe.prompts)
+        first = policy if origin == model else load(origin, device=_device(args), chat=recipe.prompts)
         show(first.renderer, source, recipe.shots)
         believed = calibration.beliefs(first, source, [*tasks.values()])
         said["targets"] = [asdict(line) for line in lines]
         said["oracle"] = [asdict(line) for line in calibration.oracle(believed, (line.target for line in lines))]
         said |= {"oracle_model": origin, "rises": calibration.rises(lines), "reliability": calibration.reliability(believed)}
     return said
+
+
+def reached(args: argparse.Namespace, model: str, recipe: Recipe, source: Any, most: int) -> tuple[Handle, Any, Any]:
+    """The model behind the engine that the flags name, ready to be asked; its policy, None at an endpoint; and the source, whose tasks
+    leave room for `most` tokens."""
+    from strop import engines
+    from strop.engines import remote
+    from strop.loop import roomy
+    from strop.policies.causal import load
+    from strop.seams.context import Handle
+    from strop.tasks.shots import shots, show
+
+    policy = None
+    if args.engine.partition(":")[0] == "remote":
+        if recipe.chat:
+            raise Usage("a remote endpoint writes the chat itself, so --chat would change nothing there. Evaluate the model's directory.")
+        examples = shots(source, recipe.shots)("") if recipe.shots else ()
+        handle = remote.handle(args.engine, model, args.seed, recipe.system, examples)
+    else:
+        policy = load(model, device=_device(args), chat=recipe.prompts)
+        show(policy.renderer, source, recipe.shots)
+        source = roomy(source, policy, most, recipe.longest_prompt)
+        with_flags = recipe.but(engine=args.engine, seed=args.seed, slots=args.slots, cache=args.cache)
+        handle = Handle(engines.build(policy, with_flags), policy.renderer)
+    handle.engine.begin(-1)
+    return handle, policy, source
+
+
+def _device(args: argparse.Namespace) -> str:
+    import torch
+
+    return args.device if args.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")

@@ -42,6 +42,7 @@ METHODS = {
     "flowrl": "strop.methods.flowrl:FLOWRL",
     "treepo": "strop.methods.treepo:TREEPO",
     "abstain": "strop.methods.abstain:ABSTAIN",
+    "b-score": "strop.methods.b_score:B_SCORE",
     "dpo": "strop.methods.dpo:DPO",
     "rft": "strop.methods.rft:RFT",
     "mpo": "strop.methods.cascade:MPO",

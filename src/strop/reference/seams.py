@@ -379,6 +379,7 @@ BESIDE = {
     "tree": "sampler",
     "variants": "sampler",
     "branches": "sampler",
+    "again": "sampler",
     "swarm": "feed",
     "recorded": "feed",
     "preference": "objective",

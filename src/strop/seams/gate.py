@@ -174,6 +174,32 @@ class SetAside:
 
 
 @dataclass(frozen=True)
+class AtMost:
+    """Rollouts above a level of a channel count in their group's statistics but are not trained (`context`), or are dropped."""
+
+    of: str = "reward"
+    """The reward, or a channel."""
+    most: float = 1.0
+    """What is above it is left out."""
+    fate: str = "context"
+    """context or drop."""
+    refill: int = 0
+    """Rounds of sampling that may replace groups of which nothing is kept."""
+
+    def __post_init__(self) -> None:
+        if self.fate not in ("context", "drop"):
+            raise ValueError(f"AtMost gives the fate context or drop, not {self.fate!r}")
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return () if self.of == "reward" else (self.of,)
+
+    def __call__(self, group: Group, seen: Seen) -> Fates:
+        above = (unit for unit, value in seen.channel(self.of).items() if value > self.most)
+        return {unit: Fate("context" if self.fate == "context" else "drop", why=f"{self.of} above {self.most:g}") for unit in above}
+
+
+@dataclass(frozen=True)
 class Duplicate:
     """Fill the places of dropped groups with copies of kept ones, drawn with replacement: no further sampling (DUPO, arXiv:2507.02592).
 

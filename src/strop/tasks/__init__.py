@@ -28,6 +28,7 @@ SOURCES: dict[str, str] = {
     "facts": "strop.tasks.facts:Facts",
     "formats": "strop.tasks.formats:Formats",
     "forks": "strop.tasks.forks:Forks",
+    "habits": "strop.tasks.habits:Habits",
     "mentions": "strop.tasks.mentions:Mentions",
     "path": "strop.tasks.path:Path",
     "skewed": "strop.tasks.skewed:Skewed",

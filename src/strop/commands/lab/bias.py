@@ -29,7 +29,6 @@ signal/noise  1 / sqrt(noise)"""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("study", choices=("bias",), help="bias: expected gradient against the exact one")
     parser.add_argument("names", nargs="*", metavar="METHOD", help="methods (`strop methods`) or combinations of the lab (shown by --all)")
     parser.add_argument("--all", action="store_true", help="every combination and every registered method")
     parser.add_argument("--vocab", type=int, default=2, metavar="N", help="tokens, the one that ends a sequence among them [2]")

@@ -1,0 +1,19 @@
+"""Studies of a model, a run or a method that train nothing. Each has flags of its own: strop lab NAME --help
+
+strop lab bias METHOD                  exact bias and variance of a method's gradient, in a world small enough to count
+strop lab history MODEL_OR_RUN         what is answered once against what is answered again and again: the B-score
+"""
+
+from __future__ import annotations
+
+import argparse
+
+STUDIES = {
+    "bias": ("strop.commands.lab.bias", "exact bias and variance of a method's gradient"),
+    "history": ("strop.commands.lab.history", "what a policy answers once, against what it answers again and again in one conversation"),
+}
+"""Each a command in a module of its own beside this one."""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study", choices=STUDIES, metavar="|".join(STUDIES), help="what is studied")
