@@ -10,8 +10,9 @@ from statistics import fmean
 from typing import Any
 
 from strop.claims.claim import Arm, Check, Claim, HeldOut, Profile
+from strop.claims.statistics import auroc
 from strop.claims.trace import Curve, Trace
-from strop.lab.history import auroc, of_top
+from strop.lab.history import of_top
 from strop.methods.sft import SFT
 from strop.recipe import Recipe
 from strop.records import Group, Task
@@ -73,8 +74,8 @@ def tells_apart(trace: Trace, *, of: str = "b") -> Curve:
     """AUROC for questions that are picked by habit. Shares alone may tell by being high or by being low: the better of both."""
     (seen,) = trace.held_out
     scored = [(score, habit) for one, habit in histories(trace) if (score := of_top(one, of)) is not None]
-    found = auroc(*zip(*scored, strict=True))
-    return [(float(seen["spent"]), found if of == "b" else max(found, 1 - found))]
+    found = auroc([score for score, _ in scored], [habit for _, habit in scored])
+    return [] if found is None else [(float(seen["spent"]), found if of == "b" else max(found, 1 - found))]
 
 
 @part(gives="number")
