@@ -104,6 +104,7 @@ FOUND = Claim(
     ),
     held_out=HeldOut(tasks=400, samples=1, temperature=0.0, at=(0.0, 1.0), max_tokens=64),
     selects=True,
+    pilot=(0.1212, 0.0829, 0.1123),
     pitfalls="The proposer is a script whose faults are wrong results, which the answer tells apart; that the scorer can is what its base "
     "was taught. What is shown is that likelihood picks the lines that teach, not that plans for prose can be found so.",
 )
