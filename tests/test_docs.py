@@ -13,6 +13,16 @@ def test_the_page_of_methods_is_what_the_command_prints(capsys):
     assert (ROOT / "docs" / "methods.md").read_text() == capsys.readouterr().out, "write it anew: strop methods --page > docs/methods.md"
 
 
+def test_the_page_of_surveys_is_what_the_command_prints_and_names_what_is_there(capsys):
+    from strop import survey
+    from strop.cli import main
+
+    assert survey.missing() == []
+    assert all(bool(cell.fills) or cell.note for paper in survey.SURVEYS for _, cell in survey.cells(paper)), "an empty cell says why"
+    main(["methods", "--survey"])
+    assert (ROOT / "docs" / "survey.md").read_text() == capsys.readouterr().out, "write it anew: strop methods --survey > docs/survey.md"
+
+
 def test_every_file_that_the_documents_name_is_there():
     for page in (ROOT / "README.md", ROOT / "docs" / "architecture.md", ROOT / "docs" / "methods.md"):
         for name in re.findall(r"`((?:src|tests|examples|benchmarks|scripts|docs|recipes)/[\w./-]+)`", page.read_text()):

@@ -327,6 +327,7 @@ def test_a_program_stands_beside_the_methods(capsys):
         "parallel-r1",
         "parallel-r1-unseen",
         "pathfinder-walks",
+        "reer",
         *agents,
     }
     main(["methods"])

@@ -38,6 +38,7 @@ RECORDS = (
     "feed",
     "swarm",
     "search",
+    "company",
     "update",
     "compute",
     "reduction",

@@ -355,12 +355,18 @@ def sampled(directory: Path) -> tuple[list[Group], Scores]:
             raise RunError(f"{path} is gone, and its step was learned from. Put it back.")
         if digest_of(canonical({name: record[name] for name in ("groups", "scores", "fates", "rewards")})) != line["digest"]["groups"]:
             raise RunError(f"{path} was changed since its step was learned from. Put the old file back.")
-        groups += [Group.from_json(group).within(str(line["step"])) for group in record["groups"]]
-        known = Scores.from_json(record["scores"])
-        known = known.under({f"{line['step']}/{unit}": unit for unit in known.values})
+        made, known = as_earlier(record)
+        groups += made
         values |= known.values
         spans |= known.spans
     return groups, Scores(values, spans=spans)
+
+
+def as_earlier(record: Mapping[str, Any]) -> tuple[list[Group], Scores]:
+    """What a step committed, under ids that say the step."""
+    known = Scores.from_json(record["scores"])
+    groups = [Group.from_json(group).within(str(record["step"])) for group in record["groups"]]
+    return groups, known.under({f"{record['step']}/{unit}": unit for unit in known.values})
 
 
 Kept = tuple[Policy, Mapping[str, Tensor]]

@@ -43,6 +43,7 @@ from strop.seams.learner import Learner
 from strop.seams.mark import labelled, marked
 from strop.seams.part import nearest
 from strop.seams.policy import Policy, equip
+from strop.seams.recorded import OWN
 from strop.seams.sampler import Grows
 from strop.seams.signal import KINDS
 from strop.seams.source import Source
@@ -142,6 +143,8 @@ class Run:
         """Ids of the groups that somebody was asked about in this step."""
         self.memory: dict[str, Any] = {}
         self.step, self.version = 0, 0
+        self.own_commits: list[tuple[list[Group], Scores]] = []
+        """What earlier steps of this run committed, where a feed asked for it."""
         engines_of = {name: (engine or engines.build)(one, recipe) for name, one in trained.items()}
         for name, made in engines_of.items():
             if name != ACTOR:
@@ -234,10 +237,22 @@ class Run:
         self.known |= scores
 
     def earlier(self, stage: str) -> tuple[list[Group], Scores]:
-        """What an earlier stage committed."""
+        """What an earlier stage committed; or this run, in its steps so far."""
+        if stage == OWN:
+            return self.own_steps()
         if stage not in self.begun.stages:
             raise RunError(f"{self.directory} has no stage {stage!r} before it. {nearest(stage, self.begun.stages)}")
         return folder.sampled(self.directory.parent / self.begun.stages[stage])
+
+    def own_steps(self) -> tuple[list[Group], Scores]:
+        """What its steps before this one committed, each read once."""
+        for step in range(len(self.own_commits), self.step):
+            if (record := folder.read_commit(self.directory, step)) is None:
+                raise RunError(f"{self.commit_path(step)} is gone, and this run learns from what its earlier steps sampled. Put it back.")
+            self.own_commits.append(folder.as_earlier(record))
+        groups = [group for made, _ in self.own_commits for group in made]
+        values = {unit: channels for _, known in self.own_commits for unit, channels in known.values.items()}
+        return groups, Scores(values)
 
     def pick(self, n: int) -> list[Task]:
         tasks, self.state["curriculum"] = picked(self.method.curriculum, n, self.state["curriculum"], self.context())

@@ -1,10 +1,13 @@
 import math
+import random
+from itertools import product
+from statistics import fmean
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from strop.claims.statistics import corrected, interval, judge, judge_tie, power, smallest_detectable
+from strop.claims.statistics import auroc, corrected, interval, judge, judge_tie, power, smallest_detectable
 
 
 def test_the_interval_is_that_of_the_paired_t_test():
@@ -55,3 +58,13 @@ def test_the_smallest_detectable_effect_is_found_four_times_in_five(seeds):
 def test_without_a_pilot_nothing_is_detectable():
     assert smallest_detectable([0.1], 4) == math.inf
     assert smallest_detectable([0.1, 0.1, 0.1], 4) == 0.0
+
+
+def test_auroc_is_the_share_of_pairs_in_order():
+    rng = random.Random(0)
+    for _ in range(20):
+        scores, labels = [rng.randrange(5) for _ in range(12)], [True, False, *(rng.random() < 0.4 for _ in range(10))]
+        pairs = [(a, b) for (a, x), (b, y) in product(zip(scores, labels, strict=True), repeat=2) if x and not y]
+        assert auroc(scores, labels) == pytest.approx(fmean((a > b) + (a == b) / 2 for a, b in pairs))
+    assert auroc([1, 2], [True, False]) + auroc([-1, -2], [True, False]) == 1
+    assert auroc([1, 2], [False, False]) is None

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import random
-from itertools import product
 from statistics import fmean
 
 import pytest
@@ -11,7 +10,7 @@ import torch
 
 from strop.cli import main
 from strop.engines.embedded import EmbeddedEngine
-from strop.lab.history import accuracy, auroc, by_turn, chosen, expected, expected_b, halves, of_top
+from strop.lab.history import accuracy, by_turn, chosen, expected, expected_b, halves, of_top
 from strop.policies.causal import load
 from strop.records import Sampling, Task
 from strop.seams.again import Answered, AskAgain, read, shares
@@ -59,17 +58,6 @@ def test_without_options_whatever_was_said_is_one():
 
 def test_conversations_count_alike_however_many_of_their_answers_are_valid():
     assert asked("a", ["a", "x", "x", "x"], "bbbb").again["a"] == 0.5
-
-
-def test_auroc_is_the_share_of_pairs_in_order():
-    rng = random.Random(0)
-    for _ in range(20):
-        scores, labels = [rng.randrange(5) for _ in range(12)], [True, False, *(rng.random() < 0.4 for _ in range(10))]
-        pairs = [(a, b) for (a, x), (b, y) in product(zip(scores, labels, strict=True), repeat=2) if x and not y]
-        assert auroc(scores, labels) == pytest.approx(fmean((a > b) + (a == b) / 2 for a, b in pairs))
-    assert auroc([1, 2], [True, False]) + auroc([-1, -2], [True, False]) == 1
-    with pytest.raises(ValueError, match="0 of 2 are labelled"):
-        auroc([1, 2], [False, False])
 
 
 def questions(count, seed=0):

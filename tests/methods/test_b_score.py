@@ -11,7 +11,7 @@ import pytest
 
 from strop.check.growing import Script
 from strop.directory import cut_metrics, read_commit, read_metrics
-from strop.experiments.b_score import AGAIN, ASKED, DEALT, SINGLE, TALKS, TURNS, dealt, histories, tells_apart, valid
+from strop.experiments.b_score import AGAIN, ASKED, BY_HISTORY, DEALT, SINGLE, TALKS, TURNS, dealt, histories, tells_apart, valid
 from strop.methods.b_score import B_SCORE, repeated
 from strop.methods.grpo import GRPO
 from strop.policies.causal import load
@@ -23,6 +23,7 @@ from strop.seams.engine import Node, called
 from strop.seams.gate import AtMost, decide
 from strop.seams.update import AdamW
 from strop.tasks import source
+from strop.tasks.habits import asked_about
 
 HABITS = source("habits")
 
@@ -119,7 +120,7 @@ def test_it_is_grpo_with_a_grader_and_a_gate():
 
 
 def test_dealt_turns_are_the_same_ones_in_conversations_as_long_as_they_were():
-    tasks = [HABITS.task("train", 0, i) for i in range(32)]
+    tasks = [source("habits:once=0.0").task("train", 0, i) for i in range(32)]
     found = dealt(tasks, random.Random(0))
 
     def turns(tasks):
@@ -156,7 +157,7 @@ def trace(questions):
 def test_the_measure_by_hand():
     alone, balanced, kept = "a" * 15 + "bcdbb", "abcdabcdab", "a" * 10
     surer = "a" * 18 + "bc"
-    questions = [("habit", alone, [balanced] * 2), ("known", surer, [kept] * 2), ("known", alone, [kept, "b" * 10])]
+    questions = [("habit", alone, [balanced] * TALKS), ("known", surer, [kept] * TALKS), ("known", alone, [kept, "b" * 10] * (TALKS // 2))]
     found = trace(questions)
     read = histories(found)
     assert [(len(one.single), [len(t) for t in one.talks]) for one, _ in read] == [(SINGLE, [TURNS] * TALKS)] * 3
@@ -165,6 +166,7 @@ def test_the_measure_by_hand():
     assert tells_apart(of="single").on({"trace": found}) == [(7.0, 0.75)], "by being low"
     assert valid.on({"trace": found}) == 1
     assert ASKED.group_size == SINGLE + TALKS * TURNS
-    spoilt = trace([("habit", "-" * 10 + alone[:10], [balanced] * 2), questions[1]])
-    assert valid.on({"trace": spoilt}) == pytest.approx(1 - 10 / 80)
+    assert BY_HISTORY.held_out.tasks == len(asked_about(HABITS.questions, "test")), "each of them once"
+    spoilt = trace([("habit", "-" * 10 + alone[:10], [balanced] * TALKS), questions[1]])
+    assert valid.on({"trace": spoilt}) == pytest.approx(1 - 10 / (2 * ASKED.group_size))
     assert replace(ASKED, n=1).group_size == 30

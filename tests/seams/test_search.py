@@ -16,7 +16,7 @@ from strop.methods.reer import LINES, SEARCH
 from strop.recipe import Recipe
 from strop.records import Task
 from strop.seams.context import Ctx, Handle, Progress
-from strop.seams.search import Asking, Cut, Refined, Scripted
+from strop.seams.search import Cut, Refined, Scripted, Writer
 from strop.tasks.stories import Stories
 
 ANSWER = "in the end:\nall was well with everybody"
@@ -158,11 +158,11 @@ def test_a_proposal_that_is_none_changes_nothing(odd):
 
 
 def test_a_policy_is_asked_and_its_last_block_is_read():
-    read = Asking()._read
+    read = Writer()._read
     assert read("it lacks <refine>a</refine>, so\n<refine>\n b\n</refine>") == "b"
     assert [read(text) for text in ("b", "<refine>b", "b</refine>", "<refine></refine>")] == [""] * 4
 
-    class Writer:
+    class Policy:
         asked = ()
 
         async def open(self, text, root):
@@ -175,11 +175,11 @@ def test_a_policy_is_asked_and_its_last_block_is_read():
         def text(self, node):
             return node
 
-    writer = Writer()
+    writer = Policy()
     ctx = Ctx(0, Progress(), SimpleNamespace(name="s"), {"writer": writer, "actor": Handle(Engine(), Letters())}, None, place="p")  # pyright: ignore
-    assert asyncio.run(Asking().edit(TASK, ANSWER, ["a {b}\n", "c\n"], 1, 2, ctx)) == ["{y}y\n"] * 2
+    assert asyncio.run(Writer().edit(TASK, ANSWER, ["a {b}\n", "c\n"], 1, 2, ctx)) == ["{y}y\n"] * 2
     assert "a {b}\n\n<step>\nc\n</step>" in writer.asked[0]
-    assert asyncio.run(Asking().begin(TASK, ANSWER, 0, ctx)) == "{y}y"
+    assert asyncio.run(Writer().begin(TASK, ANSWER, 0, ctx)) == "{y}y"
 
 
 def test_wrong_numbers_are_refused():

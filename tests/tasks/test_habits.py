@@ -9,17 +9,17 @@ from strop.tasks import source
 from strop.tasks.habits import HABIT, KNOWN, MARKS, OPTIONS, Habits, asked_about
 
 HABITS = Habits()
-CORPUS = [HABITS.task("train", 0, i) for i in range(1500)]
+CORPUS = [Habits(once=0.0).task("train", 0, i) for i in range(1500)]
 
 
 def test_the_sides_share_no_question_and_hold_both_kinds():
-    train, test = asked_about(240, "train"), asked_about(240, "test")
+    train, test = asked_about(200, "train"), asked_about(200, "test")
     assert not {q.name for q in train} & {q.name for q in test}
-    assert len(train) + len(test) == 240
+    assert len(train) + len(test) == 200
     for side in (train, test):
         assert min(Counter(q.kind for q in side).values()) > 0.4 * len(side)
         assert all(q.favourite in OPTIONS and not {*q.name} & {*OPTIONS} for q in side)
-    more = {q.name for q in asked_about(480, "test")}
+    more = {q.name for q in asked_about(400, "test")}
     assert {q.name for q in test} < more, "more questions move none"
 
 
@@ -50,15 +50,19 @@ def test_a_pick_goes_to_what_was_said_least_and_what_is_known_stays():
             assert sorted(text.split()[1]) == options
 
 
-def test_a_base_hears_of_all_questions_once_at_a_time_and_conversations_are_about_one_side():
-    held_out = {q.name for q in asked_about(240, "test")}
-    single = source("habits:turns=1")
-    heard = {t.prompt[1:3] for t in (single.task("train", 0, i) for i in range(3000))}
-    assert len(heard) == 240
-    assert all(len(single.task("train", 0, i).needs["said"]) == 1 for i in range(20))
+def test_all_questions_are_asked_once_and_those_of_one_side_again():
+    held_out = {q.name for q in asked_about(200, "test")}
+    once = source("habits:once=1.0")
+    single = [once.task("train", 0, i) for i in range(2500)]
+    assert {len(t.needs["said"]) for t in single} == {1}
+    assert len({t.prompt[1:3] for t in single}) == 200
     assert not {t.prompt[1:3] for t in CORPUS} & held_out
+    both = [HABITS.task("train", 0, i) for i in range(1500)]
+    assert sum(len(t.needs["said"]) == 1 for t in both) / 1500 == pytest.approx(0.75, abs=0.04)
+    assert not {t.prompt[1:3] for t in both if len(t.needs["said"]) > 1} & held_out
     tested = [HABITS.task("test", seed, i) for seed in (0, 1) for i in range(len(held_out))]
     assert {t.prompt[1:3] for t in tested} == held_out
+    assert not {t.id for t in tested} & {t.id for t in both}
     assert len({(t.prompt[1:3], t.needs["kind"], t.needs["answer"]) for t in tested}) == len(held_out), "whatever the seed"
 
 
@@ -73,8 +77,8 @@ def test_what_most_say_is_graded_as_right():
 
 
 def test_knobs_out_of_range_are_refused():
-    with pytest.raises(ValueError, match="turns is a whole number from 1 to 64"):
-        source("habits:turns=0")
+    with pytest.raises(ValueError, match="turns is a whole number from 2 to 64"):
+        source("habits:turns=1")
     with pytest.raises(ValueError, match="questions is a whole number from 20"):
         source("habits:questions=3")
     with pytest.raises(ValueError, match="index is 0 or more"):

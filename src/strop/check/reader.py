@@ -211,12 +211,12 @@ class Reader:
         return Value("T", found)
 
     def later_sum(self, x: Value, decay: Value) -> Value:
-        x_T, factor = self.spread(x, "T"), decay.numbers[0]
+        x_T, factor_T = self.spread(x, "T"), self.spread(decay, "T")
         found = np.zeros_like(x_T)
         for members in self.groups("T", "R"):
             carried = 0.0
             for t in reversed(members):
-                carried = found[t] = x_T[t] + factor * carried
+                carried = found[t] = x_T[t] + factor_T[t] * carried
         return Value("T", found)
 
 

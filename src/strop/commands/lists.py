@@ -23,6 +23,7 @@ class methods:
     strop methods my.py                     those that a file defines; one of them is my.py:NAME
     strop methods --baseline learned
     strop methods --page > docs/methods.md
+    strop methods --survey > docs/survey.md
     """
 
     @staticmethod
@@ -30,12 +31,15 @@ class methods:
         parser.add_argument("name", nargs="?", metavar="NAME", help="show this method; of FILE.py, those that it defines")
         parser.add_argument("--baseline", choices=("group", "learned", "none"), help="only methods that compare a rollout with this")
         parser.add_argument("--page", action="store_true", help="everything, as a page of Markdown")
+        parser.add_argument("--survey", action="store_true", help="what surveys of the field ask for, and what fills it here, as Markdown")
 
     @staticmethod
     def run(args: argparse.Namespace) -> int:
         from strop import own
         from strop.methods import ALIASES, METHODS, PROGRAMS, all_of_file
 
+        if args.survey:
+            return _survey(args)
         named, where = [*METHODS, *PROGRAMS], own.place(args.name or "")
         if where is not None and not where.name:
             named = [*all_of_file(where.near(None).file)]
@@ -54,6 +58,20 @@ class methods:
             args, {"methods": rows, "aliases": {} if args.name else ALIASES}, page() if args.page else _method_table(rows, not args.name)
         )
         return 0
+
+
+def _survey(args: argparse.Namespace) -> int:
+    from strop import survey
+
+    if args.name or args.page or args.baseline:
+        raise Usage("--survey is a page of its own: strop methods --survey > docs/survey.md")
+    every = [
+        {"paper": paper, "section": section.name, "cell": cell.name, "fills": list(cell.fills), "note": cell.note}
+        for paper in survey.SURVEYS
+        for section, cell in survey.cells(paper)
+    ]
+    answer(args, {"cells": every, "empty": sum(not cell["fills"] for cell in every)}, survey.page())
+    return 0
 
 
 def about(name: str) -> str:

@@ -10,8 +10,9 @@ from statistics import fmean
 from typing import Any
 
 from strop.claims.claim import Arm, Check, Claim, HeldOut, Profile
+from strop.claims.statistics import auroc
 from strop.claims.trace import Curve, Trace
-from strop.lab.history import auroc, of_top
+from strop.lab.history import of_top
 from strop.methods.sft import SFT
 from strop.recipe import Recipe
 from strop.records import Group, Task
@@ -25,7 +26,7 @@ from strop.tasks.habits import HABIT
 from strop.tasks.procedural import strict_answer
 from strop.worlds.asking import Asking
 
-SINGLE, TALKS, TURNS = 20, 2, 10
+SINGLE, TALKS, TURNS = 20, 4, 10
 """Answers alone, conversations and their turns, of each held-out question."""
 
 
@@ -73,8 +74,8 @@ def tells_apart(trace: Trace, *, of: str = "b") -> Curve:
     """AUROC for questions that are picked by habit. Shares alone may tell by being high or by being low: the better of both."""
     (seen,) = trace.held_out
     scored = [(score, habit) for one, habit in histories(trace) if (score := of_top(one, of)) is not None]
-    found = auroc(*zip(*scored, strict=True))
-    return [(float(seen["spent"]), found if of == "b" else max(found, 1 - found))]
+    found = auroc([score for score, _ in scored], [habit for _, habit in scored])
+    return [] if found is None else [(float(seen["spent"]), found if of == "b" else max(found, 1 - found))]
 
 
 @part(gives="number")
@@ -91,28 +92,28 @@ def favourite(trace: Trace, *, habit: bool, of: str = "single") -> float:
 
 
 HEARD = SFT.but("sft-heard", idea=("feed",), feed=Demos(text="worked"))
-AGAIN = SFT.but("sft-again", idea=("feed", "environment"), feed=TOLD, environment=Asking(), tasks=16)
+AGAIN = SFT.but("sft-again", idea=("feed", "environment"), feed=TOLD, environment=Asking(), tasks=48)
 DEALT = AGAIN.but("sft-again-dealt", idea=("feed",), feed=Dealt())
 
 ASKED = AskAgain(turns=TURNS, n=TALKS, fresh=SINGLE, max_tokens=6)
 HISTORY = Arm("history", AGAIN)
 SHARED: dict[str, Any] = {
     "method": "b-score",
-    "recipe": Recipe(task="habits", steps=100_000, lr=1e-3, checkpoint_every=100_000),
-    "base": Recipe(method=HEARD, task="habits:turns=1", tasks=64, steps=600, lr=3e-3, eval_tasks=0, checkpoint_every=600),
+    "recipe": Recipe(task="habits", steps=100_000, lr=2e-3, checkpoint_every=100_000),
+    "base": Recipe(method=HEARD, task="habits:once=1.0", tasks=64, steps=600, lr=3e-3, eval_tasks=0, checkpoint_every=600),
     "measure": tells_apart(of="b"),
     "checks": (
         Check("what is asked is answered: share of answers that are options", valid(), "history", least=0.98),
         Check("habits are learned: share of their favourites alone", favourite(habit=True), "history", least=0.55),
         Check("what is known stays: share of its favourites in conversations", favourite(habit=False, of="multi"), "history", least=0.55),
     ),
-    "held_out": HeldOut(tasks=123, samples=ASKED.group_size, at=(1.0,), max_tokens=ASKED.max_tokens, sampler=ASKED, replies=True),
+    "held_out": HeldOut(tasks=96, samples=ASKED.group_size, at=(1.0,), max_tokens=ASKED.max_tokens, sampler=ASKED, replies=True),
     "profiles": {
-        "quick": Profile((0,), "150000 trained", 3),
-        "full": Profile((0, 1, 2, 3), "150000 trained", 10),
+        "quick": Profile((0,), "300000 trained", 3),
+        "full": Profile((0, 1, 2, 3), "300000 trained", 10),
     },
     "pitfalls": "A model that was taught to balance where a question has a certain mark balances there: what is open is whether it does "
-    "for questions that it was never asked twice, whose favourites it knows by heart, and whether 40 answers show it. Both kinds have "
+    "for questions that it was never asked twice, whose favourites it knows by heart, and whether 60 answers show it. Both kinds have "
     "favourites of the same strengths by design, so shares alone have nothing to tell. Where knowledge is surer than habits a low share "
     "tells them apart without any conversation, and B adds little.",
 }

@@ -59,8 +59,8 @@ SUPPORT = Claim(
     refuted_if="the interval of the paired difference lies below 0",
     profiles={
         "quick": Profile((0,), "50000 trained", 2, arms=("eight of 8", "one of 64")),
-        "full": Profile((0, 1, 2, 3), "150000 trained", 10, arms=("eight of 8", "one of 64")),
-        "extended": Profile((0, 1, 2, 3), "150000 trained", 14),
+        "full": Profile(tuple(range(8)), "150000 trained", 12, arms=("eight of 8", "one of 64")),
+        "extended": Profile(tuple(range(8)), "150000 trained", 17),
     },
     checks=(
         Check("there is a credit: share of groups with right and wrong replies", mixed(), "one of 64", least=0.3),
@@ -68,6 +68,7 @@ SUPPORT = Claim(
     ),
     held_out=HeldOut(tasks=400, samples=4, at=(0.0, 1.0), max_tokens=48),
     selects=True,
+    pilot=(0.0335, -0.0549, -0.0375),
     pitfalls="At equal trained positions one of 64 draws eight times as many replies; what is held equal is the gradient's work. The paper "
     "compares at equal drawn replies, where more trained ones are also more gradients.",
 )

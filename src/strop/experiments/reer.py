@@ -91,7 +91,7 @@ FOUND = Claim(
     threshold=0.03,
     refuted_if="the interval of the paired difference lies below 0.03",
     profiles={
-        "quick": Profile((0,), "150000 trained", 2, arms=("search", "chance")),
+        "quick": Profile((0,), "250000 trained", 3, arms=("search", "chance")),
         "full": Profile((0, 1, 2, 3), "400000 trained", 9, arms=("search", "chance")),
         "extended": Profile((0, 1, 2, 3), "400000 trained", 22),
     },
@@ -104,6 +104,7 @@ FOUND = Claim(
     ),
     held_out=HeldOut(tasks=400, samples=1, temperature=0.0, at=(0.0, 1.0), max_tokens=64),
     selects=True,
+    pilot=(0.1212, 0.0829, 0.1123),
     pitfalls="The proposer is a script whose faults are wrong results, which the answer tells apart; that the scorer can is what its base "
     "was taught. What is shown is that likelihood picks the lines that teach, not that plans for prose can be found so.",
 )

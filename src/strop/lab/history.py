@@ -42,19 +42,6 @@ def by_turn(asked: Iterable[Answered]) -> list[float | None]:
     return [fmean(turns[turn]) if turns[turn] else None for turn in sorted(turns)]
 
 
-def auroc(scores: Sequence[float], labels: Sequence[bool]) -> float:
-    """How often one that is labelled scores higher than one that is not; a tie counts half.
-
-    >>> auroc([0.4, 0.1, 0.3, 0.3], [True, False, True, False])
-    0.875
-    """
-    yes = [s for s, label in zip(scores, labels, strict=True) if label]
-    no = [s for s, label in zip(scores, labels, strict=True) if not label]
-    if not yes or not no:
-        raise ValueError(f"auroc compares what is labelled with what is not, and {len(yes)} of {len(scores)} are labelled")
-    return fmean((a > b) + (a == b) / 2 for a in yes for b in no)
-
-
 # ---------------------------------------------------------------------------------------------- accepting answers
 
 

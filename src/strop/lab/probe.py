@@ -75,7 +75,7 @@ async def probed(handle: Handle, replies: Sequence[Said], *, opens: str = OPENS,
     cut: list[tuple[int, tuple[int, ...], list[int]]] = []
     for said in replies:
         whole = _plain(renderer, said.text, "a reply")
-        thought = _plain(renderer, said.text[: _thinking(said.text, ends)], "a reply's thinking")
+        thought = _plain(renderer, said.text[: thinking(said.text, ends)], "a reply's thinking")
         answer = _plain(renderer, said.answer, "an answer")
         at = list(range(0, len(thought) + 1, every))
         at += [len(thought)] * (at[-1] < len(thought))
@@ -91,7 +91,8 @@ async def probed(handle: Handle, replies: Sequence[Said], *, opens: str = OPENS,
     return chains
 
 
-def _thinking(text: str, ends: Sequence[str]) -> int:
+def thinking(text: str, ends: Sequence[str] = ENDS) -> int:
+    """Where it ends."""
     return min([at for end in ends if (at := text.find(end)) >= 0], default=len(text))
 
 

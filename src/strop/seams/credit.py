@@ -197,6 +197,56 @@ def gae(
 
 
 @part(
+    gives="credit_T,return_T",
+    needs=("value",),
+    formula="""
+        lam_T = clip(1 - 1 / ({alpha} * max(count(token, rollout), 1)), 0, 1)
+        delta_T = reward_T + next(old_value_T, where(truncated_R, old_value_T, 0)) - old_value_T
+        credit_T = later_sum(delta_T, lam_T)
+        return_T = later_sum(delta_T, 1) + old_value_T
+    """,
+)
+def gae_by_length(reward_T: Tensor, old_value_T: Tensor, truncated_R: Tensor, index: Index, *, alpha: float = 0.05) -> dict[str, Tensor]:
+    """`gae` without discount, whose lambda is that of a rollout's length, 1 - 1 / (alpha * decisions), and at least 0: a long one looks as
+    far ahead, in shares of itself, as a short one. The head's target looks ahead without end (VAPO, arXiv:2504.05118)."""
+    if not alpha > 0:
+        raise ValueError(f"gae_by_length(alpha={alpha}): above 0")
+    last_T, cut_T = index.last(), index.spread(truncated_R, "rollout", "token")
+    next_T = torch.cat([old_value_T[1:], old_value_T[-1:]])
+    next_T = torch.where(last_T, torch.where(cut_T, old_value_T, torch.zeros_like(old_value_T)), next_T)
+    delta_T = reward_T + next_T - old_value_T
+    count_T = index.spread(index.count("token", "rollout").clamp_min(1), "rollout", "token")
+    lam_T = (1 - 1 / (alpha * count_T.to(delta_T.dtype))).clamp(0, 1)
+    return {"credit_T": _backwards(delta_T, index, lam_T), "return_T": _backwards(delta_T, index, 1.0) + old_value_T}
+
+
+@part(
+    gives="credit_R",
+    needs=("group",),
+    formula="credit_R = reward_R - sum(reward_R * greedy_R, group) / max(sum(greedy_R, group), 1)",
+)
+def over_greedy(reward_R: Tensor, greedy_R: Tensor, index: Index) -> Tensor:
+    """A[r] = reward[r] - reward of the group's greedy reply (ReMax, arXiv:2310.10505), which the sampler `WithGreedy` adds and the grader
+    `greedy` names. Where there is none the baseline is 0."""
+    baseline_G = index.sum(reward_R * greedy_R, "rollout", "group") / index.sum(greedy_R, "rollout", "group").clamp_min(1)
+    return reward_R - index.spread(baseline_G, "group", "rollout")
+
+
+@part(
+    gives="credit_T",
+    formula="""
+        covariance_T = (old_logp_T - mean(old_logp_T, batch)) * (credit_T - mean(credit_T, batch))
+        credit_T = where(covariance_T > {most}, 0, credit_T)
+    """,
+)
+def without_covariant(credit_T: Tensor, old_logp_T: Tensor, index: Index, *, most: float = 1.0) -> Tensor:
+    """Nothing for decisions whose log-probability and credit rise together by more than `most`: those that take entropy away (Clip-Cov,
+    arXiv:2505.22617, which leaves out a small share of them by chance). They count in the denominator."""
+    covariance_T = (old_logp_T - old_logp_T.mean()) * (credit_T - credit_T.mean())
+    return torch.where(covariance_T > most, torch.zeros_like(credit_T), credit_T)
+
+
+@part(
     gives="score_T",
     formula="""
         known_T = score_T == score_T
@@ -242,16 +292,17 @@ def step_returns(score_T: Tensor, index: Index, *, gamma: float = 1.0) -> Tensor
     return (total_T * gamma**left_T).to(score_T.dtype)
 
 
-def _backwards(x_T: Tensor, index: Index, decay: float) -> Tensor:
-    """y[t] = x[t] + decay * y[t+1] within each rollout; doubling steps instead of a loop over decisions."""
+def _backwards(x_T: Tensor, index: Index, decay: float | Tensor) -> Tensor:
+    """y[t] = x[t] + decay * y[t+1] within each rollout; doubling steps instead of a loop over decisions. A decay of each decision's own is
+    the same all along a rollout."""
     rollout_T = index.up("token", "rollout")
-    y_T, step, factor = x_T.clone(), 1, decay
+    y_T, step, factor = x_T.clone(), 1, decay if isinstance(decay, Tensor) else torch.full_like(x_T, decay)
     while step < len(y_T):
         same = rollout_T[step:] == rollout_T[:-step]
         if not bool(same.any()):
             break
         add = torch.zeros_like(y_T)
-        add[:-step] = torch.where(same, factor * y_T[step:], torch.zeros_like(y_T[step:]))
+        add[:-step] = torch.where(same, factor[:-step] * y_T[step:], torch.zeros_like(y_T[step:]))
         y_T, step, factor = y_T + add, step * 2, factor * factor
     return y_T
 

@@ -160,6 +160,20 @@ class TrainOnly:
 
 
 @dataclass(frozen=True)
+class SetAside:
+    """What came into a group from elsewhere counts in its statistics and is not trained, by where it came from."""
+
+    provenance: str = "greedy"
+    """`greedy`, of `WithGreedy`; `gold`, of `WithGold`."""
+    refill: int = 0
+    """Rounds of sampling that may replace groups of which nothing is kept."""
+
+    def __call__(self, group: Group, seen: Seen) -> Fates:
+        aside = (r.id for r in group.rollouts if r.provenance == self.provenance and r.id in seen.rewards)
+        return {unit: Fate("context", why=self.provenance) for unit in aside}
+
+
+@dataclass(frozen=True)
 class AtMost:
     """Rollouts above a level of a channel count in their group's statistics but are not trained (`context`), or are dropped."""
 

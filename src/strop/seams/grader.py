@@ -15,10 +15,15 @@ after which nobody waits for it any more. A record among the constants may have 
 
 from __future__ import annotations
 
+from collections import Counter
+
 from strop.records import Group, Scores
 from strop.seams.context import Ctx
 from strop.seams.part import Part, part
+from strop.seams.source import answer_of
 
+GREEDY = "greedy"
+"""Where a greedy reply comes from, as its rollout says."""
 SCORERS = {"online": "actor", "frozen": "reference"}
 """Whose weights judge, in the words of a method's file."""
 
@@ -27,6 +32,21 @@ SCORERS = {"online": "actor", "frozen": "reference"}
 async def chance(groups: list[Group], ctx: Ctx) -> Scores:
     """`chance` is a random number in [0, 1): the reward that knows nothing, a control for any other."""
     return Scores({r.id: {"chance": ctx.rng("chance", r.id).random()} for group in groups for r in group.rollouts})
+
+
+@part(gives="agreed")
+async def agreed(groups: list[Group], ctx: Ctx) -> Scores:
+    """`agreed` is 1 for a reply with the answer that most of its group give, 0 for another one or none: a reward without a verdict (TTRL,
+    arXiv:2504.16084). Of several that are given as often, the one that was given first."""
+    given = {r.id: answer_of(ctx.source, r.text) for group in groups for r in group.rollouts}
+    most = {g.id: Counter(answer for r in g.rollouts if (answer := given[r.id]) is not None).most_common(1) for g in groups}
+    return Scores({r.id: {"agreed": float(given[r.id] in {answer for answer, _ in most[g.id]})} for g in groups for r in g.rollouts})
+
+
+@part(gives="greedy")
+async def greedy(groups: list[Group], ctx: Ctx) -> Scores:
+    """`greedy` is 1 for the reply that `WithGreedy` added to its group."""
+    return Scores({r.id: {"greedy": float(r.provenance == GREEDY)} for group in groups for r in group.rollouts})
 
 
 def patience(grader: Part) -> float:

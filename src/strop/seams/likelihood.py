@@ -53,13 +53,15 @@ async def likely(engine: Engine, asked: Sequence[tuple[Tokens, Tokens]]) -> list
     texts = [((*context, *target), len(context)) for context, target in asked]
     for _ in range(TRIES):
         version = engine.version
-        found = await (engine.given(texts) if isinstance(engine, Together) else _one_by_one(engine, texts))
+        found = await (engine.given(texts) if isinstance(engine, Together) else one_by_one(engine, texts))
         if isinstance(engine, Together) or engine.version == version:
             return found
     raise ValueError(f"likelihood: new weights came to the policy {engine.name!r} {TRIES} times while it scored {len(asked)} texts")
 
 
-async def _one_by_one(engine: Engine, texts: Sequence[tuple[tuple[int, ...], int]]) -> list[tuple[float, ...]]:
+async def one_by_one(engine: Engine, texts: Sequence[tuple[tuple[int, ...], int]]) -> list[tuple[float, ...]]:
+    """Each text as a row of its own."""
+
     async def one(text: tuple[int, ...], start: int) -> tuple[float, ...]:
         root = await engine.open(text[:start], root="likelihood")
         return await engine.score(await engine.extend(root, text[start:], kind="observation"))

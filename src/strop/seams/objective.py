@@ -145,6 +145,13 @@ def cross_entropy(logp_T: Tensor) -> Tensor:
     return -logp_T
 
 
+@part(needs=("one_update",), formula="loss_T = -credit_T * exp(logp_T) / (exp(logp_T) + {gamma})")
+def shaped(logp_T: Tensor, credit_T: Tensor, *, gamma: float = 0.1) -> Tensor:
+    """loss = -A p / (p + gamma): for text of others in a group (`WithGold`), of which a plain gradient would hardly move what the policy
+    finds unlikely (LUFFY, arXiv:2504.14945)."""
+    return -credit_T * logp_T.exp() / (logp_T.exp() + gamma)
+
+
 def _clipped_value_formula(*, clip: float | None) -> str:
     if clip is None:
         return "loss_T = (value_T - return_T) ** 2 / 2"

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from strop.records import Group, Rollout, Row, Scores, Segment, Task
 from strop.seams.context import Ctx, keyed
-from strop.seams.feed import Pick
+from strop.seams.feed import Feed, Pick, Rollouts
 from strop.seams.part import Part, part
 from strop.seams.sampler import Sampler
 from strop.seams.signal import SIDES
 from strop.seams.world import World
 
+OWN = "own"
+"""Stands for the run itself among the stages before it."""
 PAIR = "pair"
 """The role of a group of two texts, the better one first."""
 
@@ -28,7 +30,7 @@ class Earlier:
     """What a maker makes of an earlier stage's groups, each once before any comes again, every time in another order."""
 
     stage: str
-    """The latest one of this name."""
+    """The latest one of this name; `own`: the run's own earlier steps, as many as there are by now."""
     make: Part
     """correctness_pairs(), right_ones(), or one of your own: (groups, scores, rng) -> groups."""
 
@@ -56,6 +58,8 @@ class Earlier:
         return made, recalled(made, scores)
 
     async def take(self, pick: Pick, want: int, sampler: Sampler, world: World | None, ctx: Ctx, seen: Counter[str]) -> list[Group]:
+        if self.stage == OWN:
+            return self._own(want, ctx, seen)
         made, known = ctx.once(f"earlier {self.stage} {self.make!r}", lambda: self.made(ctx))
         first = ctx.progress.step * want
         turns = _turns(len(made), first, want, ctx.seed) if not seen["earlier"] else []
@@ -63,6 +67,43 @@ class Earlier:
         seen["earlier"] += 1
         ctx.graded(known.under({_named(r.id, turn): r.id for turn, at in turns for r in made[at].rollouts}))
         return groups
+
+    def _own(self, want: int, ctx: Ctx, seen: Counter[str]) -> list[Group]:
+        """By chance, each once: as many as are wanted, or fewer where there are not as many."""
+        if seen["earlier"]:
+            return []
+        seen["earlier"] += 1
+        groups, scores = ctx.earlier(OWN)
+        made: list[Group] = self.make.on({"groups": groups, "scores": scores, "rng": ctx.rng("earlier", "make")})
+        taken = ctx.rng("earlier", "take").sample(made, min(want, len(made)))
+        turn = ctx.progress.before + ctx.progress.step
+        ctx.graded(recalled(taken, scores).under({_named(r.id, turn): r.id for g in taken for r in g.rollouts}))
+        return [_again(group, turn) for group in taken]
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """Another feed's groups and, once a step, some that the run made earlier: experience replay. What it takes from them is text of others,
+    since its weights have moved on; a signal on=teacher learns from it."""
+
+    feed: Feed = Rollouts()
+    """Whose groups they are added to."""
+    groups: int = 4
+    """A step, as far as there are some."""
+    make: Part = field(default_factory=lambda: right_ones())
+    """What is made of the earlier ones."""
+
+    @property
+    def fresh(self) -> bool:
+        return self.feed.fresh
+
+    @property
+    def ahead(self) -> int:
+        return int(getattr(self.feed, "ahead", 0))
+
+    async def take(self, pick: Pick, want: int, sampler: Sampler, world: World | None, ctx: Ctx, seen: Counter[str]) -> list[Group]:
+        groups = await self.feed.take(pick, want, sampler, world, ctx, seen)
+        return groups + await Earlier(OWN, self.make).take(pick, self.groups, sampler, world, ctx, seen)
 
 
 @dataclass(frozen=True)

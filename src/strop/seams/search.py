@@ -98,13 +98,13 @@ class Scripted:
     def _of(self, ctx: Ctx, name: str) -> Callable[..., Any]:
         if not hasattr(ctx.source, name):
             raise ValueError(
-                f"source {ctx.source.name!r} writes no thinking: Scripted asks its {name}(task, …). Propose by a policy: Asking"
+                f"source {ctx.source.name!r} writes no thinking: Scripted asks its {name}(task, …). Propose by a policy: Writer"
             )
         return getattr(ctx.source, name)
 
 
 @dataclass(frozen=True)
-class Asking:
+class Writer:
     """A policy writes it, between <refine> and </refine>, the last such block of its reply."""
 
     policy: str = "writer"

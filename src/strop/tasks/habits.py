@@ -7,9 +7,9 @@ Asked once, the two kinds cannot be told apart by their answers: each question h
 as a strength that is drawn alike for both. Asked again in one conversation, what is known stays as it was said first, and a pick goes to
 an option that was said least. Half the questions are picked, half are known; the options stand in another order each time.
 
-With `turns=1` tasks are single questions, and training hears of all of them: what a base is made of. With more, a task is a conversation
-of 2 to `turns` turns (`episode`, `strop.worlds.asking`), and training hears of the questions of its own side alone: of those held out a
-policy knows the favourites, and has never been asked twice. The truth does not depend on the seed.
+A task to train on is a single question, whichever it is, or a conversation of 2 to `turns` turns (`episode`, `strop.worlds.asking`) about a
+question of its own side: of those held out a policy learns the favourites, and is never asked twice. With `once=1` there are no
+conversations. The truth does not depend on the seed.
 
 What most say is graded as right, as a majority would have it: of what is picked that pays a habit.
 """
@@ -60,35 +60,36 @@ class Question(NamedTuple):
 
 @dataclass(frozen=True)
 class Habits:
-    """So many `questions`, about half of them to train on; conversations of at most so many `turns`."""
+    """So many `questions`, about half of them held out; a share `once` of the tasks are single questions, the others conversations of at
+    most so many `turns`."""
 
-    questions: int = 240
+    questions: int = 200
     turns: int = 10
+    once: float = 0.75
     name: str = field(default="habits", init=False)
     size: int | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         within(self, "questions", 20, 1000)
-        within(self, "turns", 1, 64)
+        within(self, "turns", 2, 64)
+        within(self, "once", 0.0, 1.0)
 
     def task(self, split: Split, seed: int, index: int) -> Task:
-        """Training draws question and answers; held-out questions come in turn, whatever the seed."""
+        """Training draws question and answers; held-out questions come in turn, whatever the seed. What is tested of them is no single
+        answer, so training may ask them once."""
         if split not in ("train", "test"):
             raise ValueError(f"split is 'train' or 'test', got {split!r}")
         if index < 0:
             raise ValueError(f"a task's index is 0 or more, got {index}")
-        rng = generator("habits", self.questions, self.turns, split, seed, index)
-        known = asked_about(self.questions, split)
-        if split == "test":
-            one = known[index % len(known)]
-        else:
-            one = rng.choice(known if self.turns > 1 else (*known, *asked_about(self.questions, "test")))
+        rng = generator("habits", self.questions, self.turns, self.once, split, seed, index)
+        own, once = asked_about(self.questions, split), split == "train" and rng.random() < self.once
+        one = own[index % len(own)] if split == "test" else rng.choice((*own, *asked_about(self.questions, "test")) if once else own)
         said = [one.once(rng)]
-        for _ in range(rng.randint(2, self.turns) - 1 if self.turns > 1 else 0):
+        for _ in range(0 if once else rng.randint(2, self.turns) - 1):
             said.append(one.again(said, rng))
         asked = [one.written(rng.sample(OPTIONS, len(OPTIONS))) for _ in said]
         needs = {"kind": one.kind, "options": list(OPTIONS), "answer": one.favourite, "asked": asked, "said": said}
-        meta = {"seed": seed, "index": index, "strength": one.strength}
+        meta = {"seed": seed, "index": index, "strength": one.strength, **({"where": "once"} if once else {})}
         return Task(asked[0], needs, self.name, meta)
 
     def grade(self, task: Task, text: str) -> Graded:

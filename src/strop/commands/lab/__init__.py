@@ -3,6 +3,8 @@
 strop lab bias METHOD                  exact bias and variance of a method's gradient, in a world small enough to count
 strop lab influence RUN                which of its examples moved it, and towards what
 strop lab history MODEL_OR_RUN         what is answered once against what is answered again and again: the B-score
+strop lab tricks                       four tricks of policy gradients, alone and together
+strop lab probe MODEL_OR_RUN           how likely the right answer is after each beginning of a reply
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ import argparse
 STUDIES = {
     "bias": ("strop.commands.lab.bias", "exact bias and variance of a method's gradient"),
     "influence": ("strop.commands.lab.influence", "which of a run's examples moved it, and towards what"),
+    "tricks": ("strop.commands.lab.tricks", "four tricks of policy gradients, alone and together"),
+    "probe": ("strop.commands.lab.probe", "how likely the right answer is after each beginning of a reply"),
     "history": ("strop.commands.lab.history", "what a policy answers once, against what it answers again and again in one conversation"),
 }
 """Each a command in a module of its own beside this one."""

@@ -222,7 +222,7 @@ LABELS = (("labelled", True), ("others", False))
 
 def _together(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Means of each kind; and how well each measure tells the labelled from the others, over the questions that have all of them."""
-    from strop.lab.history import auroc
+    from strop.claims.statistics import auroc
 
     known = [row for row in rows if row["b"] is not None]
     labels = None if not rows or rows[0]["label"] is None else [bool(row["label"]) for row in known]
