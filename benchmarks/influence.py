@@ -3,10 +3,10 @@
     python benchmarks/influence.py --json influence.json        a seedling of 0.36M parameters, one thread
     python benchmarks/influence.py --examples 200 --only strop,loop
 
-Each side is a process of its own, interleaved. All start from the same model, texts and targets and end with one number for each example and
-target. strop and kronfluence make the curvature of the MLP maps first (EK-FAC, labels drawn from the model, damping 0.1 of the mean); the
-loop is given strop's, and makes a backward pass for each example, whose gradient it multiplies with each target's direction. Seconds are the
-processor's; memory is the most a process held over what it held before it began. The sides' ranks are compared.
+Each side is a process of its own, interleaved. All start from the same model, texts and targets and end with one number for each example
+and target. strop and kronfluence make the curvature of the MLP maps first (EK-FAC, labels drawn from the model, damping 0.1 of the mean);
+the loop is given strop's, and makes a backward pass for each example, whose gradient it multiplies with each target's direction. Seconds
+are the processor's; memory is the most a process held over what it held before it began. The sides' ranks are compared.
 
 kronfluence is wanted alone: pip install --no-deps kronfluence==1.0.1 einconv einops opt-einsum
 """
@@ -76,9 +76,7 @@ def side_loop(policy: Any, train: list[Any], targets: dict[str, list[Any]], curv
     return made
 
 
-def side_kronfluence(
-    policy: Any, train: list[Any], targets: dict[str, list[Any]], given: bool = False
-) -> dict[str, list[float]]:
+def side_kronfluence(policy: Any, train: list[Any], targets: dict[str, list[Any]], given: bool = False) -> dict[str, list[float]]:
     """`given`: with the texts' own labels, the empirical Fisher matrix."""
     import torch
     from kronfluence.analyzer import Analyzer, prepare_model
@@ -117,7 +115,11 @@ def side_kronfluence(
         counts = torch.zeros_like(ids, dtype=torch.bool)
         for row, text in enumerate(some):
             counts[row, list(text.at)] = True
-        return {"ids": ids, "mask": (torch.arange(width)[None] < torch.tensor([len(t.tokens) for t in some])[:, None]).long(), "counts": counts}
+        return {
+            "ids": ids,
+            "mask": (torch.arange(width)[None] < torch.tensor([len(t.tokens) for t in some])[:, None]).long(),
+            "counts": counts,
+        }
 
     class Listed(torch.utils.data.Dataset[Any]):
         def __init__(self, some: list[Any]):
@@ -132,7 +134,9 @@ def side_kronfluence(
     task = Texts()
     rows = BUDGET // max(len(text.tokens) for text in train)
     with tempfile.TemporaryDirectory() as place:
-        analyzer = Analyzer("bench", prepare_model(policy.model, task), task, cpu=True, output_dir=place, disable_tqdm=True, disable_model_save=True)
+        analyzer = Analyzer(
+            "bench", prepare_model(policy.model, task), task, cpu=True, output_dir=place, disable_tqdm=True, disable_model_save=True
+        )
         analyzer.set_dataloader_kwargs(DataLoaderKwargs(collate_fn=together))
         how = FactorArguments(strategy="ekfac", use_empirical_fisher=given)
         analyzer.fit_all_factors("factors", Listed(train), per_device_batch_size=rows, factor_args=how, overwrite_output_dir=True)
@@ -164,7 +168,7 @@ def one_side(args: argparse.Namespace) -> None:
     train, targets = texts(policy, args.examples)
     more = {"curves": curved(Reader(policy), maps(policy), train, budget=BUDGET)} if args.side == "loop" else {}
     if args.side == "kronfluence":
-        import kronfluence.analyzer  # what is loaded is no work
+        pass  # what is loaded is no work
     before, began, wall = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time(), time.perf_counter()
     scores = globals()[f"side_{args.side}"](policy, train, targets, **more)
     spent = {"cpu": time.process_time() - began, "seconds": time.perf_counter() - wall}

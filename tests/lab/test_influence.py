@@ -75,7 +75,9 @@ def test_corrected_curvature_is_the_fisher_matrixs_own_diagonal_in_the_direction
     entered, slopes = (torch.randn(30, 3, n, generator=draw, dtype=torch.float64) for n in (4, 5))
     slopes = slopes * entered[..., :1]  # so they depend on one another
     real = torch.ones(30, 3, dtype=torch.bool)
-    made = curvature(lambda _: [(real[:11], [("map", entered[:11], slopes[:11])]), (real[11:], [("map", entered[11:], slopes[11:])])])["map"]
+    made = curvature(lambda _: [(real[:11], [("map", entered[:11], slopes[:11])]), (real[11:], [("map", entered[11:], slopes[11:])])])[
+        "map"
+    ]
     each = torch.einsum("nto,nti->noi", slopes, entered)
     turned = torch.einsum("op,noi,ij->npj", made.outward, each, made.inward)
     torch.testing.assert_close(made.value, turned.square().mean(0))

@@ -355,8 +355,8 @@ class Influence:
 def influence(
     reader: Reader, found: Mapping[str, nn.Linear], examples: Sequence[Example], direction: Slopes, budget: int = 8192
 ) -> list[Influence]:
-    """What each example's log-probability, weighted, gains along a direction: with `solved` the influence, with grad f itself the dot product
-    of gradients."""
+    """What each example's log-probability, weighted, gains along a direction: with `solved` the influence, with grad f itself the dot
+    product of gradients."""
     texts = [text for example in examples for text in example.texts]
     each = iter(zip(texts, along(reader, found, texts, direction, budget), strict=True))
     return [

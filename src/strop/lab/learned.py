@@ -1,7 +1,7 @@
 """Learned: what a run was taught or drew, as examples whose influence can be asked; and the same run once more, on some of them.
 
-A demonstration is one example however often it came by, with the weight 1 for each of its tokens. A rollout is one with its credit: it is made
-again from the record by the method's own correction and credit, as they stood before the update.
+A demonstration is one example however often it came by, with the weight 1 for each of its tokens. A rollout is one with its credit, which
+is made again from the record by the method's own correction and credit, as they stood before the update.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def _credited(method: Method, batch: Batch, fraction: float) -> Batch:
     for link in method.credit:
         if missing := [name for name in link.reads if name.endswith("_T") and name not in have]:
             raise ValueError(
-                f"method {method.name!r}: its credit {link.name!r} reads {missing[0]}, which the policy of each step gave and no record keeps, "
-                "so its rollouts have no credit here"
+                f"method {method.name!r}: its credit {link.name!r} reads {missing[0]}, which the policy of each step gave and no record "
+                "keeps, so its rollouts have no credit here"
             )
         have |= {*link.gives.split(","), "credit_T"}
     batch = settle(method, batch.with_(old_logp_T=batch.tracks["sampled_logp_T"]), fraction)
@@ -83,7 +83,9 @@ def _texts(batch: Batch) -> dict[int, list[Text]]:
             continue
         drawn = {batch.samplings[int(batch.sampling_T[n])] for n in places}
         if len(drawn) > 1 or any(one.allowed is not None for one in drawn):
-            raise ValueError("its tokens were drawn in several ways, or from some ids only: influence asks of rows drawn in one way, from all")
+            raise ValueError(
+                "its tokens were drawn in several ways, or from some ids only: influence asks of rows drawn in one way, from all"
+            )
         at = tuple(row.at[n - first] for n in places)
         weight = tuple(batch.tracks["credit_T"][places].tolist())
         found.setdefault(rollout, []).append(Text(row.tokens, at, weight, drawn.pop().temperature))

@@ -4,9 +4,9 @@
     shares    even, but in mathematics the easy tasks' share goes to the hard ones, in code the hard ones' to the easy ones
     loss      mean over tokens of -logp
 
-The paper asks which demonstrations raise the likelihood of right solutions (`strop lab influence`), finds that hard mathematics helps both
-domains and easy code helps code most, and flips the difficulty of its mix so. It keeps the number of examples; hard ones are longer, so here
-the tokens are kept equal (`equal="tasks"` is the paper's). `chain` stands for mathematics, `stacks` for code.
+The paper asks which demonstrations raise the likelihood of right solutions (`strop lab influence`), finds that hard mathematics helps
+both domains and easy code helps code most, and flips the difficulty of its mix so. It keeps the number of examples; hard ones are longer,
+so here the tokens are kept equal (`equal="tasks"` is the paper's). `chain` stands for mathematics, `stacks` for code.
 
 Left out: whatever the paper does with spans and tokens, which it only looks at.
 """

@@ -207,11 +207,11 @@ def placed(places: list[int], state: State, ctx: Ctx) -> tuple[list[Task], State
 
 @dataclass(frozen=True)
 class Mixed:
-    """Classes of tasks by share, at equal tokens: what is drawn next is of the class that is furthest behind its share of all tokens learned
-    from so far, so harder tasks, whose texts are longer, come less often than their share says.
+    """Classes of tasks by share, at equal tokens: what is drawn next is of the class that is furthest behind its share of all tokens
+    learned from so far, so harder tasks, whose texts are longer, come less often than their share says.
 
-    A class is what a task's fields `by` say, with a space between: "chain 4". It gives its tasks in the order of their numbers, around and
-    around where there is an end to them. How long a class's texts are is known once some were seen; a step's error is made good by the next.
+    A class is what a task's fields `by` say, with a space between: "chain 4". It gives its tasks in the order of their numbers, around
+    and around where there is an end to them. How long its texts are is known once some were seen; a step's error is made good by the next.
     """
 
     shares: Mapping[str, float]
@@ -278,8 +278,8 @@ class Mixed:
         for name, own in count.items():
             if abs(own - (due := total * self.shares[name] / of)) > last + 0.01 * total:
                 raise ValueError(
-                    f"{written(self)}: the class {name!r} has {own:,.0f} of {total:,.0f} {self.equal}, and its share is {due:,.0f}. Its tasks "
-                    "give texts of other lengths than they gave before, or none."
+                    f"{written(self)}: the class {name!r} has {own:,.0f} of {total:,.0f} {self.equal}, and its share is {due:,.0f}. Its "
+                    "tasks give texts of other lengths than they gave before, or none."
                 )
 
 

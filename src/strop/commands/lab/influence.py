@@ -1,6 +1,6 @@
 """Which of its examples moved a run, and towards what: influence functions with EK-FAC (arXiv:2505.19949).
 
-    influence   by how much more weight on an example would raise the mean log-probability of the model's right replies to held-out questions
+    influence   how far more weight on an example would raise the mean log-probability of the model's right replies to held-out questions
     class       of examples and of questions alike, by fields of their tasks: --by source,steps
 
 Demonstrations count by their tokens, rollouts by credit times gradient. What is done is kept in --out, so a study that was stopped goes on.
@@ -117,7 +117,7 @@ class Study:
         from strop.recipe import Recipe
 
         assert self.about is not None
-        return Recipe(**{**self.about["recipe"], "method": "sft"})
+        return Recipe(**{**self.about["recipe"], "method": self.parts.get("method", "grpo")})
 
     def memory(self, chosen: Sequence[Any]) -> None:
         """Said before the model is loaded; what does not fit is refused."""
@@ -129,10 +129,15 @@ class Study:
         self.needs = forecast(self.recipe(), self.args.maps, longest, self.args.token_budget, 2)
         self.needs |= {} if on_gpu else {"Python and its libraries": PROCESS}
         room, needs = available(on_gpu), sum(self.needs.values())
-        say(f"influence: {len(chosen)} examples, {needs / 2**20:,.0f} MiB" + ("" if room is None else f" of {room / 2**20:,.0f} that are free"))
+        say(
+            f"influence: {len(chosen)} examples, {needs / 2**20:,.0f} MiB"
+            + ("" if room is None else f" of {room / 2**20:,.0f} that are free")
+        )
         if room is not None and needs > room and not self.args.plan:
             most = max(self.needs, key=self.needs.__getitem__)
-            raise Usage(f"that does not fit: {most} takes {self.needs[most] / 2**20:,.0f} MiB. Lower --token-budget, or ask a smaller model.")
+            raise Usage(
+                f"that does not fit: {most} takes {self.needs[most] / 2**20:,.0f} MiB. Lower --token-budget, or ask a smaller model."
+            )
 
     def begin(self, chosen: Sequence[Any]) -> None:
         """What stands in the place was made of the same run, examples and settings."""
@@ -140,10 +145,16 @@ class Study:
         from strop.records import digest
 
         said = {name: getattr(self.args, name) for name in ("task", "tasks", "maps", "damping", "labels", "seed", "max_tokens")}
-        said |= {"by": self.by, "towards": self.towards, "run": Path(self.checkpoint, "hash").read_text(), "examples": [e.id for e in chosen]}
+        said |= {
+            "by": self.by,
+            "towards": self.towards,
+            "run": Path(self.checkpoint, "hash").read_text(),
+            "examples": [e.id for e in chosen],
+        }
         self.out.mkdir(parents=True, exist_ok=True)
         asked, path = digest(said), self.out / "asked.json"
-        if path.exists() and json.loads(path.read_text())["digest"] != asked:
+        other = path.exists() and json.loads(path.read_text())["digest"] != asked
+        if other and len([*self.out.iterdir()]) > 1:
             raise Usage(f"{self.out} holds a study of other examples or settings. Name another place: --out DIR")
         durable.write(path, json.dumps({"digest": asked, "run": str(self.directory)}).encode())
 
@@ -227,6 +238,9 @@ class Study:
         by = defaultdict[str, list[Any]](list)
         for one in found:
             by[one.kind].append({"task": one.task, "tokens": one.text.tokens, "at": one.text.at})
+        if all(len(some) < LEAST_RIGHT for some in by.values()):
+            few = ", ".join(f"{len(some)} of {kind}" for kind, some in by.items()) or "none"
+            raise Usage(f"a target needs {LEAST_RIGHT} right replies of a class, and there are {few}: ask more questions, --tasks N")
         return {"right": {kind: by[kind] for kind in sorted(by)}, "taught": taught}
 
     def scores(self, policy: Any, chosen: Sequence[Any]) -> dict[str, Any]:
@@ -235,9 +249,6 @@ class Study:
 
         told = self.kept("targets", lambda: self.targets(policy))
         goals = {kind: read(some) for kind, some in told["right"].items() if len(some) >= LEAST_RIGHT}
-        if not goals:
-            few = ", ".join(f"{len(some)} of {kind}" for kind, some in told["right"].items()) or "none"
-            raise Usage(f"a target needs {LEAST_RIGHT} right replies of a class, and there are {few}: ask more questions, --tasks N")
         reader, found, budget = Reader(policy), maps(policy, self.args.maps), self.args.token_budget
         texts = [text for one in chosen for text in one.texts]
         curves = self.curves(reader, found, texts)
@@ -406,7 +417,9 @@ def shown(found: Mapping[str, Any], args: argparse.Namespace) -> str:
     """The tables."""
     goals = list(found["right"])
     said = ", ".join(f"{count} right replies of {kind}" for kind, count in found["right"].items())
-    text = [f"{found['run']}: {found['examples']} examples, {said}; {found['maps']} maps, damping {found['damping']:g} of the mean curvature"]
+    text = [
+        f"{found['run']}: {found['examples']} examples, {said}; {found['maps']} maps, damping {found['damping']:g} of the mean curvature"
+    ]
     unit = max((abs(one["mean"]) for of in found["classes"].values() for one in of.values()), default=1) or 1
     rows = []
     for kind in found["classes"][goals[0]]:
@@ -435,7 +448,9 @@ def shown(found: Mapping[str, Any], args: argparse.Namespace) -> str:
 
 def measured(lds: Mapping[str, Any]) -> str:
     """Whether the scores foretold what retraining on halves brought."""
-    text = [f"retrained on {lds['subsets']} random halves, {lds['retrained']} times each: rank agreement of what was foretold with what came"]
+    text = [
+        f"retrained on {lds['subsets']} random halves, {lds['retrained']} times each: rank agreement of what was foretold with what came"
+    ]
     for kind, one in lds["targets"].items():
         rows = []
         for name, score in one["score"].items():
@@ -443,7 +458,11 @@ def measured(lds: Mapping[str, Any]) -> str:
             below, over = one["above"].get(name) or (None, None)
             rows.append([name, score, low, high, below, over])
         text += ["", table(rows, [f"for {kind}", "agreement", "low", "high", "EK-FAC above it: low", "high"])]
-        noise = "" if one["noise"] is None else f", of one half's trainings {one['noise']:.3g}; they agree with each other by {one['reliability']:.3f}"
+        noise = (
+            ""
+            if one["noise"] is None
+            else f", of one half's trainings {one['noise']:.3g}; they agree with each other by {one['reliability']:.3f}"
+        )
         text += [f"deviation of the target among halves {one['spread']:.3g}{noise}"]
     return "\n".join(text)
 
