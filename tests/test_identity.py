@@ -68,7 +68,7 @@ OTHER_WORDS = {
     "token": ("sequence", "row"), "sequence": ("token",), "k1": ("k2",), "k2": ("k3",), "k3": ("k1",), "context": ("drop",),
     "action": ("teacher",), "teacher": ("forced",), "rollout": ("row",), "group": ("rollout",), "actor": (), "online": ("frozen",),
     "linear": ("mlp",), "mlp": ("linear",), "mean": ("sum",), "uniform": ("top",), "top": ("uniform",),
-    "chosen": ("rejected",), "cleanest": ("weighted",), "seen": ("threads",), "random": ("extremes",),
+    "chosen": ("rejected",), "cleanest": ("weighted",), "seen": ("threads",), "random": ("extremes",), "tokens": ("tasks",),
 }  # fmt: skip
 """What else may stand where a word stands; nothing else trains than the actor."""
 
