@@ -37,9 +37,8 @@ def run(args: argparse.Namespace) -> int:
 
 def shown(found: Mapping[str, Any]) -> str:
     cells = [[" ".join(cell["tricks"]) or "none", cell["rate"], cell["mean"]] for cell in sorted(found["cells"], key=lambda c: -c["mean"])]
-    text = (
-        f"exact pass rate after {found['steps']} steps, mean of {len(found['seeds'])} seeds\n\n{table(cells, ['tricks', 'rate', 'pass'])}"
-    )
+    text = f"exact pass rate after {found['steps']} steps, mean of {len(found['seeds'])} seeds\n\n"
+    text += table(cells, ["tricks", "rate", "pass"])
     rows = [[" x ".join(e["tricks"]), e["mean"], *e["interval"], "yes" if e["found"] else ""] for e in found["effects"]]
     text += f"\n\neffects on it; of several tricks, their interaction\n\n{table(rows, ['', 'effect', 'low', 'high', 'found'])}"
     largest = found["largest_interaction"]
