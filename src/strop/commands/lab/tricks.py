@@ -19,7 +19,7 @@ from strop.cli import Usage, answer, table
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="runs of each way to have some of them [5]")
-    parser.add_argument("--steps", type=int, default=25, metavar="N", help="of a run [25]")
+    parser.add_argument("--steps", type=int, default=40, metavar="N", help="of a run [40]")
 
 
 def run(args: argparse.Namespace) -> int:
