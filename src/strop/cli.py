@@ -38,6 +38,7 @@ COMMANDS = {
     "tripwires": ("strop.commands.lists:tripwires", "list what training watches for"),
     "runs": ("strop.commands.lists:runs", "list the runs of a directory"),
     "lab": ("strop.commands.lab", "exact bias and variance of a method's gradient"),
+    "lab coverage": ("strop.commands.lab_coverage", "what a training set can teach at all, and who is right where it can"),
     "report": ("strop.commands.report", "write a run as one HTML page"),
     "track": ("strop.commands.track", "copy a run's metrics to a tracker: what it does not have yet"),
     "replay": ("strop.commands.replay", "train again on a run's recorded rollouts, with its method or another"),
@@ -142,6 +143,7 @@ def dispatch(argv: list[str]) -> int:
 
 def understood(argv: Sequence[str]) -> tuple[Any, argparse.Namespace]:
     """The command a line names and what it would be run with; a line that says neither is refused."""
+    argv = [" ".join(argv[:2]), *argv[2:]] if " ".join(argv[:2]) in COMMANDS else argv
     name = argv[0]
     if name not in COMMANDS:
         raise Usage(f"no command {name!r}. {_nearest(name, COMMANDS)}")

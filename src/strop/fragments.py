@@ -159,6 +159,13 @@ def largest(
     return best
 
 
+def often(seen: Seen, asked: Any, places: Places) -> Numbers:
+    """How many examples hold what each input has at these places."""
+    held = np.sort(_code(seen.inputs, places, seen.base))
+    wanted = _code(_table(asked, seen.inputs.shape[1]), places, seen.base)
+    return np.searchsorted(held, wanted, side="right") - np.searchsorted(held, wanted, side="left")
+
+
 def _table(inputs: Any, width: int | None = None) -> Numbers:
     rows = np.asarray(inputs, dtype=np.int64)
     rows = rows.reshape(0, width or 2) if not rows.size else rows
