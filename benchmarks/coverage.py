@@ -85,7 +85,9 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=3)
     args = parser.parse_args()
     train, asked = numbers(TwoHop(tokens=args.tokens, train=args.train), args.asked)
-    x, y, wanted, labels = (np.array(side) for side in ([a for a, _ in train], [b for _, b in train], [a for a, _ in asked], [b for _, b in asked]))
+    x, y, wanted, labels = (
+        np.array(side) for side in ([a for a, _ in train], [b for _, b in train], [a for a, _ in asked], [b for _, b in asked])
+    )
     began = time.perf_counter()
     ours = covered(Seen.of(x, y, base=args.tokens), wanted, args.k, key="size", labels=labels)
     once = time.perf_counter() - began

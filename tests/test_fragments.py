@@ -98,7 +98,7 @@ def test_sixteen_tokens_and_five_hundred_examples_have_the_shares_that_were_comp
 
 
 def test_fragments_of_different_places_are_no_likeness():
-    """0 before 1 2, and 0 between 1 and 2: one fragment and one rest, at other places. As released they are one, though nothing was alike."""
+    """0 before 1 2, and 0 between them: one fragment and one rest at other places. As released they are one, though nothing was alike."""
     seen = Seen.of([[0, 1, 2]], [5], base=6)
     assert covered(seen, [[1, 0, 2]], 1, labels=[5]).tolist() == [False]
     assert covered(seen, [[1, 0, 2]], 1, labels=[5], key="size").tolist() == [True]

@@ -4,7 +4,8 @@ A fragment is what stands at some places of an input, its context what stands at
 where at least k contexts were seen with both and the output was the same each time; so are those that a chain of such pairs joins. An
 input is k-covered where exchanging alike fragments leads from it to an input that was seen.
 
-Inputs are rows of whole numbers from 0, each with one output. Pure functions of arrays: what takes long is a sort.
+Inputs are rows of whole numbers from 0, each with one output; `numbered` makes them of texts. Pure functions of arrays: what takes long is
+a sort.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 Numbers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Places = tuple[int, ...]
+Pair = tuple[str, str]
+"""A question and its answer."""
 
 WIDEST = 6
 """Places of an input: it has 2^6 - 2 kinds of fragments."""
@@ -114,9 +117,7 @@ def united(size: int, one: Numbers, other: Numbers) -> Numbers:
             root = up
 
 
-def covered(
-    seen: Seen, asked: Any, k: int, *, found: Sequence[Alike] | None = None, key: str = "places", labels: Any = None
-) -> Flags:
+def covered(seen: Seen, asked: Any, k: int, *, found: Sequence[Alike] | None = None, key: str = "places", labels: Any = None) -> Flags:
     """Which of the inputs asked for are k-covered by what was seen. On the way exchanges may lead over others that are asked for.
 
     `found` is what `alike` gave for the kinds of fragments that are looked at; without it all are. Where alike fragments were seen with
@@ -164,6 +165,33 @@ def often(seen: Seen, asked: Any, places: Places) -> Numbers:
     held = np.sort(_code(seen.inputs, places, seen.base))
     wanted = _code(_table(asked, seen.inputs.shape[1]), places, seen.base)
     return np.searchsorted(held, wanted, side="right") - np.searchsorted(held, wanted, side="left")
+
+
+def numbered(train: Sequence[Pair], asked: Sequence[Pair]) -> tuple[Seen, Numbers, Numbers, int]:
+    """(examples, questions asked, their answers, tokens), as numbers. Refuses one question with two answers, and lengths that differ."""
+    answered = dict[str, str]()
+    for question, answer in train:
+        if answered.setdefault(question, answer) != answer:
+            raise ValueError(f"{question!r} is answered by {answered[question]!r} and by {answer!r}: only a function has a coverage")
+    texts = [words(question) for question in (*answered, *(question for question, _ in asked))]
+    if len(lengths := {len(text) for text in texts}) > 1:
+        raise ValueError(
+            f"questions have {min(lengths)} to {max(lengths)} tokens: fragments are compared place by place, so all are as long"
+        )
+    name = {token: number for number, token in enumerate(dict.fromkeys(token for text in texts for token in text))}
+    says = {answer: number for number, answer in enumerate(dict.fromkeys([*answered.values(), *(answer for _, answer in asked)]))}
+    rows = np.array([[name[token] for token in text] for text in texts], dtype=np.int64)
+    seen = Seen.of(rows[: len(answered)], [says[answer] for answer in answered.values()], base=len(name))
+    return seen, rows[len(answered) :], np.array([says[answer] for _, answer in asked], dtype=np.int64), len(name)
+
+
+def words(text: str) -> list[str]:
+    """
+    >>> words("abc"), words("a bc")
+    (['a', 'b', 'c'], ['a', 'bc'])
+    """
+    said = text.split()
+    return said if len(said) > 1 else list(text.strip())
 
 
 def _table(inputs: Any, width: int | None = None) -> Numbers:

@@ -37,7 +37,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--asked", type=int, default=10_000, metavar="N", help="held-out tasks [10000, or all]")
     parser.add_argument("--upto", type=int, default=UPTO, metavar="K", help=f"the largest k [{UPTO}]")
     parser.add_argument("--places", action="append", default=[], metavar="I,J", help="fragments at these places alone; several times [all]")
-    parser.add_argument("--key", choices=KEYS, default="places", help="what tells kinds of fragments apart; size is the released slip [places]")
+    parser.add_argument(
+        "--key", choices=KEYS, default="places", help="what tells kinds of fragments apart; size is the released slip [places]"
+    )
     parser.add_argument("--labels", action="store_true", help="the true answers of what is asked take part, as was released")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="draws the tasks of a source to train on [0]")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw it as PNG, SVG or PDF")
@@ -83,7 +85,11 @@ def shown(what: str, found: Finding) -> str:
     lines.append(table([[row[name] for name in head] for row in found.rows], head))
     if found.right is not None:
         told = found.predicts
-        said = "all or none are right, so nothing is told apart" if told is None else f"{told['k']:.3f} by k, {told['frequency']:.3f} by counts"
+        said = (
+            "all or none are right, so nothing is told apart"
+            if told is None
+            else f"{told['k']:.3f} by k, {told['frequency']:.3f} by counts"
+        )
         lines += ["", f"how often a question that is answered rightly ranks above one that is not: {said}"]
     return "\n".join(lines)
 
@@ -143,7 +149,7 @@ def answered(model: str, recipe: Recipe, source: Source, most: int) -> tuple[lis
     show(policy.renderer, source, recipe.shots)
     handle = Handle(engines.build(policy, recipe), policy.renderer)
     handle.engine.begin(-1)
-    pairs, right = list[Pair](), list[bool]()
+    pairs, right = list[tuple[str, str]](), list[bool]()
 
     def look(groups: list[Group], scores: Scores) -> None:
         pairs.extend(pair(source, group.task) for group in groups)

@@ -1,8 +1,7 @@
 """Coverage: which held-out questions a training set can teach at all, before anything is trained (arXiv:2505.20278).
 
-Questions and answers are texts; a question's tokens are its words, or its characters where it is one word. What equivalent fragments are
-and how far they lead stands in `strop/fragments.py`. Frequency is the honest rival: what is seen often is both better covered and better
-learned, so how well k tells right answers from wrong ones is told beside how well counts do.
+What equivalent fragments are and how far they lead stands in `strop/fragments.py`. Frequency is the honest rival: what is seen often is both
+better covered and better learned, so how well k tells right answers from wrong ones is told beside how well counts do.
 """
 
 from __future__ import annotations
@@ -13,10 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from strop.fragments import UPTO, Numbers, Places, Seen, alike, largest, often
-
-Pair = tuple[str, str]
-"""A question and its answer."""
+from strop.fragments import UPTO, Pair, Places, alike, largest, numbered, often
 
 
 @dataclass(frozen=True)
@@ -89,31 +85,6 @@ def study(
     best = largest(seen, wanted, upto, found=found, key=key, labels=answers if labels else None)
     times = sum((often(seen, wanted, one.places) for one in found), np.zeros(len(wanted), np.int64))
     return Finding(len(seen.inputs), tokens, tuple(best.tolist()), tuple(times.tolist()), None if right is None else tuple(right))
-
-
-def numbered(train: Sequence[Pair], asked: Sequence[Pair]) -> tuple[Seen, Numbers, Numbers, int]:
-    """(examples, questions asked, their answers, tokens), as numbers. Refuses one question with two answers, and lengths that differ."""
-    answered = dict[str, str]()
-    for question, answer in train:
-        if answered.setdefault(question, answer) != answer:
-            raise ValueError(f"{question!r} is answered by {answered[question]!r} and by {answer!r}: only a function has a coverage")
-    texts = [words(question) for question in (*answered, *(question for question, _ in asked))]
-    if len(lengths := {len(text) for text in texts}) > 1:
-        raise ValueError(f"questions have {min(lengths)} to {max(lengths)} tokens: fragments are compared place by place, so all are as long")
-    name = {token: number for number, token in enumerate(dict.fromkeys(token for text in texts for token in text))}
-    says = {answer: number for number, answer in enumerate(dict.fromkeys([*answered.values(), *(answer for _, answer in asked)]))}
-    rows = np.array([[name[token] for token in text] for text in texts], dtype=np.int64)
-    seen = Seen.of(rows[: len(answered)], [says[answer] for answer in answered.values()], base=len(name))
-    return seen, rows[len(answered) :], np.array([says[answer] for _, answer in asked], dtype=np.int64), len(name)
-
-
-def words(text: str) -> list[str]:
-    """
-    >>> words("abc"), words("a bc")
-    (['a', 'b', 'c'], ['a', 'bc'])
-    """
-    said = text.split()
-    return said if len(said) > 1 else list(text.strip())
 
 
 def auroc(scores: Sequence[float], labels: Sequence[bool]) -> float:

@@ -24,7 +24,9 @@ def write(found: Mapping[str, Any], target: Path) -> Path:
     if known:
         axes = figure.add_subplot(1, 2, 2)
         bars = [(row["right"] * (1 - row["right"]) / row["questions"]) ** 0.5 for row in known]
-        axes.errorbar([row["k"] for row in known], [row["right"] for row in known], yerr=bars, fmt="s", color=RIGHT, markersize=5, capsize=3)
+        axes.errorbar(
+            [row["k"] for row in known], [row["right"] for row in known], yerr=bars, fmt="s", color=RIGHT, markersize=5, capsize=3
+        )
         _dress(axes, "share answered rightly", "largest k at which a question is covered")
     figure.savefig(target, dpi=120)
     return target

@@ -105,6 +105,8 @@ def drawn(source: TwoHop) -> dict[Split, list[tuple[int, ...]]]:
     return {"train": shown, "test": [x for x in others if x[:2] in pairs and source.second(x[3], x[:3]) in hops]}
 
 
-def _table(entries: list[tuple[int, ...]], n: int, share: float, rng: random.Random) -> tuple[dict[tuple[int, ...], int], set[tuple[int, ...]]]:
+def _table(
+    entries: list[tuple[int, ...]], n: int, share: float, rng: random.Random
+) -> tuple[dict[tuple[int, ...], int], set[tuple[int, ...]]]:
     """A random answer for each entry, and the entries that may be used."""
     return {entry: rng.randrange(n) for entry in entries}, set(rng.sample(entries, round(share * len(entries))))
