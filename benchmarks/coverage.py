@@ -4,7 +4,7 @@
     python benchmarks/coverage.py --tokens 16 --train 500 --asked 500
 
 Both answer for the same inputs, in the released form (labels in the buckets, kinds told apart by their size), and are held to each other.
-The released form depends on which fragment stands for its class; here as there it is the smallest. For n = 50 it takes half a minute.
+The released form depends on which fragment stands for its class; here as there it is the smallest.
 """
 
 from __future__ import annotations

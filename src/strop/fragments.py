@@ -87,17 +87,17 @@ class Alike:
 
 
 def alike(seen: Seen, places: Places) -> Alike:
-    """What the examples say of fragments at these places."""
-    context = _code(seen.inputs, _others(places, seen.inputs.shape[1]), seen.base)
+    """What the examples say of fragments at these places. Looks for pairs where they agree, and only of those for contradictions."""
+    _, context = np.unique(_code(seen.inputs, _others(places, seen.inputs.shape[1]), seen.base), return_inverse=True)
     fragments, fragment = np.unique(_code(seen.inputs, places, seen.base), return_inverse=True)
-    order = np.lexsort((fragment, context))
-    fragment, said = fragment[order], seen.outputs[order]
-    first, second = _pairs(context[order])
-    pair, agree = fragment[first] * len(fragments) + fragment[second], said[first] == said[second]
-    found, times = np.unique(pair[agree], return_counts=True)
-    spared = ~np.isin(found, pair[~agree])
-    found, times = found[spared], times[spared]
-    return Alike(places, fragments, found // len(fragments), found % len(fragments), times)
+    _, said = np.unique(seen.outputs, return_inverse=True)
+    agree = context * (said.max() + 1) + said
+    order = np.lexsort((fragment, agree))
+    first, second = _pairs(agree[order])
+    pair, times = np.unique(fragment[order][first] * len(fragments) + fragment[order][second], return_counts=True)
+    one, other = pair // len(fragments), pair % len(fragments)
+    spared = _shared(one, other, fragment, context) == times
+    return Alike(places, fragments, one[spared], other[spared], times[spared])
 
 
 def united(size: int, one: Numbers, other: Numbers) -> Numbers:
@@ -219,11 +219,27 @@ def _others(places: Places, width: int) -> Places:
 def _pairs(group: Numbers) -> tuple[Numbers, Numbers]:
     """Every two places of sorted numbers that hold the same one."""
     place = np.arange(len(group))
-    behind = np.searchsorted(group, group, side="right") - place - 1
-    if (total := int(behind.sum())) > MOST:
+    first, offset = _spread(np.searchsorted(group, group, side="right") - place - 1)
+    return first, first + 1 + offset
+
+
+def _shared(one: Numbers, other: Numbers, fragment: Numbers, context: Numbers) -> Numbers:
+    """In how many contexts both fragments of each pair were seen: those of the rarer one are looked up with the other."""
+    size = np.bincount(fragment)
+    one, other = np.where(size[one] <= size[other], one, other), np.where(size[one] <= size[other], other, one)
+    order = np.lexsort((context, fragment))
+    begin, there = np.cumsum(size) - size, (fragment * (context.max() + 1) + context)[order]
+    pair, offset = _spread(size[one])
+    wanted = other[pair] * (context.max() + 1) + context[order][begin[one][pair] + offset]
+    met = there[np.minimum(np.searchsorted(there, wanted), len(there) - 1)] == wanted
+    return np.bincount(pair[met], minlength=len(one))
+
+
+def _spread(counts: Numbers) -> tuple[Numbers, Numbers]:
+    """Each number's place so often as it says, and which time it is: of [2, 0, 1], [0, 0, 2] and [0, 1, 0]."""
+    if (total := int(counts.sum())) > MOST:
         raise ValueError(f"{total:,} pairs of fragments share a context, and {MOST:,} are held at a time: fewer examples, or more tokens")
-    first = np.repeat(place, behind)
-    return first, first + 1 + np.arange(total) - np.repeat(behind.cumsum() - behind, behind)
+    return np.repeat(np.arange(len(counts)), counts), np.arange(total) - np.repeat(counts.cumsum() - counts, counts)
 
 
 def _tag(one: Alike, key: str) -> int:

@@ -125,6 +125,7 @@ def test_arms_that_differ_in_what_is_read_of_them_may_be_trained_alike(tmp_path)
     record = runner.run(replace(claim((0, 1, 2, 3)), arms=arms, compare=("read", "large")), tmp_path, "full", world=world)
     assert record["why_void"] == []
     assert record["effect"] is not None
+    assert len([*(tmp_path / "runs").iterdir()]) == 4, "a run a seed, read in two ways"
 
 
 def test_arms_that_are_one_method_and_a_threshold_that_is_no_number_are_refused():

@@ -205,6 +205,8 @@ def run(
 
 
 def run_place(claim: Claim, arm: Arm, seed: int, profile: str, directory: Path) -> Path:
+    """Arms that are one method differ in what is read of them, and share their runs: the first one's."""
+    arm = next(one for one in claim.arms if one.method.fingerprint == arm.method.fingerprint)
     said = {**claim.recipe_of(arm, 0, profile).describe(), "held_out": describe(claim.held_out), **claim.place()}
     return directory / "runs" / f"{arm.name}-{fingerprint(said)}-{seed}"
 
@@ -234,6 +236,7 @@ def _each(
 ) -> Iterable[tuple[Arm, int]]:
     """Runs that are done, in order, bases first; with several jobs each run has a process and one thread of its own."""
     place = {(arm.name, seed): run_place(claim, arm, seed, profile, directory) for arm, seed in todo}
+    sharing = {path: [one for one in todo if place[one[0].name, one[1]] == path] for path in place.values()}
     seeds = list(dict.fromkeys(seed for _, seed in todo))
     if jobs == 1:
         bases = {seed: run_base(claim, seed, directory, tell) for seed in dict.fromkeys(map(claim.base_seed, seeds))}
@@ -246,15 +249,15 @@ def _each(
         making = {seed: pool.submit(_base_elsewhere, where, seed, directory) for seed in dict.fromkeys(map(claim.base_seed, seeds))}
         bases = {seed: future.result() for seed, future in making.items()}
         waiting = {
-            pool.submit(_elsewhere, where, arm.name, seed, profile, place[arm.name, seed], bases[claim.base_seed(seed)]): (arm, seed)
-            for arm, seed in todo
+            pool.submit(_elsewhere, where, arms[0][0].name, arms[0][1], profile, path, bases[claim.base_seed(arms[0][1])]): arms
+            for path, arms in sharing.items()
         }
         for future in as_completed(waiting):
             future.result()
-            arm, seed = waiting[future]
-            if tell is not None:
-                tell(arm.name, seed, 1.0)
-            yield arm, seed
+            for arm, seed in waiting[future]:
+                if tell is not None:
+                    tell(arm.name, seed, 1.0)
+                yield arm, seed
 
 
 def _elsewhere(where: str, arm: str, seed: int, profile: str, directory: Path, model: Path | None) -> None:

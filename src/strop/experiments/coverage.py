@@ -1,0 +1,122 @@
+"""Coverage (arXiv:2505.20278): how it could be wrong."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from strop.claims.claim import Arm, Check, Claim, HeldOut, Profile
+from strop.claims.trace import Curve, Trace
+from strop.fragments import largest, numbered
+from strop.lab.coverage import auroc
+from strop.methods.sft import SFT
+from strop.recipe import Recipe
+from strop.seams.part import part
+from strop.tasks import source
+from strop.tasks.twohop import TwoHop
+
+REPLY = 4
+"""Tokens that are taught of a task: the answer between its tags, and the end."""
+
+
+def own_tables(recipe: Recipe, directory: Path) -> dict[str, Any]:
+    """Each seed has tables of its own, and so its own training set and questions."""
+    asked = source(recipe.task_name())
+    assert isinstance(asked, TwoHop)
+    return {"source": replace(asked, tables=recipe.seed)}
+
+
+@lru_cache(maxsize=16)
+def shown(directory: Path) -> dict[str, dict[str, str]]:
+    """What a run was trained on, by question: read up to the first step that brings nothing new."""
+    from strop.directory import read_commit, recorded_steps
+
+    found = dict[str, dict[str, str]]()
+    for step in range(recorded_steps(directory)):
+        before, record = len(found), read_commit(directory, step)
+        found |= {group["task"]["needs"]["asked"]: group["task"]["needs"] for group in (record or {"groups": []})["groups"]}
+        if len(found) == before:
+            break
+    return found
+
+
+@lru_cache(maxsize=16)
+def reached(directory: Path, asked: tuple[str, ...]) -> list[int]:
+    """The largest k at which each question is covered by what a run was trained on."""
+    seen, wanted, _, _ = numbered([(x, needs["answer"]) for x, needs in shown(directory).items()], [(x, "") for x in asked])
+    return largest(seen, wanted).tolist()
+
+
+def counts(directory: Path, needs: list[dict[str, str]]) -> list[tuple[int, int]]:
+    """How often training showed each question's first entry (its two places), and its second (its bridge with the third place)."""
+    said = shown(directory)
+    first, second = Counter(x[:2] for x in said), Counter((one["bridge"], x[2]) for x, one in said.items())
+    return [(first[one["asked"][:2]], second[one["bridge"], one["asked"][2]]) for one in needs]
+
+
+JOINED = {
+    "first": lambda a, b: a,
+    "second": lambda a, b: b,
+    "sum": lambda a, b: a + b,
+    "product": lambda a, b: a * b,
+    "least": min,
+}
+"""Ways to make one number of two counts."""
+
+
+@part(gives="curve")
+def ranked(trace: Trace, *, by: str = "k") -> Curve:
+    """How often a held-out question that is answered rightly ranks above one that is not, at each evaluation where there are both: by `k`;
+    by `counts`, whichever way to join the two of them does best there; or by `shuffled`, the k of another question with the same counts."""
+    directory, found = trace.places[-1], Curve()
+    for said, kept, values in zip(trace.held_out, trace.replies, trace.values, strict=True):
+        needs, right = [one["needs"] for one in kept], [value == 1 for value in values["values"]["pass@1"]]
+        if len({*right}) < 2:
+            continue
+        times = counts(directory, needs)
+        if by == "counts":
+            value = max(auroc([join(*pair) for pair in times], right) for join in JOINED.values())
+        else:
+            k = reached(directory, tuple(one["asked"] for one in needs))
+            value = auroc(shuffled(k, times, trace.seed) if by == "shuffled" else k, right)
+        found.append((float(said["spent"]), value))
+    return found
+
+
+def shuffled(k: list[int], times: list[tuple[int, int]], seed: int) -> list[int]:
+    """Each k given to another question with the same counts."""
+    rng, same = random.Random(seed), dict[tuple[int, int], list[int]]()
+    for number, pair in enumerate(times):
+        same.setdefault(pair, []).append(number)
+    made = list(k)
+    for members in same.values():
+        drawn = rng.sample(members, len(members))
+        for member, other in zip(members, drawn, strict=True):
+            made[member] = k[other]
+    return made
+
+
+@part(gives="number")
+def memorised(trace: Trace) -> float:
+    """At least this share of the training set was right by the end: who is wrong gives the right token at most a half, which costs log 2.
+    From the losses of the last steps that together show all of it, each before its own update."""
+    steps, left = list[float](), len(shown(trace.places[-1]))
+    for line in reversed(trace.lines):
+        steps.append(line["loss"]["teacher"])
+        left -= line["watch"]["trained"] // REPLY
+        if left <= 0:
+            break
+    return 1 - REPLY * fmean(steps) / math.log(2)
+
+
+@part(gives="number")
+def undecided(trace: Trace) -> float:
+    """How far held-out accuracy is from 0 and from 1, whichever is nearer, at the end."""
+    right = trace.held_out[-1]["means"]["pass@1"]
+    return min(right, 1 - right)
