@@ -1,4 +1,4 @@
-"""Connecting chooses what covers most, as a loop that tries every candidate would; a run with it is killed and goes on; the claim's readings."""
+"""Connecting chooses what covers most, as a loop over its candidates does; a run with it is killed and goes on; the claim's readings."""
 
 import random
 import shutil
@@ -32,7 +32,7 @@ def by_hand(pool, how, seed):
         others = [i for i in range(len(pairs)) if i not in chosen]
         tried = rng.sample(others, how.among)
 
-        def gain(one, others=others):
+        def gain(one, others=others, chosen=tuple(chosen)):
             seen, asked, _, _ = numbered([pairs[i] for i in [*chosen, one]], [pairs[i] for i in others])
             return covered(seen, asked, how.k).sum()
 

@@ -45,6 +45,7 @@ OWN = {
     "resum-untrained": "strop.experiments.resum:UNTRAINED",
     "resum-rows": "strop.experiments.resum:ROWS",
     "webresearcher-rounds": "strop.experiments.webresearcher:FLATTER",
+    "coverage-predicts": "strop.experiments.coverage:PREDICTS",
 }
 """strop's own, {name: module:attribute}; imported when asked for."""
 CLAIMS: dict[str, str] = {**OWN}

@@ -1,7 +1,7 @@
 """Coverage: which held-out questions a training set can teach at all, before anything is trained (arXiv:2505.20278).
 
-What equivalent fragments are and how far they lead stands in `strop/fragments.py`. Frequency is the honest rival: what is seen often is both
-better covered and better learned, so how well k tells right answers from wrong ones is told beside how well counts do.
+What equivalent fragments are and how far they lead stands in `strop/fragments.py`. Frequency is the honest rival: what is seen often is
+both better covered and better learned, so how well k tells right answers from wrong ones is told beside how well counts do.
 """
 
 from __future__ import annotations

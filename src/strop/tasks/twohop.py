@@ -48,7 +48,7 @@ class TwoHop:
     def sizes(self) -> dict[str, int]:
         return {split: len(inputs) for split, inputs in drawn(self).items()}
 
-    def second(self, bridge: int, x: tuple[int, int, int]) -> tuple[int, ...]:
+    def second(self, bridge: int, x: tuple[int, ...]) -> tuple[int, ...]:
         """The entry of the second table."""
         return bridge, x[2]
 
@@ -84,7 +84,7 @@ class NonTree(TwoHop):
     train: int = 1000
     name: str = field(default="nontree", init=False)
 
-    def second(self, bridge: int, x: tuple[int, int, int]) -> tuple[int, ...]:
+    def second(self, bridge: int, x: tuple[int, ...]) -> tuple[int, ...]:
         return bridge, x[1], x[2]
 
 
