@@ -3,14 +3,19 @@
 import random
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from strop.claims import runner
+from strop.claims.claim import HeldOut, Profile
+from strop.claims.trace import read
 from strop.directory import cut_metrics, read_commit, read_metrics
-from strop.experiments.coverage import JOINED, own_tables, shuffled
-from strop.fragments import covered, numbered
+from strop.experiments.coverage import JOINED, PREDICTS, own_tables, shuffled
+from strop.fragments import covered, largest, numbered
+from strop.lab.coverage import auroc
 from strop.methods.coverage import COVERAGE
 from strop.methods.sft import SFT
 from strop.recipe import Recipe
@@ -104,3 +109,29 @@ def test_each_seed_of_the_claim_has_tables_of_its_own():
     made = [own_tables(Recipe(task="twohop:train=300", seed=seed), Path())["source"] for seed in (0, 5)]
     assert made == [TwoHop(train=300), TwoHop(train=300, tables=5)]
     assert not np.array_equal(*(np.array([one.task("train", 0, i).prompt for i in range(9)]) for one in made))
+
+
+@pytest.mark.slow  # seconds: a run that learns its examples by heart
+def test_the_readings_of_the_claim_are_of_one_run(tmp_path):
+    by_heart = SFT.but("by-heart", idea=(), tasks=30)
+    few = HeldOut(tasks=100, samples=1, at=(0.5, 1.0), max_tokens=4, temperature=0.0, replies=True)
+    recipe = PREDICTS.recipe.but(task="twohop:tokens=6,train=30", model="seedling:layers=2,hidden=32,heads=2", lr=1e-2)
+    arms = tuple(replace(arm, method=by_heart) for arm in PREDICTS.arms[:3])
+    profiles = {"quick": Profile((0,), "15000 trained", 1)}
+    record = runner.run(replace(PREDICTS, recipe=recipe, arms=arms, profiles=profiles, held_out=few), tmp_path, "quick")
+    assert len([*(tmp_path / "runs").iterdir()]) == 1
+    heart, undecided = record["checks"]
+    assert 0.1 < heart["values"][0] <= 1
+    source = own_tables(recipe, tmp_path)["source"]
+    place = next((tmp_path / "runs").glob("coverage-*-0"))
+    trace = read(place, "coverage", 0, recipe.but(budget="15000 trained"))
+    right = [value == 1 for value in trace.values[-1]["values"]["pass@1"]]
+    held = [source.task("test", 0, i) for i in range(len(right))]
+    k = largest(
+        *numbered([((t := source.task("train", 0, i)).prompt, t.needs["answer"]) for i in range(30)], [(t.prompt, "") for t in held])[:2]
+    )
+    assert record["values"]["coverage"][0] == pytest.approx(auroc(k, right))
+    assert min(sum(right), len(right) - sum(right)) / len(right) == pytest.approx(undecided["values"][0])
+    first = Counter(source.task("train", 0, i).prompt[:2] for i in range(30))
+    assert record["values"]["counts"][0] >= auroc([first[t.prompt[:2]] for t in held], right) - 1e-9
+    assert record["values"]["shuffled"][0] != record["values"]["coverage"][0]
