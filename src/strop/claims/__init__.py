@@ -50,6 +50,7 @@ OWN = {
     "b-score-history": "strop.experiments.b_score:BY_HISTORY",
     "b-score-single": "strop.experiments.b_score:OVER_SINGLE",
     "webresearcher-rounds": "strop.experiments.webresearcher:FLATTER",
+    "coverage-predicts": "strop.experiments.coverage:PREDICTS",
 }
 """strop's own, {name: module:attribute}; imported when asked for."""
 CLAIMS: dict[str, str] = {**OWN}

@@ -58,6 +58,7 @@ METHODS = {
     "pathfinder-rl": "strop.methods.pathfinder:PATHFINDER_RL",
     "parallel-grpo": "strop.methods.parallel_r1:PARALLEL",
     "parallel-bonus": "strop.methods.parallel_r1:BONUS",
+    "coverage": "strop.methods.coverage:COVERAGE",
     "swarm": "strop.methods.swarm:SWARM",
     "swarm@genrl-0.1.4": "strop.methods.presets.swarm_genrl:SWARM_GENRL",
 }
