@@ -11,8 +11,8 @@ teaches nothing. Here such a group still says which mode was short enough. The r
 (`standing`) to the one it leaves (`outcome`), times a window on the answer's length; thinking costs nothing in it.
 
 Paper against code: the paper's mode level is on wherever two modes occur, the release's only where all four do, each twice, and nothing is
-malformed (`ampo@mozerwang-88e70d5`). Means equal within `tie` count as equal: compared exactly, as in the release, a tie that is
-rounded goes to the other branch, which divides noise by its own deviation. Left out: the entropy bonus of 0.001, a default of the framework.
+malformed (`ampo@mozerwang-88e70d5`). Means equal within `tie` count as equal: compared exactly, as in the release, a tie that rounding
+breaks goes to the other branch, which then says next to nothing. Left out: the entropy bonus of 0.001, a default of the framework.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ import re
 import torch
 from torch import Tensor
 
+from strop.methods.arm import IMITATE
 from strop.methods.grpo import GRPO
-from strop.methods.sft import SFT
 from strop.program import Program, Stage, rest, steps
 from strop.seams.credit import group_normalized
-from strop.seams.feed import Demos
 from strop.seams.index import Index
 from strop.seams.judge import Form
 from strop.seams.mark import between
@@ -190,8 +189,6 @@ AMPO = GRPO.but(
     update=AdamW(lr=3e-7),
     tasks=16,
 )
-
-IMITATE = SFT.but("sft-modes", idea=("feed",), feed=Demos(text="worked"))
 
 AMPO_BARGAIN = Program(
     "ampo-bargain",
