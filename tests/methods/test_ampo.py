@@ -1,4 +1,4 @@
-"""The mode level against a loop over rollouts, how often it is on, which branch a near tie takes; the modes, the reward and the bargains."""
+"""The mode level against a loop, how often it is on, which branch a near tie takes; the modes, the reward and the bargains."""
 
 import asyncio
 import math
@@ -7,6 +7,7 @@ from fractions import Fraction
 from functools import cache
 from itertools import product
 from statistics import fmean, stdev
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from strop.records import Group, Incident, Rollout, Scores, Task
 from strop.run import create
 from strop.seams.credit import group_normalized
 from strop.seams.index import Index
-from strop.seams.judge import judged
+from strop.seams.judge import Ruling, judged
 from strop.seams.sampler import Independent
 from strop.tasks import source
 from strop.tasks.bargain import MODES, share, written
@@ -83,7 +84,8 @@ def cases_on(link, size=16):
     for start in range(0, len(cases), 16):
         here = cases[start : start + 16]
         mode_R = torch.tensor([float(mode) for counts in here for mode in range(4) for _ in range(counts[mode])])
-        level_R = link.on({"reward_R": mode_R, "length_R": mode_R, "mode_R": mode_R, "credit_R": 0 * mode_R, "index": Index.of([[[1]] * size] * len(here))})
+        index, none_R = Index.of([[[1]] * size] * len(here)), torch.zeros_like(mode_R)
+        level_R = link.on({"reward_R": mode_R, "length_R": mode_R, "mode_R": mode_R, "credit_R": none_R, "index": index})
         found += [counts for counts, level in zip(here, level_R.split(size), strict=True) if level.any()]
     return found
 
@@ -99,7 +101,8 @@ def share_on(link, mix):
 
 
 @pytest.mark.parametrize(
-    ("mix", "released", "paper"), [("25 25 25 25", 75.3, 100), ("40 30 20 10", 38.5, 100), ("70 10 10 10", 8.7, 99.7), ("85 5 5 5", 0.4, 92.6)]
+    ("mix", "released", "paper"),
+    [("25 25 25 25", 75.3, 100), ("40 30 20 10", 38.5, 100), ("70 10 10 10", 8.7, 99.7), ("85 5 5 5", 0.4, 92.6)],
 )
 def test_the_exact_share_of_groups_in_which_it_is_on(mix, released, paper):
     shares = [Fraction(percent) / 100 for percent in map(int, mix.split())]
@@ -186,24 +189,17 @@ def test_the_reward_is_progress_times_the_window_of_the_answer():
 def test_a_judges_failure_is_no_score_here_and_0_in_the_released_form(monkeypatch):
     group = Group(Task("a talk", {}, "talks"), (Rollout((), "a/0", text="x"), Rollout((), "a/1", text="y")), id="a")
 
-    async def failing(ctx, form, cases, **how):
-        from strop.seams.judge import Ruling
-
+    async def failing(judge, form, cases, **how):
         assert form == GOAL
         return [Ruling((0.7, None), ("", "the judge gave 0 of 1 verdicts"), ())]
 
     monkeypatch.setattr("strop.seams.judge.rule", failing)
 
-    class Ctx:
-        policies = {"judge": None}
-
-        def rng(self, *names):
-            return random.Random(0)
-
-    ours = asyncio.run(judged(form=GOAL).on({"groups": [group], "ctx": Ctx()}))
+    ctx = SimpleNamespace(policies={"judge": None}, rng=lambda *names: random.Random(0))
+    ours = asyncio.run(judged(form=GOAL).on({"groups": [group], "ctx": ctx}))
     assert ours.values == {"a/0": {"judged": 0.7}, "a/1": {"judged": None}}
     assert ours.incidents == (Incident("a/1", "judged", "the judge gave 0 of 1 verdicts"),)
-    theirs = asyncio.run(judged_or_zero().on({"groups": [group], "ctx": Ctx()}))
+    theirs = asyncio.run(judged_or_zero().on({"groups": [group], "ctx": ctx}))
     assert theirs == Scores({"a/0": {"judged": 0.7}, "a/1": {"judged": 0.0}})
 
 

@@ -64,7 +64,7 @@ def lost(trace: Trace, *, below: float = 0.05) -> float:
 
 REINFORCE = AMPO.but(sampler=Independent(n=16, max_tokens=80), update=AdamW(minibatch=4), tasks=8)
 SHARED: dict[str, Any] = {
-    "regime": "on bargains of which half need no thought, rewarded in 11 levels, at equal decoded positions, from a base taught all four modes",
+    "regime": "on bargains of which half need no thought, in 11 levels of reward, at equal decoded positions, from a base taught all modes",
     "method": "ampo",
     "recipe": Recipe(task="bargain", steps=1000, lr=2e-4, checkpoint_every=1000),
     "base": Recipe(method=IMITATE, task="bargain", tasks=64, steps=160, lr=3e-3, max_tokens=80, eval_tasks=0, checkpoint_every=160),

@@ -7,8 +7,9 @@
                                                                  every rise, and what either way earns (without the spaces)
 
 We own what is worth 20 to us; he offered 41, then 48. A buyer closes a quarter of the gap to his limit each time, so that lies three rises
-above his last offer; one who stands at his limit repeats it as his last word, `20: 48 48!`, and nothing is left to think about. He is exact:
-he pays what we ask up to his limit, and above it the deal is off. `outcome` is the share of limit minus worth that we get, `standing` the share that his last offer is; both in tenths.
+above his last offer; one who stands at his limit repeats it as his last word, `20: 48 48!`, and nothing is left to think about. He is
+exact: he pays what we ask up to his limit, and above it the deal is off. `outcome` is the share of limit minus worth that we get,
+`standing` the share that his last offer is; both in tenths.
 
 `example(task)` is written in a mode that is drawn by the task, each as often, so a model that was taught by them writes all four.
 """
@@ -53,7 +54,9 @@ class Bargain:
             last = rng.randint(rise + 15, 99 - RISES * rise)
             worth, limit = rng.randint(1, last - 10), last + RISES * rise
             needs = {"worth": worth, "offers": [last - rise, last], "limit": limit}
-            return Task(f"{worth}: {last - rise} {last}{'?' if rise else '!'}", needs, self.name, {"rise": rise, "seed": seed, "index": index})
+            return Task(
+                f"{worth}: {last - rise} {last}{'?' if rise else '!'}", needs, self.name, {"rise": rise, "seed": seed, "index": index}
+            )
 
         return draw(self, split, seed, index, make)
 

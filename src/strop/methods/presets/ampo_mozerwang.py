@@ -1,7 +1,7 @@
-"""AMPO as released (github.com/MozerWang/AMPO at 88e70d5): the mode level is on where all four modes occur, each twice, and nothing is malformed.
+"""AMPO as released (github.com/MozerWang/AMPO at 88e70d5): all four modes occur, each twice, and nothing is malformed, or it is GRPO.
 
-Read: RL/verl/trainer/ppo/core_algos.py, RL/verl/utils/reward_score/sotopia.py, RL/verl/workers/actor/dp_actor.py, RL/sotopia_ampo_*.sh. Loss
-and KL are means over the tokens of the batch. As a mode dies out, or a reply is malformed, a group's credit is GRPO's.
+Read, in RL/: verl/trainer/ppo/core_algos.py, verl/utils/reward_score/sotopia.py, verl/workers/actor/dp_actor.py, sotopia_ampo_*.sh. Only in
+such groups the mode level is on, so it fades as a mode dies out. Loss and KL are means over the tokens of the batch.
 
 `judged_or_zero` is what becomes there of a judge's failure: a score of 0. There the reply loses its mode besides, so that its group is
 without the mode level. Left out: the entropy bonus of 0.001 that the framework adds by default.
