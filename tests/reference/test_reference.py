@@ -233,6 +233,7 @@ def test_shared_parts_are_found_by_their_seam():
         "error_word",
         "in_form",
         "judged",
+        "judged_or_zero",
         "least_step",
         "limited",
         "repeated",

@@ -9,6 +9,8 @@ from strop.tasks import DEFAULT_TASK, SOURCES, source
 from strop.tasks.procedural import spec, strict_answer
 
 SPECS = [
+    "bargain",
+    "bargain:firm=0.0",
     "chain",
     "chain:steps=2",
     "countdown",

@@ -39,6 +39,8 @@ OWN = {
     "parallel-r1-share": "strop.experiments.parallel_r1:SHARE",
     "arm-tokens": "strop.experiments.arm:TOKENS",
     "arm-accuracy": "strop.experiments.arm:ACCURACY",
+    "ampo-tokens": "strop.experiments.ampo:TOKENS",
+    "ampo-surplus": "strop.experiments.ampo:SURPLUS",
     "pathfinder-types": "strop.experiments.pathfinder:TYPES",
     "agentscaler-domains": "strop.experiments.agentscaler:DOMAINS",
     "webexplorer-evolve": "strop.experiments.webexplorer:EVOLVE",

@@ -47,6 +47,8 @@ METHODS = {
     "rft": "strop.methods.rft:RFT",
     "mpo": "strop.methods.cascade:MPO",
     "ada-grpo": "strop.methods.arm:ADA_GRPO",
+    "ampo": "strop.methods.ampo:AMPO",
+    "ampo@mozerwang-88e70d5": "strop.methods.presets.ampo_mozerwang:AMPO_MOZERWANG",
     "grpo-roc": "strop.methods.grpo_roc:GRPO_ROC",
     "svs": "strop.methods.svs:SVS",
     "raml": "strop.methods.raml:RAML",
@@ -66,6 +68,7 @@ METHODS = {
 PROGRAMS = {
     "cascade": "strop.methods.cascade:CASCADE",
     "arm": "strop.methods.arm:ARM",
+    "ampo-bargain": "strop.methods.ampo:AMPO_BARGAIN",
     "rstar2": "strop.methods.grpo_roc:RSTAR2",
     "resum": "strop.methods.resum:RESUM_PROGRAM",
     "webresearcher-stream": "strop.methods.webresearcher:WEBRESEARCHER_STREAM",
