@@ -21,11 +21,11 @@ from torch import Tensor
 from worlds import Leaves, World, random_world
 
 from strop.batch import Batch
-from strop.check.worlds import scored_spans
+from strop.check.worlds import labelled, scored_spans
 from strop.learning import backward, settle
 from strop.method import Method
 from strop.methods import METHODS, method
-from strop.methods.ampo import mode_level
+from strop.methods.ampo import AMPO, mode_level
 from strop.methods.flowrl import group_balance, trajectory_balance
 from strop.methods.pathfinder import PATHFINDER_RL
 from strop.methods.stable_reinforce import drop_outliers, raw_window
@@ -82,8 +82,7 @@ def world(number: int) -> World:
     """One of the batches; in every third the policies lie far apart, so that wide limits are reached too."""
     made = random_world(number)
     spans = scored_spans(PATHFINDER_RL, made.fates, random.Random(f"scores {number}"))
-    modes = random.Random(f"modes {number}")
-    labels = {r.id: {"mode": modes.choice((-1.0, 0.0, 1.0, 1.0, 2.0))} for group in made.groups for r in group.rollouts}
+    labels = labelled(AMPO, made.fates, random.Random(f"modes {number}"))
     return dataclasses.replace(made, far=1.5 if number % 3 == 0 else 0.3, scores=Scores(labels, spans=spans))
 
 
