@@ -134,7 +134,7 @@ OVER_SINGLE = Claim(
     "b-score-single",
     mechanism="Subtracting from an answer's share alone its share in conversations",
     consequence="raises by 0.05 or more the AUROC for questions that are picked by habit",
-    regime="on the runs of b-score-history: B of the top answer against its share alone, high or low, whichever tells better",
+    regime="on the runs of b-score-history: B of the top answer against its share alone, high or low, whichever tells more",
     arms=(
         HISTORY,
         Arm("single", AGAIN, control="the share alone of the same answers", reads=tells_apart(of="single")),
