@@ -450,6 +450,7 @@ ORACLES = {
     "treepo": treepo,
     "abstain": abstain,
     "ada-grpo": partial(grpo_strop, sample=True),
+    "mind-grpo": grpo_strop,
     "webexplorer-grpo": grpo_strop,
     "pathfinder-rl": pathfinder_rl,
     "parallel-grpo": partial(grpo_strop, sample=True),

@@ -448,6 +448,7 @@ MUTANTS: dict[str, dict[str, Change]] = {
         "overlong left out of the statistics": gates(DropFlat(), MaskOverlong(fate="drop")),
     },
     "ada-grpo": {**normalized(1e-6, 1e-4), **CLIP, **PER_ROLLOUT},
+    "mind-grpo": {**STANDARDIZED, **CLIP, **PER_ROLLOUT},
     "webexplorer-grpo": {**STANDARDIZED, **CLIP, **PER_ROLLOUT},
     "parallel-grpo": {**normalized(1e-6, 1e-4), **MOVED_CLIP, **PER_ROLLOUT},
     "parallel-bonus": {**normalized(1e-6, 1e-4), **MOVED_CLIP, **PER_ROLLOUT},

@@ -321,6 +321,7 @@ def test_a_program_stands_beside_the_methods(capsys):
     assert {*PROGRAMS} == {
         "cascade",
         "arm",
+        "mind",
         "rstar2",
         "resum",
         "svs-equations",

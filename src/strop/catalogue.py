@@ -44,6 +44,7 @@ RECORDS = (
     "recorded",
     "role",
     "mode",
+    "turns",
     "episode",
     "window",
 )

@@ -39,6 +39,8 @@ OWN = {
     "parallel-r1-share": "strop.experiments.parallel_r1:SHARE",
     "arm-tokens": "strop.experiments.arm:TOKENS",
     "arm-accuracy": "strop.experiments.arm:ACCURACY",
+    "mind-length": "strop.experiments.mind:LENGTHS",
+    "mind-tokens": "strop.experiments.mind:TOKENS",
     "pathfinder-types": "strop.experiments.pathfinder:TYPES",
     "agentscaler-domains": "strop.experiments.agentscaler:DOMAINS",
     "webexplorer-evolve": "strop.experiments.webexplorer:EVOLVE",

@@ -46,6 +46,7 @@ METHODS = {
     "rft": "strop.methods.rft:RFT",
     "mpo": "strop.methods.cascade:MPO",
     "ada-grpo": "strop.methods.arm:ADA_GRPO",
+    "mind-grpo": "strop.methods.mind:MIND_GRPO",
     "grpo-roc": "strop.methods.grpo_roc:GRPO_ROC",
     "svs": "strop.methods.svs:SVS",
     "resum-grpo": "strop.methods.resum:RESUM",
@@ -63,6 +64,7 @@ METHODS = {
 PROGRAMS = {
     "cascade": "strop.methods.cascade:CASCADE",
     "arm": "strop.methods.arm:ARM",
+    "mind": "strop.methods.mind:MIND",
     "rstar2": "strop.methods.grpo_roc:RSTAR2",
     "resum": "strop.methods.resum:RESUM_PROGRAM",
     "webresearcher-stream": "strop.methods.webresearcher:WEBRESEARCHER_STREAM",

@@ -6,10 +6,13 @@ takes from a rollout becomes teacher text: it was drawn by other weights, and no
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
+from typing import Any
 
 from strop.records import Group, Rollout, Row, Scores, Segment, Task
 from strop.seams.context import Ctx, keyed
@@ -30,7 +33,8 @@ class Earlier:
     stage: str
     """The latest one of this name."""
     make: Part
-    """correctness_pairs(), right_ones(), or one of your own: (groups, scores, rng) -> groups."""
+    """correctness_pairs(), right_ones(), turns_of(), or one of your own: (groups, scores, rng) -> groups. One that asks policies is a
+    coroutine and reads `ctx` too."""
 
     @property
     def fresh(self) -> bool:
@@ -41,10 +45,12 @@ class Earlier:
         """Whether its groups are pairs."""
         return self.make.gives == "pairs"
 
-    def made(self, ctx: Ctx) -> tuple[Sequence[Group], Scores]:
+    async def made(self, ctx: Ctx) -> tuple[Sequence[Group], Scores]:
         """All there is, made once a stage, and what is known of it. None at all is refused with counts."""
         groups, scores = ctx.earlier(self.stage)
-        made: list[Group] = self.make.on({"groups": groups, "scores": scores, "rng": keyed(ctx.seed, "earlier", self.stage)})
+        made: list[Group] = await given(
+            self.make.on({"groups": groups, "scores": scores, "rng": keyed(ctx.seed, "earlier", self.stage), "ctx": ctx})
+        )
         if not made:
             rates = Counter(_verdict(scores, r) for g in groups for r in g.rollouts)
             raise ValueError(
@@ -56,7 +62,7 @@ class Earlier:
         return made, recalled(made, scores)
 
     async def take(self, pick: Pick, want: int, sampler: Sampler, world: World | None, ctx: Ctx, seen: Counter[str]) -> list[Group]:
-        made, known = ctx.once(f"earlier {self.stage} {self.make!r}", lambda: self.made(ctx))
+        made, known = await ctx.once(f"earlier {self.stage} {self.make!r}", lambda: asyncio.ensure_future(self.made(ctx)))
         first = ctx.progress.step * want
         turns = _turns(len(made), first, want, ctx.seed) if not seen["earlier"] else []
         groups = [_again(made[at], turn) for turn, at in turns]
@@ -132,6 +138,11 @@ def right_ones(groups: Sequence[Group], scores: Scores, rng: Random) -> list[Gro
             place = f"{group.id}/right{number}"
             made.append(Group(group.task, (taught(rollout, f"{place}/0"),), role="demo", id=place))
     return made
+
+
+async def given(made: Any) -> Any:
+    """What a part gave, which is awaited where it is a coroutine."""
+    return await made if inspect.isawaitable(made) else made
 
 
 def taught(rollout: Rollout, name: str) -> Rollout:

@@ -20,6 +20,7 @@ from strop.seams.source import Source
 DEFAULT_TASK = "chain"
 
 SOURCES: dict[str, str] = {
+    "attempts": "strop.tasks.attempts:Attempts",
     "chain": "strop.tasks.chain:Chain",
     "clues": "strop.tasks.clues:Clues",
     "countdown": "strop.tasks.countdown:Countdown",
