@@ -73,7 +73,7 @@ def test_work_is_read_from_left_to_right_and_keeps_last_digits():
 
 @pytest.mark.parametrize("text", ["attempts:steps=1", "attempts:first=2", "attempts:style=round"])
 def test_attempts_that_cannot_be_are_refused(text):
-    with pytest.raises(ValueError, match="attempts: (steps|first|style) is"):
+    with pytest.raises(ValueError, match=r"attempts: (steps|first|style) is"):
         source(text)
 
 

@@ -270,7 +270,9 @@ def test_with_a_real_engine_nothing_is_written_behind_the_answer_that_ends_it():
         assert sum(len(s.tokens) for s in one.rows[0].segments if s.kind == "action") <= 64
 
 
-@pytest.mark.parametrize(("text", "said"), [("exit", "is no way to ask"), ("exit:0", "says not where to stop"), ("exit:agree=2", "says not")])
+@pytest.mark.parametrize(
+    ("text", "said"), [("exit", "is no way to ask"), ("exit:0", "says not where to stop"), ("exit:agree=2", "says not")]
+)
 def test_what_names_no_exit_is_refused_in_words(text, said):
     with pytest.raises(ValueError, match=said):
         mode(text)

@@ -41,6 +41,7 @@ OWN = {
     "arm-accuracy": "strop.experiments.arm:ACCURACY",
     "mind-length": "strop.experiments.mind:LENGTHS",
     "mind-tokens": "strop.experiments.mind:TOKENS",
+    "mind-accuracy": "strop.experiments.mind:ACCURACY",
     "pathfinder-types": "strop.experiments.pathfinder:TYPES",
     "agentscaler-domains": "strop.experiments.agentscaler:DOMAINS",
     "webexplorer-evolve": "strop.experiments.webexplorer:EVOLVE",

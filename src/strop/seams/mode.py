@@ -2,7 +2,7 @@
 
     opening:<think>                       every reply begins so: the words are put in the policy's mouth
     judge, search:8                       steps judged, and a reply searched by a judge of its steps (`strop.seams.steps`)
-    exit:2, exit:agree, exit:tokens=60    a reply in turns, ended behind the answer that says so 
+    exit:2, exit:agree, exit:tokens=60    a reply in turns, ended behind the answer that says so
     consensus:<answer>|<short>|<long>     one reply of each opening but the last; where their answers differ, one of the last opening
 
 What a reply cost is what all that was written for it cost: a consensus is one rollout with a row for each try, and its length counts
@@ -146,7 +146,7 @@ def tokens_spent(answers: Sequence[str | None], tokens: int, *, most: int = 60) 
 class EarlyExit:
     """n replies in turns, each ended behind the first answer where `when` says so: of the answers so far and the tokens written."""
 
-    when: Part = after_turns()
+    when: Part = after_turns()  # noqa: RUF009
     """after_turns(count=1), answers_agree(), tokens_spent(most=60), or one of your own: (answers, tokens) -> bool."""
     n: int = 8
     """Rollouts a task."""
@@ -159,7 +159,7 @@ class EarlyExit:
 
     def __post_init__(self) -> None:
         if self.when.gives != "stops":
-            raise ValueError(f"EarlyExit(when={self.when!r}): a part that gives 'stops', as after_turns(count=2), answers_agree() or tokens_spent(most=60)")
+            raise ValueError(f"EarlyExit(when={self.when!r}): a part that gives 'stops', as answers_agree() or tokens_spent(most=60)")
 
     @property
     def group_size(self) -> int:

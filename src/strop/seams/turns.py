@@ -111,20 +111,27 @@ async def by_asking(thought: str, ctx: Ctx, *, policy: str = "segmenter", cut: s
 
 @part(gives="demos")
 async def turns_of(
-    groups: Sequence[Group], scores: Scores, rng: Random, ctx: Ctx, *, segmenter: Part = by_markers(), answers: str = "writer", most: int = 16
+    groups: Sequence[Group],
+    scores: Scores,
+    rng: Random,
+    ctx: Ctx,
+    *,
+    segmenter: Part = by_markers(),
+    answers: str = "writer",
+    most: int = 16,
 ) -> list[Group]:
     """Right replies that think once, as turns: a turn a unit, with the answer that the policy `answers` states where the thought ends
     behind it, greedily and in `most` tokens; the last answer is the reply's own. Nothing is left out, so replies get longer. A reply that
     is no such reply makes none, nor one whose units are not its thought, nor one where the policy states no answer. The policy is one
     that does not move, `Asked("initial")`, so that a stage that is resumed makes the same."""
-    right = [group for group in right_ones(groups, scores, rng) if len(turns(group.rollouts[0].text) or ()) == 1]
-    made = await asyncio.gather(*(_in_turns(group, segmenter, answers, most, ctx.at(f"{group.id}/turns")) for group in right))
+    right = [(group, said[0]) for group in right_ones(groups, scores, rng) if len(said := turns(group.rollouts[0].text) or []) == 1]
+    made = await asyncio.gather(*(_in_turns(group, said, segmenter, answers, most, ctx.at(f"{group.id}/turns")) for group, said in right))
     return [group for group in made if group is not None]
 
 
-async def _in_turns(group: Group, segmenter: Part, answers: str, most: int, ctx: Ctx) -> Group | None:
-    (rollout,) = group.rollouts
-    ((thought, last),) = turns(rollout.text) or ()
+async def _in_turns(group: Group, whole: Turn, segmenter: Part, answers: str, most: int, ctx: Ctx) -> Group | None:
+    """None where something is missing."""
+    (rollout,), (thought, last) = group.rollouts, whole
     units: list[str] = await given(segmenter.on({"thought": thought, "ctx": ctx}))
     ends = places(units, thought)
     if not ends:
