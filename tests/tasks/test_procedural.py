@@ -160,7 +160,7 @@ def test_the_default_task_exists():
     ("text", "says"),
     [
         ("chian", "Did you mean 'chain'"),
-        ("sudoku", "Known: chain"),
+        ("sudoku", "Known: attempts, chain"),
         ("chain:step=3", "Did you mean 'steps'"),
         ("chain:steps", "KNOB=VALUE"),
         ("chain:steps=many", "steps is a number"),

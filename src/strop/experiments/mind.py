@@ -110,6 +110,20 @@ LENGTHS = Claim(
     "nothing (tests). What is open is what is left of it over a whole run, in which pass rates rise to 1 and batches are small.",
 )
 
+
+def slopes() -> str:
+    """How fast the expected length moves along the expected first update, exactly."""
+    from strop.lab.stopping import chooses_first, length_slope, stops_after
+
+    mean, total = (LENGTHS.arm(name).method for name in LENGTHS.compare)
+    lines = ["| replies that are right | answers, then stops: mean | sum | chooses its length first: mean | sum |", "|---|---|---|---|---|"]
+    for right in (0.3, 0.5, 0.7):
+        worlds = (stops_after(right, STOP), chooses_first(right, STOP))
+        found = [length_slope(method, world) for world in worlds for method in (mean, total)]
+        lines.append(f"| {right:.0%} | {' | '.join(f'{slope:+.5f}' if abs(slope) > 1e-12 else '0' for slope in found)} |")
+    return "\n".join(lines)
+
+
 # On chains.
 
 MOST = 128
