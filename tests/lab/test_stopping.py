@@ -38,6 +38,11 @@ def test_where_the_length_is_chosen_first_it_stays(right):
     assert abs(length_slope(GRPO, chooses_first(right, STOP))) < 1e-12
 
 
+@pytest.mark.parametrize("right", [0.2, 0.7])
+def test_where_the_policy_cannot_tell_right_from_wrong_it_stays_too(right):
+    assert abs(length_slope(GRPO, stops_after(right, STOP), tells=False)) < 1e-12
+
+
 @pytest.mark.parametrize("method", SUMS, ids=lambda m: m.name)
 def test_under_a_sum_the_length_stays_either_way(method):
     for world in (stops_after(0.2, STOP), stops_after(0.7, STOP), chooses_first(0.7, STOP)):

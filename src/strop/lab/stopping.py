@@ -3,8 +3,9 @@
     answers, then stops         a c c .     right (a) or wrong (b); then turns (c) that change nothing, each with the same chance
     chooses a length first      c c a .     whether it takes a turn (c) or none (a); then right or wrong
 
-Elsewhere the same. A mean over each rollout's own tokens shortens the first kind where more than half is right, a sum does not; it leaves
-the second as long as it is.
+A mean over each rollout's own tokens shortens the first kind where more than half is right; a sum does not. It leaves the second as long as
+it is, and the first too where the policy cannot tell a right answer from a wrong one when it decides to stop: then one decision stands
+behind both, and what pulls at it behind the one pushes behind the other.
 """
 
 from __future__ import annotations
@@ -59,10 +60,21 @@ def chooses_first(right: float, stop: float) -> World:
     return World.of(words, [float(answer == [RIGHT]) for answer in answers], logits_PV)
 
 
-def length_slope(method: Method, world: World, *, group: int = 2) -> float:
-    """How fast the expected length moves along the method's expected first update, over all groups of so many rollouts."""
+def length_slope(method: Method, world: World, *, group: int = 2, tells: bool = True) -> float:
+    """How fast the expected length moves along the method's expected first update, over all groups of so many rollouts. Where the policy
+    does not tell right from wrong, the logits behind a wrong answer are those behind a right one."""
     longer_PV = world.uphill(lambda logp_N: (logp_N.exp() * world.language.length_N).sum())
-    return float((expect(method, world, group=group).mean_PV * longer_PV).sum())
+    up_PV = expect(method, world, group=group).mean_PV
+    if not tells:
+        up_PV, longer_PV = (_as_one(world.language, x_PV) for x_PV in (up_PV, longer_PV))
+    return float((up_PV * longer_PV).sum())
+
+
+def _as_one(words: Language, x_PV: Tensor) -> Tensor:
+    """Slopes in logits that are shared: summed over prefixes that differ in right or wrong alone."""
+    said = ([word for word in words.tokens(n) if word] for n in range(words.prefixes))
+    home_P = torch.tensor([words.number([RIGHT if word == WRONG else word for word in text]) for text in said])
+    return torch.zeros_like(x_PV).index_add(0, home_P, x_PV)
 
 
 @dataclass(frozen=True)

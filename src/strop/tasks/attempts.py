@@ -1,11 +1,13 @@
-"""attempts: a chain of operations modulo 10, worked one to three times, each time with an answer; the last one counts.
+"""attempts: a chain of operations modulo 10, worked once or more, each time with an answer; the last one counts.
 
-    3+8*2-4+5=?   ->   <think>3+8=1\\n1*2=3\\n3-4=9\\n9+5=4</think><answer>4</answer>         an attempt with a slip: 1*2 is 2
-                       <think>3+8=1\\n1*2=2\\n2-4=8\\n8+5=3</think><answer>3</answer>         another one
+    3+8*2-4=?   ->   <think>3+8=1\\n1*2=3\\n3-4=9</think><answer>9</answer>         an attempt with a slip: 1*2 is 2
+                     <think>3+8=1\\n1*2=2\\n2-4=8</think><answer>8</answer>         a repair
+                     <think>3+8=1\\n1*2=2\\n2-4=8</think><answer>8</answer>         a check, which changes nothing
 
-It is read from left to right, and every value is its last digit. `example(task)` is a worked text: one, two or three attempts, each as
-often and whatever they say, the first wrong with the chance `first`, the others with `later`. With `style=flat` the attempts stand in one
-thought, a blank line between them, and the last value is the answer.
+It is read from left to right, and every value is its last digit. `example(task)` is a worked text of at most three attempts: the first is
+wrong with the chance `slip`. Behind a wrong one there is another with the chance `repair`, wrong as often; behind a right one with the
+chance `check`, and it is right. With `style=flat` the attempts stand in one thought, a blank line between them, and the last value is the
+answer.
 """
 
 from __future__ import annotations
@@ -29,17 +31,18 @@ MOST = 3
 class Attempts:
     """Chains of `steps` operations, worked with slips."""
 
-    steps: int = 4
-    first: float = 0.4
-    later: float = 0.25
+    steps: int = 3
+    slip: float = 0.45
+    repair: float = 0.9
+    check: float = 0.6
     style: str = "turns"
     name: str = field(default="attempts", init=False)
     size: int | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         within(self, "steps", 2, 16)
-        within(self, "first", 0.0, 1.0)
-        within(self, "later", 0.0, 1.0)
+        for chance in ("slip", "repair", "check"):
+            within(self, chance, 0.0, 1.0)
         if self.style not in STYLES:
             raise ValueError(f"attempts: style is {' or '.join(STYLES)}, got {self.style!r}")
 
@@ -59,9 +62,11 @@ class Attempts:
         return self.said([worked(task.prompt)])
 
     def example(self, task: Task) -> str:
-        rng = generator(self.name, "attempts", task.id)
-        wrong = [self.first, *[self.later] * (MOST - 1)][: rng.randint(1, MOST)]
-        return self.said([worked(task.prompt, rng if rng.random() < chance else None) for chance in wrong])
+        rng, attempts, right = generator(self.name, "attempts", task.id), list[list[str]](), False
+        while len(attempts) < MOST and (not attempts or rng.random() < (self.check if right else self.repair)):
+            right = right or rng.random() >= self.slip
+            attempts.append(worked(task.prompt, None if right else rng))
+        return self.said(attempts)
 
     def said(self, attempts: list[list[str]]) -> str:
         """These attempts as a reply."""
