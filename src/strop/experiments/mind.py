@@ -163,7 +163,7 @@ FLAT = Program(
     "mind-flat", (Stage("flat", IMITATE, steps(60), task="attempts:style=flat", pace=10.0), Stage("reinforce", REINFORCE, rest()))
 )
 SHARED: dict[str, Any] = {
-    "regime": "on chains worked one to three times, at equal decoded positions, from a base that was taught attempts with slips in turns",
+    "regime": "on chains worked one to three times, at equal decoded positions, from a base that was taught turns, of which some skip an operation",
     "method": "mind",
     "recipe": Recipe(task="attempts", steps=1000, lr=2e-4, checkpoint_every=1000),
     "base": Recipe(method=IMITATE, task="attempts", tasks=64, steps=90, lr=3e-3, max_tokens=MOST, eval_tasks=0, checkpoint_every=90),

@@ -1,13 +1,13 @@
 """attempts: a chain of operations modulo 10, worked once or more, each time with an answer; the last one counts.
 
-    3+8*2-4=?   ->   <think>3+8=1\\n1*2=3\\n3-4=9</think><answer>9</answer>         an attempt with a slip: 1*2 is 2
+    3+8*2-4=?   ->   <think>3+8=1\\n1-4=7</think><answer>7</answer>               an attempt that skips an operation
                      <think>3+8=1\\n1*2=2\\n2-4=8</think><answer>8</answer>         a repair
                      <think>3+8=1\\n1*2=2\\n2-4=8</think><answer>8</answer>         a check, which changes nothing
 
-It is read from left to right, and every value is its last digit. `example(task)` is a worked text of at most three attempts: the first is
-wrong with the chance `slip`. Behind a wrong one there is another with the chance `repair`, wrong as often; behind a right one with the
-chance `check`, and it is right. With `style=flat` the attempts stand in one thought, a blank line between them, and the last value is the
-answer.
+It is read from left to right, and every value is its last digit. `example(task)` is a worked text of at most three attempts: the first
+skips an operation with the chance `slip`. Behind such a one there is another with the chance `repair`, which skips as often; behind a whole
+one with the chance `check`, and it is whole. With `style=flat` the attempts stand in one thought, a blank line between them, and the last
+value is the answer.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MOST = 3
 
 @dataclass(frozen=True)
 class Attempts:
-    """Chains of `steps` operations, worked with slips."""
+    """Chains of `steps` operations, some of whose attempts skip one."""
 
     steps: int = 3
     slip: float = 0.45
@@ -62,10 +62,10 @@ class Attempts:
         return self.said([worked(task.prompt)])
 
     def example(self, task: Task) -> str:
-        rng, attempts, right = generator(self.name, "attempts", task.id), list[list[str]](), False
-        while len(attempts) < MOST and (not attempts or rng.random() < (self.check if right else self.repair)):
-            right = right or rng.random() >= self.slip
-            attempts.append(worked(task.prompt, None if right else rng))
+        rng, attempts, whole = generator(self.name, "attempts", task.id), list[list[str]](), False
+        while len(attempts) < MOST and (not attempts or rng.random() < (self.check if whole else self.repair)):
+            whole = whole or rng.random() >= self.slip
+            attempts.append(worked(task.prompt, None if whole else rng))
         return self.said(attempts)
 
     def said(self, attempts: list[list[str]]) -> str:
@@ -77,14 +77,13 @@ class Attempts:
 
 
 def worked(prompt: str, slip: random.Random | None = None) -> list[str]:
-    """The work, one operation a line; with `slip` one line's value is wrong, and the answer."""
+    """The work, one operation a line; with `slip` without one of them."""
     value, moves = int(prompt[0]), STEP.findall(prompt)
-    at = slip.randrange(len(moves)) if slip is not None else -1
+    skipped = slip.randrange(len(moves)) if slip is not None else -1
     lines = list[str]()
     for place, (operator, operand) in enumerate(moves):
-        result = OPERATIONS[operator](value, int(operand)) % BASE
-        if slip is not None and place == at:
-            result = (result + slip.randrange(1, BASE)) % BASE
-        lines.append(f"{value}{operator}{operand}={result}")
-        value = result
+        if place != skipped:
+            result = OPERATIONS[operator](value, int(operand)) % BASE
+            lines.append(f"{value}{operator}{operand}={result}")
+            value = result
     return lines
