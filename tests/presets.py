@@ -492,6 +492,7 @@ MUTANTS: dict[str, dict[str, Change]] = {
         "ten times the KL": weighing("kl", 0.01),
         "KL: each rollout its own mean": reduced("group", "rollout", "token", signal="kl"),
     },
+    "mind-grpo": {**STANDARDIZED, **CLIP, **PER_ROLLOUT},
     "webexplorer-grpo": {**STANDARDIZED, **CLIP, **PER_ROLLOUT},
     "parallel-grpo": {**normalized(1e-6, 1e-4), **MOVED_CLIP, **PER_ROLLOUT},
     "parallel-bonus": {**normalized(1e-6, 1e-4), **MOVED_CLIP, **PER_ROLLOUT},

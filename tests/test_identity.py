@@ -167,8 +167,12 @@ ENDS = [thing for thing in own().values() if isinstance(thing, Part) and thing.g
 """They say of metrics lines whether a stage is done."""
 MARKS = [thing for thing in own().values() if isinstance(thing, Part) and thing.reads == MARKED]
 """They read text; what they give is a number of the rollout."""
-EVALUATED = [thing for thing in own().values() if isinstance(thing, Part) and "groups" not in thing.reads and thing not in (*MARKS, *ENDS)]
-"""Neither graders nor marks nor makers, which give groups, nor what ends a stage."""
+CUTS = [thing for thing in own().values() if isinstance(thing, Part) and thing.gives in ("units", "stops")]
+"""They cut what was thought into units, or say behind which answer a reply may end."""
+EVALUATED = [
+    thing for thing in own().values() if isinstance(thing, Part) and "groups" not in thing.reads and thing not in (*MARKS, *ENDS, *CUTS)
+]
+"""Neither graders nor marks nor makers, which give groups, nor what ends a stage, nor what cuts a text."""
 
 
 @pytest.mark.parametrize("each", EVALUATED, ids=lambda each: each.name)

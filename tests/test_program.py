@@ -322,6 +322,7 @@ def test_a_program_stands_beside_the_methods(capsys):
         "cascade",
         "arm",
         "ampo-bargain",
+        "mind",
         "rstar2",
         "resum",
         "svs-equations",

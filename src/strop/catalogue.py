@@ -47,6 +47,7 @@ RECORDS = (
     "recorded",
     "role",
     "mode",
+    "turns",
     "episode",
     "window",
     "again",

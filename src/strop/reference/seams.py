@@ -382,6 +382,7 @@ BESIDE = {
     "again": "sampler",
     "swarm": "feed",
     "recorded": "feed",
+    "turns": "feed",
     "preference": "objective",
     "role": "reward",
     "trace": "claim",

@@ -2,6 +2,7 @@
 
     opening:<think>                       every reply begins so: the words are put in the policy's mouth
     judge, search:8                       steps judged, and a reply searched by a judge of its steps (`strop.seams.steps`)
+    exit:2, exit:agree, exit:tokens=60    a reply in turns, ended behind the answer that says so
     consensus:<answer>|<short>|<long>     one reply of each opening but the last; where their answers differ, one of the last opening
 
 What a reply cost is what all that was written for it cost: a consensus is one rollout with a row for each try, and its length counts
@@ -18,9 +19,10 @@ from typing import Any, ClassVar
 from strop.records import Group, Rollout, Sampling, Task
 from strop.seams.context import Ctx, Footprint
 from strop.seams.engine import Node
-from strop.seams.part import nearest
+from strop.seams.part import Part, nearest, part
 from strop.seams.source import answer_of
 from strop.seams.steps import Judge, StepSearch
+from strop.seams.turns import ANSWERED
 from strop.seams.world import World
 
 
@@ -122,6 +124,83 @@ class Consensus:
         return len(answers) == 1 and None not in answers
 
 
+@part(gives="stops")
+def after_turns(answers: Sequence[str | None], tokens: int, *, count: int = 1) -> bool:
+    """Behind so many answers."""
+    return len(answers) >= count
+
+
+@part(gives="stops")
+def answers_agree(answers: Sequence[str | None], tokens: int) -> bool:
+    """Where an answer is the one before it."""
+    return len(answers) > 1 and answers[-1] is not None and answers[-1] == answers[-2]
+
+
+@part(gives="stops")
+def tokens_spent(answers: Sequence[str | None], tokens: int, *, most: int = 60) -> bool:
+    """Behind the first answer where so many tokens are written."""
+    return tokens >= most
+
+
+@dataclass(frozen=True)
+class EarlyExit:
+    """n replies in turns, each ended behind the first answer where `when` says so: of the answers so far and the tokens written."""
+
+    when: Part = after_turns()  # noqa: RUF009
+    """after_turns(count=1), answers_agree(), tokens_spent(most=60), or one of your own: (answers, tokens) -> bool."""
+    n: int = 8
+    """Rollouts a task."""
+    max_tokens: int = 128
+    """Longest reply, all turns together."""
+    sampling: Sampling = Sampling()
+    """How each decision is drawn."""
+    evaluates: ClassVar[bool] = True
+    """Only: where a reply ends is not the policy's decision."""
+
+    def __post_init__(self) -> None:
+        if self.when.gives != "stops":
+            raise ValueError(f"EarlyExit(when={self.when!r}): a part that gives 'stops', as answers_agree() or tokens_spent(most=60)")
+
+    @property
+    def group_size(self) -> int:
+        return self.n
+
+    def footprint(self, prompt: int) -> Footprint:
+        return Footprint(positions=prompt + self.n * self.max_tokens, requests=self.n)
+
+    async def __call__(self, task: Task, world: World | None, ctx: Ctx) -> list[Group]:
+        root = await ctx.policies["actor"].open(task.prompt, root=ctx.place)
+        made = await asyncio.gather(*(self._reply(root, ctx, f"{ctx.place}/{i}") for i in range(self.n)))
+        return [Group(task, tuple(made), id=ctx.place)]
+
+    async def _reply(self, root: Node, ctx: Ctx, place: str) -> Rollout:
+        actor, at, text, answers = ctx.policies["actor"], root, "", list[str | None]()
+        while (left := self.max_tokens - (at.length - root.length)) > 0:
+            at = await actor.generate(at, max=left, stop=(ANSWERED,), sampling=self.sampling)
+            said = actor.text(at)
+            text += said
+            if not said.endswith(ANSWERED):
+                return Rollout((at.row(),), place, stop=at.stop or "finished", text=text)
+            answers.append(answer_of(ctx.source, text))
+            if self.when.on({"answers": answers, "tokens": at.length - root.length}):
+                return Rollout((at.row(),), place, stop="finished", text=text)
+        return Rollout((at.row(),), place, stop="length", text=text)
+
+
+def early_exit(words: str) -> EarlyExit:
+    """`2`, `agree`, `tokens=60`."""
+    kind, _, count = words.partition("=")
+    match kind:
+        case "agree" if words == kind:
+            return EarlyExit(answers_agree())
+        case "tokens" if count.isdecimal():
+            return EarlyExit(tokens_spent(most=int(count)))
+        case _ if words.isdecimal() and int(words):
+            return EarlyExit(after_turns(count=int(words)))
+        case _:
+            raise ValueError(f"exit:{words} says not where to stop: exit:2 behind the second answer, exit:agree, exit:tokens=60")
+
+
 async def _said(node: Node, mode: Opening | Consensus, ctx: Ctx) -> Node:
     actor = ctx.policies["actor"]
     return await actor.generate(node, max=mode.max_tokens, stop=mode.stop, sampling=mode.sampling, keep=False)
@@ -139,9 +218,17 @@ def mode(text: str) -> Any:
             return Judge()
         case "search" if words.isdecimal() or not colon:
             return StepSearch(width=int(words)) if colon else StepSearch()
+        case "exit" if colon:
+            return early_exit(words)
         case _:
             raise ValueError(f"{text!r} is no way to ask. {nearest(name, MODES)} Written {', '.join(MODES.values())}, or FILE.py:NAME.")
 
 
-MODES = {"opening": "opening:WORDS", "consensus": "consensus:WORDS|WORDS|WORDS", "judge": "judge", "search": "search:WIDTH"}
+MODES = {
+    "opening": "opening:WORDS",
+    "consensus": "consensus:WORDS|WORDS|WORDS",
+    "judge": "judge",
+    "search": "search:WIDTH",
+    "exit": "exit:TURNS|agree|tokens=MOST",
+}
 """How each is written."""

@@ -21,6 +21,7 @@ DEFAULT_TASK = "chain"
 
 SOURCES: dict[str, str] = {
     "bargain": "strop.tasks.bargain:Bargain",
+    "attempts": "strop.tasks.attempts:Attempts",
     "chain": "strop.tasks.chain:Chain",
     "clues": "strop.tasks.clues:Clues",
     "countdown": "strop.tasks.countdown:Countdown",
