@@ -327,6 +327,8 @@ def test_a_program_stands_beside_the_methods(capsys):
         "parallel-r1",
         "parallel-r1-unseen",
         "pathfinder-walks",
+        "reer",
+        "flex-judge",
         *agents,
     }
     main(["methods"])

@@ -37,6 +37,7 @@ RECORDS = (
     "feed",
     "swarm",
     "search",
+    "traces",
     "update",
     "compute",
     "reduction",

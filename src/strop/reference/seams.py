@@ -381,6 +381,7 @@ BESIDE = {
     "branches": "sampler",
     "swarm": "feed",
     "recorded": "feed",
+    "traces": "feed",
     "preference": "objective",
     "role": "reward",
     "trace": "claim",

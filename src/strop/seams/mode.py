@@ -3,14 +3,16 @@
     opening:<think>                       every reply begins so: the words are put in the policy's mouth
     judge, search:8                       steps judged, and a reply searched by a judge of its steps (`strop.seams.steps`)
     consensus:<answer>|<short>|<long>     one reply of each opening but the last; where their answers differ, one of the last opening
+    vote:9                                so many replies, and what most of them answer
 
-What a reply cost is what all that was written for it cost: a consensus is one rollout with a row for each try, and its length counts
-them all.
+What a reply cost is what all that was written for it cost: a consensus or a vote is one rollout with a row for each try, and its length
+counts them all.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -122,7 +124,62 @@ class Consensus:
         return len(answers) == 1 and None not in answers
 
 
-async def _said(node: Node, mode: Opening | Consensus, ctx: Ctx) -> Node:
+@dataclass(frozen=True)
+class Vote:
+    """n replies, each of them what most of `k` tries answer: the first try that answers so. Of answers with as many votes the one that was
+    said first stands; a try without an answer has no vote."""
+
+    k: int = 9
+    """Tries a reply."""
+    n: int = 8
+    """Rollouts a task."""
+    max_tokens: int = 128
+    """Longest try."""
+    sampling: Sampling = Sampling()
+    """How each decision is drawn."""
+    stop: tuple[str, ...] = ()
+    """Texts that end a try, beside the template's own."""
+    evaluates: ClassVar[bool] = True
+    """Only: of its rows one holds the reply, and training would pay the others for it."""
+
+    def __post_init__(self) -> None:
+        if self.k < 2:
+            raise ValueError(f"Vote(k={self.k}): at least 2 tries vote; one is a plain reply")
+        if self.sampling.temperature == 0:
+            raise ValueError(f"Vote(k={self.k}) at temperature 0: all tries are one and the same. Draw them, or ask once")
+
+    @property
+    def group_size(self) -> int:
+        return self.n
+
+    def footprint(self, prompt: int) -> Footprint:
+        return Footprint(positions=prompt, requests=self.n * self.k)
+
+    async def __call__(self, task: Task, world: World | None, ctx: Ctx) -> list[Group]:
+        actor = ctx.policies["actor"]
+        root = await actor.open(task.prompt, root=ctx.place)
+        nodes = await asyncio.gather(*(_said(root, self, ctx) for _ in range(self.n * self.k)))
+
+        def rollout(number: int) -> Rollout:
+            tries = nodes[number * self.k : (number + 1) * self.k]
+            chosen = tries[elected([answer_of(ctx.source, actor.text(node)) for node in tries])]
+            rows = (*(node.row() for node in tries if node is not chosen), chosen.row())
+            return Rollout(rows, f"{ctx.place}/{number}", stop=chosen.stop or "finished", text=actor.text(chosen))
+
+        return [Group(task, tuple(rollout(number) for number in range(self.n)), id=ctx.place)]
+
+
+def elected(answers: Sequence[str | None]) -> int:
+    """The first that says what most say; the first of all where none says anything.
+
+    >>> elected(["1", "2", None, "2"]), elected(["1", "2"]), elected([None, None])
+    (1, 0, 0)
+    """
+    votes = Counter(answer for answer in answers if answer is not None)
+    return answers.index(votes.most_common(1)[0][0]) if votes else 0
+
+
+async def _said(node: Node, mode: Opening | Consensus | Vote, ctx: Ctx) -> Node:
     actor = ctx.policies["actor"]
     return await actor.generate(node, max=mode.max_tokens, stop=mode.stop, sampling=mode.sampling, keep=False)
 
@@ -135,6 +192,8 @@ def mode(text: str) -> Any:
             return Opening(words)
         case "consensus" if colon:
             return Consensus(tuple(words.split("|")))
+        case "vote" if words.isdecimal():
+            return Vote(int(words))
         case "judge" if not colon:
             return Judge()
         case "search" if words.isdecimal() or not colon:
@@ -143,5 +202,11 @@ def mode(text: str) -> Any:
             raise ValueError(f"{text!r} is no way to ask. {nearest(name, MODES)} Written {', '.join(MODES.values())}, or FILE.py:NAME.")
 
 
-MODES = {"opening": "opening:WORDS", "consensus": "consensus:WORDS|WORDS|WORDS", "judge": "judge", "search": "search:WIDTH"}
+MODES = {
+    "opening": "opening:WORDS",
+    "consensus": "consensus:WORDS|WORDS|WORDS",
+    "vote": "vote:K",
+    "judge": "judge",
+    "search": "search:WIDTH",
+}
 """How each is written."""

@@ -29,8 +29,9 @@ class Earlier:
 
     stage: str
     """The latest one of this name."""
-    make: Part
-    """correctness_pairs(), right_ones(), or one of your own: (groups, scores, rng) -> groups."""
+    make: Part | tuple[Part, ...]
+    """correctness_pairs(), right_ones(), or one of your own: (groups, scores, rng) -> groups; of several each goes on from what the one
+    before made. A maker that writes tokens reads the actor's `renderer` too."""
 
     @property
     def fresh(self) -> bool:
@@ -39,20 +40,30 @@ class Earlier:
     @property
     def paired(self) -> bool:
         """Whether its groups are pairs."""
-        return self.make.gives == "pairs"
+        return self.makers[-1].gives == "pairs"
+
+    @property
+    def makers(self) -> tuple[Part, ...]:
+        """In order."""
+        return self.make if isinstance(self.make, tuple) else (self.make,)
 
     def made(self, ctx: Ctx) -> tuple[Sequence[Group], Scores]:
         """All there is, made once a stage, and what is known of it. None at all is refused with counts."""
         groups, scores = ctx.earlier(self.stage)
-        made: list[Group] = self.make.on({"groups": groups, "scores": scores, "rng": keyed(ctx.seed, "earlier", self.stage)})
+        have = {"groups": groups, "scores": scores, "rng": keyed(ctx.seed, "earlier", self.stage)}
+        if "actor" in ctx.policies:
+            have["renderer"] = ctx.policies["actor"].renderer
+        for maker in self.makers:
+            have["groups"] = maker.on(have)
+        made, called = list(have["groups"]), " then ".join(maker.name for maker in self.makers)
         if not made:
             rates = Counter(_verdict(scores, r) for g in groups for r in g.rollouts)
             raise ValueError(
-                f"{self.make.name} finds nothing in stage {self.stage!r}: {len(groups)} groups with {rates['right']} right rollouts, "
+                f"{called} finds nothing in stage {self.stage!r}: {len(groups)} groups with {rates['right']} right rollouts, "
                 f"{rates['wrong']} wrong and {rates['unknown']} without a verdict. Sample more, or tasks that are solved now and then."
             )
         if odd := next((g for g in made if g.role == PAIR and len(g.rollouts) != 2), None):
-            raise ValueError(f"{self.make.name} made a pair of {len(odd.rollouts)} texts ({odd.id}): a pair has two, the better one first")
+            raise ValueError(f"{called} made a pair of {len(odd.rollouts)} texts ({odd.id}): a pair has two, the better one first")
         return made, recalled(made, scores)
 
     async def take(self, pick: Pick, want: int, sampler: Sampler, world: World | None, ctx: Ctx, seen: Counter[str]) -> list[Group]:

@@ -30,6 +30,7 @@ SOURCES: dict[str, str] = {
     "forks": "strop.tasks.forks:Forks",
     "mentions": "strop.tasks.mentions:Mentions",
     "path": "strop.tasks.path:Path",
+    "scenes": "strop.tasks.scenes:Scenes",
     "skewed": "strop.tasks.skewed:Skewed",
     "slips": "strop.tasks.slips:Slips",
     "stream": "strop.tasks.stream:Stream",
