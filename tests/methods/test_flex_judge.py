@@ -66,11 +66,16 @@ def test_one_scene_is_of_one_split_however_it_is_shown_and_whatever_is_asked():
 
 def test_who_teaches_a_base_asks_both_ways_alike_and_judges_nothing():
     drawn = Counter()
-    for index in range(400):
+    for index in range(600):
         task = READ.task("train", 0, index)
-        drawn[task.prompt.startswith(task.needs["grid"]), len(task.needs["answer"]) > 2] += 1
-        assert "1)" not in task.prompt
+        needs, asked = task.needs, task.needs["asked"]
+        drawn[asked, task.prompt.startswith(needs["grid"])] += 1
+        assert any(needs[shown] in task.prompt for shown in ("words", "grid")) is not (asked == "difference"), "a scene or two captions"
+        if asked == "difference":
+            first, second = (caption_.split() for caption_ in task.prompt[3:-1].split(" 2) "))
+            assert [i for i in range(4) if first[i] != second[i]] == [int(needs["answer"]) - 1]
         assert READ.grade(task, READ.gold(task))["outcome"] == 1
+    assert len(drawn) == 5
     assert min(drawn.values()) > 70
 
 

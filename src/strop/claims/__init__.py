@@ -46,6 +46,7 @@ OWN = {
     "resum-rows": "strop.experiments.resum:ROWS",
     "raml-support": "strop.experiments.raml:SUPPORT",
     "raml-forecast": "strop.experiments.raml:FORECAST",
+    "flex-judge-transfer": "strop.experiments.flex_judge:TRANSFER",
     "reer-search": "strop.experiments.reer:FOUND",
     "webresearcher-rounds": "strop.experiments.webresearcher:FLATTER",
 }

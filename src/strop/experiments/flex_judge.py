@@ -7,15 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from statistics import fmean
-from typing import Any, ClassVar
+from typing import ClassVar
 
+from strop.claims.claim import Arm, Check, Claim, HeldOut, Profile
 from strop.claims.trace import Curve, Trace
 from strop.methods.flex_judge import FLEX_JUDGE, TRACE
+from strop.methods.sft import SFT
 from strop.program import Program, Stage, rest, steps
+from strop.recipe import Recipe
 from strop.records import Group, Rollout, Row, Sampling, Scores, Segment, Task
 from strop.seams.context import Ctx, Footprint, Renderer
 from strop.seams.part import Part, part
 from strop.seams.recorded import Earlier
+from strop.seams.traces import agreeing, longest, reworded
 from strop.seams.world import World
 from strop.tasks.procedural import strict_answer
 from strop.tasks.scenes import PAIR, caption, favours
@@ -51,10 +55,6 @@ class Looks:
             return Rollout((node.row(),), f"{ctx.place}/{number}", stop=node.stop or "finished", text=actor.text(node))
 
         return [Group(task, tuple(await asyncio.gather(*map(said, range(len(prompts))))), id=ctx.place)]
-
-
-def _last(trace: Trace, look: int = -1) -> list[dict[str, Any]]:
-    return trace.replies[look]
 
 
 @part(gives="curve")
@@ -114,7 +114,48 @@ def answer_first(groups: Sequence[Group], scores: Scores, rng: Random, renderer:
 
 
 def tuned(name: str, *makers: Part, traces: int = 60) -> Program:
+    """Judgements of words by the script, and tuning on what the makers leave of them."""
     tune = FLEX_JUDGE.but(f"flex-judge-{name}", idea=("feed",), feed=Earlier("trace", makers))
-    return Program(
-        f"flex-judge-{name}", (Stage("trace", TRACE, steps(traces), task="scenes:ask=scores"), Stage("tune", tune, rest(), task="scenes"))
-    )
+    stages = (Stage("trace", TRACE, steps(traces), task="scenes:ask=scores"), Stage("tune", tune, rest(), task="scenes"))
+    return Program(f"flex-judge-{name}", stages)
+
+
+KEPT = (agreeing(), longest(n=3000))
+PAIRS = reworded(forms=(PAIR,))
+BASE = Recipe(method=SFT, task="scenes:ask=read", tasks=96, steps=1000, lr=3e-3, eval_tasks=0, checkpoint_every=1000)
+
+TRANSFER = Claim(
+    "flex-judge-transfer",
+    mechanism="Tuning a judge on reasons and verdicts about scenes in words",
+    consequence="raises the share of rightly judged codes by 0.10 or more over reasons and verdicts about other scenes",
+    regime="on scenes of four things, from one base that captions words and codes and has judged nothing, at equal trained positions",
+    method="flex-judge",
+    recipe=Recipe(task="scenes", steps=10_000, lr=1e-3, checkpoint_every=10_000),
+    base=BASE,
+    base_seeds="one",
+    arms=(
+        Arm("reason first", tuned("reason", *KEPT, PAIRS)),
+        Arm(
+            "format only", tuned("dealt", *KEPT, dealt(), PAIRS), control="reason and verdict of another item, dealt by chance", random=True
+        ),
+        Arm(
+            "answer first", tuned("answer-first", *KEPT, PAIRS, answer_first()), control="the verdict before its reason, in as many tokens"
+        ),
+    ),
+    compare=("reason first", "format only"),
+    measure=judged_rightly(),
+    threshold=0.10,
+    refuted_if="the interval of the paired difference lies below 0.10",
+    profiles={
+        "quick": Profile((0,), "400000 trained", 3, arms=("reason first", "format only")),
+        "full": Profile((0, 1, 2, 3), "400000 trained", 10),
+    },
+    checks=(
+        Check("words and codes are one to the base: share of codes captioned rightly", captioned(), "reason first", least=0.9),
+        Check("judging is learned in words", in_words(), "reason first", least=0.8),
+        Check("the control knows the form: share of its judgements of codes that name a caption", readable(), "format only", least=0.95),
+    ),
+    held_out=HeldOut(tasks=500, samples=3, at=(0.0, 1.0), max_tokens=24, temperature=0.0, sampler=Looks(), replies=True),
+    selects=True,
+    pitfalls="",
+)

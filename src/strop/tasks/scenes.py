@@ -2,14 +2,17 @@
 
     FKAC?                      ->   <answer>gs bs rc ct</answer>      a caption; of a scene in words it is asked in the same way
     3rc 1gs 4bt 2bs? 3         ->   <answer>rc</answer>               what stands at a place
+    1) gs bs rc bt 2) gs bs yc bt?
+                               ->   <answer>3</answer>                where two captions differ, of no scene
 
     3rc 1gs 4bt 2bs: 1) gs bs rc bt 2) gs bs yc bt
                                ->   <think>3rc</think><answer>1</answer>
 
 A letter of a code is a colour and a shape at once, and codes share no letter with words: they stand in for the patches of an image, and
 there is no image. Two captions differ in one attribute, each is right as often, so only the scene tells which. With `ask=read` the source
-is what a base is taught by, both ways of showing a scene alike and no judging; `ask=scores` asks for a number from 1 to 10 for each
-caption: 10 for a right one, 7 for a wrong shape and 4 for a wrong colour. Judged scenes are shown in words, or with `shown=grid` as codes.
+is what a base is taught by, the first three of these, both ways of showing a scene alike and no judging; `ask=scores` asks for a number
+from 1 to 10 for each caption: 10 for a right one, 7 for a wrong shape and 4 for a wrong colour. Judged scenes are shown in words, or with
+`shown=grid` as codes.
 `written(task, rng)` is a judgement by somebody who slips, with a chance of `slips`, in what is seen or in how it is scored.
 """
 
@@ -60,9 +63,6 @@ class Scenes:
             things = [rng.choice(COLOURS) + rng.choice(SHAPES) for _ in range(PLACES)]
             views = {"words": words(things, rng), "grid": grid(things)}
             needs: dict[str, Any] = {"things": things, **views}
-            if self.ask == "read":
-                prompt, needs["answer"] = _reading(things, views[rng.choice(SHOWN)], rng)
-                return Task(prompt, needs, self.name, {"seed": seed, "index": index})
             at, which = rng.randrange(PLACES), rng.randrange(2)
             kept, changed, all_of = things[at][1 - which], things[at][which], (COLOURS, SHAPES)[which]
             other = rng.choice(all_of.replace(changed, ""))
@@ -71,6 +71,16 @@ class Scenes:
             if rng.random() < 0.5:
                 replies, scores = replies[::-1], scores[::-1]
             question = views[self.shown]
+            if self.ask == "read":
+                asked = rng.choice(("caption", "thing", "difference"))
+                if asked == "difference":
+                    question = PAIR.question("", replies, (0, 1)).text.removeprefix(": ")
+                    needs["answer"] = str(at + 1)
+                else:
+                    question, at = views[rng.choice(SHOWN)], rng.randrange(PLACES)
+                    needs["answer"] = caption(things) if asked == "caption" else things[at]
+                prompt = f"{question}? {at + 1}" if asked == "thing" else f"{question}?"
+                return Task(prompt, needs | {"asked": asked}, self.name, {"seed": seed, "index": index})
             needs |= {"question": question, "replies": replies, "scores": scores, "seen": f"{at + 1}{things[at]}"}
             needs["answer"] = "1" if scores[0] > scores[1] else "2"
             asked = PAIR.question(question, replies, (0, 1)).text
@@ -143,14 +153,6 @@ def favours(text: str) -> str:
     except Unread:
         return ""
     return "1" if first > second else "2" if second > first else "tie"
-
-
-def _reading(things: list[str], shown: str, rng: random.Random) -> tuple[str, str]:
-    """A question about a scene as it is shown, and its answer: what is asked is drawn apart, so both ways are asked alike."""
-    if rng.random() < 0.5:
-        return f"{shown}?", caption(things)
-    at = rng.randrange(PLACES)
-    return f"{shown}? {at + 1}", things[at]
 
 
 def _other(task: Task, rng: random.Random) -> str:
