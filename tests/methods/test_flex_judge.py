@@ -1,6 +1,7 @@
 """Scenes in two ways of showing, judgements of them in several forms, and a judge tuned on words that any slot may ask about codes."""
 
 import asyncio
+import json
 import random
 from collections import Counter
 
@@ -209,3 +210,49 @@ def test_the_papers_constants_and_the_programs_stages():
     assert (look.task, trace.task, tune.task) == ("scenes:ask=read", "scenes:ask=scores", "scenes")
     assert trace.method.sampler == Written()
     assert tune.method.feed.makers[-1] == reworded(forms=SCENES)
+
+
+def file_of(tmp_path, *rows):
+    path = tmp_path / "judged.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    return f"jsonl:{path}"
+
+
+def test_judgements_of_others_come_as_a_file_and_those_that_agree_are_taken(tmp_path):
+    texts = ["<think>one</think><answer>8</answer><answer>3</answer>", "<think>longer</think><answer>3</answer><answer>8</answer>"]
+    rows = [{"prompt": f"q{i}", "replies": [f"a{i}", f"b{i}"], "scores": [8, 3], "texts": texts} for i in range(20)]
+    there = source(file_of(tmp_path, *rows))
+    task = there.task("train", 0, 0)
+    assert there.grade(task, there.gold(task)) == {"outcome": 1.0, "lenient": 1.0}
+    assert there.grade(task, texts[1])["outcome"] == 0
+    assert all(reply in task.prompt for reply in (task.needs["question"], *task.needs["replies"]))
+    said_of = {there.written(task, random.Random(n)) for n in range(9)}
+    assert said_of == set(texts)
+    rows = tuple(
+        Rollout((Row.of(Segment("prompt", (1,), "0"), Segment("teacher", Letters().reply(t), "0.0")),), f"{n}", text=t)
+        for n, t in enumerate(texts)
+    )
+    (made,) = chain([Group(task, rows, id="g")], agreeing(), longest(), reworded(forms=(Form("pair"),)))
+    assert shown(made)[1] == "<think>one</think><verdict>1</verdict>"
+    assert task.needs["replies"][0] in shown(made)[0]
+    silent = source(file_of(tmp_path, *[{"prompt": f"q{i}", "replies": ["a", "b"], "scores": [8, 3]} for i in range(20)]))
+    with pytest.raises(ValueError, match="has no 'texts': name the policy that writes"):
+        silent.written(silent.task("train", 0, 0), random.Random(0))
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"scores": [8]}, "a whole number, 0 or more, for each"),
+        ({"scores": [8, True]}, "a whole number"),
+        ({"scores": [8, 3.5]}, "a whole number"),
+        ({"scores": [8, -1]}, "a whole number"),
+        ({"replies": ["a"], "scores": [8]}, "two texts or more"),
+        ({"replies": ["a", ""]}, "a reply must be a text"),
+        ({"texts": [3]}, "a judgement of 'texts' must be a text"),
+        ({"prompt": ""}, "field 'prompt' must be a text"),
+    ],
+)
+def test_a_row_without_a_reference_for_each_reply_is_refused_in_words(tmp_path, row, says):
+    with pytest.raises(ValueError, match=says):
+        source(file_of(tmp_path, {"prompt": "q", "replies": ["a", "b"], "scores": [8, 3], **row}))

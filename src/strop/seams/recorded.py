@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
+from typing import Any
 
 from strop.records import Group, Rollout, Row, Scores, Segment, Task
 from strop.seams.context import Ctx, keyed
@@ -50,12 +51,13 @@ class Earlier:
     def made(self, ctx: Ctx) -> tuple[Sequence[Group], Scores]:
         """All there is, made once a stage, and what is known of it. None at all is refused with counts."""
         groups, scores = ctx.earlier(self.stage)
-        have = {"groups": groups, "scores": scores, "rng": keyed(ctx.seed, "earlier", self.stage)}
+        have: dict[str, Any] = {"scores": scores, "rng": keyed(ctx.seed, "earlier", self.stage)}
         if "actor" in ctx.policies:
             have["renderer"] = ctx.policies["actor"].renderer
+        made = list(groups)
         for maker in self.makers:
-            have["groups"] = maker.on(have)
-        made, called = list(have["groups"]), " then ".join(maker.name for maker in self.makers)
+            made = maker.on(have | {"groups": made})
+        called = " then ".join(maker.name for maker in self.makers)
         if not made:
             rates = Counter(_verdict(scores, r) for g in groups for r in g.rollouts)
             raise ValueError(
