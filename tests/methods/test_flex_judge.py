@@ -10,7 +10,7 @@ from letters import Letters
 
 from strop.directory import read_commit
 from strop.evaluate import evaluate
-from strop.experiments.flex_judge import Looks, answer_first, dealt
+from strop.experiments.flex_judge import Looks, answer_first, of_others
 from strop.methods.flex_judge import FLEX_JUDGE, FLEX_JUDGE_SCENES, SCENES, TRACE
 from strop.policies.causal import load
 from strop.program import Program, Stage, rest, steps
@@ -156,7 +156,7 @@ def test_judgements_of_scenes_are_right_in_every_form_that_a_small_model_reads()
 
 def test_the_control_has_the_same_questions_and_judgements_of_others_and_answer_first_the_same_tokens():
     groups = chain(written_by_the_script(300), agreeing(), longest(n=200))
-    right, others = (chain(groups, *makers) for makers in ((reworded(forms=(PAIR,)),), (dealt(), reworded(forms=(PAIR,)))))
+    right, others = (chain(groups, *makers) for makers in ((reworded(forms=(PAIR,)),), (of_others(), reworded(forms=(PAIR,)))))
     turned = chain(right, answer_first())
     assert [shown(a)[0] for a in right] == [shown(b)[0] for b in others] == [shown(c)[0] for c in turned]
     assert Counter(shown(a)[1] for a in right) == Counter(shown(b)[1] for b in others)

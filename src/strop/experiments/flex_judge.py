@@ -87,7 +87,7 @@ def in_words(trace: Trace) -> float:
 
 
 @part(gives="demos")
-def dealt(groups: Sequence[Group], scores: Scores, rng: Random) -> list[Group]:
+def of_others(groups: Sequence[Group], scores: Scores, rng: Random) -> list[Group]:
     """Each item with the judgement of another: thinking and scores, dealt by chance."""
     others = rng.sample(list(groups), len(groups))
     made: list[Group] = []
@@ -135,9 +135,7 @@ TRANSFER = Claim(
     base_seeds="one",
     arms=(
         Arm("reason first", tuned("reason", *KEPT, PAIRS)),
-        Arm(
-            "format only", tuned("dealt", *KEPT, dealt(), PAIRS), control="reason and verdict of another item, dealt by chance", random=True
-        ),
+        Arm("format only", tuned("format-only", *KEPT, of_others(), PAIRS), control="of another item, dealt by chance", random=True),
         Arm(
             "answer first", tuned("answer-first", *KEPT, PAIRS, answer_first()), control="the verdict before its reason, in as many tokens"
         ),

@@ -158,7 +158,10 @@ class Vote:
     async def __call__(self, task: Task, world: World | None, ctx: Ctx) -> list[Group]:
         actor = ctx.policies["actor"]
         root = await actor.open(task.prompt, root=ctx.place)
-        nodes = await asyncio.gather(*(_said(root, self, ctx) for _ in range(self.n * self.k)))
+        asked = (
+            actor.generate(root, max=self.max_tokens, stop=self.stop, sampling=self.sampling, keep=False) for _ in range(self.n * self.k)
+        )
+        nodes = await asyncio.gather(*asked)
 
         def rollout(number: int) -> Rollout:
             tries = nodes[number * self.k : (number + 1) * self.k]
@@ -179,7 +182,7 @@ def elected(answers: Sequence[str | None]) -> int:
     return answers.index(votes.most_common(1)[0][0]) if votes else 0
 
 
-async def _said(node: Node, mode: Opening | Consensus | Vote, ctx: Ctx) -> Node:
+async def _said(node: Node, mode: Opening | Consensus, ctx: Ctx) -> Node:
     actor = ctx.policies["actor"]
     return await actor.generate(node, max=mode.max_tokens, stop=mode.stop, sampling=mode.sampling, keep=False)
 
