@@ -47,6 +47,7 @@ OWN = {
     "raml-support": "strop.experiments.raml:SUPPORT",
     "raml-forecast": "strop.experiments.raml:FORECAST",
     "flex-judge-transfer": "strop.experiments.flex_judge:TRANSFER",
+    "flex-judge-forgetting": "strop.experiments.flex_judge:FORGETTING",
     "reer-search": "strop.experiments.reer:FOUND",
     "webresearcher-rounds": "strop.experiments.webresearcher:FLATTER",
 }

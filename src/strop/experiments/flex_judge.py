@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from strop.claims.claim import Arm, Check, Claim, HeldOut, Profile
 from strop.claims.trace import Curve, Trace
-from strop.methods.flex_judge import FLEX_JUDGE, TRACE
+from strop.methods.flex_judge import FLEX_JUDGE, SCENES, TRACE
 from strop.methods.sft import SFT
 from strop.program import Program, Stage, rest, steps
 from strop.recipe import Recipe
@@ -19,6 +19,7 @@ from strop.records import Group, Rollout, Row, Sampling, Scores, Segment, Task
 from strop.seams.context import Ctx, Footprint, Renderer
 from strop.seams.part import Part, part
 from strop.seams.recorded import Earlier
+from strop.seams.signal import constant
 from strop.seams.traces import agreeing, longest, reworded
 from strop.seams.world import World
 from strop.tasks.procedural import strict_answer
@@ -71,6 +72,12 @@ def captioned(trace: Trace, *, look: int = 0) -> float:
     return fmean(strict_answer(one["texts"][READ])[0] == caption(one["needs"]["things"]) for one in said)
 
 
+@part(gives="curve")
+def forgotten(trace: Trace, *, look: int = -1) -> Curve:
+    """The share of codes whose caption is wrong at one of the looks, read at the end."""
+    return [(float(trace.held_out[-1]["spent"]), 1 - captioned(look=look).on({"trace": trace}))]
+
+
 @part(gives="number")
 def readable(trace: Trace) -> float:
     """The share of judgements of codes that name a caption."""
@@ -113,9 +120,10 @@ def answer_first(groups: Sequence[Group], scores: Scores, rng: Random, renderer:
     return made
 
 
-def tuned(name: str, *makers: Part, traces: int = 60) -> Program:
+def tuned(name: str, *makers: Part, traces: int = 60, schedule: Part = FLEX_JUDGE.update.schedule) -> Program:
     """Judgements of words by the script, and tuning on what the makers leave of them."""
-    tune = FLEX_JUDGE.but(f"flex-judge-{name}", idea=("feed",), feed=Earlier("trace", makers))
+    update = replace(FLEX_JUDGE.update, schedule=schedule)
+    tune = FLEX_JUDGE.but(f"flex-judge-{name}", idea=("feed",), feed=Earlier("trace", makers), update=update)
     stages = (Stage("trace", TRACE, steps(traces), task="scenes:ask=scores"), Stage("tune", tune, rest(), task="scenes"))
     return Program(f"flex-judge-{name}", stages)
 
@@ -123,6 +131,8 @@ def tuned(name: str, *makers: Part, traces: int = 60) -> Program:
 KEPT = (agreeing(), longest(n=3000))
 PAIRS = reworded(forms=(PAIR,))
 BASE = Recipe(method=SFT, task="scenes:ask=read", tasks=96, steps=1000, lr=3e-3, eval_tasks=0, checkpoint_every=1000)
+
+LOOKS = HeldOut(tasks=500, samples=3, at=(0.0, 1.0), max_tokens=24, temperature=0.0, sampler=Looks(), replies=True)
 
 TRANSFER = Claim(
     "flex-judge-transfer",
@@ -153,7 +163,39 @@ TRANSFER = Claim(
         Check("judging is learned in words", in_words(), "reason first", least=0.8),
         Check("the control knows the form: share of its judgements of codes that name a caption", readable(), "format only", least=0.95),
     ),
-    held_out=HeldOut(tasks=500, samples=3, at=(0.0, 1.0), max_tokens=24, temperature=0.0, sampler=Looks(), replies=True),
+    held_out=LOOKS,
     selects=True,
     pitfalls="",
+)
+
+
+MANY = tuned("constant", agreeing(), longest(n=8000), reworded(forms=SCENES), traces=150, schedule=constant)
+SIZES = (0.0, 1 / 64, 1 / 16, 1 / 4, 1.0)
+"""Looks: before, and after about 100, 400, 1,600 and 6,400 judgements, none of which came twice."""
+
+FORGETTING = Claim(
+    "flex-judge-forgetting",
+    mechanism="Sixty-four times as many judgements of words, 6,400 for 100,",
+    consequence="raises the share of codes that are no longer captioned rightly",
+    regime="on scenes, in three forms, read on the way of runs at a constant learning rate",
+    method="flex-judge",
+    recipe=TRANSFER.recipe,
+    base=BASE,
+    base_seeds="one",
+    arms=(
+        Arm("many", MANY, reads=forgotten()),
+        Arm("few", MANY, control="the same runs at their first hundred", reads=forgotten(look=1)),
+    ),
+    compare=("many", "few"),
+    measure=forgotten(),
+    threshold=0.0,
+    refuted_if="the interval of the paired difference lies below 0",
+    profiles={"quick": Profile((0,), "100000 trained", 2), "extended": Profile((0, 1, 2, 3), "400000 trained", 10)},
+    checks=(
+        Check("there is something to forget: share of codes captioned rightly before", captioned(), "many", least=0.9),
+        Check("judging is learned in words", in_words(), "many", least=0.8),
+    ),
+    held_out=replace(LOOKS, at=SIZES),
+    pitfalls="Sizes are looks at one run, so they share their beginning, and its learning rate does not end at each. Tuning of 400,000 "
+    "tokens is a sixth of what the base was taught by.",
 )
