@@ -330,6 +330,7 @@ def test_a_program_stands_beside_the_methods(capsys):
         "parallel-r1-unseen",
         "pathfinder-walks",
         "reer",
+        "flex-judge",
         *agents,
     }
     main(["methods"])

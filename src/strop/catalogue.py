@@ -39,6 +39,7 @@ RECORDS = (
     "swarm",
     "search",
     "company",
+    "traces",
     "update",
     "compute",
     "reduction",

@@ -51,6 +51,8 @@ OWN = {
     "resum-rows": "strop.experiments.resum:ROWS",
     "raml-support": "strop.experiments.raml:SUPPORT",
     "raml-forecast": "strop.experiments.raml:FORECAST",
+    "flex-judge-transfer": "strop.experiments.flex_judge:TRANSFER",
+    "flex-judge-forgetting": "strop.experiments.flex_judge:FORGETTING",
     "reer-search": "strop.experiments.reer:FOUND",
     "b-score-history": "strop.experiments.b_score:BY_HISTORY",
     "b-score-single": "strop.experiments.b_score:OVER_SINGLE",

@@ -78,6 +78,7 @@ PROGRAMS = {
     "agentscaler-clean": "strop.methods.agentscaler:AGENTSCALER_CLEAN",
     "webexplorer": "strop.methods.webexplorer:WEBEXPLORER_PROGRAM",
     "reer": "strop.methods.reer:REER",
+    "flex-judge": "strop.methods.flex_judge:FLEX_JUDGE_SCENES",
     "svs-equations": "strop.methods.svs:SVS_EQUATIONS",
     "pathfinder-walks": "strop.methods.pathfinder:PATHFINDER_WALKS",
     "parallel-r1": "strop.methods.parallel_r1:PARALLEL_R1",

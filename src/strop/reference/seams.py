@@ -383,6 +383,7 @@ BESIDE = {
     "swarm": "feed",
     "recorded": "feed",
     "turns": "feed",
+    "traces": "feed",
     "preference": "objective",
     "role": "reward",
     "trace": "claim",

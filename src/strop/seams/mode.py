@@ -2,16 +2,18 @@
 
     opening:<think>                       every reply begins so: the words are put in the policy's mouth
     judge, search:8                       steps judged, and a reply searched by a judge of its steps (`strop.seams.steps`)
+    vote:9                                so many replies, and what most of them answer
     exit:2, exit:agree, exit:tokens=60    a reply in turns, ended behind the answer that says so
     consensus:<answer>|<short>|<long>     one reply of each opening but the last; where their answers differ, one of the last opening
 
-What a reply cost is what all that was written for it cost: a consensus is one rollout with a row for each try, and its length counts
-them all.
+What a reply cost is what all that was written for it cost: a consensus or a vote is one rollout with a row for each try, and its length
+counts them all.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -124,6 +126,64 @@ class Consensus:
         return len(answers) == 1 and None not in answers
 
 
+@dataclass(frozen=True)
+class Vote:
+    """n replies, each of them what most of `k` tries answer: the first try that answers so. Of answers with as many votes the one that was
+    said first stands; a try without an answer has no vote."""
+
+    k: int = 9
+    """Tries a reply."""
+    n: int = 8
+    """Rollouts a task."""
+    max_tokens: int = 128
+    """Longest try."""
+    sampling: Sampling = Sampling()
+    """How each decision is drawn."""
+    stop: tuple[str, ...] = ()
+    """Texts that end a try, beside the template's own."""
+    evaluates: ClassVar[bool] = True
+    """Only: of its rows one holds the reply, and training would pay the others for it."""
+
+    def __post_init__(self) -> None:
+        if self.k < 2:
+            raise ValueError(f"Vote(k={self.k}): at least 2 tries vote; one is a plain reply")
+        if self.sampling.temperature == 0:
+            raise ValueError(f"Vote(k={self.k}) at temperature 0: all tries are one and the same. Draw them, or ask once")
+
+    @property
+    def group_size(self) -> int:
+        return self.n
+
+    def footprint(self, prompt: int) -> Footprint:
+        return Footprint(positions=prompt, requests=self.n * self.k)
+
+    async def __call__(self, task: Task, world: World | None, ctx: Ctx) -> list[Group]:
+        actor = ctx.policies["actor"]
+        root = await actor.open(task.prompt, root=ctx.place)
+        asked = (
+            actor.generate(root, max=self.max_tokens, stop=self.stop, sampling=self.sampling, keep=False) for _ in range(self.n * self.k)
+        )
+        nodes = await asyncio.gather(*asked)
+
+        def rollout(number: int) -> Rollout:
+            tries = nodes[number * self.k : (number + 1) * self.k]
+            chosen = tries[elected([answer_of(ctx.source, actor.text(node)) for node in tries])]
+            rows = (*(node.row() for node in tries if node is not chosen), chosen.row())
+            return Rollout(rows, f"{ctx.place}/{number}", stop=chosen.stop or "finished", text=actor.text(chosen))
+
+        return [Group(task, tuple(rollout(number) for number in range(self.n)), id=ctx.place)]
+
+
+def elected(answers: Sequence[str | None]) -> int:
+    """The first that says what most say; the first of all where none says anything.
+
+    >>> elected(["1", "2", None, "2"]), elected(["1", "2"]), elected([None, None])
+    (1, 0, 0)
+    """
+    votes = Counter(answer for answer in answers if answer is not None)
+    return answers.index(votes.most_common(1)[0][0]) if votes else 0
+
+
 @part(gives="stops")
 def after_turns(answers: Sequence[str | None], tokens: int, *, count: int = 1) -> bool:
     """Behind so many answers."""
@@ -218,6 +278,8 @@ def mode(text: str) -> Any:
             return Judge()
         case "search" if words.isdecimal() or not colon:
             return StepSearch(width=int(words)) if colon else StepSearch()
+        case "vote" if words.isdecimal():
+            return Vote(int(words))
         case "exit" if colon:
             return early_exit(words)
         case _:
@@ -227,6 +289,7 @@ def mode(text: str) -> Any:
 MODES = {
     "opening": "opening:WORDS",
     "consensus": "consensus:WORDS|WORDS|WORDS",
+    "vote": "vote:K",
     "judge": "judge",
     "search": "search:WIDTH",
     "exit": "exit:TURNS|agree|tokens=MOST",

@@ -34,9 +34,9 @@ class Earlier:
 
     stage: str
     """The latest one of this name; `own`: the run's own earlier steps, as many as there are by now."""
-    make: Part
-    """correctness_pairs(), right_ones(), turns_of(), or one of your own: (groups, scores, rng) -> groups. One that asks policies is a
-    coroutine and reads `ctx` too."""
+    make: Part | tuple[Part, ...]
+    """correctness_pairs(), right_ones(), turns_of(), or one of your own: (groups, scores, rng) -> groups; of several each goes on from what
+    the one before made. One that asks policies is a coroutine and reads `ctx`; one that writes tokens reads the actor's `renderer`."""
 
     @property
     def fresh(self) -> bool:
@@ -45,23 +45,35 @@ class Earlier:
     @property
     def paired(self) -> bool:
         """Whether its groups are pairs."""
-        return self.make.gives == "pairs"
+        return self.makers[-1].gives == "pairs"
+
+    @property
+    def makers(self) -> tuple[Part, ...]:
+        """In order."""
+        return self.make if isinstance(self.make, tuple) else (self.make,)
 
     async def made(self, ctx: Ctx) -> tuple[Sequence[Group], Scores]:
         """All there is, made once a stage, and what is known of it. None at all is refused with counts."""
         groups, scores = ctx.earlier(self.stage)
-        made: list[Group] = await given(
-            self.make.on({"groups": groups, "scores": scores, "rng": keyed(ctx.seed, "earlier", self.stage), "ctx": ctx})
-        )
+        made = await self._made(groups, scores, keyed(ctx.seed, "earlier", self.stage), ctx)
+        called = " then ".join(maker.name for maker in self.makers)
         if not made:
             rates = Counter(_verdict(scores, r) for g in groups for r in g.rollouts)
             raise ValueError(
-                f"{self.make.name} finds nothing in stage {self.stage!r}: {len(groups)} groups with {rates['right']} right rollouts, "
+                f"{called} finds nothing in stage {self.stage!r}: {len(groups)} groups with {rates['right']} right rollouts, "
                 f"{rates['wrong']} wrong and {rates['unknown']} without a verdict. Sample more, or tasks that are solved now and then."
             )
         if odd := next((g for g in made if g.role == PAIR and len(g.rollouts) != 2), None):
-            raise ValueError(f"{self.make.name} made a pair of {len(odd.rollouts)} texts ({odd.id}): a pair has two, the better one first")
+            raise ValueError(f"{called} made a pair of {len(odd.rollouts)} texts ({odd.id}): a pair has two, the better one first")
         return made, recalled(made, scores)
+
+    async def _made(self, groups: list[Group], scores: Scores, rng: Random, ctx: Ctx) -> list[Group]:
+        have: dict[str, Any] = {"scores": scores, "rng": rng, "ctx": ctx}
+        if "actor" in ctx.policies:
+            have["renderer"] = ctx.policies["actor"].renderer
+        for maker in self.makers:
+            groups = await given(maker.on(have | {"groups": groups}))
+        return groups
 
     async def take(self, pick: Pick, want: int, sampler: Sampler, world: World | None, ctx: Ctx, seen: Counter[str]) -> list[Group]:
         if self.stage == OWN:
@@ -80,8 +92,7 @@ class Earlier:
             return []
         seen["earlier"] += 1
         groups, scores = ctx.earlier(OWN)
-        read = {"groups": groups, "scores": scores, "rng": ctx.rng("earlier", "make"), "ctx": ctx}
-        made: list[Group] = await given(self.make.on(read))
+        made = await self._made(groups, scores, ctx.rng("earlier", "make"), ctx)
         taken = ctx.rng("earlier", "take").sample(made, min(want, len(made)))
         turn = ctx.progress.before + ctx.progress.step
         ctx.graded(recalled(taken, scores).under({_named(r.id, turn): r.id for g in taken for r in g.rollouts}))

@@ -34,6 +34,7 @@ SOURCES: dict[str, str] = {
     "mentions": "strop.tasks.mentions:Mentions",
     "nontree": "strop.tasks.twohop:NonTree",
     "path": "strop.tasks.path:Path",
+    "scenes": "strop.tasks.scenes:Scenes",
     "skewed": "strop.tasks.skewed:Skewed",
     "slips": "strop.tasks.slips:Slips",
     "stream": "strop.tasks.stream:Stream",
