@@ -6,8 +6,8 @@
 
 Examples:
     strop lab history runs/habits-sft-1 --label kind=habit          whose B tells questions apart that the task labels
-    strop lab history MODEL --task jsonl:questions.jsonl --turns 12 --fresh 12     options: a list of texts that stand in the prompt
-    strop lab history MODEL --engine remote:http://HOST:8000/v1 --task my.py       any endpoint that speaks chat completions
+    strop lab history MODEL --task my.py --turns 12 --fresh 12      options: a list of texts in a task's needs that stand in its prompt
+    strop lab history MODEL --engine remote:http://HOST:8000/v1 --task my.py    any endpoint that speaks chat completions
     strop lab history runs/habits-sft-1 --history shuffled          with earlier turns in another order each time
     strop lab history runs/habits-sft-1 --exact --turns 4           chances over all that may have been said, instead of answers
     strop lab history runs/habits-sft-1 --picture history.png
