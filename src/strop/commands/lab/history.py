@@ -46,7 +46,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--history", choices=HISTORIES, default="kept", help="earlier turns: where they were drawn; or written anew [kept]")
     parser.add_argument("--in-order", action="store_true", help="options stay in the task's order [another one each time]")
     parser.add_argument("--label", metavar="FIELD=VALUE", help="of a task's needs: the questions that B is to tell from the others")
-    parser.add_argument("--exact", action="store_true", help="chances of the options, summed over all pasts: few turns, no drawing")
+    parser.add_argument("--exact", action="store_true", help="chances of <answer>OPTION</answer> over all pasts: no drawing")
     parser.add_argument("--temperature", type=float, default=1.0, metavar="X", help="of every answer [1]")
     parser.add_argument("--max-tokens", type=int, default=32, metavar="N", help="longest answer [32]")
     parser.add_argument(
