@@ -99,8 +99,8 @@ ASKED = AskAgain(turns=TURNS, n=TALKS, fresh=SINGLE, max_tokens=6)
 HISTORY = Arm("history", AGAIN)
 SHARED: dict[str, Any] = {
     "method": "b-score",
-    "recipe": Recipe(task="habits", steps=100_000, lr=2e-3, checkpoint_every=100_000),
-    "base": Recipe(method=HEARD, task="habits:once=1.0", tasks=64, steps=600, lr=3e-3, eval_tasks=0, checkpoint_every=600),
+    "recipe": Recipe(task="habits", steps=100_000, lr=2e-3, checkpoint_every=60),
+    "base": Recipe(method=HEARD, task="habits:once=1.0", tasks=64, steps=600, lr=3e-3, eval_tasks=0, checkpoint_every=200),
     "measure": tells_apart(of="b"),
     "checks": (
         Check("what is asked is answered: share of answers that are options", valid(), "history", least=0.98),
