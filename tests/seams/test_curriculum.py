@@ -1,14 +1,15 @@
 import copy
 import json
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strop.records import Task
+from strop.records import Group, Rollout, Row, Segment, Task
 from strop.seams.context import Ctx, Ledger, Progress
-from strop.seams.curriculum import Band, Epochs, Uniform
+from strop.seams.curriculum import Band, Epochs, Mixed, Uniform, label
 
 some = settings(max_examples=25, deadline=None, derandomize=True, database=None)
 
@@ -106,3 +107,86 @@ def test_where_the_band_leaves_too_few_the_nearest_to_it_fill_the_step():
 def test_a_band_lies_between_no_and_all(low, high):
     with pytest.raises(ValueError, match="0 <= low <= high <= 1"):
         Band(low=low, high=high)
+
+
+class Kinds(Numbers):
+    """Tasks of three kinds in turn, whose texts have lengths of their own."""
+
+    LENGTH: ClassVar[dict[str, int]] = {"short": 3, "long": 11, "other": 5}
+
+    def task(self, split: str, seed: int, index: int) -> Task:
+        return Task(str(index), {}, self.name, {"kind": [*self.LENGTH][index % 3], "level": index % 2})
+
+
+def taught(task: Task, length: int | None = None) -> Group:
+    said = Segment("teacher", (7,) * (Kinds.LENGTH[task.meta["kind"]] if length is None else length), "0.0")
+    return Group(task, (Rollout((Row.of(Segment("prompt", (1, 2), "0"), said),), f"{task.id}/0"),), role="demo", id=task.id)
+
+
+def mixed(mix: Mixed, asked: list[int], size: int | None = 30, length: int | None = None) -> tuple[dict[str, list[int]], list[str]]:
+    """Tasks and tokens of each class at the end, and the prompts in order."""
+    state, prompts, here = mix.init(Kinds(size)), [], Ctx(0, Progress(), Kinds(size), {}, grade=None)
+    for n in asked:
+        tasks, after = mix.pick(n, state, here)
+        assert mix.pick(n, json.loads(json.dumps(state)), here) == (tasks, after)
+        state = json.loads(json.dumps(mix.observe(after, [taught(task, length) for task in tasks], None, here)))
+        prompts += [task.prompt for task in tasks]
+    return state["seen"], prompts
+
+
+@pytest.mark.parametrize("size", [30, None])
+def test_classes_get_their_shares_of_tokens_within_one_percent_however_long_their_texts_are(size):
+    seen, prompts = mixed(Mixed({"short": 1, "long": 2}, by=("kind",)), [16] * 40, size)
+    total = sum(tokens for _, tokens in seen.values())
+    assert seen["short"][1] == pytest.approx(total / 3, abs=0.01 * total)
+    assert seen["short"][0] == pytest.approx(11 / 3 / 2 * seen["long"][0], rel=0.03)
+    assert {int(prompt) % 3 for prompt in prompts} == {0, 1}
+
+
+def test_shares_of_tasks_do_not_ask_for_lengths():
+    seen, _ = mixed(Mixed({"short": 1, "long": 3}, by=("kind",), equal="tasks"), [10] * 10)
+    assert (seen["short"][0], seen["long"][0]) == (25, 75)
+
+
+def test_a_class_gives_its_tasks_in_order_and_around():
+    _, prompts = mixed(Mixed({"long": 1}, by=("kind",)), [5, 7], size=12)
+    assert prompts == ["1", "4", "7", "10"] * 3
+
+
+def test_a_class_is_what_several_fields_say():
+    assert label(Kinds(9).task("train", 0, 4), ("source", "kind", "level")) == "numbers long 0"
+    with pytest.raises(ValueError, match=r"has no 'knid' to tell its class by. Did you mean 'kind'"):
+        label(Kinds(9).task("train", 0, 4), ("knid",))
+
+
+def test_an_empty_class_is_refused_with_those_there_are():
+    for size in (30, None):
+        with pytest.raises(ValueError, match=r"'numbers' has no task of the class 'shrt' among [0-9]+. Did you mean 'short'"):
+            mixed(Mixed({"shrt": 1, "long": 1}, by=("kind",)), [4], size)
+    assert mixed(Mixed({"shrt": 0, "long": 1}, by=("kind",)), [4])[1]
+
+
+def test_a_class_whose_texts_are_off_by_over_a_percent_is_refused():
+    class Failing(Mixed):
+        """Its long texts never come."""
+
+        def observe(self, state, groups, scores, ctx):
+            return super().observe(state, [g for g in groups if g.task.meta["kind"] == "short"], scores, ctx)
+
+    with pytest.raises(ValueError, match=r"class '(short|long)' has [0-9,]+ of [0-9,]+ tokens, and its share is [0-9,]+"):
+        mixed(Failing({"short": 1, "long": 1}, by=("kind",)), [8] * 60)
+
+
+@pytest.mark.parametrize(
+    ("shares", "more", "says"),
+    [
+        ({"a": -1.0, "b": 2.0}, {}, "a share above 0; none is below"),
+        ({"a": 0.0}, {}, "a share above 0"),
+        ({}, {}, "a share above 0"),
+        ({"a": 1.0}, {"by": ()}, "name the fields of a class"),
+        ({"a": 1.0}, {"equal": "token"}, "Did you mean 'tokens'"),
+    ],
+)
+def test_shares_that_are_none_are_refused(shares, more, says):
+    with pytest.raises(ValueError, match=says):
+        Mixed(shares, **more)

@@ -26,6 +26,8 @@ SPECS = [
     "walks",
     "walks:moves=6,places=21",
     "walks:judged=0.0",
+    "stacks",
+    "stacks:steps=6",
 ]
 TAUGHT = ["chain", "countdown", "path", "skewed"]
 """Sources whose worked texts the bundled model was trained on."""

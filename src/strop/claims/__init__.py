@@ -56,6 +56,8 @@ OWN = {
     "reer-search": "strop.experiments.reer:FOUND",
     "b-score-history": "strop.experiments.b_score:BY_HISTORY",
     "b-score-single": "strop.experiments.b_score:OVER_SINGLE",
+    "infra-mix": "strop.experiments.infra:MIX",
+    "infra-code": "strop.experiments.infra:CODE",
     "webresearcher-rounds": "strop.experiments.webresearcher:FLATTER",
     "coverage-predicts": "strop.experiments.coverage:PREDICTS",
 }

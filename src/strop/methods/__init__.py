@@ -43,6 +43,7 @@ METHODS = {
     "treepo": "strop.methods.treepo:TREEPO",
     "abstain": "strop.methods.abstain:ABSTAIN",
     "b-score": "strop.methods.b_score:B_SCORE",
+    "infra": "strop.methods.infra:INFRA",
     "dpo": "strop.methods.dpo:DPO",
     "rft": "strop.methods.rft:RFT",
     "mpo": "strop.methods.cascade:MPO",

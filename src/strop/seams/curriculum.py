@@ -7,14 +7,14 @@ as keys), and is never changed: give back another one, `{**state, …}`. Noise i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, cast
 
 from strop.fragments import Flags, Seen, covered, numbered
 from strop.records import Group, Scores, Task
 from strop.seams.context import Ctx, keyed
-from strop.seams.part import written
+from strop.seams.part import nearest, written
 from strop.seams.source import Source
 
 State = dict[str, Any]
@@ -272,3 +272,98 @@ class Connecting:
 
     def covers(self, every: Seen, chosen: list[int], asked: list[int]) -> Flags:
         return covered(replace(every, inputs=every.inputs[chosen], outputs=every.outputs[chosen]), every.inputs[asked], self.k)
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Classes of tasks by share, at equal tokens: what is drawn next is of the class that is furthest behind its share of all tokens
+    learned from so far, so harder tasks, whose texts are longer, come less often than their share says.
+
+    A class is what a task's fields `by` say, with a space between: "chain 4". It gives its tasks in the order of their numbers, around
+    and around where there is an end to them. How long its texts are is known once some were seen; a step's error is made good by the next.
+    """
+
+    shares: Mapping[str, float]
+    """What of the tokens each class gets, in relation to the others; a class that is not named gets none."""
+    by: tuple[str, ...] = ("source",)
+    """Fields of a task that say its class: `source`, or of its `meta` or `needs`."""
+    equal: str = "tokens"
+    """What the shares are of: tokens, or tasks."""
+
+    steady: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.equal not in EQUAL:
+            raise ValueError(f"Mixed(equal={self.equal!r}): shares are of {' or '.join(EQUAL)}. {nearest(self.equal, EQUAL)}")
+        if not self.by or any(not 0 <= share < float("inf") for share in self.shares.values()) or not sum(self.shares.values()):
+            raise ValueError(f"{written(self)}: name the fields of a class, and for some class a share above 0; none is below")
+
+    def init(self, source: Source) -> State:
+        drawn = [name for name, share in self.shares.items() if share]
+        return {"next": dict.fromkeys(drawn, 0), "seen": {name: [0, 0] for name in drawn}}
+
+    def pick(self, n: int, state: State, ctx: Ctx) -> tuple[list[Task], State]:
+        seen: dict[str, list[int]] = state["seen"]
+        self._on_course(seen, state.get("last", 0))
+        count, each = self._counts(seen), {name: tokens / tasks if tasks else 1.0 for name, (tasks, tokens) in seen.items()}
+        following, tasks = dict(state["next"]), list[Task]()
+        for _ in range(n):
+            behind = min(seen, key=lambda name: count[name] / self.shares[name])
+            count[behind] += each[behind] if self.equal == "tokens" else 1
+            task, following[behind] = self._next(behind, following[behind], ctx)
+            tasks.append(task)
+        return tasks, {**state, "next": following}
+
+    def observe(self, state: State, groups: list[Group], scores: Scores, ctx: Ctx) -> State:
+        seen, last = {name: list(found) for name, found in state["seen"].items()}, 0
+        for group in groups:
+            if (name := label(group.task, self.by)) in seen:
+                own = {s.id: len(s.tokens) for r in group.rollouts for row in r.rows for s in row.segments if s.id in row.trains}
+                seen[name][0] += 1
+                seen[name][1] += sum(own.values())
+                last += sum(own.values()) if self.equal == "tokens" else 1
+        return {**state, "seen": seen, "last": last}
+
+    def _counts(self, seen: Mapping[str, Sequence[int]]) -> dict[str, float]:
+        return {name: float(found[EQUAL.index(self.equal)]) for name, found in seen.items()}
+
+    def _next(self, name: str, number: int, ctx: Ctx) -> tuple[Task, int]:
+        """The class's task at this number or the first behind it, and the number after."""
+        size, met = ctx.source.size, dict[str, None]()
+        for at in range(number, number + (size or MOST_LOOKED)):
+            task = ctx.source.task("train", ctx.seed, at if size is None else at % size)
+            found = label(task, self.by)
+            if found == name:
+                return task, at + 1
+            met[found] = None
+        raise ValueError(
+            f"{written(self)}: {ctx.source.name!r} has no task of the class {name!r} among {size or MOST_LOOKED}. {nearest(name, met)}"
+        )
+
+    def _on_course(self, seen: Mapping[str, Sequence[int]], last: int) -> None:
+        """What a step learned may be more than its share, and no more than that: 1 % of all besides."""
+        count = self._counts(seen)
+        total, of = sum(count.values()), sum(self.shares[name] for name in seen)
+        for name, own in count.items():
+            if abs(own - (due := total * self.shares[name] / of)) > last + 0.01 * total:
+                raise ValueError(
+                    f"{written(self)}: the class {name!r} has {own:,.0f} of {total:,.0f} {self.equal}, and its share is {due:,.0f}. Its "
+                    "tasks give texts of other lengths than they gave before, or none."
+                )
+
+
+EQUAL = ("tasks", "tokens")
+MOST_LOOKED = 10_000
+"""Tasks of a stream without one of a class before the class counts as empty."""
+
+
+def label(task: Task, by: Sequence[str]) -> str:
+    """The class of a task by its fields.
+
+    >>> label(Task("7+2=?", {}, "chain", {"steps": 1}), ("source", "steps"))
+    'chain 1'
+    """
+    said: dict[str, Any] = {**task.needs, **task.meta, "source": task.source}
+    if absent := [name for name in by if name not in said]:
+        raise ValueError(f"a task of {task.source!r} has no {absent[0]!r} to tell its class by. {nearest(absent[0], said)}")
+    return " ".join(str(said[name]) for name in by)

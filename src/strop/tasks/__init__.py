@@ -38,6 +38,7 @@ SOURCES: dict[str, str] = {
     "skewed": "strop.tasks.skewed:Skewed",
     "slips": "strop.tasks.slips:Slips",
     "stream": "strop.tasks.stream:Stream",
+    "stacks": "strop.tasks.stacks:Stacks",
     "stories": "strop.tasks.stories:Stories",
     "sums": "strop.tasks.sums:Sums",
     "twohop": "strop.tasks.twohop:TwoHop",
