@@ -7,7 +7,7 @@ import random
 from functools import cache
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, cast
 
 from strop.claims.claim import Arm, Check, Claim, HeldOut, Profile
 from strop.claims.trace import Curve, Trace, held_out
@@ -116,7 +116,7 @@ def slopes() -> str:
     """How fast the expected length moves along the expected first update, exactly."""
     from strop.lab.stopping import chooses_first, length_slope, stops_after
 
-    mean, total = (LENGTHS.arm(name).method for name in LENGTHS.compare)
+    mean, total = (cast(Method, LENGTHS.arm(name).method) for name in LENGTHS.compare)
     lines = [
         "| right | stops after it answered: mean | sum | mean, it cannot tell | chooses its length first: mean |",
         "|---|---|---|---|---|",

@@ -20,7 +20,7 @@ from math import prod
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 from strop.claims.statistics import LEVEL, interval
 from strop.lab import tabular
@@ -70,7 +70,7 @@ def pass_rate(cell: Cell, seed: int, rate: float, steps: int = STEPS) -> float:
     with TemporaryDirectory() as place:
         run = tabular.create(recipe, Path(place) / "run", source(), weights=seed)
         run.train()
-        return fmean(run.policy.rates(source()))
+        return fmean(cast(tabular.TabularPolicy, run.policy).rates(source()))
 
 
 @dataclass(frozen=True)
