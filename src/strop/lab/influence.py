@@ -16,10 +16,10 @@ Maps: the linear ones of the model's MLPs, as in the paper, each a block of its 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -165,7 +165,7 @@ ATTENTION = re.compile(r"attn|attention")
 
 
 @contextmanager
-def _still(reader: Reader) -> Iterator[None]:
+def _still(reader: Reader) -> Generator[None]:
     """Slopes of what maps give out, and of no weight."""
     asked = [(weight, weight.requires_grad) for weight in reader.parameters()]
     reader.requires_grad_(False)
@@ -203,7 +203,7 @@ def seen(
                 held.clear()
                 value = loss(reader(*one.asked), one)
                 places = [(name, entered, out) for name, calls in held.items() for entered, out in calls]
-                slopes = torch.autograd.grad(value, [out for *_, out in places], allow_unused=True)
+                slopes = cast("tuple[Tensor | None, ...]", torch.autograd.grad(value, [out for *_, out in places], allow_unused=True))
                 yield (
                     one,
                     [
@@ -217,7 +217,20 @@ def seen(
 
 
 def _biased(entered: Tensor, module: nn.Linear) -> Tensor:
-    return entered if module.bias is None else torch.cat([entered, torch.ones_like(entered[..., :1])], -1)
+    return torch.cat([entered, torch.ones_like(entered[..., :1])], -1) if has_bias(module) else entered
+
+
+def has_bias(module: nn.Linear) -> bool:
+    return cast("Tensor | None", module.bias) is not None
+
+
+def numbers(values: Tensor) -> list[float]:
+    return cast("list[float]", values.tolist())  # pyright: ignore[reportUnknownMemberType]
+
+
+def turns(matrix: Tensor) -> Tensor:
+    """Eigenvectors, in columns."""
+    return cast(Tensor, torch.linalg.eigh(matrix)[1])  # pyright: ignore[reportUnknownMemberType]
 
 
 # ---------------------------------------------------------------------------------------------- curvature
@@ -268,7 +281,7 @@ def curvature(look: Callable[[int], Iterable[tuple[Tensor, list[Seen]]]]) -> dic
             a, s = entered[real].double(), slope[real].double()
             inward[name] = inward.get(name, 0) + a.T @ a
             outward[name] = outward.get(name, 0) + s.T @ s
-    turned = {name: (torch.linalg.eigh(inward[name] / tokens)[1], torch.linalg.eigh(outward[name] / tokens)[1]) for name in inward}
+    turned = {name: (turns(inward[name] / tokens), turns(outward[name] / tokens)) for name in inward}
     value, rows = {name: s.new_zeros(len(s), len(a)) for name, (a, s) in turned.items()}, 0
     for real, each in look(1):
         rows += len(real)
@@ -325,14 +338,17 @@ def along(reader: Reader, found: Mapping[str, nn.Linear], texts: Sequence[Text],
         whole = direction[name]
         weights[f"model.{name}.weight"] = module.weight.detach()
         tangents[f"model.{name}.weight"] = whole[:, : module.in_features]
-        if module.bias is not None:
+        if has_bias(module):
             weights[f"model.{name}.bias"], tangents[f"model.{name}.bias"] = module.bias.detach(), whole[:, -1]
     made: list[Tensor] = [torch.zeros(0)] * len(texts)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):  # the others have no tangents
         for one in passes(reader, texts, budget):
-            _, slope_T = jvp(lambda changed, one=one: likely(functional_call(reader, changed, one.asked), one), (weights,), (tangents,))
-            counts = torch.bincount(one.row_T, minlength=len(one.numbers)).tolist()
-            for number, own in zip(one.numbers, slope_T.split(counts), strict=True):
+
+            def said(changed: dict[str, Tensor], one: Pass = one) -> Tensor:
+                return likely(functional_call(reader, changed, one.asked), one)
+
+            slope_T = cast("tuple[Tensor, Tensor]", jvp(said, (weights,), (tangents,)))[1]
+            for number, own in zip(one.numbers, torch.split(slope_T, [len(texts[n].at) for n in one.numbers]), strict=True):
                 made[number] = own.cpu()
     return made
 
@@ -360,7 +376,7 @@ def influence(
     texts = [text for example in examples for text in example.texts]
     each = iter(zip(texts, along(reader, found, texts, direction, budget), strict=True))
     return [
-        Influence(tuple(tuple((own.double() * torch.tensor(text.weight, dtype=torch.float64)).tolist()) for text, own in some))
+        Influence(tuple(tuple(numbers(own.double() * torch.tensor(text.weight, dtype=torch.float64))) for text, own in some))
         for some in ([next(each) for _ in example.texts] for example in examples)
     ]
 
@@ -372,7 +388,7 @@ def logp(reader: Reader, texts: Sequence[Text], budget: int = 8192) -> list[floa
         for one in passes(reader, texts, budget):
             own = one.weight_T * likely(reader(*one.asked), one)
             summed = torch.zeros(len(one.numbers), dtype=own.dtype, device=own.device).index_add_(0, one.row_T, own)
-            for number, value in zip(one.numbers, summed.tolist(), strict=True):
+            for number, value in zip(one.numbers, numbers(summed), strict=True):
                 made[number] = value
     return made
 
@@ -385,7 +401,7 @@ def forecast(recipe: Any, which: str, longest: int, budget: int, targets: int) -
     policy, mode = blank(recipe)
     policy.eos = (0,)
     found, reader = maps(policy, which), Reader(policy)
-    each = [(m.out_features, m.in_features + (m.bias is not None), m.weight.element_size()) for m in found.values()]
+    each = [(m.out_features, m.in_features + has_bias(m), m.weight.element_size()) for m in found.values()]
     at = tuple(range(1, longest))
     texts = [Text((0,) * longest, at, (1.0,) * len(at))] * max(budget // longest, 1)
     with mode, Meter() as meter:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from strop.batch import Batch, pack
-from strop.lab.influence import Example, Text
+from strop.lab.influence import Example, Text, numbers
 from strop.learning import settle
 from strop.method import Method
 from strop.records import Fate, Group, Sampling, Scores, Task
@@ -76,7 +76,7 @@ def _texts(batch: Batch) -> dict[int, list[Text]]:
     if any(row.pieces for row in batch.rows):
         raise ValueError("its rows have branches, and influence is asked of tokens that see all before them")
     found, start = dict[int, list[Text]](), 0
-    for row, rollout in zip(batch.rows, batch.index.rollout_W.tolist(), strict=True):
+    for row, rollout in zip(batch.rows, map(int, numbers(batch.index.rollout_W)), strict=True):
         first, start = start, start + len(row.at)
         places = [n for n in range(first, start) if batch.trains_T[n]]
         if not places:
@@ -87,7 +87,7 @@ def _texts(batch: Batch) -> dict[int, list[Text]]:
                 "its tokens were drawn in several ways, or from some ids only: influence asks of rows drawn in one way, from all"
             )
         at = tuple(row.at[n - first] for n in places)
-        weight = tuple(batch.tracks["credit_T"][places].tolist())
+        weight = tuple(numbers(batch.tracks["credit_T"][places]))
         found.setdefault(rollout, []).append(Text(row.tokens, at, weight, drawn.pop().temperature))
     return found
 

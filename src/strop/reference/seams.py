@@ -380,6 +380,8 @@ BESIDE = {
     "variants": "sampler",
     "branches": "sampler",
     "again": "sampler",
+    "search": "sampler",
+    "company": "sampler",
     "swarm": "feed",
     "recorded": "feed",
     "turns": "feed",
