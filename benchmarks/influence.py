@@ -1,12 +1,13 @@
 """Influence of 1,000 demonstrations on two targets: strop beside kronfluence, and beside a loop of backward passes.
 
     python benchmarks/influence.py --json influence.json        a seedling of 0.36M parameters, one thread
-    python benchmarks/influence.py --examples 200 --only strop,loop
+    python benchmarks/influence.py --examples 100 --only strop,loop,tokens
 
 Each side is a process of its own, interleaved. All start from the same model, texts and targets and end with one number for each example
 and target. strop and kronfluence make the curvature of the MLP maps first (EK-FAC, labels drawn from the model, damping 0.1 of the mean);
-the loop is given strop's, and makes a backward pass for each example, whose gradient it multiplies with each target's direction. Seconds
-are the processor's; memory is the most a process held over what it held before it began. The sides' ranks are compared.
+the loops are given strop's, and make a backward pass for each example, or, to know as much as strop, for each token, whose gradient they
+multiply with each target's direction. Seconds are the processor's; memory is the most a process held over what it held before it began.
+The sides' ranks are compared.
 
 kronfluence is wanted alone: pip install --no-deps kronfluence==1.0.1 einconv einops opt-einsum
 """
@@ -25,7 +26,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-SIDES = ("strop", "kronfluence", "loop")
+SIDES = ("strop", "kronfluence", "loop", "tokens")
 BUDGET = 4096
 """Padded tokens of a pass, on each side."""
 
@@ -57,6 +58,16 @@ def side_strop(policy: Any, train: list[Any], targets: dict[str, list[Any]]) -> 
         name: [one.whole for one in influence(reader, found, examples, solved(curves, slope_of(reader, found, of, BUDGET)), BUDGET)]
         for name, of in targets.items()
     }
+
+
+def side_tokens(policy: Any, train: list[Any], targets: dict[str, list[Any]], curves: Any = None) -> dict[str, list[float]]:
+    """By token, as strop gives them: the loop makes a backward pass for each."""
+    from dataclasses import replace
+
+    alone = [replace(text, at=(place,), weight=(1.0,)) for text in train for place in text.at]
+    made = side_loop(policy, alone, targets, curves)
+    counts = [len(text.at) for text in train]
+    return {name: [sum(own[sum(counts[:n]) : sum(counts[: n + 1])]) for n in range(len(train))] for name, own in made.items()}
 
 
 def side_loop(policy: Any, train: list[Any], targets: dict[str, list[Any]], curves: Any = None) -> dict[str, list[float]]:
@@ -166,7 +177,7 @@ def one_side(args: argparse.Namespace) -> None:
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     policy = load(args.model)
     train, targets = texts(policy, args.examples)
-    more = {"curves": curved(Reader(policy), maps(policy), train, budget=BUDGET)} if args.side == "loop" else {}
+    more = {"curves": curved(Reader(policy), maps(policy), train, budget=BUDGET)} if args.side in ("loop", "tokens") else {}
     if args.side == "kronfluence":
         pass  # what is loaded is no work
     before, began, wall = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time(), time.perf_counter()

@@ -346,15 +346,21 @@ def digest_of(body: str) -> str:
     return hashlib.sha256(body.encode()).hexdigest()[:16]
 
 
-def sampled(directory: Path) -> tuple[list[Group], Scores]:
-    """All that a run's steps committed, held to the digests on their lines. Ids say the step, since a task may come again."""
-    groups, values, spans = list[Group](), dict[str, Any](), dict[str, Any]()
+def committed(directory: Path) -> Iterator[dict[str, Any]]:
+    """What each step of a run learned from, held to the digest on its line."""
     for line in read_metrics(directory):
         path, record = commit_path(directory, line["step"]), read_commit(directory, line["step"])
         if record is None:
             raise RunError(f"{path} is gone, and its step was learned from. Put it back.")
         if digest_of(canonical({name: record[name] for name in ("groups", "scores", "fates", "rewards")})) != line["digest"]["groups"]:
             raise RunError(f"{path} was changed since its step was learned from. Put the old file back.")
+        yield record
+
+
+def sampled(directory: Path) -> tuple[list[Group], Scores]:
+    """All that a run's steps committed. Ids say the step, since a task may come again."""
+    groups, values, spans = list[Group](), dict[str, Any](), dict[str, Any]()
+    for record in committed(directory):
         made, known = as_earlier(record)
         groups += made
         values |= known.values

@@ -278,9 +278,9 @@ def curvature(look: Callable[[int], Iterable[tuple[Tensor, list[Seen]]]]) -> dic
     for real, each in look(0):
         tokens += int(real.sum())
         for name, entered, slope in each:
-            a, s = entered[real].double(), slope[real].double()
-            inward[name] = inward.get(name, 0) + a.T @ a
-            outward[name] = outward.get(name, 0) + s.T @ s
+            a, s = entered[real], slope[real]
+            inward[name] = inward.get(name, 0) + (a.T @ a).double()
+            outward[name] = outward.get(name, 0) + (s.T @ s).double()
     turned = {name: (turns(inward[name] / tokens), turns(outward[name] / tokens)) for name in inward}
     value, rows = {name: s.new_zeros(len(s), len(a)) for name, (a, s) in turned.items()}, 0
     for real, each in look(1):

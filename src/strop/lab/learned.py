@@ -25,15 +25,13 @@ ACTOR = "actor"
 
 def examples(directory: Path, by: Sequence[str] = ("source",)) -> list[Example]:
     """Of a run, in the order in which they first came; `by` says their class, as in a curriculum."""
-    from strop.directory import read_about, read_commit, recorded_steps
+    from strop.directory import committed, read_about
     from strop.saved import method_of
 
     method = method_of(directory)
     assert isinstance(method, Method)
-    steps, known, recipe = recorded_steps(directory), dict[Any, Example](), read_about(directory)["recipe"]
-    for step in range(steps):
-        record = read_commit(directory, step)
-        assert record is not None
+    known, recipe = dict[Any, Example](), read_about(directory)["recipe"]
+    for step, record in enumerate(committed(directory)):
         groups = [g for g in (Group.from_json(one) for one in record["groups"]) if method.trains(g) == ACTOR]
         fates = {name: Fate(*fate) for name, fate in record["fates"].items()}
         batch = pack(groups, fates, record["rewards"], record["version"], Scores.from_json(record["scores"]))
@@ -179,12 +177,11 @@ class Chosen:
 
 def tasks_of(directory: Path) -> dict[str, Task]:
     """Every task that a run was given, by id, in the order in which they first came."""
-    from strop.directory import read_commit, recorded_steps
+    from strop.directory import committed
 
     found = dict[str, Task]()
-    for step in range(recorded_steps(directory)):
-        record = read_commit(directory, step)
-        for group in (record or {"groups": []})["groups"]:
+    for record in committed(directory):
+        for group in record["groups"]:
             found.setdefault(group["task"]["id"], Task.from_json(group["task"]))
     return found
 

@@ -1,7 +1,7 @@
 """Infra (arXiv:2505.19949): more of what influence says helps, at as many tokens: hard mathematics, easy code.
 
     class     domain and difficulty of a task
-    shares    even, but in mathematics the easy tasks' share goes to the hard ones, in code the hard ones' to the easy ones
+    shares    even, but in mathematics the easy tasks' share goes to the hardest ones, in code the hardest ones' to the easy
     loss      mean over tokens of -logp
 
 The paper asks which demonstrations raise the likelihood of right solutions (`strop lab influence`), finds that hard mathematics helps
@@ -14,15 +14,15 @@ Left out: whatever the paper does with spans and tokens, which it only looks at.
 from strop.methods.sft import SFT
 from strop.seams.curriculum import Mixed
 
-LEVELS = (2, 4, 6)
-"""Operations of an easy, a middle and a hard task."""
+LEVELS = {"chain": (2, 4, 5, 6), "stacks": (1, 2, 3, 4)}
+"""Operations of an easy, a middle, a hard and a hardest task of each domain."""
 
 
 def mixed(math: tuple[float, ...], code: tuple[float, ...]) -> Mixed:
-    """Shares of the levels in each domain, from easy to hard."""
-    domains = {"chain": math, "stacks": code}
-    shares = {f"{name} {steps}": share for name, own in domains.items() for steps, share in zip(LEVELS, own, strict=True)}
+    """Shares of the levels in each domain, from easy to hardest."""
+    each = zip(LEVELS.items(), (math, code), strict=True)
+    shares = {f"{name} {steps}": share for (name, levels), own in each for steps, share in zip(levels, own, strict=True)}
     return Mixed(shares, by=("source", "steps"))
 
 
-INFRA = SFT.but("infra", paper="2505.19949", idea=("curriculum",), curriculum=mixed(math=(0, 1, 2), code=(2, 1, 0)))
+INFRA = SFT.but("infra", paper="2505.19949", idea=("curriculum",), curriculum=mixed(math=(0, 1, 1, 2), code=(2, 1, 1, 0)))
