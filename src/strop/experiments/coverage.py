@@ -153,9 +153,9 @@ PREDICTS = Claim(
     refuted_if="the interval of the paired difference lies below 0.05",
     world=own_tables,
     profiles={
-        "quick": Profile((0,), "2500000 trained", 2, arms=("coverage", "counts", "shuffled")),
-        "full": Profile((0, 1, 2, 3), "2500000 trained", 6, arms=("coverage", "counts", "shuffled")),
-        "extended": Profile((0, 1, 2, 3), "2500000 trained", 12),
+        "quick": Profile((0,), "2000000 trained", 2, arms=("coverage", "counts", "shuffled")),
+        "full": Profile((0, 1, 2, 3), "2000000 trained", 6, arms=("coverage", "counts", "shuffled")),
+        "extended": Profile((0, 1, 2, 3), "2000000 trained", 12),
     },
     checks=(
         Check("the training set is learned by heart: at least this share of it", memorised(), "coverage", least=0.99),
