@@ -120,7 +120,7 @@ def answer_first(groups: Sequence[Group], scores: Scores, rng: Random, renderer:
     return made
 
 
-def tuned(name: str, *makers: Part, traces: int = 60, schedule: Part = FLEX_JUDGE.update.schedule) -> Program:
+def tuned(name: str, *makers: Part, traces: int = 20, schedule: Part = FLEX_JUDGE.update.schedule) -> Program:
     """Judgements of words by the script, and tuning on what the makers leave of them."""
     update = replace(FLEX_JUDGE.update, schedule=schedule)
     tune = FLEX_JUDGE.but(f"flex-judge-{name}", idea=("feed",), feed=Earlier("trace", makers), update=update)
@@ -128,7 +128,7 @@ def tuned(name: str, *makers: Part, traces: int = 60, schedule: Part = FLEX_JUDG
     return Program(f"flex-judge-{name}", stages)
 
 
-KEPT = (agreeing(), longest(n=3000))
+KEPT = (agreeing(), longest(n=1000))
 PAIRS = reworded(forms=(PAIR,))
 BASE = Recipe(method=SFT, task="scenes:ask=read", tasks=64, steps=500, lr=3e-3, eval_tasks=0, checkpoint_every=500)
 
