@@ -23,7 +23,7 @@ from strop.seams.signal import constant
 from strop.seams.traces import agreeing, longest, reworded
 from strop.seams.world import World
 from strop.tasks.procedural import strict_answer
-from strop.tasks.scenes import PAIR, caption, favours
+from strop.tasks.scenes import PAIR, favours
 
 WORDS, GRID, READ = 0, 1, 2
 """Of what is asked about a held-out scene: which caption is better, of the scene in words and as a code; a caption of the code."""
@@ -34,7 +34,7 @@ class Looks:
     """Three replies a scene: a judgement of it in words, one of its code, and a caption of its code."""
 
     n: int = 3
-    max_tokens: int = 24
+    max_tokens: int = 16
     sampling: Sampling = Sampling(temperature=0)
     evaluates: ClassVar[bool] = True
 
@@ -69,7 +69,7 @@ def judged_rightly(trace: Trace, *, shown: int = GRID) -> Curve:
 def captioned(trace: Trace, *, look: int = 0) -> float:
     """The share of held-out codes whose caption is right; before anything is judged, or at another look."""
     said = trace.replies[look]
-    return fmean(strict_answer(one["texts"][READ])[0] == caption(one["needs"]["things"]) for one in said)
+    return fmean(strict_answer(one["texts"][READ])[0] == " ".join(one["needs"]["things"]) for one in said)
 
 
 @part(gives="curve")
@@ -120,7 +120,7 @@ def answer_first(groups: Sequence[Group], scores: Scores, rng: Random, renderer:
     return made
 
 
-def tuned(name: str, *makers: Part, traces: int = 60, schedule: Part = FLEX_JUDGE.update.schedule) -> Program:
+def tuned(name: str, *makers: Part, traces: int = 20, schedule: Part = FLEX_JUDGE.update.schedule) -> Program:
     """Judgements of words by the script, and tuning on what the makers leave of them."""
     update = replace(FLEX_JUDGE.update, schedule=schedule)
     tune = FLEX_JUDGE.but(f"flex-judge-{name}", idea=("feed",), feed=Earlier("trace", makers), update=update)
@@ -128,11 +128,11 @@ def tuned(name: str, *makers: Part, traces: int = 60, schedule: Part = FLEX_JUDG
     return Program(f"flex-judge-{name}", stages)
 
 
-KEPT = (agreeing(), longest(n=3000))
+KEPT = (agreeing(), longest(n=1000))
 PAIRS = reworded(forms=(PAIR,))
-BASE = Recipe(method=SFT, task="scenes:ask=read", tasks=96, steps=1000, lr=3e-3, eval_tasks=0, checkpoint_every=1000)
+BASE = Recipe(method=SFT, task="scenes:ask=read", tasks=64, steps=500, lr=3e-3, eval_tasks=0, checkpoint_every=500)
 
-LOOKS = HeldOut(tasks=500, samples=3, at=(0.0, 1.0), max_tokens=24, temperature=0.0, sampler=Looks(), replies=True)
+LOOKS = HeldOut(tasks=500, samples=3, at=(0.0, 1.0), max_tokens=16, temperature=0.0, sampler=Looks(), replies=True)
 
 TRANSFER = Claim(
     "flex-judge-transfer",

@@ -1,19 +1,17 @@
-"""scenes: four things in two rows, told in words or as a code, to be read, and captions of them to be judged.
+"""scenes: four things, told in words or as a code, to be read, and captions of them to be judged.
 
-    FKAC?                      ->   <answer>gs bs rc ct</answer>      a caption; of a scene in words it is asked in the same way
-    3rc 1gs 4bt 2bs? 3         ->   <answer>rc</answer>               what stands at a place
-    1) gs bs rc bt 2) gs bs yc bt?
-                               ->   <answer>3</answer>                where two captions differ, of no scene
+    FKAC?                      ->   <answer>gs bs rc rt</answer>      all of them; of a scene in words it is asked in the same way
+    3rc 1gs 4rt 2bs? 3         ->   <answer>rc</answer>               the one at a place
 
-    3rc 1gs 4bt 2bs: 1) gs bs rc bt 2) gs bs yc bt
-                               ->   <think>3rc</think><answer>1</answer>
+    3rc 1gs 4rt 2bs: 1) 3yc 2) 3rc
+                               ->   <think>3rc</think><answer>2</answer>
 
 A letter of a code is a colour and a shape at once, and codes share no letter with words: they stand in for the patches of an image, and
-there is no image. Two captions differ in one attribute, each is right as often, so only the scene tells which. With `ask=read` the source
-is what a base is taught by, the first three of these, both ways of showing a scene alike and no judging; `ask=scores` asks for a number
-from 1 to 10 for each caption: 10 for a right one, 7 for a wrong shape and 4 for a wrong colour. Judged scenes are shown in words, or with
-`shown=grid` as codes.
-`written(task, rng)` is a judgement by somebody who slips, with a chance of `slips`, in what is seen or in how it is scored.
+there is no image. A caption says what stands at a place; two of them differ in colour or in shape, each is right as often, so only the
+scene tells which. With `ask=read` the source is what a base is taught by, the first two of these, both ways of showing a scene alike and
+no judging; `ask=scores` asks for a number from 1 to 10 for each caption: 10 for a right one, 7 for a wrong shape and 4 for a wrong colour.
+Judged scenes are shown in words, or with `shown=grid` as codes. `written(task, rng)` is a judgement by somebody who slips, with a chance
+of `slips`, in what is seen or in how it is scored.
 """
 
 from __future__ import annotations
@@ -34,11 +32,11 @@ COLOURS, SHAPES, CODES = "rgby", "cstd", "ABCDEFGHIJKLMNOP"
 PLACES = 4
 BEST, OTHER_SHAPE, OTHER_COLOUR = 10, 7, 4
 ASKS, SHOWN = ("pair", "scores", "read"), ("words", "grid")
-PAIR = Form("pair", "{prompt}: 1) {first} 2) {second}", tag="answer", max_tokens=24)
+PAIR = Form("pair", "{prompt}: 1) {first} 2) {second}", tag="answer", max_tokens=16)
 """How scenes ask which of two captions is better."""
-POINT = Form("point", "{prompt}: {reply} {low}-{high}", low=1, high=10, tag="answer", max_tokens=24)
+POINT = Form("point", "{prompt}: {reply} {low}-{high}", low=1, high=10, tag="answer", max_tokens=16)
 """And how good one is."""
-FIVE = Form("point", "{prompt}: {reply} {low}-{high}", low=1, high=5, tag="answer", max_tokens=24)
+FIVE = Form("point", "{prompt}: {reply} {low}-{high}", low=1, high=5, tag="answer", max_tokens=16)
 SAID = re.compile(r"<answer>([0-9]{1,2})</answer><answer>([0-9]{1,2})</answer>")
 
 
@@ -63,25 +61,22 @@ class Scenes:
             things = [rng.choice(COLOURS) + rng.choice(SHAPES) for _ in range(PLACES)]
             views = {"words": words(things, rng), "grid": grid(things)}
             needs: dict[str, Any] = {"things": things, **views}
-            at, which = rng.randrange(PLACES), rng.randrange(2)
-            kept, changed, all_of = things[at][1 - which], things[at][which], (COLOURS, SHAPES)[which]
-            other = rng.choice(all_of.replace(changed, ""))
-            wrong = [*things[:at], other + kept if which == 0 else kept + other, *things[at + 1 :]]
-            replies, scores = [caption(things), caption(wrong)], [BEST, (OTHER_COLOUR, OTHER_SHAPE)[which]]
+            at = rng.randrange(PLACES)
+            if self.ask == "read":
+                shown, asked = views[rng.choice(SHOWN)], rng.choice(("scene", "thing"))
+                needs |= {"asked": asked, "answer": " ".join(things) if asked == "scene" else things[at]}
+                return Task(f"{shown}?" + ("" if asked == "scene" else f" {at + 1}"), needs, self.name, {"seed": seed, "index": index})
+            colour, shape = things[at]
+            if rng.random() < 0.5:
+                other, score = rng.choice(COLOURS.replace(colour, "")) + shape, OTHER_COLOUR
+            else:
+                other, score = colour + rng.choice(SHAPES.replace(shape, "")), OTHER_SHAPE
+            replies, scores = [f"{at + 1}{things[at]}", f"{at + 1}{other}"], [BEST, score]
+            needs["seen"] = replies[0]
             if rng.random() < 0.5:
                 replies, scores = replies[::-1], scores[::-1]
             question = views[self.shown]
-            if self.ask == "read":
-                asked = rng.choice(("caption", "thing", "difference"))
-                if asked == "difference":
-                    question = PAIR.question("", replies, (0, 1)).text.removeprefix(": ")
-                    needs["answer"] = str(at + 1)
-                else:
-                    question, at = views[rng.choice(SHOWN)], rng.randrange(PLACES)
-                    needs["answer"] = caption(things) if asked == "caption" else things[at]
-                prompt = f"{question}? {at + 1}" if asked == "thing" else f"{question}?"
-                return Task(prompt, needs | {"asked": asked}, self.name, {"seed": seed, "index": index})
-            needs |= {"question": question, "replies": replies, "scores": scores, "seen": f"{at + 1}{things[at]}"}
+            needs |= {"question": question, "replies": replies, "scores": scores}
             needs["answer"] = "1" if scores[0] > scores[1] else "2"
             asked = PAIR.question(question, replies, (0, 1)).text
             return Task(f"{asked} 1-10" if self.ask == "scores" else asked, needs, self.name, {"seed": seed, "index": index})
@@ -110,7 +105,8 @@ class Scenes:
             worse = min(range(2), key=lambda i: scores[i])
             scores[worse] = OTHER_SHAPE + OTHER_COLOUR - scores[worse]
             return self._judged(task, task.needs["seen"], scores)
-        return self._judged(task, _other(task, rng), scores[::-1])
+        wrong = next(reply for reply in task.needs["replies"] if reply != task.needs["seen"])
+        return self._judged(task, wrong, scores[::-1])
 
     def answer(self, text: str) -> str | None:
         return strict_answer(text)[0]
@@ -131,10 +127,6 @@ def _scored(text: str, wanted: list[int]) -> Graded:
     return Graded({"outcome": float(outcome), "lenient": float(lenient)}, why)
 
 
-def caption(things: list[str]) -> str:
-    return " ".join(things)
-
-
 def words(things: list[str], rng: random.Random) -> str:
     """Each thing behind its place, in any order."""
     told = [f"{place}{thing}" for place, thing in enumerate(things, 1)]
@@ -153,10 +145,3 @@ def favours(text: str) -> str:
     except Unread:
         return ""
     return "1" if first > second else "2" if second > first else "tie"
-
-
-def _other(task: Task, rng: random.Random) -> str:
-    """What the wrong caption says of the place where both differ."""
-    wrong = task.needs["replies"][0 if task.needs["answer"] == "2" else 1].split()
-    place = int(task.needs["seen"][0])
-    return f"{place}{wrong[place - 1]}"
