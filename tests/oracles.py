@@ -2,8 +2,8 @@
 
 A batch is a list of groups, a group a list of rollouts (those that count in its statistics), both plain data:
 
-    rollout   reward; kept: is it trained; cut: did it end at its length limit; weight; rows: how many; tokens: its trained decisions in
-              order
+    rollout   reward; mode: what it is labelled, -1 for nothing; length: what was written; kept: is it trained; cut: did it end at its
+              length limit; weight; rows: how many; tokens: its trained decisions in order
     token     at: its place in the batch; row: its number in the rollout; action: did the policy draw it, or was it forced or taught
               (taught); score: of the step that it ends, None where it ends none or nobody scored it; and the log-probabilities
               now, old, sampled, reference, with the value head's value and old_value
@@ -424,6 +424,43 @@ def pathfinder_rl(batch):
     return loss, slope
 
 
+def of_modes(group, modes=2, times=1, strict=False):
+    """What each mode of a group earns against the others, as in arXiv:2505.02156: nothing in a group where too few occur too rarely."""
+    found = {}
+    for rollout in group:
+        found.setdefault(rollout["mode"], []).append(rollout)
+    malformed = found.pop(-1, [])
+    if (malformed and strict) or sum(len(members) >= times for members in found.values()) < modes:
+        return {}
+
+    def among(number):
+        level = {mode: np.mean([r[number] for r in members]) for mode, members in found.items()}
+        numbers = np.array(list(level.values()))
+        gaps = {mode: (value - numbers.mean()) / (numbers.std(ddof=1) + 1e-6) for mode, value in level.items()}
+        return gaps, numbers.max() - numbers.min() <= 1e-6
+
+    better, tie = among("reward")
+    return {mode: -np.tanh(gap) for mode, gap in among("length")[0].items()} if tie else better
+
+
+def ampo(batch, on=of_modes, alike=False):
+    """`alike`: every token of the batch weighs the same, as released; else every reply of its group."""
+    loss, slope = 0.0, flat(batch)
+    groups, tokens = [g for g in batch if learning(g)], tokens_of(batch)
+    for group in groups:
+        rewards, level = rewards_of(group), on(group)
+        deviation = np.sqrt(((rewards - rewards.mean()) ** 2).sum() / max(len(group) - 1, 1)) + 1e-6
+        for rollout in learning(group):
+            advantage = (rollout["reward"] - rewards.mean()) / deviation + level.get(rollout["mode"], 0.0)
+            share = rollout["weight"] / (tokens if alike else len(acted(rollout)) * len(learning(group)) * len(groups))
+            for t in acted(rollout):
+                value, steep = clipped(t["now"] - t["old"], advantage, 0.2, 0.2)
+                over = np.exp(t["reference"] - t["now"])
+                loss += share * (value + 0.001 * (over - np.log(over) - 1))
+                slope[t["at"]] += share * (steep + 0.001 * (1 - over))
+    return loss, slope
+
+
 ORACLES = {
     "grpo@strop-1": grpo_strop,
     "grpo@deepseekmath-2402.03300": grpo_deepseekmath,
@@ -450,6 +487,9 @@ ORACLES = {
     "treepo": treepo,
     "abstain": abstain,
     "ada-grpo": partial(grpo_strop, sample=True),
+    "ampo": ampo,
+    "ampo@mozerwang-88e70d5": partial(ampo, on=partial(of_modes, modes=4, times=2, strict=True), alike=True),
+    "mind-grpo": grpo_strop,
     "webexplorer-grpo": grpo_strop,
     "pathfinder-rl": pathfinder_rl,
     "parallel-grpo": partial(grpo_strop, sample=True),

@@ -21,10 +21,11 @@ from torch import Tensor
 from worlds import Leaves, World, random_world
 
 from strop.batch import Batch
-from strop.check.worlds import scored_spans
+from strop.check.worlds import labelled, scored_spans
 from strop.learning import backward, settle
 from strop.method import Method
 from strop.methods import METHODS, method
+from strop.methods.ampo import AMPO, mode_level
 from strop.methods.flowrl import group_balance, trajectory_balance
 from strop.methods.pathfinder import PATHFINDER_RL
 from strop.methods.stable_reinforce import drop_outliers, raw_window
@@ -81,7 +82,8 @@ def world(number: int) -> World:
     """One of the batches; in every third the policies lie far apart, so that wide limits are reached too."""
     made = random_world(number)
     spans = scored_spans(PATHFINDER_RL, made.fates, random.Random(f"scores {number}"))
-    return dataclasses.replace(made, far=1.5 if number % 3 == 0 else 0.3, scores=Scores(spans=spans))
+    labels = labelled(AMPO, made.fates, random.Random(f"modes {number}"))
+    return dataclasses.replace(made, far=1.5 if number % 3 == 0 else 0.3, scores=Scores(labels, spans=spans))
 
 
 def plain(world: World) -> list[list[dict[str, Any]]]:
@@ -114,6 +116,7 @@ def plain(world: World) -> list[list[dict[str, Any]]]:
                         if span.stop > span.start:  # the segment's last token is the span's
                             tokens[-1]["score"] = dict(enumerate(said)).get(span.number)
             facts = {"kept": fate.kind == "keep", "cut": rollout.stop == "length", "weight": fate.weight, "logz": logz(rollout.id)}
+            facts |= {"mode": world.scores.get(rollout, "mode"), "length": rollout.length}
             facts["rows"] = len(rollout.rows)
             facts["nested"] = rollout.keys.get("nested", [])
             members.append({"reward": world.rewards[rollout.id], "tokens": tokens, **facts})
@@ -242,6 +245,23 @@ def nested_singles(reward_R: Tensor, nested_RD: Tensor, index: Index) -> Tensor:
 def first_centered(reward_R: Tensor, nested_RD: Tensor, index: Index) -> Tensor:
     """The first sub-group alone."""
     return nested_centered(reward_R, nested_RD[:, :1], index)
+
+
+@part(gives="credit_R")
+def nothing(reward_R: Tensor) -> Tensor:
+    return torch.zeros_like(reward_R)
+
+
+@part(gives="credit_R", needs=("group",))
+def malformed_too(reward_R: Tensor, length_R: Tensor, mode_R: Tensor, credit_R: Tensor, index: Index) -> Tensor:
+    """As if what is malformed were a mode."""
+    return mode_level(reward_R, length_R, mode_R + 1, credit_R, index)
+
+
+@part(gives="credit_R", needs=("group",))
+def modes_by_rollout(reward_R: Tensor, mode_R: Tensor, credit_R: Tensor, index: Index) -> Tensor:
+    """A mode weighs as much as there are rollouts in it."""
+    return credit_R + group_normalized(index.alike(reward_R, mode_R), index, eps=1e-6)
 
 
 @part(gives="credit_T")
@@ -448,6 +468,31 @@ MUTANTS: dict[str, dict[str, Change]] = {
         "overlong left out of the statistics": gates(DropFlat(), MaskOverlong(fate="drop")),
     },
     "ada-grpo": {**normalized(1e-6, 1e-4), **CLIP, **PER_ROLLOUT},
+    "ampo": {
+        **normalized(1e-6, 1e-4),
+        **CLIP,
+        **PER_ROLLOUT,
+        "no mode level": lambda m: m.but(credit=m.credit[:1]),
+        "the mode level alone": link(0, nothing),
+        "every mode twice": link(1, mode_level(times=2)),
+        "three modes": link(1, mode_level(modes=3)),
+        "nothing malformed": link(1, mode_level(strict=True)),
+        "rewards never tie": link(1, mode_level(tie=-1.0)),
+        "rewards always tie": link(1, mode_level(tie=9.0)),
+        "each mode as often as it occurs": link(1, modes_by_rollout),
+        "what is malformed is a mode": link(1, malformed_too),
+        "ten times the KL": weighing("kl", 0.01),
+        "KL over tokens alike": reduced("token", signal="kl"),
+    },
+    "ampo@mozerwang-88e70d5": {
+        **normalized(1e-6, 1e-4),
+        **CLIP,
+        **PER_TOKEN,
+        "any two modes": link(1, mode_level()),
+        "ten times the KL": weighing("kl", 0.01),
+        "KL: each rollout its own mean": reduced("group", "rollout", "token", signal="kl"),
+    },
+    "mind-grpo": {**STANDARDIZED, **CLIP, **PER_ROLLOUT},
     "webexplorer-grpo": {**STANDARDIZED, **CLIP, **PER_ROLLOUT},
     "parallel-grpo": {**normalized(1e-6, 1e-4), **MOVED_CLIP, **PER_ROLLOUT},
     "parallel-bonus": {**normalized(1e-6, 1e-4), **MOVED_CLIP, **PER_ROLLOUT},

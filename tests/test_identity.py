@@ -167,8 +167,12 @@ ENDS = [thing for thing in own().values() if isinstance(thing, Part) and thing.g
 """They say of metrics lines whether a stage is done."""
 MARKS = [thing for thing in own().values() if isinstance(thing, Part) and thing.reads == MARKED]
 """They read text; what they give is a number of the rollout."""
-EVALUATED = [thing for thing in own().values() if isinstance(thing, Part) and "groups" not in thing.reads and thing not in (*MARKS, *ENDS)]
-"""Neither graders nor marks nor makers, which give groups, nor what ends a stage."""
+CUTS = [thing for thing in own().values() if isinstance(thing, Part) and thing.gives in ("units", "stops")]
+"""They cut what was thought into units, or say behind which answer a reply may end."""
+EVALUATED = [
+    thing for thing in own().values() if isinstance(thing, Part) and "groups" not in thing.reads and thing not in (*MARKS, *ENDS, *CUTS)
+]
+"""Neither graders nor marks nor makers, which give groups, nor what ends a stage, nor what cuts a text."""
 
 
 @pytest.mark.parametrize("each", EVALUATED, ids=lambda each: each.name)
@@ -187,9 +191,9 @@ def test_every_function_of_the_language_stands_in_the_glossary_and_is_read_by_th
     assert all(re.search(rf"\b{word}\b", shown) for word in formula.FUNCTIONS)
     names = {name for each in EVALUATED for name in each.reads if name != "index"}
     channels = {f"{grader.gives}_R" for grader in GRADERS} | {f"{channel(mark)}_R" for mark in MARKS}
-    graded = {f"{c}_R" for each in map(source, ("facts", "verdict")) for c in each.grade(each.task("train", 0, 0), "")}
+    graded = {f"{c}_R" for each in map(source, ("facts", "verdict", "bargain")) for c in each.grade(each.task("train", 0, 0), "")}
     assert names - set(formula.NAMES) - channels <= graded
-    own_words = {"mean", "sum", "std", "count", "active", "last", "behind", "next", "later_sum", "nested_mean", "same", "span"}
+    own_words = {"mean", "sum", "std", "count", "active", "last", "behind", "next", "later_sum", "nested_mean", "same", "alike", "span"}
     assert set(reader.ELEMENTWISE) | own_words == formula.FUNCTIONS
 
 

@@ -18,13 +18,13 @@ from torch import Tensor
 from worlds import ONE_ROW, SHAPES, Bigram, World, as_dtype, as_pairs, worlds
 
 from strop.batch import Batch
-from strop.check.worlds import scored_spans
+from strop.check.worlds import labelled, scored_spans
 from strop.learning import backward, coarsest, settle
 from strop.method import Method
 from strop.methods import METHODS, method
 from strop.methods.flowrl import FLOWRL, group_balance, trajectory_balance
 from strop.methods.pathfinder import PATHFINDER_RL
-from strop.records import Fate, Group, Rollout, Row, Segment, Task
+from strop.records import Fate, Group, Rollout, Row, Scores, Segment, Task
 from strop.seams import correction, credit, objective
 from strop.seams.credit import batch_whiten, gae, group_standardized, kl_in_reward
 from strop.seams.head import value
@@ -135,7 +135,8 @@ def shapes_for(one: Method) -> tuple[str, ...]:
 def fitted(one: Method, world: World) -> World:
     """With pairs, where the method learns from them, and with scores of spans where its graders give some."""
     world = as_pairs(world) if one.paired else world
-    return replace(world, scores=replace(world.scores, spans=scored_spans(one, world.fates, random.Random(world.seed))))
+    spans, said = scored_spans(one, world.fates, random.Random(world.seed)), labelled(one, world.fates, random.Random(world.seed))
+    return replace(world, scores=world.scores | Scores(said, spans=spans))
 
 
 def atoms(mini: Batch, grain: str, used_T: Tensor | None = None) -> list[list[int]]:

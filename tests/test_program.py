@@ -321,6 +321,8 @@ def test_a_program_stands_beside_the_methods(capsys):
     assert {*PROGRAMS} == {
         "cascade",
         "arm",
+        "ampo-bargain",
+        "mind",
         "rstar2",
         "resum",
         "svs-equations",
@@ -328,6 +330,7 @@ def test_a_program_stands_beside_the_methods(capsys):
         "parallel-r1-unseen",
         "pathfinder-walks",
         "reer",
+        "flex-judge",
         *agents,
     }
     main(["methods"])

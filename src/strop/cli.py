@@ -142,6 +142,7 @@ def dispatch(argv: list[str]) -> int:
 
 def understood(argv: Sequence[str]) -> tuple[Any, argparse.Namespace]:
     """The command a line names and what it would be run with; a line that says neither is refused."""
+    argv = [" ".join(argv[:2]), *argv[2:]] if " ".join(argv[:2]) in COMMANDS else argv
     name = argv[0]
     if name not in COMMANDS:
         raise Usage(f"no command {name!r}. {_nearest(name, COMMANDS)}")

@@ -219,6 +219,7 @@ def test_the_command_gives_a_table_a_picture_and_json(tmp_path, capsys):
     assert (tmp_path / "a.png").stat().st_size > 5000
 
 
+@pytest.mark.slow  # a second
 def test_a_model_that_says_nothing_valid_is_told_so_and_has_no_b(capsys):
     code, out, _ = told(capsys, *SMALL)
     assert code == 0
@@ -226,6 +227,7 @@ def test_a_model_that_says_nothing_valid_is_told_so_and_has_no_b(capsys):
     assert "8 questions have no valid answer on one side: they have no B" in out
 
 
+@pytest.mark.slow  # a second
 def test_the_exact_command_draws_nothing(capsys):
     code, out, _ = told(capsys, *SMALL[:3], "--tasks", "3", "--fresh", "3", "--turns", "2", "--exact")
     assert code == 0

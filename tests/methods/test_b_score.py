@@ -93,6 +93,7 @@ def test_the_gate_leaves_habits_in_the_statistics_and_trains_the_others():
         AtMost(fate="keep")
 
 
+@pytest.mark.slow  # a second
 def test_a_run_scores_b_once_however_often_it_is_killed(tmp_path):
     small = {"steps": 2, "tasks": 2, "group": 4, "max_tokens": 8, "eval_tasks": 0, "checkpoint_every": 2, "slots": 16}
     method = B_SCORE.but("b-score-small", graders=(repeated(turns=3, talks=1, max_tokens=8),), update=AdamW())
@@ -134,6 +135,7 @@ def test_dealt_turns_are_the_same_ones_in_conversations_as_long_as_they_were():
     assert {len({text[1:3] for text in t.needs["asked"]}) for t in tasks} == {1}
 
 
+@pytest.mark.slow  # a second
 def test_both_arms_learn_the_same_turns_from_rows_of_the_same_kinds(tmp_path):
     small = {"steps": 1, "tasks": 4, "eval_tasks": 0, "checkpoint_every": 1}
     said = {}

@@ -229,10 +229,13 @@ def test_the_command_shows_a_seam_and_a_part(capsys, refused):
 def test_shared_parts_are_found_by_their_seam():
     assert [part_id(thing) for thing in shared()["grader"]] == [
         "Form",
+        "agreed",
         "chance",
         "error_word",
+        "greedy",
         "in_form",
         "judged",
+        "judged_or_zero",
         "least_step",
         "limited",
         "repeated",

@@ -12,7 +12,7 @@ from strop.policies.causal import load
 from strop.recipe import Recipe
 from strop.records import Sampling, Task
 from strop.seams.context import Handle
-from strop.seams.mode import Consensus, Opening, mode
+from strop.seams.mode import Consensus, Opening, Vote, mode
 from strop.tasks import source
 
 
@@ -61,7 +61,27 @@ def test_the_last_opening_is_asked_where_the_others_differ_or_say_nothing_and_ev
 
 
 @pytest.mark.parametrize(
-    "sampler", [Opening("abc", n=3, max_tokens=8), Consensus(("a", "b", "c"), n=2, max_tokens=8)], ids=lambda s: type(s).__name__
+    ("answers", "said"),
+    [((4, 5, 5), 1), ((4, 5, 6), 0), ((None, 5, None), 1), ((None, None, None), 0), ((4, None, 4), 0), ((5, 4, 4), 1)],
+)
+def test_a_vote_says_what_most_tries_answer_and_every_try_is_on_the_bill(monkeypatch, answers, said):
+    from strop.seams import mode as module
+
+    given = [None if answer is None else str(answer) for answer in answers]
+    read = []
+    monkeypatch.setattr(module, "answer_of", lambda source, text: (read.append(text), given[(len(read) - 1) % 3])[1])
+    rollouts, renderer = asked(Vote(3, n=2, max_tokens=8))
+    for number, one in enumerate(rollouts):
+        tries = read[3 * number : 3 * number + 3]
+        assert one.text == tries[said] == renderer.text(one.rows[-1].segments[-1].tokens)
+        assert sorted(renderer.text(row.segments[-1].tokens) for row in one.rows) == sorted(tries)
+        assert one.length == sum(len(row.segments[-1].tokens) for row in one.rows)
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [Opening("abc", n=3, max_tokens=8), Consensus(("a", "b", "c"), n=2, max_tokens=8), Vote(3, n=2, max_tokens=8)],
+    ids=lambda s: type(s).__name__,
 )
 def test_they_pass_a_samplers_exam(sampler):
     assert [*exam("sampler", sampler, GRPO, Task("2+2", {}, "numbers"))] == []
@@ -70,6 +90,8 @@ def test_they_pass_a_samplers_exam(sampler):
 def test_a_consensus_trains_nothing_and_an_opening_that_cuts_the_support_neither():
     with pytest.raises(ValueError, match="is a way to evaluate"):
         GRPO.but("mine", sampler=Consensus(("a", "b", "c")))
+    with pytest.raises(ValueError, match="is a way to evaluate"):
+        GRPO.but("mine", sampler=Vote())
     with pytest.raises(ValueError, match="top_p below 1, top_k and greedy decoding are for evaluation"):
         GRPO.but("mine", sampler=Opening("a", sampling=Sampling(temperature=0)))
     assert GRPO.but("mine", sampler=Opening("a")).sampler.group_size == 8
@@ -82,7 +104,9 @@ def test_a_consensus_trains_nothing_and_an_opening_that_cuts_the_support_neither
         ("opening", "Written opening:WORDS, consensus"),
         ("opening:", "name the words that a reply begins with"),
         ("consensus:a|b", "name two openings or more"),
-        ("judge:7", "Written opening:WORDS, consensus:WORDS|WORDS|WORDS, judge, search:WIDTH"),
+        ("judge:7", "Written opening:WORDS, consensus:WORDS|WORDS|WORDS, vote:K, judge, search:WIDTH"),
+        ("vote", "is no way to ask"),
+        ("vote:1", "at least 2 tries"),
         ("search:wide", "is no way to ask"),
         ("search:0", "at least 1"),
         ("judge", "holds no solution to judge"),
@@ -96,6 +120,12 @@ def test_what_names_no_mode_is_refused_in_words(text, said, refused):
 def test_modes_by_name():
     assert mode("opening:a:b") == Opening("a:b")
     assert mode("consensus:a|b|c") == Consensus(("a", "b", "c"))
+    assert mode("vote:5") == Vote(5)
+
+
+def test_votes_are_drawn():
+    with pytest.raises(ValueError, match="all tries are one and the same"):
+        Vote(5, sampling=Sampling(temperature=0))
 
 
 def test_an_evaluation_asks_in_that_way_and_reports_what_it_cost():

@@ -9,6 +9,8 @@ from strop.tasks import DEFAULT_TASK, SOURCES, source
 from strop.tasks.procedural import spec, strict_answer
 
 SPECS = [
+    "bargain",
+    "bargain:firm=0.0",
     "chain",
     "chain:steps=2",
     "countdown",
@@ -162,7 +164,7 @@ def test_the_default_task_exists():
     ("text", "says"),
     [
         ("chian", "Did you mean 'chain'"),
-        ("sudoku", "Known: chain"),
+        ("sudoku", "Known: attempts, chain"),
         ("chain:step=3", "Did you mean 'steps'"),
         ("chain:steps", "KNOB=VALUE"),
         ("chain:steps=many", "steps is a number"),

@@ -140,6 +140,8 @@ class Reader:
             return self.nested_mean(self.visit(given[0]), self.visit(given[1]))
         if word == "same":
             return self.same(self.visit(given[0]))
+        if word == "alike":
+            return self.alike_mean(self.visit(given[0]), self.visit(given[1]))
         if word in ("count", "active", "last", "behind"):
             units = [LEVELS[a.id] for a in given if isinstance(a, ast.Name)]
             return self.counted(word, *units)
@@ -184,6 +186,14 @@ class Reader:
         for members in self.groups("R", "G"):
             for r in members:
                 found[r] = sum(x_R[s] == x_R[r] for s in members)
+        return Value("R", found)
+
+    def alike_mean(self, x: Value, key: Value) -> Value:
+        x_R, key_R, found = self.spread(x, "R"), self.spread(key, "R"), np.zeros(self.sizes["R"], dtype=complex)
+        for members in self.groups("R", "G"):
+            for r in members:
+                mine = [x_R[s] for s in members if key_R[s] == key_R[r]]
+                found[r] = sum(mine) / len(mine)
         return Value("R", found)
 
     def counted(self, word: str, unit: str, level: str | None = None) -> Value:

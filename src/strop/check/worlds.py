@@ -16,6 +16,7 @@ from strop.batch import Batch, pack
 from strop.method import Method
 from strop.records import UNSCORED, Author, Fate, Group, Rollout, Row, Sampling, Scores, Segment, Span, SpanScores, Task
 from strop.seams.grader import spans_of
+from strop.seams.mark import channel, is_label
 from strop.seams.recorded import taught
 
 VOCABULARY = 6
@@ -124,6 +125,12 @@ def scored_spans(one: Method, units: Iterable[str], rng: random.Random) -> dict[
         return "late", tuple(rng.choice((-1.0, rng.uniform(-1, 1), rng.random(), None)) for _ in range(4))
 
     return {unit: {name: said() for name in channels} for unit in units} if channels else {}
+
+
+def labelled(one: Method, units: Iterable[str], rng: random.Random) -> dict[str, dict[str, float | None]]:
+    """What the method's marks say of rollouts: a label, or how many tokens lie in a stretch."""
+    said = {channel(mark): (-1.0, 0.0, 1.0, 1.0, 2.0) if is_label(mark) else (0.0, 1.0, 4.0) for mark in one.marks}
+    return {unit: {name: rng.choice(values) for name, values in said.items()} for unit in units} if said else {}
 
 
 SHAPES = ("plain", "plain", "turns", "forced", "teacher", "restarted", "tree", "masked row", "masked", "empty", "duplicate")

@@ -39,6 +39,11 @@ OWN = {
     "parallel-r1-share": "strop.experiments.parallel_r1:SHARE",
     "arm-tokens": "strop.experiments.arm:TOKENS",
     "arm-accuracy": "strop.experiments.arm:ACCURACY",
+    "ampo-tokens": "strop.experiments.ampo:TOKENS",
+    "ampo-surplus": "strop.experiments.ampo:SURPLUS",
+    "mind-length": "strop.experiments.mind:LENGTHS",
+    "mind-tokens": "strop.experiments.mind:TOKENS",
+    "mind-accuracy": "strop.experiments.mind:ACCURACY",
     "pathfinder-types": "strop.experiments.pathfinder:TYPES",
     "agentscaler-domains": "strop.experiments.agentscaler:DOMAINS",
     "webexplorer-evolve": "strop.experiments.webexplorer:EVOLVE",
@@ -46,12 +51,15 @@ OWN = {
     "resum-rows": "strop.experiments.resum:ROWS",
     "raml-support": "strop.experiments.raml:SUPPORT",
     "raml-forecast": "strop.experiments.raml:FORECAST",
+    "flex-judge-transfer": "strop.experiments.flex_judge:TRANSFER",
+    "flex-judge-forgetting": "strop.experiments.flex_judge:FORGETTING",
     "reer-search": "strop.experiments.reer:FOUND",
     "b-score-history": "strop.experiments.b_score:BY_HISTORY",
     "b-score-single": "strop.experiments.b_score:OVER_SINGLE",
     "infra-mix": "strop.experiments.infra:MIX",
     "infra-code": "strop.experiments.infra:CODE",
     "webresearcher-rounds": "strop.experiments.webresearcher:FLATTER",
+    "coverage-predicts": "strop.experiments.coverage:PREDICTS",
 }
 """strop's own, {name: module:attribute}; imported when asked for."""
 CLAIMS: dict[str, str] = {**OWN}

@@ -189,9 +189,10 @@ def run(
     chosen = claim.profile(profile).seeds[:seeds]
     todo = [(arm, seed) for seed in chosen for arm in claim.runs(profile)]
     traces: dict[str, dict[int, Trace]] = {arm.name: {} for arm in claim.runs(profile)}
+    there: dict[Path, Trace] = {}  # arms that share a run share what was read of it
     for arm, seed in _each(claim, todo, profile, directory, jobs, world, tell):
         place = run_place(claim, arm, seed, profile, directory)
-        traces[arm.name][seed] = read(place, arm.name, seed, claim.recipe_of(arm, seed, profile))
+        traces[arm.name][seed] = there[place] = there.get(place) or read(place, arm.name, seed, claim.recipe_of(arm, seed, profile))
     made = verdict(claim, profile, traces, together=together)
     if claim.base is not None:
         bases = [read_base(claim, seed, directory) for seed in dict.fromkeys(map(claim.base_seed, chosen))]

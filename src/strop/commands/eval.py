@@ -68,6 +68,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--sampler",
         metavar="NAME",
         help="how it is asked: opening:WORDS begins every reply, consensus:WORDS|WORDS|WORDS asks so until answers agree; "
+        "exit:TURNS|agree|tokens=MOST stops a reply in turns behind an answer; vote:K says what most of K tries answer; "
         "judge judges a solution's steps, search:WIDTH writes them by a judge's scores (--policy prm=RUN); FILE.py:NAME",
     )
     parser.add_argument(

@@ -99,8 +99,8 @@ ASKED = AskAgain(turns=TURNS, n=TALKS, fresh=SINGLE, max_tokens=6)
 HISTORY = Arm("history", AGAIN)
 SHARED: dict[str, Any] = {
     "method": "b-score",
-    "recipe": Recipe(task="habits", steps=100_000, lr=2e-3, checkpoint_every=100_000),
-    "base": Recipe(method=HEARD, task="habits:once=1.0", tasks=64, steps=600, lr=3e-3, eval_tasks=0, checkpoint_every=600),
+    "recipe": Recipe(task="habits", steps=100_000, lr=2e-3, checkpoint_every=60),
+    "base": Recipe(method=HEARD, task="habits:once=1.0", tasks=64, steps=600, lr=3e-3, eval_tasks=0, checkpoint_every=200),
     "measure": tells_apart(of="b"),
     "checks": (
         Check("what is asked is answered: share of answers that are options", valid(), "history", least=0.98),
@@ -134,7 +134,7 @@ OVER_SINGLE = Claim(
     "b-score-single",
     mechanism="Subtracting from an answer's share alone its share in conversations",
     consequence="raises by 0.05 or more the AUROC for questions that are picked by habit",
-    regime="on the runs of b-score-history: B of the top answer against its share alone, high or low, whichever tells better",
+    regime="on the runs of b-score-history: B of the top answer against its share alone, high or low, whichever tells more",
     arms=(
         HISTORY,
         Arm("single", AGAIN, control="the share alone of the same answers", reads=tells_apart(of="single")),

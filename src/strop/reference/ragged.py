@@ -31,6 +31,7 @@ SHOWN: dict[str, Callable[[Index, Tensor, Tensor], Any]] = {
     "spread": lambda index, x_R, x_G: index.spread(x_G, "group", "rollout"),
     "active": lambda index, x_R, x_G: index.select(~index.last()).active("rollout"),
     "same": lambda index, x_R, x_G: index.same(x_R),
+    "alike": lambda index, x_R, x_G: index.alike(index.behind("rollout", "group") * 1.0, x_R),
     "behind": lambda index, x_R, x_G: index.behind("row", "rollout"),
     "last": lambda index, x_R, x_G: index.last(),
     "select": lambda index, x_R, x_G: index.select(index.last()).row_T,

@@ -296,13 +296,14 @@ def _backwards(x_T: Tensor, index: Index, decay: float | Tensor) -> Tensor:
     """y[t] = x[t] + decay * y[t+1] within each rollout; doubling steps instead of a loop over decisions. A decay of each decision's own is
     the same all along a rollout."""
     rollout_T = index.up("token", "rollout")
-    y_T, step, factor = x_T.clone(), 1, decay if isinstance(decay, Tensor) else torch.full_like(x_T, decay)
+    y_T, step, factor = x_T.clone(), 1, decay
     while step < len(y_T):
         same = rollout_T[step:] == rollout_T[:-step]
         if not bool(same.any()):
             break
         add = torch.zeros_like(y_T)
-        add[:-step] = torch.where(same, factor[:-step] * y_T[step:], torch.zeros_like(y_T[step:]))
+        weighed = (factor[:-step] if isinstance(factor, Tensor) else factor) * y_T[step:]
+        add[:-step] = torch.where(same, weighed, torch.zeros_like(weighed))
         y_T, step, factor = y_T + add, step * 2, factor * factor
     return y_T
 

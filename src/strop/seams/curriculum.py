@@ -8,9 +8,10 @@ as keys), and is never changed: give back another one, `{**state, …}`. Noise i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, cast
 
+from strop.fragments import Flags, Seen, covered, numbered
 from strop.records import Group, Scores, Task
 from strop.seams.context import Ctx, keyed
 from strop.seams.part import nearest, written
@@ -203,6 +204,74 @@ def placed(places: list[int], state: State, ctx: Ctx) -> tuple[list[Task], State
     """The tasks at these places, and the state that knows them again when their groups come back."""
     tasks = [ctx.source.task("train", ctx.seed, at) for at in places]
     return tasks, {**state, "place": {**state["place"], **{task.id: at for task, at in zip(tasks, places, strict=True)}}}
+
+
+@dataclass(frozen=True)
+class Connecting:
+    """The first tasks of a source again and again, and beside them those of its others that cover most of what is not covered (`coverage`).
+
+    A question counts as covered where exchanges of fragments that act alike in `k` contexts lead to it from the chosen ones
+    (`strop/fragments.py`). In rounds, each of some candidates is tried beside what is chosen, and the best are added, until `add` are. What
+    they are to cover is the rest of the source's own training tasks: held-out ones are never looked at. With `among=each` they are
+    added by chance.
+    """
+
+    k: int = 2
+    """Contexts in common."""
+    start: int = 500
+    """Tasks that are chosen to begin with: the first of the source."""
+    add: int = 100
+    """And how many more."""
+    among: int = 80
+    """Candidates of a round, drawn by chance."""
+    each: int = 10
+    """Of these so many are added."""
+    steady: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.k < 1 or self.start < 1 or self.add < 0 or not 1 <= self.each <= self.among:
+            raise ValueError(f"{written(self)}: k, start and each are at least 1, add at least 0, and among at least each")
+
+    def init(self, source: Source) -> State:
+        if (size := finite(source)) < self.start + self.add:
+            raise ValueError(f"{written(self)} chooses {self.start + self.add} of the tasks of {source.name!r}, and there are {size}")
+        return {"drawn": 0, "chosen": []}
+
+    def pick(self, n: int, state: State, ctx: Ctx) -> tuple[list[Task], State]:
+        chosen: list[int] = state["chosen"] or self.chosen(ctx.source, ctx.seed)
+        start, orders = int(state["drawn"]), dict[int, list[int]]()
+        numbers: list[int] = []
+        for at in range(start, start + n):
+            epoch, place = divmod(at, len(chosen))
+            if epoch not in orders:
+                orders[epoch] = list(chosen)
+                keyed(ctx.seed, "epoch", epoch).shuffle(orders[epoch])
+            numbers.append(orders[epoch][place])
+        tasks = [ctx.source.task("train", ctx.seed, number) for number in numbers]
+        return tasks, {"drawn": start + n, "chosen": chosen}
+
+    def observe(self, state: State, groups: list[Group], scores: Scores, ctx: Ctx) -> State:
+        return state
+
+    def chosen(self, source: Source, seed: int) -> list[int]:
+        """Numbers of the tasks that are trained on, in the order in which they were chosen."""
+        tasks = [source.task("train", seed, number) for number in range(finite(source))]
+        every, _, _, _ = numbered([(task.prompt, source.gold(task) or "") for task in tasks], [])
+        if len(every.inputs) < len(tasks):
+            raise ValueError(f"{source.name!r} has a question twice among its training tasks: what is chosen is told apart by its question")
+        chosen, others = list(range(self.start)), list(range(self.start, len(tasks)))
+        rng = keyed(seed, "connecting")
+        while len(chosen) < self.start + self.add:
+            tried = rng.sample(others, min(self.among, len(others)))
+            if len(tried) > self.each:
+                gains = {number: int(self.covers(every, [*chosen, number], others).sum()) for number in tried}
+                tried.sort(key=gains.__getitem__, reverse=True)
+            chosen += tried[: min(self.each, self.start + self.add - len(chosen))]
+            others = [number for number in others if number not in {*chosen}]
+        return chosen
+
+    def covers(self, every: Seen, chosen: list[int], asked: list[int]) -> Flags:
+        return covered(replace(every, inputs=every.inputs[chosen], outputs=every.outputs[chosen]), every.inputs[asked], self.k)
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ WORDS: dict[str, str] = {
     "later_sum(x_T, decay)": "y with y = x + decay * (y at the rollout's next decision)",
     "nested_mean(x_R, keys_RD)": "x's mean over the rollout's group, and over each of its sub-groups that holds more than one: their mean",
     "same(x_R, group)": "how many of the group's rollouts have the same x as this one, itself among them",
+    "alike(x_R, key_R)": "x's mean over the group's rollouts that have the same key as this one",
     'span("label")': "1 inside spans of that label",
 }
 """Everything a formula may say."""

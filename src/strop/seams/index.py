@@ -105,6 +105,15 @@ class Index:
         alike_RR = (x_R[:, None] == x_R) & (self.group_R[:, None] == self.group_R)
         return alike_RR.sum(1)
 
+    def alike(self, x_R: Tensor, key_R: Tensor) -> Tensor:
+        """The mean of x over those of its group that have each rollout's key.
+
+        >>> Index.one_group(3).alike(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([7, 0, 7])).tolist()
+        [2.0, 2.0, 2.0]
+        """
+        alike_RR = (key_R[:, None] == key_R) & (self.group_R[:, None] == self.group_R)
+        return alike_RR.to(x_R.dtype) @ x_R / alike_RR.sum(1)
+
     def behind(self, fine: str, coarse: str) -> Tensor:
         """Of each `fine` unit how many stand behind it in its `coarse` one.
 

@@ -186,12 +186,13 @@ class Form:
         """To judge these different replies."""
         order = list(range(len(replies)))
         if self.kind == "point":
-            return [self._question(prompt, replies, (i,)) for i in order]
+            return [self.question(prompt, replies, (i,)) for i in order]
         rng.shuffle(order)
         sets = [tuple(order)] if self.kind == "rank" else _ring(order, self.rivals or len(order))
-        return [self._question(prompt, replies, shown[::turn]) for shown in sets for turn in (1, -1)[:orders] if len(shown) > 1]
+        return [self.question(prompt, replies, shown[::turn]) for shown in sets for turn in (1, -1)[:orders] if len(shown) > 1]
 
-    def _question(self, prompt: str, replies: Sequence[str], shown: tuple[int, ...]) -> Question:
+    def question(self, prompt: str, replies: Sequence[str], shown: tuple[int, ...]) -> Question:
+        """Of these replies the ones that are shown, in that order."""
         asked, texts = harmless(prompt), [harmless(replies[i]) for i in shown]
         values = dict(zip(KINDS[self.kind], texts, strict=False)) | {"prompt": asked}
         values |= {"fence": (word := fence(asked, *texts)), "tag": self.tag, "low": f"{self.low:g}", "high": f"{self.high:g}"}
@@ -229,6 +230,20 @@ class Form:
         if sorted(places) != list(range(count)):
             raise Unread(f"{said[:40]!r} is no order of 1 to {count}")
         return tuple(1 - places.index(i) / max(count - 1, 1) for i in range(count))
+
+    def write(self, verdict: Verdict) -> str:
+        """What reads as this verdict: a number to the nearest whole one, and of a ranking what stands first where two are alike.
+
+        >>> Form().write((0.7,)), Form("pair").write((0.2, 0.9)), Form("rank").write((0.0, 1.0, 0.5))
+        ('<verdict>7</verdict>', '<verdict>2</verdict>', '<verdict>2 > 3 > 1</verdict>')
+        """
+        if self.kind == "point":
+            said = f"{round(self.low + verdict[0] * (self.high - self.low))}"
+        elif self.kind == "pair":
+            said = "tie" if verdict[0] == verdict[1] else "1" if verdict[0] > verdict[1] else "2"
+        else:
+            said = " > ".join(str(i + 1) for i in sorted(range(len(verdict)), key=lambda i: -verdict[i]))
+        return f"<{self.tag}>{said}</{self.tag}>"
 
     def scores(self, count: int, answers: Sequence[Answer]) -> dict[int, float]:
         """Of so many different replies, where every question about one was answered."""

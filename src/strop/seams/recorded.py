@@ -6,10 +6,13 @@ takes from a rollout becomes teacher text: it was drawn by other weights, and no
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
+from typing import Any
 
 from strop.records import Group, Rollout, Row, Scores, Segment, Task
 from strop.seams.context import Ctx, keyed
@@ -31,8 +34,9 @@ class Earlier:
 
     stage: str
     """The latest one of this name; `own`: the run's own earlier steps, as many as there are by now."""
-    make: Part
-    """correctness_pairs(), right_ones(), or one of your own: (groups, scores, rng) -> groups."""
+    make: Part | tuple[Part, ...]
+    """correctness_pairs(), right_ones(), turns_of(), or one of your own: (groups, scores, rng) -> groups; of several each goes on from what
+    the one before made. One that asks policies is a coroutine and reads `ctx`; one that writes tokens reads the actor's `renderer`."""
 
     @property
     def fresh(self) -> bool:
@@ -41,26 +45,40 @@ class Earlier:
     @property
     def paired(self) -> bool:
         """Whether its groups are pairs."""
-        return self.make.gives == "pairs"
+        return self.makers[-1].gives == "pairs"
 
-    def made(self, ctx: Ctx) -> tuple[Sequence[Group], Scores]:
+    @property
+    def makers(self) -> tuple[Part, ...]:
+        """In order."""
+        return self.make if isinstance(self.make, tuple) else (self.make,)
+
+    async def made(self, ctx: Ctx) -> tuple[Sequence[Group], Scores]:
         """All there is, made once a stage, and what is known of it. None at all is refused with counts."""
         groups, scores = ctx.earlier(self.stage)
-        made: list[Group] = self.make.on({"groups": groups, "scores": scores, "rng": keyed(ctx.seed, "earlier", self.stage)})
+        made = await self._made(groups, scores, keyed(ctx.seed, "earlier", self.stage), ctx)
+        called = " then ".join(maker.name for maker in self.makers)
         if not made:
             rates = Counter(_verdict(scores, r) for g in groups for r in g.rollouts)
             raise ValueError(
-                f"{self.make.name} finds nothing in stage {self.stage!r}: {len(groups)} groups with {rates['right']} right rollouts, "
+                f"{called} finds nothing in stage {self.stage!r}: {len(groups)} groups with {rates['right']} right rollouts, "
                 f"{rates['wrong']} wrong and {rates['unknown']} without a verdict. Sample more, or tasks that are solved now and then."
             )
         if odd := next((g for g in made if g.role == PAIR and len(g.rollouts) != 2), None):
-            raise ValueError(f"{self.make.name} made a pair of {len(odd.rollouts)} texts ({odd.id}): a pair has two, the better one first")
+            raise ValueError(f"{called} made a pair of {len(odd.rollouts)} texts ({odd.id}): a pair has two, the better one first")
         return made, recalled(made, scores)
+
+    async def _made(self, groups: list[Group], scores: Scores, rng: Random, ctx: Ctx) -> list[Group]:
+        have: dict[str, Any] = {"scores": scores, "rng": rng, "ctx": ctx}
+        if "actor" in ctx.policies:
+            have["renderer"] = ctx.policies["actor"].renderer
+        for maker in self.makers:
+            groups = await given(maker.on(have | {"groups": groups}))
+        return groups
 
     async def take(self, pick: Pick, want: int, sampler: Sampler, world: World | None, ctx: Ctx, seen: Counter[str]) -> list[Group]:
         if self.stage == OWN:
-            return self._own(want, ctx, seen)
-        made, known = ctx.once(f"earlier {self.stage} {self.make!r}", lambda: self.made(ctx))
+            return await self._own(want, ctx, seen)
+        made, known = await ctx.once(f"earlier {self.stage} {self.make!r}", lambda: asyncio.ensure_future(self.made(ctx)))
         first = ctx.progress.step * want
         turns = _turns(len(made), first, want, ctx.seed) if not seen["earlier"] else []
         groups = [_again(made[at], turn) for turn, at in turns]
@@ -68,13 +86,13 @@ class Earlier:
         ctx.graded(known.under({_named(r.id, turn): r.id for turn, at in turns for r in made[at].rollouts}))
         return groups
 
-    def _own(self, want: int, ctx: Ctx, seen: Counter[str]) -> list[Group]:
+    async def _own(self, want: int, ctx: Ctx, seen: Counter[str]) -> list[Group]:
         """By chance, each once: as many as are wanted, or fewer where there are not as many."""
         if seen["earlier"]:
             return []
         seen["earlier"] += 1
         groups, scores = ctx.earlier(OWN)
-        made: list[Group] = self.make.on({"groups": groups, "scores": scores, "rng": ctx.rng("earlier", "make")})
+        made = await self._made(groups, scores, ctx.rng("earlier", "make"), ctx)
         taken = ctx.rng("earlier", "take").sample(made, min(want, len(made)))
         turn = ctx.progress.before + ctx.progress.step
         ctx.graded(recalled(taken, scores).under({_named(r.id, turn): r.id for g in taken for r in g.rollouts}))
@@ -173,6 +191,11 @@ def right_ones(groups: Sequence[Group], scores: Scores, rng: Random) -> list[Gro
             place = f"{group.id}/right{number}"
             made.append(Group(group.task, (taught(rollout, f"{place}/0"),), role="demo", id=place))
     return made
+
+
+async def given(made: Any) -> Any:
+    """What a part gave, which is awaited where it is a coroutine."""
+    return await made if inspect.isawaitable(made) else made
 
 
 def taught(rollout: Rollout, name: str) -> Rollout:

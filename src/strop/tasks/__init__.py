@@ -20,6 +20,8 @@ from strop.seams.source import Source
 DEFAULT_TASK = "chain"
 
 SOURCES: dict[str, str] = {
+    "bargain": "strop.tasks.bargain:Bargain",
+    "attempts": "strop.tasks.attempts:Attempts",
     "chain": "strop.tasks.chain:Chain",
     "clues": "strop.tasks.clues:Clues",
     "countdown": "strop.tasks.countdown:Countdown",
@@ -30,13 +32,16 @@ SOURCES: dict[str, str] = {
     "forks": "strop.tasks.forks:Forks",
     "habits": "strop.tasks.habits:Habits",
     "mentions": "strop.tasks.mentions:Mentions",
+    "nontree": "strop.tasks.twohop:NonTree",
     "path": "strop.tasks.path:Path",
+    "scenes": "strop.tasks.scenes:Scenes",
     "skewed": "strop.tasks.skewed:Skewed",
     "slips": "strop.tasks.slips:Slips",
     "stream": "strop.tasks.stream:Stream",
     "stacks": "strop.tasks.stacks:Stacks",
     "stories": "strop.tasks.stories:Stories",
     "sums": "strop.tasks.sums:Sums",
+    "twohop": "strop.tasks.twohop:TwoHop",
     "verdict": "strop.tasks.verdict:Verdict",
     "walks": "strop.tasks.walks:Walks",
     "wiki": "strop.tasks.wiki:Wiki",

@@ -38,6 +38,7 @@ from strop.records import Incident, Task, digest, unique
 from strop.seams.part import nearest
 from strop.seams.signal import SIDES
 from strop.seams.source import Graded, Source, Split, split_of
+from strop.seams.traces import SCORED, said
 from strop.tasks import blind, parse
 from strop.tasks.worker import Limits, MissingExtra, Outcome, pool
 
@@ -449,6 +450,51 @@ class PairTable(Table):
         return [next(verdicts) if "answer" in task.needs else Graded({"outcome": None}) for task, _ in pairs]
 
 
+class JudgedTable(Table):
+    """Rows of a file that ask for a score of each of several `replies`, of which `scores` are the reference. `texts` are judgements that
+    somebody wrote of them, where there are any: what `Written()` gives."""
+
+    def _tasks(self, rows: Iterable[Any], label: str) -> tuple[int, list[Task]]:
+        found: dict[str, Task] = {}
+        count = 0
+        for count, row in enumerate(rows, start=1):
+            number, content = row if isinstance(row, tuple) else (count, row)
+            where = f"row {number} of {label}"
+            if not holds_scores(content):
+                raise ValueError(f"{where} has no fields 'replies' and 'scores', which the first row has. Write all rows alike.")
+            values = cast(Mapping[str, Any], content)
+            question = a_text(self.how._field(values, "prompt", where), f"{where}: field {self.how.prompt!r}")
+            replies, scores, texts = (values.get(name, []) for name in ("replies", "scores", "texts"))
+            whole = isinstance(scores, list) and all(
+                isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in cast(list[Any], scores)
+            )
+            if not isinstance(replies, list) or not whole or not 2 <= len(cast(list[Any], replies)) == len(scores):
+                raise ValueError(f"{where}: 'replies' are two texts or more, and 'scores' a whole number, 0 or more, for each of them")
+            shown = [a_text(reply, f"{where}: a reply") for reply in cast(list[Any], replies)]
+            told = [a_text(text, f"{where}: a judgement of 'texts'") for text in cast(list[Any], texts)]
+            needs = {"question": question, "replies": shown, "scores": scores, "texts": told, "answer": " ".join(map(str, scores))}
+            prompt = SCORED.question(question, shown, tuple(range(len(shown)))).text
+            name = digest(spelled(question))[:8] + digest({"prompt": prompt, "source": self.name, **needs})[:8]
+            found.setdefault(name, Task(prompt, needs, self.name, {"row": number, "file": label}, name))
+        if not count:
+            raise ValueError(f"{label} has no rows")
+        return count, [*found.values()]
+
+    def gold(self, task: Task) -> str | None:
+        return "".join(f"<{SCORED.tag}>{score}</{SCORED.tag}>" for score in task.needs["scores"])
+
+    def written(self, task: Task, rng: random.Random) -> str:
+        if not task.needs["texts"]:
+            raise ValueError(
+                f"row {task.meta['row']} of {task.meta['file']} has no 'texts': name the policy that writes, Written(policy=…)"
+            )
+        return rng.choice(task.needs["texts"])
+
+    def grade_many(self, pairs: Sequence[tuple[Task, str]]) -> list[Graded]:
+        right = [said(text, SCORED.tag) == task.needs["scores"] for task, text in pairs]
+        return [Graded({"outcome": float(one), "lenient": float(one)}, "" if one else "other scores") for one in right]
+
+
 def a_text(value: Any, where: str) -> str:
     """A text, or the one message of a list of them, as preference data sets write it."""
     if isinstance(value, list) and len(cast(list[Any], value)) == 1 and isinstance(value[0], Mapping):
@@ -524,7 +570,8 @@ def of_files(kind: str, path: str, options: dict[str, str]) -> Table:
     how, file = columns(options, kind, "held_out"), file_at(path, kind)
     read = {"jsonl": json_rows, "parquet": parquet_rows}
     first = next(iter(read[kind](file, how)), None)
-    made = PairTable if holds_pair(first[1] if isinstance(first, tuple) else first) else Table
+    content = first[1] if isinstance(first, tuple) else first
+    made = PairTable if holds_pair(content) else JudgedTable if holds_scores(content) else Table
     if "held_out" not in options:
         return made(f"{kind}:{file.name}", read[kind](file, how), how, file.name, files=[file])
     other = file_at(options["held_out"], "held_out")
@@ -538,6 +585,11 @@ def of_files(kind: str, path: str, options: dict[str, str]) -> Table:
 def holds_pair(row: Any) -> bool:
     """Does a row hold a better and a worse text?"""
     return isinstance(row, Mapping) and all(side in row for side in SIDES)
+
+
+def holds_scores(row: Any) -> bool:
+    """Does a row hold replies and what they are worth?"""
+    return isinstance(row, Mapping) and "replies" in row and "scores" in row
 
 
 def json_rows(file: Path, how: Columns) -> Iterator[tuple[int, Any]]:

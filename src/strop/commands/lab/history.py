@@ -6,8 +6,8 @@
 
 Examples:
     strop lab history runs/habits-sft-1 --label kind=habit          whose B tells questions apart that the task labels
-    strop lab history MODEL --task jsonl:questions.jsonl --turns 12 --fresh 12     options: a list of texts that stand in the prompt
-    strop lab history MODEL --engine remote:http://HOST:8000/v1 --task my.py       any endpoint that speaks chat completions
+    strop lab history MODEL --task my.py --turns 12 --fresh 12      options: a list of texts in a task's needs that stand in its prompt
+    strop lab history MODEL --engine remote:http://HOST:8000/v1 --task my.py    any endpoint that speaks chat completions
     strop lab history runs/habits-sft-1 --history shuffled          with earlier turns in another order each time
     strop lab history runs/habits-sft-1 --exact --turns 4           chances over all that may have been said, instead of answers
     strop lab history runs/habits-sft-1 --picture history.png
@@ -46,7 +46,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--history", choices=HISTORIES, default="kept", help="earlier turns: where they were drawn; or written anew [kept]")
     parser.add_argument("--in-order", action="store_true", help="options stay in the task's order [another one each time]")
     parser.add_argument("--label", metavar="FIELD=VALUE", help="of a task's needs: the questions that B is to tell from the others")
-    parser.add_argument("--exact", action="store_true", help="chances of the options, summed over all pasts: few turns, no drawing")
+    parser.add_argument("--exact", action="store_true", help="chances of <answer>OPTION</answer> over all pasts: no drawing")
     parser.add_argument("--temperature", type=float, default=1.0, metavar="X", help="of every answer [1]")
     parser.add_argument("--max-tokens", type=int, default=32, metavar="N", help="longest answer [32]")
     parser.add_argument(

@@ -19,7 +19,7 @@ from strop.cli import Usage, answer, table
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="runs of each way to have some of them [5]")
-    parser.add_argument("--steps", type=int, default=25, metavar="N", help="of a run [25]")
+    parser.add_argument("--steps", type=int, default=40, metavar="N", help="of a run [40]")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -37,9 +37,8 @@ def run(args: argparse.Namespace) -> int:
 
 def shown(found: Mapping[str, Any]) -> str:
     cells = [[" ".join(cell["tricks"]) or "none", cell["rate"], cell["mean"]] for cell in sorted(found["cells"], key=lambda c: -c["mean"])]
-    text = (
-        f"exact pass rate after {found['steps']} steps, mean of {len(found['seeds'])} seeds\n\n{table(cells, ['tricks', 'rate', 'pass'])}"
-    )
+    text = f"exact pass rate after {found['steps']} steps, mean of {len(found['seeds'])} seeds\n\n"
+    text += table(cells, ["tricks", "rate", "pass"])
     rows = [[" x ".join(e["tricks"]), e["mean"], *e["interval"], "yes" if e["found"] else ""] for e in found["effects"]]
     text += f"\n\neffects on it; of several tricks, their interaction\n\n{table(rows, ['', 'effect', 'low', 'high', 'found'])}"
     largest = found["largest_interaction"]

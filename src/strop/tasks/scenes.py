@@ -1,0 +1,147 @@
+"""scenes: four things, told in words or as a code, to be read, and captions of them to be judged.
+
+    FKAC?                      ->   <answer>gs bs rc rt</answer>      all of them; of a scene in words it is asked in the same way
+    3rc 1gs 4rt 2bs? 3         ->   <answer>rc</answer>               the one at a place
+
+    3rc 1gs 4rt 2bs: 1) 3yc 2) 3rc
+                               ->   <think>3rc</think><answer>2</answer>
+
+A letter of a code is a colour and a shape at once, and codes share no letter with words: they stand in for the patches of an image, and
+there is no image. A caption says what stands at a place; two of them differ in colour or in shape, each is right as often, so only the
+scene tells which. With `ask=read` the source is what a base is taught by, the first two of these, both ways of showing a scene alike and
+no judging; `ask=scores` asks for a number from 1 to 10 for each caption: 10 for a right one, 7 for a wrong shape and 4 for a wrong colour.
+Judged scenes are shown in words, or with `shown=grid` as codes. `written(task, rng)` is a judgement by somebody who slips, with a chance
+of `slips`, in what is seen or in how it is scored.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from strop.records import Task
+from strop.seams.judge import Form, Unread
+from strop.seams.part import nearest
+from strop.seams.source import Graded, Split
+from strop.tasks.procedural import WIDEST, answered, draw, grade_by, loose_answers, strict_answer, within
+from strop.tasks.verdict import verdicts
+
+COLOURS, SHAPES, CODES = "rgby", "cstd", "ABCDEFGHIJKLMNOP"
+PLACES = 4
+BEST, OTHER_SHAPE, OTHER_COLOUR = 10, 7, 4
+ASKS, SHOWN = ("pair", "scores", "read"), ("words", "grid")
+PAIR = Form("pair", "{prompt}: 1) {first} 2) {second}", tag="answer", max_tokens=16)
+"""How scenes ask which of two captions is better."""
+POINT = Form("point", "{prompt}: {reply} {low}-{high}", low=1, high=10, tag="answer", max_tokens=16)
+"""And how good one is."""
+FIVE = Form("point", "{prompt}: {reply} {low}-{high}", low=1, high=5, tag="answer", max_tokens=16)
+SAID = re.compile(r"<answer>([0-9]{1,2})</answer><answer>([0-9]{1,2})</answer>")
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """What is asked of a scene, and how it is shown."""
+
+    ask: str = "pair"
+    shown: str = "words"
+    slips: float = 0.3
+    name: str = field(default="scenes", init=False)
+    size: int | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        for knob, known in (("ask", ASKS), ("shown", SHOWN)):
+            if getattr(self, knob) not in known:
+                raise ValueError(f"scenes: {knob} is {', '.join(known)}. {nearest(getattr(self, knob), known)}")
+        within(self, "slips", 0.0, 1.0)
+
+    def task(self, split: Split, seed: int, index: int) -> Task:
+        def make(rng: random.Random) -> Task:
+            things = [rng.choice(COLOURS) + rng.choice(SHAPES) for _ in range(PLACES)]
+            views = {"words": words(things, rng), "grid": grid(things)}
+            needs: dict[str, Any] = {"things": things, **views}
+            at = rng.randrange(PLACES)
+            if self.ask == "read":
+                shown, asked = views[rng.choice(SHOWN)], rng.choice(("scene", "thing"))
+                needs |= {"asked": asked, "answer": " ".join(things) if asked == "scene" else things[at]}
+                return Task(f"{shown}?" + ("" if asked == "scene" else f" {at + 1}"), needs, self.name, {"seed": seed, "index": index})
+            colour, shape = things[at]
+            if rng.random() < 0.5:
+                other, score = rng.choice(COLOURS.replace(colour, "")) + shape, OTHER_COLOUR
+            else:
+                other, score = colour + rng.choice(SHAPES.replace(shape, "")), OTHER_SHAPE
+            replies, scores = [f"{at + 1}{things[at]}", f"{at + 1}{other}"], [BEST, score]
+            needs["seen"] = replies[0]
+            if rng.random() < 0.5:
+                replies, scores = replies[::-1], scores[::-1]
+            question = views[self.shown]
+            needs |= {"question": question, "replies": replies, "scores": scores}
+            needs["answer"] = "1" if scores[0] > scores[1] else "2"
+            asked = PAIR.question(question, replies, (0, 1)).text
+            return Task(f"{asked} 1-10" if self.ask == "scores" else asked, needs, self.name, {"seed": seed, "index": index})
+
+        return draw(self, split, seed, index, make, same=lambda task: task.needs["things"])
+
+    def grade(self, task: Task, text: str) -> Graded:
+        if self.ask == "scores":
+            return _scored(text, task.needs["scores"])
+
+        def judge(answer: str) -> str:
+            return "" if answer == task.needs["answer"] else f"not {task.needs['answer']}"
+
+        return grade_by(text, judge, verdicts if self.ask == "pair" else loose_answers)
+
+    def gold(self, task: Task) -> str:
+        if self.ask == "read":
+            return f"<answer>{task.needs['answer']}</answer>"
+        return self._judged(task, task.needs["seen"], task.needs["scores"])
+
+    def written(self, task: Task, rng: random.Random) -> str:
+        if self.ask == "read" or rng.random() >= self.slips:
+            return self.gold(task)
+        scores = list(task.needs["scores"])
+        if rng.random() < 0.5:  # scored otherwise, and in the same order
+            worse = min(range(2), key=lambda i: scores[i])
+            scores[worse] = OTHER_SHAPE + OTHER_COLOUR - scores[worse]
+            return self._judged(task, task.needs["seen"], scores)
+        wrong = next(reply for reply in task.needs["replies"] if reply != task.needs["seen"])
+        return self._judged(task, wrong, scores[::-1])
+
+    def answer(self, text: str) -> str | None:
+        return strict_answer(text)[0]
+
+    def _judged(self, task: Task, seen: str, scores: list[int]) -> str:
+        if self.ask == "pair":
+            return answered("1" if scores[0] > scores[1] else "2", seen)
+        return f"<think>{seen}</think>" + "".join(f"<answer>{score}</answer>" for score in scores)
+
+
+def _scored(text: str, wanted: list[int]) -> Graded:
+    """Both scores exactly, each in its tag at the very end; lenient: the right one scores higher."""
+    found = SAID.fullmatch(text.rpartition("</think>")[2].strip()) if len(text) < 2 * WIDEST else None
+    said = [int(number) for number in found.groups()] if found else []
+    outcome = said == wanted
+    lenient = bool(said) and said[0] != said[1] and (said[0] > said[1]) == (wanted[0] > wanted[1])
+    why = "" if outcome else f"scores {said}" if said else "no two scores at the end"
+    return Graded({"outcome": float(outcome), "lenient": float(lenient)}, why)
+
+
+def words(things: list[str], rng: random.Random) -> str:
+    """Each thing behind its place, in any order."""
+    told = [f"{place}{thing}" for place, thing in enumerate(things, 1)]
+    return " ".join(rng.sample(told, len(told)))
+
+
+def grid(things: list[str]) -> str:
+    """A letter a thing."""
+    return "".join(CODES[COLOURS.index(colour) * len(SHAPES) + SHAPES.index(shape)] for colour, shape in things)
+
+
+def favours(text: str) -> str:
+    """Which caption a reply names as the better one; nothing where it cannot be read."""
+    try:
+        first, second = PAIR.read(text, 2)
+    except Unread:
+        return ""
+    return "1" if first > second else "2" if second > first else "tie"
