@@ -29,6 +29,8 @@ from strop.cli import Usage, answer, say, table
 
 LEAST_RIGHT = 8
 """Right replies of a class below which it is no target."""
+WORDS = 5
+"""Tokens that are named, of those that occur that often."""
 KINDS = (".png", ".svg", ".pdf")
 
 
@@ -433,6 +435,9 @@ def shown(found: Mapping[str, Any], args: argparse.Namespace) -> str:
             for one in some:
                 text += [f"  {scaled(one['influence'], unit):8.3f}  {one['class']}: {one['prompt'][-60:]!r}"]
                 text += [f"            {scaled(value, unit):8.3f}  {line[:80]!r}" for line, value in one["lines"]]
+        often = [(word, value) for word, count, value in found["words"][goal] if count >= LEAST_RIGHT] if args.show else []
+        for side, some in (("most", often[:WORDS]), ("least", often[: -WORDS - 1 : -1])):
+            text += [f"a token has {side} for {goal}: {', '.join(f'{word!r} {value / unit:.3f}' for word, value in some)}"] if some else []
     if found["silent"]:
         text += ["", f"no say: {', '.join(found['silent'])}: nothing that the model writes depends on them"]
     if found["taught"]:
