@@ -7,7 +7,7 @@ import random
 from functools import cache
 from pathlib import Path
 from statistics import fmean
-from typing import Any, cast
+from typing import Any
 
 from strop.claims.claim import Arm, Check, Claim, HeldOut, Profile
 from strop.claims.trace import Curve, Trace, held_out
@@ -81,7 +81,8 @@ def on_tables(name: str, reduce: Reduction) -> Method:
     return GRPO.but(name, signals={"policy": Signal(policy_gradient(), reduce)}, update=update)
 
 
-BY_REPLY = means("group", "rollout", "token")
+BY_REPLY = on_tables("grpo-mean", means("group", "rollout", "token"))
+SUMMED_UP = on_tables("grpo-sum", means("group", "rollout", over("token", LENGTH)))
 LENGTHS = Claim(
     "mind-length",
     mechanism="A mean over each reply's own tokens, instead of their sum over a constant,",
@@ -90,8 +91,8 @@ LENGTHS = Claim(
     method="mind",
     recipe=Recipe(task="repeats", model="table", tasks=8, group=8, max_tokens=6, steps=4000, checkpoint_every=10),
     arms=(
-        Arm("mean", on_tables("grpo-mean", BY_REPLY)),
-        Arm("sum", on_tables("grpo-sum", means("group", "rollout", over("token", LENGTH))), control="a sum over the mean length at first"),
+        Arm("mean", BY_REPLY),
+        Arm("sum", SUMMED_UP, control="a sum over the mean length at first"),
     ),
     compare=("mean", "sum"),
     measure=exact_shortness(),
@@ -116,14 +117,18 @@ def slopes() -> str:
     """How fast the expected length moves along the expected first update, exactly."""
     from strop.lab.stopping import chooses_first, length_slope, stops_after
 
-    mean, total = (cast(Method, LENGTHS.arm(name).method) for name in LENGTHS.compare)
     lines = [
         "| right | stops after it answered: mean | sum | mean, it cannot tell | chooses its length first: mean |",
         "|---|---|---|---|---|",
     ]
     for right in (0.3, 0.5, 0.7):
         after, first = stops_after(right, STOP), chooses_first(right, STOP)
-        found = [length_slope(mean, after), length_slope(total, after), length_slope(mean, after, tells=False), length_slope(mean, first)]
+        found = [
+            length_slope(BY_REPLY, after),
+            length_slope(SUMMED_UP, after),
+            length_slope(BY_REPLY, after, tells=False),
+            length_slope(BY_REPLY, first),
+        ]
         lines.append(f"| {right:.0%} | {' | '.join(f'{slope:+.5f}' if abs(slope) > 1e-12 else '0' for slope in found)} |")
     return "\n".join(lines)
 
