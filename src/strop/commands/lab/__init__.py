@@ -4,7 +4,7 @@ strop lab bias METHOD                  exact bias and variance of a method's gra
 strop lab influence RUN                which of its examples moved it, and towards what
 strop lab history MODEL_OR_RUN         what is answered once against what is answered again and again: the B-score
 strop lab tricks                       four tricks of policy gradients, alone and together
-strop lab coverage TASK_OR_RUN          which held-out questions a training set can teach at all
+strop lab coverage TASK_OR_RUN         which held-out questions a training set can teach at all
 strop lab probe MODEL_OR_RUN           how likely the right answer is after each beginning of a reply
 """
 
