@@ -119,6 +119,7 @@ for link in parts(credit):
         "score_T": (credit.step_returns(),),
     }.get(link.gives, ())
     made = link().reading(score_T="least_step_T") if "score_T" in link.reads else link()
+    made = made.reading(greedy_R="length_R") if "greedy_R" in link.reads else made  # any weights do for what is asked here
     CASES[f"credit {link.name}"] = built(link.name, {"it": SURROGATE}, chain=(*before, made, *after))
 for correct in parts(correction):
     for level in ("token", "sequence") if "level" in correct.constants else ("",):

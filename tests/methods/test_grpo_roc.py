@@ -20,6 +20,7 @@ from strop.seams.world import Broken, Called, Reply, Said, Seat, calls
 from strop.sense import graded
 from strop.tasks import SOURCES, maker, source
 from strop.tasks.sums import Sums
+from strop.worlds.asking import Asking
 from strop.worlds.calculator import Calculator, computed
 from strop.worlds.live import Command
 from strop.worlds.stream import Stream
@@ -201,9 +202,9 @@ def test_hostile_calls_are_errors_and_nothing_else(text):
 WORLDS = [
     thing
     for thing in catalogue.own().values()
-    if getattr(thing, "__module__", "").startswith("strop.worlds.") and hasattr(thing, "start") and thing not in (Command, Stream)
+    if getattr(thing, "__module__", "").startswith("strop.worlds.") and hasattr(thing, "start") and thing not in (Asking, Command, Stream)
 ]
-"""But for the one that answers as its program does (tests/test_processes.py), and one in which nothing is called."""
+"""But for the one that answers as its program does (tests/test_processes.py), and two in which nothing is called."""
 BROUGHT = {type(world): name for name in SOURCES if (world := getattr(maker(name)(), "world", None)) is not None}
 
 

@@ -164,7 +164,7 @@ def test_the_default_task_exists():
     ("text", "says"),
     [
         ("chian", "Did you mean 'chain'"),
-        ("sudoku", "Known: attempts, chain"),
+        ("sudoku", "Known: attempts, bargain, chain"),
         ("chain:step=3", "Did you mean 'steps'"),
         ("chain:steps", "KNOB=VALUE"),
         ("chain:steps=many", "steps is a number"),

@@ -160,7 +160,7 @@ def reordered(task: Task, rng: random.Random) -> str:
     """Its prompt with the options in an order that is drawn; as it is, where it has none.
 
     >>> reordered(Task("red, green or blue?", {"options": ["red", "green", "blue"]}, "x"), random.Random(3))
-    'green, blue or red?'
+    'red, blue or green?'
     """
     options = options_of(task)
     if not options:

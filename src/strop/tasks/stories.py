@@ -72,7 +72,8 @@ class Stories:
         right = [one == other for one, other in zip(wanted, said, strict=False)]
         values = sum(right) / len(wanted) if len(said) == len(wanted) else 0.0
         outcome = float(given == task.needs["answer"])
-        return Graded({"outcome": outcome, "lenient": float(values == 1), "values": values}, why or ("" if outcome else "other numbers"))
+        lenient = float(" ".join(wanted) in text.rpartition("</think>")[2])
+        return Graded({"outcome": outcome, "lenient": lenient, "values": values}, why or ("" if outcome else "other numbers"))
 
     def gold(self, task: Task) -> str:
         lines: list[str] = task.needs["lines"] if "lines" in task.needs else self._lines(task)
