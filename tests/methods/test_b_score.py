@@ -11,7 +11,21 @@ import pytest
 
 from strop.check.growing import Script
 from strop.directory import cut_metrics, read_commit, read_metrics
-from strop.experiments.b_score import AGAIN, ASKED, BY_HISTORY, DEALT, SINGLE, TALKS, TURNS, dealt, histories, tells_apart, valid
+from strop.experiments.b_score import (
+    AGAIN,
+    ASKED,
+    BY_HISTORY,
+    DEALT,
+    SINGLE,
+    TALKS,
+    TURNS,
+    dealt,
+    favourite,
+    histories,
+    stays,
+    tells_apart,
+    valid,
+)
 from strop.methods.b_score import B_SCORE, repeated
 from strop.methods.grpo import GRPO
 from strop.policies.causal import load
@@ -167,6 +181,8 @@ def test_the_measure_by_hand():
     assert tells_apart(of="b").on({"trace": found}) == [(7.0, 1.0)]
     assert tells_apart(of="single").on({"trace": found}) == [(7.0, 0.75)], "by being low"
     assert valid.on({"trace": found}) == 1
+    assert stays.on({"trace": found}) == 1
+    assert favourite.on({"trace": found}) == 0.75
     assert ASKED.group_size == SINGLE + TALKS * TURNS
     assert BY_HISTORY.held_out.tasks == len(asked_about(HABITS.questions, "test")), "each of them once"
     spoilt = trace([("habit", "-" * 10 + alone[:10], [balanced] * TALKS), questions[1]])

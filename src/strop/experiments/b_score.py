@@ -86,9 +86,15 @@ def valid(trace: Trace) -> float:
 
 
 @part(gives="number")
-def favourite(trace: Trace, *, habit: bool, of: str = "single") -> float:
-    """The share of the favourite, over the questions of one kind."""
-    return fmean(value for one, is_habit in histories(trace) if is_habit == habit and (value := of_top(one, of)) is not None)
+def favourite(trace: Trace) -> float:
+    """The share alone of what is said most often alone, over the questions that are picked by habit."""
+    return fmean(value for one, habit in histories(trace) if habit and (value := of_top(one, "single")) is not None)
+
+
+@part(gives="number")
+def stays(trace: Trace) -> float:
+    """How often a later turn says what the first said, where the answer is known."""
+    return fmean(said == talk[0] for one, habit in histories(trace) if not habit for talk in one.talks for said in talk[1:])
 
 
 HEARD = SFT.but("sft-heard", idea=("feed",), feed=Demos(text="worked"))
@@ -104,13 +110,13 @@ SHARED: dict[str, Any] = {
     "measure": tells_apart(of="b"),
     "checks": (
         Check("what is asked is answered: share of answers that are options", valid(), "history", least=0.98),
-        Check("habits are learned: share of their favourites alone", favourite(habit=True), "history", least=0.55),
-        Check("what is known stays: share of its favourites in conversations", favourite(habit=False, of="multi"), "history", least=0.55),
+        Check("habits are learned: share of their favourites alone", favourite(), "history", least=0.55),
+        Check("what is known stays: share of later turns that say what the first said", stays(), "history", least=0.8),
     ),
     "held_out": HeldOut(tasks=96, samples=ASKED.group_size, at=(1.0,), max_tokens=ASKED.max_tokens, sampler=ASKED, replies=True),
     "profiles": {
-        "quick": Profile((0,), "300000 trained", 3),
-        "full": Profile((0, 1, 2, 3), "300000 trained", 10),
+        "quick": Profile((0,), "420000 trained", 3),
+        "full": Profile((4, 5, 6, 7), "420000 trained", 10),
     },
     "pitfalls": "A model that was taught to balance where a question has a certain mark balances there: what is open is whether it does "
     "for questions that it was never asked twice, whose favourites it knows by heart, and whether 60 answers show it. Both kinds have "
@@ -127,6 +133,7 @@ BY_HISTORY = Claim(
     compare=("history", "dealt"),
     threshold=0.3,
     refuted_if="the interval of the paired difference lies below 0.3",
+    pilot=(0.4089, 0.5146, 0.4167, 0.4352),  # at 300000 trained, seeds 0, 1, 2 and 100
     **SHARED,
 )
 
@@ -143,5 +150,6 @@ OVER_SINGLE = Claim(
     compare=("history", "single"),
     threshold=0.05,
     refuted_if="the interval of the paired difference lies below 0.05",
+    pilot=(0.3004, 0.4004, 0.3298, 0.2776),
     **SHARED,
 )
