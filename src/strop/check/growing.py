@@ -45,7 +45,7 @@ def of_behaviour(method: Method, everything: bool = False, source: Any = None) -
     task = (named(DEFAULT_TASK) if source is None else source).task("train", 0, 0)
     exams: list[tuple[str, Any, Any]] = [(f"gate[{i}]", gate, _gate) for i, gate in enumerate(method.gate)]
     exams += [(f"roles.{name}.gate[{i}]", gate, _gate) for name, role in method.roles.items() for i, gate in enumerate(role.gate)]
-    exams += [("curriculum", method.curriculum, _curriculum), ("feed", method.feed, _feed)]
+    exams += [("curriculum", method.curriculum, partial(_curriculum, given=source)), ("feed", method.feed, _feed)]
     exams += [("sampler", method.sampler, partial(_sampler, task=task, world=_answering(method, source)))]
     exams += [(f"marks[{i}]", mark, partial(_mark, task=task)) for i, mark in enumerate(method.marks)]
     exams += [(f"graders[{i}]", grader, _grader) for i, grader in enumerate(method.graders)]
@@ -129,16 +129,17 @@ class Numbers:
         return "a number"
 
 
-def _curriculum(about: str, curriculum: Any, method: Method) -> Iterator[str]:
-    sizes, refused = [12, None], 0
-    for size in sizes:
-        source = Numbers(size)
+def _curriculum(about: str, curriculum: Any, method: Method, given: Any = None) -> Iterator[str]:
+    sources, refused = [Numbers(12), Numbers(None), *([given] if given is not None else [])], 0
+    for source in sources:
         try:
             state = curriculum.init(source)
+            if given is not None and source is not given:  # one may ask for tasks of a kind, which the given source has
+                curriculum.pick(1, state, Ctx(0, Progress(0, 4), source, {}, grade=None))  # type: ignore[arg-type]
         except ValueError:
             refused += 1  # one that remembers every task refuses a stream
             continue
-        rng = random.Random(size or 0)
+        rng = random.Random(source.size or 0)
         for step in range(4):
             ctx = Ctx(0, Progress(step, 4), source, {}, grade=None)  # type: ignore[arg-type]
             if (odd := _plain(state)) is not None:
@@ -159,8 +160,8 @@ def _curriculum(about: str, curriculum: Any, method: Method) -> Iterator[str]:
             if after != kept:
                 yield "observe changes the state it was given: give back another one ({**state, …})"
                 return
-    if refused == len(sizes):
-        yield "begins with neither 12 tasks nor an unlimited stream"
+    if refused == len(sources):
+        yield "begins with neither 12 tasks nor an unlimited stream" + (", nor with its own source" if given is not None else "")
 
 
 def _plain(state: Any) -> str | None:
