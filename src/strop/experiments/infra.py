@@ -141,6 +141,7 @@ MIX = Claim(
     measure=accuracy(domain="chain", levels=(HARD,)),
     threshold=0.03,
     refuted_if="the interval of the paired difference lies below 0.03",
+    pilot=(-0.1833, -0.17, -0.0433),  # strop claim run infra-mix infra-code --profile pilot
     **SHARED,
 )
 
@@ -152,5 +153,6 @@ CODE = Claim(
     threshold=0.01,
     tie=True,
     refuted_if="the interval of the paired difference lies outside of [-0.01, 0.01]",
+    pilot=(-0.0583, -0.0733, -0.0683),
     **SHARED,
 )
