@@ -93,6 +93,10 @@ def where(run: Path, kind: str, about: dict[str, Any]) -> str:
     return f"{about['mlflow']}; look with: mlflow ui --backend-store-uri {about['mlflow']}"
 
 
+_ALONE: list[subprocess.Popen[bytes]] = []
+"""Mirrors of runs that stopped, which go on by themselves: nobody waits for them, and this process buries those that ended."""
+
+
 class Mirror:
     """One tracker's process, as the run sees it. Nothing waits here but `wait`."""
 
@@ -125,6 +129,9 @@ class Mirror:
         if not self.failure:
             self._tell(b"end\n" if done else b"")
             self._pipes[0].close()
+            if not done:
+                self._pipes[1].close()
+                _ALONE[:] = [one for one in (*_ALONE, self.process) if one.poll() is None]
 
     def wait(self) -> str:
         """Until it has logged everything, or stood still for too long."""
