@@ -24,11 +24,11 @@ import torch
 from ray.exceptions import RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from strop.aside import Loop
 from strop.cluster.replica import Errand, Harvest, Kit, Replica
 from strop.cluster.terms import ClusterError, Terms, by_value
 from strop.cluster.worlds import Answers, Elsewhere, Worker
 from strop.engines import draw, options
-from strop.engines.loop import Loop
 from strop.recipe import Recipe
 from strop.records import Group, Sampling, Scores, Segment, Stop, Task
 from strop.seams.context import Ctx, Ledger

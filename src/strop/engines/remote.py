@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
+from strop.aside import Loop
 from strop.engines import options
-from strop.engines.loop import Loop
 from strop.records import Author, Sampling, Segment, Stop
 from strop.seams.context import Handle
 from strop.seams.engine import Counters, Footprint, Node, called, refuse

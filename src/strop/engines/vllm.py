@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
+from strop.aside import Loop
 from strop.engines import draw, options
-from strop.engines.loop import Loop
 from strop.engines.vllm_side import serve
 from strop.engines.vllm_side.strop_sums import checksum, digest
 from strop.engines.wires import NoAdapters, Served, Started, VllmError, Wire, Within, report

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from strop.engines.loop import Loop
+from strop.aside import Loop
 from strop.engines.vllm_side import serve
 from strop.seams.engine import EngineLost
 

@@ -79,6 +79,33 @@ def checked(name: Any, arguments: Any, tools: Sequence[Tool]) -> Call:
     return Call(name, cast("dict[str, Any]", arguments))
 
 
+def unsound(schema: Mapping[str, Any]) -> str:
+    """Why nothing can be checked by this schema, which may be a stranger's; empty where it can.
+
+    >>> unsound({"properties": {"a": {"$ref": "http://elsewhere/a"}}})
+    "it points elsewhere: 'http://elsewhere/a'"
+    """
+    waiting: list[Any] = [schema]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, Mapping):
+            there = cast("Mapping[str, Any]", one)
+            if isinstance(to := there.get("$ref"), str) and not to.startswith("#"):
+                return f"it points elsewhere: {to[:80]!r}"
+            waiting += there.values()
+        elif isinstance(one, list):
+            waiting += cast("list[Any]", one)
+    from jsonschema.exceptions import SchemaError
+
+    try:
+        _validator(canonical(dict(schema)))({})
+    except SchemaError as error:
+        return error.message[:120]
+    except Exception as error:  # whatever a checker meets in what is none: a reference into nothing, a circle
+        return f"{type(error).__name__}: {error!s:.120}"
+    return ""
+
+
 @lru_cache(4096)
 def _validator(schema: str) -> Callable[[Mapping[str, Any]], str]:
     try:
