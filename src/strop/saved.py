@@ -100,7 +100,12 @@ def _loaded(value: Any, known: Mapping[str, Known], notes: list[str]) -> Any:
 
 def _as(default: Any, value: Any) -> Any:
     """1 is written for 1.0: a number that is no whole one by its default comes back so, or what it goes into would be written otherwise."""
-    return float(value) if isinstance(default, float) and type(value) is int else value
+    if not isinstance(default, float) or type(value) is not int:
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"a saved part has a number of {len(str(value))} digits where {default} stood") from None
 
 
 def brought(directory: Path) -> dict[str, Any]:

@@ -7,6 +7,10 @@ Examples:
     strop world play sums --method grpo-roc             the world of a method, with that task
     strop world check wiki                              states, repeats, broken calls; the expert's replies are graded
     strop world check my.py:TASKS --method my.py        your own
+    strop world serve wiki --mcp                        to any MCP client, which starts this; --port 8000: over HTTP
+    strop world serve wiki --openenv --port 8000        to clients of OpenEnv
+    strop world list --mcp mcp-server-time              the tools of an MCP server: a program, an address or FILE.json
+    strop world play --mcp 'mcp-server-time'            you call them
 """
 
 from __future__ import annotations
@@ -32,22 +36,35 @@ DEADLINE = 60.0
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=("list", "play", "check"))
+    parser.add_argument("action", choices=("list", "play", "check", "serve"))
     parser.add_argument("task", nargs="?", metavar="TASK", help="a source of tasks, as in `strop tasks`")
     parser.add_argument("--method", metavar="NAME", help="the world of this method, where the task brings none")
     parser.add_argument("--split", choices=("train", "test"), default="test", help="which tasks [test]")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the tasks and of the seat [0]")
-    parser.add_argument("--index", type=int, default=0, metavar="N", help="play: which task [0]")
+    parser.add_argument("--index", type=int, default=0, metavar="N", help="play, serve: which task; serve: -1, each session the next [0]")
     parser.add_argument("--turns", type=int, default=32, metavar="N", help="actions at most [32]")
     parser.add_argument("--calls", choices=[*FORMATS], default="line", help="how calls are written [line]")
     parser.add_argument(
         "--sandbox", choices=LEVELS, metavar="LEVEL", help="the weakest walls it may execute code behind: cell, locks, open"
     )
+    parser.add_argument(
+        "--mcp",
+        nargs="?",
+        const="",
+        metavar="SERVER",
+        help="list, play: the tools of this MCP server, a program in quotes, an address or FILE.json. serve: speak MCP",
+    )
+    parser.add_argument("--walls", choices=("cell", "open"), default="cell", help="what that program runs behind [cell]")
+    parser.add_argument("--openenv", action="store_true", help="serve: speak OpenEnv, at --port")
+    parser.add_argument("--port", type=int, metavar="N", help="serve: over HTTP at this port, 0 for any [MCP: standard input and output]")
+    parser.add_argument("--host", default="127.0.0.1", metavar="NAME", help="serve: the address to listen at [127.0.0.1]")
     parser.add_argument("--expert", action="store_true", help="play: its expert acts")
     parser.add_argument("--tasks", type=int, default=32, metavar="N", help="check: how many its expert solves [32]")
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.mcp and args.action != "serve":
+        return _foreign(args)
     if args.action == "list":
         rows = listed()
         head = ("world", "task", "tools", "says")
@@ -56,7 +73,48 @@ def run(args: argparse.Namespace) -> int:
     if not args.task:
         raise Usage(f"strop world {args.action} TASK: name a source of tasks, as in `strop world {args.action} wiki`")
     source, world = _there(args)
+    if args.action == "serve":
+        return _serving(args, source, world)
     return (_played if args.action == "play" else _checked)(args, source, world)
+
+
+def _foreign(args: argparse.Namespace) -> int:
+    """The tools of an MCP server: told, or called by you."""
+    from dataclasses import replace
+
+    from strop.worlds.mcp import Mcp, named
+
+    servers = tuple(replace(one, walls=args.walls) if one.argv and not args.mcp.endswith(".json") else one for one in named(args.mcp))
+    world, task = Mcp(servers), Task("Call what you like; an empty line ends it.", {}, "mcp")
+    if args.action == "list":
+        rows = [
+            [tool.name, ", ".join(tool.schema.get("properties", {})), tool.description.partition("\n")[0][:100]]
+            for tool in world.tools(task)
+        ]
+        said = [{"name": tool.name, "description": tool.description, "schema": dict(tool.schema)} for tool in world.documents(task)]
+        answer(args, {**world.stands(), "tools": said}, plain(table(rows, ("tool", "arguments", "says"))))
+        return 0
+    if args.action == "check" or args.task or args.expert:
+        raise Usage("--mcp SERVER goes with `strop world list` and `strop world play`, without a task: nobody grades what is said there")
+    rollout = _lived(args, cast(Any, None), world, task, _typed, say)
+    answer(args, rollout.to_json(), f"{len(rollout.keys['facts'])} actions; {rollout.stop}")
+    return 0
+
+
+def _serving(args: argparse.Namespace, source: Source, world: World) -> int:
+    from strop.serving.worlds import Served, mcp_at, mcp_here, openenv_at
+
+    if args.openenv == (args.mcp is not None):
+        raise Usage("strop world serve TASK: --mcp or --openenv says to whom")
+    if args.openenv and args.port is None:
+        raise Usage("--openenv is served over HTTP: --port 8000, or 0 for any")
+    served = Served(source, world, args.split, args.seed, args.index if args.index >= 0 else None, args.turns)
+    if args.openenv:
+        work = openenv_at(served, args.host, args.port, say)
+    else:
+        work = mcp_here(served) if args.port is None else mcp_at(served, args.host, args.port, say)
+    asyncio.run(work)
+    return 0
 
 
 def listed() -> list[dict[str, str]]:
@@ -140,11 +198,18 @@ class Shown:
 
 def _lived(args: argparse.Namespace, source: Source, world: World, task: Task, act: Agent, show: Callable[[str], None]) -> Rollout:
     """One episode, in which a script or a person acts."""
-    how = Episodes(n=1, turns=args.turns, observation=0, calls=FORMATS[args.calls]() if getattr(world, "tools", ()) else None)
+    how = Episodes(n=1, turns=args.turns, observation=0, calls=FORMATS[args.calls]() if tools_of(world, task) else None)
     renderer, nobody = Utf8(), cast(Any, None)
     ctx = Ctx(args.seed, Progress(), source, {"actor": Handle(Pen(1 << 31), renderer)}, nobody, place=task.id)
     (group,) = asyncio.run(Played(act, how)(task, Shown(world, how, show), ctx))
     return group.rollouts[0]
+
+
+def _typed(state: Any, turn: int) -> str:
+    """A line of yours."""
+    if sys.stdin.isatty():
+        print("> ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().rstrip("\n").replace("\\n", "\n")
 
 
 def _expert(world: World) -> Agent:
@@ -157,18 +222,13 @@ def _expert(world: World) -> Agent:
 def _played(args: argparse.Namespace, source: Source, world: World) -> int:
     task, calls = source.task(args.split, args.seed, args.index), FORMATS[args.calls]()
 
-    def typed(state: Any, turn: int) -> str:
-        if sys.stdin.isatty():
-            print("> ", end="", file=sys.stderr, flush=True)
-        return sys.stdin.readline().rstrip("\n").replace("\\n", "\n")
-
     def taught(state: Any, turn: int) -> str | Call:
         said = expert(state, turn)
         say(f"> {plain(said if isinstance(said, str) else calls.written(said))}")
         return said
 
-    expert = _expert(world) if args.expert else typed
-    rollout = _lived(args, source, world, task, taught if args.expert else typed, say)
+    expert = _expert(world) if args.expert else _typed
+    rollout = _lived(args, source, world, task, taught if args.expert else _typed, say)
     channels = _graded(source, task, rollout)
     answer(args, {"task": task.to_json(), **rollout.to_json(), "channels": channels}, ", ".join(f"{n} {v}" for n, v in channels.items()))
     return 0
