@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -434,9 +435,13 @@ class Run:
         while not self.finished:
             started = time.perf_counter()
             line = self.advance()
-            clock = {"seconds": time.perf_counter() - started, **self.clock}
-            line["t"] = {name: round(value, 4) for name, value in clock.items()}
-            line["t"] |= {"at": time.time(), "replayed": self.replayed is not None}
+            clock: dict[str, float] = {"seconds": time.perf_counter() - started, **self.clock}
+            line["t"] = {name: round(value, 4) for name, value in clock.items()} | {
+                "at": time.time(),
+                "replayed": self.replayed is not None,
+            }
+            if took := getattr(self.world, "took", dict)():
+                line["t"]["tools"] = {name: {"median": median(each), "most": max(each)} for name, each in sorted(took.items())}
             durable.append(self.directory / "metrics.jsonl", canonical(line))
             if self.step % self.recipe.checkpoint_every == 0 or self.finished:
                 self.checkpoint()

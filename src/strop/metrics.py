@@ -13,8 +13,9 @@ from torch import Tensor
 
 from strop.batch import Batch
 from strop.method import Method
-from strop.records import Fate, Group, Scores
+from strop.records import Fate, Group, Rollout, Scores
 from strop.seams.mark import is_label, name_of
+from strop.seams.world import calls
 from strop.sense import channels_read
 
 Facts = Sequence[Mapping[str, float]]
@@ -40,6 +41,7 @@ ALIEN = (
     "stands elsewhere than it was drawn: of the rest"
 )
 MODEL = "where the policy is a language model"
+TOOLS = "where tools are called"
 TRIED = "where a task was tried"
 MARKED = "where its chat template has marks of its own and rollouts are fresh"
 FRESH = "where rollouts are fresh and these weights drew them"
@@ -60,6 +62,8 @@ LINE: dict[str, Figure] = {
     ),
     "copies": Figure("count", "groups beyond their first that a gate packed again"),
     "incidents": Figure("count", "scores that nobody could give: our fault"),
+    "tools.<tool>.calls": Figure("count", "of this tool, in all rollouts", TOOLS),
+    "tools.<tool>.failed": Figure("count", "of them, those that were no good; what named no tool stands under an empty name", TOOLS),
     "roles.<role>.rollouts": Figure("count", "of another role than solving the task", ROLES),
     "roles.<role>.reward": Figure("reward", "mean over them", ROLES),
     "roles.<role>.length": Figure("tokens", "mean length of what the policy wrote in them", ROLES),
@@ -123,6 +127,7 @@ LINE: dict[str, Figure] = {
     "warnings.<tripwire>": Figure("text", "what a tripwire says that did not hold a step ago", "on the step where it begins"),
     "t.seconds": Figure("seconds", "of the step; what stands under `t` is no part of what is the same again"),
     "t.<phase>": Figure("seconds", "of them: sample, grade, commit, learn"),
+    "t.tools.<tool>.<what>": Figure("seconds", "`median` and `most` of its answers", "where a world says how long its tools took"),
     "t.at": Figure("time", "when it ended, in seconds since 1970"),
     "t.replayed": Figure("truth", "it was computed from a record: nothing was sampled"),
 }
@@ -151,7 +156,18 @@ def drawn(
         "dropped": dict(Counter(fate.why for fate in fates.values() if fate.kind != "keep")),
         "copies": sum(max((fates[r.id].times for r in g.rollouts), default=1) - 1 for g in groups),
         "incidents": len(scores.incidents),
+        **({"tools": tools} if (tools := of_tools(members)) else {}),
     }
+
+
+def of_tools(rollouts: Sequence[Rollout]) -> dict[str, dict[str, int]]:
+    """Calls of every tool, and those that were no good."""
+    found: dict[str, dict[str, int]] = {}
+    for tool, ok, _ in (call for rollout in rollouts for call in calls(rollout)):
+        one = found.setdefault(tool, {"calls": 0, "failed": 0})
+        one["calls"] += 1
+        one["failed"] += not ok
+    return dict(sorted(found.items()))
 
 
 def earned(groups: Sequence[Group], rewards: Mapping[str, float | None]) -> dict[str, Any]:

@@ -209,7 +209,8 @@ LINE: Any = {
     "taken?": list,
     "swarm?": dict,
     "stage?": str,
-    "t?": {str: (float, bool)},
+    "t?": {str: (float, bool, dict)},
+    "tools?": {str: {str: int}},
     **{f"{name}?": NUMBERS for name in ("dropped", "loss", "pairs", "running", "heads", "sampler", "age")},
 }
 HELD: Any = {...: NUMBER, "interval": {str: {0: float, 1: float}}, "tasks": int, "samples?": int, "sampling?": SAMPLING}

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from strop import swarm
@@ -97,6 +98,7 @@ def content(directory: Path) -> tuple[str, str]:
         section("Held out", before_after(result)),
         section("Curves", curves(lines, result)),
         section("Tripwires", tripwires(about, lines)),
+        section("Tools", of_tools(lines)),
         section("First batch", tokens.html(tokens.read(directory))),
         section("Sampled ahead", ahead(lines)),
         section("Swarm", others(lines)),
@@ -210,6 +212,19 @@ def ahead(lines: Sequence[Mapping[str, Any]]) -> str:
     classes = [(by, name, n) for by, some in staleness.tables(groups).items() for name, n in some.items() if any(n.values())]
     rows = [(by, name, n["discarded"], n["kept"]) for by, name, n in classes]
     return f"<p>{escape(staleness.text(groups).splitlines()[0])}</p>{table(rows, ('by', '', 'discarded', 'kept'))}"
+
+
+def of_tools(lines: Sequence[Mapping[str, Any]]) -> str:
+    """What was called, how much of it was no good, and how long answers took, where a world says that."""
+    names = sorted({name for line in lines for name in line.get("tools", {})})
+    rows = list[list[Any]]()
+    for name in names:
+        told = [line["tools"][name] for line in lines if name in line.get("tools", {})]
+        took = [line["t"]["tools"][name] for line in lines if name in line.get("t", {}).get("tools", {})]
+        calls, failed = (sum(one[key] for one in told) for key in ("calls", "failed"))
+        seconds = [f"{median(one['median'] for one in took):.3f}", f"{max(one['most'] for one in took):.3f}"] if took else ["", ""]
+        rows.append([name or "(none of them)", calls, failed, f"{failed / calls:.1%}", *seconds])
+    return table(rows, ("tool", "calls", "no good", "share", "seconds, median", "longest")) if rows else ""
 
 
 def others(lines: Sequence[Mapping[str, Any]]) -> str:

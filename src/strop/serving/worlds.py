@@ -67,7 +67,7 @@ class Sitting:
     async def first(self) -> str:
         """The question, or what the world shows."""
         show: Any = getattr(self.world, "show", None)
-        return self.task.prompt if show is None else await asyncio.wait_for(show(self.state), DEADLINE)
+        return ("" if show is None else await asyncio.wait_for(show(self.state), DEADLINE)) or self.task.prompt
 
     def read(self, name: Any, arguments: Any) -> Said:
         """An action that calls this, if it may be called so."""

@@ -8,7 +8,8 @@ told everything again, and what it answers is compared. Another answer than befo
 is lost twice or does not answer in time; what the policy said is no reason. What does not repeat (`repeats = "no"`) is never told again:
 a rollout that would fork it is refused.
 
-A program gets `{"begin": {"prompt": …, "needs": …, "seat": [group, own, turns]}}` and answers `{}`; then `{"said": …, "calls": [{"tool":
+A program gets `{"begin": {"prompt": …, "needs": …, "seat": [group, own, turns]}}` and answers `{}`, or `{"show": …}` where the first
+message is another than the task's; then `{"said": …, "calls": [{"tool":
 …, "arguments": …}, {"broken": why}]}`, and answers what `Reply` has: `{"observation": …, "done": …, "stop": …, "facts": {}, "scores": {},
 "calls": [[tool, ok, why]]}`. It is yours, and runs as you. Its input ends when nobody needs it any more.
 """
@@ -102,8 +103,12 @@ class Live:
     def start(self, task: Task, seat: Seat) -> History:
         return History(task, seat)
 
+    async def show(self, state: History) -> str:
+        """What its process shows when it begins; empty where that is the task's."""
+        return await room_of(self).begun_with(state)
+
     async def reply(self, state: History, said: Said, ask: Mapping[str, Handle]) -> tuple[History, Reply]:
-        return await _room(self).go_on(state, said)
+        return await room_of(self).go_on(state, said)
 
 
 class Otherwise(Exception):
@@ -121,6 +126,20 @@ class Room:
         """States of what does not repeat, of which the process is somewhere else now."""
         self.begun = self.told = 0
         """Processes that were made, and things that were said to one again."""
+
+    async def begun_with(self, state: History) -> str:
+        """What the process of a beginning shows. One that does not begin is found out when it is spoken to."""
+        if state.key not in self.processes:
+            try:
+                self._waits(state.key, await self._made(state))
+            except (Lost, Otherwise):
+                return ""
+        return getattr(self.processes.get(state.key), "first", "")
+
+    def left(self, state: History) -> None:
+        """Nobody goes on from this state."""
+        if (process := self.processes.pop(state.key, None)) is not None:
+            process.close()
 
     async def go_on(self, state: History, said: Said) -> tuple[History, Reply]:
         why, once = "", self.world.repeats == "no"
@@ -229,7 +248,7 @@ def _ours(why: str) -> Reply:
 _ROOMS: dict[str, Room] = {}
 
 
-def _room(world: Live) -> Room:
+def room_of(world: Live) -> Room:
     """One of a process for the same world."""
     key = f"{type(world).__module__}:{written(world)}"
     if key not in _ROOMS:
@@ -270,14 +289,21 @@ class Command(Live):
     def begin(self, task: Task, seat: Seat) -> Piped:
         if not self.argv:
             raise ValueError("Command() names no program: Command(('python3', 'my_world.py'))")
-        process = Piped(self.argv)
-        begun = {"prompt": task.prompt, "needs": task.needs, "seat": [seat.group, seat.own, seat.turns]}
-        try:
-            process.ask({"begin": begun})
-        except BaseException:
-            process.close()
-            raise
-        return process
+        return begun(self.argv, task, seat)
+
+
+def begun(argv: Sequence[str], task: Task, seat: Seat) -> Piped:
+    """A program that was told of its episode."""
+    process = Piped(argv)
+    try:
+        answer = process.ask({"begin": {"prompt": task.prompt, "needs": task.needs, "seat": [seat.group, seat.own, seat.turns]}})
+        if wrong := odd(answer, {"show?": str}):
+            raise ValueError(f"{process.name} begins with what is no beginning: {wrong}")
+        process.first = answer.get("show", "")
+    except BaseException:
+        process.close()
+        raise
+    return process
 
 
 ANSWER = {
@@ -301,6 +327,7 @@ class Piped:
         except OSError as error:
             raise ValueError(f"{argv[0]!r} cannot be started: {error}") from error
         self.name, self.hearing, self.closed = argv[0], False, False
+        self.first = ""
 
     def ask(self, what: Mapping[str, Any]) -> dict[str, Any]:
         to, back = self.process.stdin, self.process.stdout

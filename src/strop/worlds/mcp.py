@@ -29,10 +29,11 @@ from strop.aside import Loop
 from strop.records import Task, canonical, digest
 from strop.sandbox import SandboxError
 from strop.sandbox.strangers import enclosed, located
+from strop.seams.context import Handle
 from strop.seams.part import nearest, written
 from strop.seams.world import Broken, Call, Called, Repeats, Reply, Said, Seat, Tool
 from strop.worlds.calls import unsound
-from strop.worlds.live import Live, Lost, Otherwise
+from strop.worlds.live import History, Live, Lost, Otherwise, room_of
 
 T = TypeVar("T")
 LONGEST = 1 << 20
@@ -138,6 +139,17 @@ class Mcp(Live):
     def took(self) -> dict[str, list[float]]:
         """Seconds of every call since this was asked, by tool."""
         return _common(self).took()
+
+    async def show(self, state: History) -> str:
+        """Nothing beside the question: a session begins with the first call."""
+        return ""
+
+    async def reply(self, state: History, said: Said, ask: Mapping[str, Handle]) -> tuple[History, Reply]:
+        if said.calls:
+            return await room_of(self).go_on(state, said)
+        room_of(self).left(state)
+        over = Reply("", done=True)
+        return state.then(said, over), over
 
     def begin(self, task: Task, seat: Seat) -> Sessions:
         common, sessions = _common(self), Sessions(self)
@@ -256,8 +268,6 @@ class Sessions:
         return next(session for session in self.each if session.server.name == name), tool
 
     def hear(self, said: Said) -> Reply:
-        if not said.calls:
-            return Reply("", done=True)
         told, became, common = list[str](), list[Called](), _common(self.world)
         for call in said.calls:
             if isinstance(call, Broken):
