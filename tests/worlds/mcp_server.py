@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 
 FAULT = sys.argv[1] if len(sys.argv) > 1 else ""
 SAY = {
@@ -39,7 +40,7 @@ def called(name, arguments):
     if name == "look":
         place = arguments.get("place", "/room")
         try:
-            found = open(place).read() if os.path.isfile(place) else ", ".join(sorted(os.listdir(place)))
+            found = Path(place).read_text() if os.path.isfile(place) else ", ".join(sorted(os.listdir(place)))
         except OSError as error:
             return told(f"{type(error).__name__}", isError=True)
         return told(f"{found} {sorted(os.environ)}")

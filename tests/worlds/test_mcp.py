@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from transformers import AutoTokenizer
 
 from strop import pico
@@ -228,7 +227,8 @@ from strop.seams.world import Call, Said, Seat
 from strop.worlds.mcp import Mcp, Server
 world = Mcp((Server((sys.executable, "-S", "-E", sys.argv[1])),))
 async def go():
-    await asyncio.gather(*(world.reply(world.start(Task("q", {}, "s"), Seat("g", str(n), 9)), Said("", (Call("say", {"text": "a"}),)), {}) for n in range(4)))
+    states = [world.start(Task("q", {}, "s"), Seat("g", str(number), 9)) for number in range(4)]
+    await asyncio.gather(*(world.reply(state, Said("", (Call("say", {"text": "a"}),)), {}) for state in states))
     print("there", flush=True)
     await asyncio.sleep(60)
 asyncio.run(go())

@@ -224,11 +224,13 @@ async def _served(server: Any, host: str, told: Callable[[str], None]) -> None:
         port = server.servers[0].sockets[0].getsockname()[1]
         told(f"http://{host}:{port}/mcp")
 
-    waits = asyncio.create_task(listening())
+    waits, works = asyncio.create_task(listening()), asyncio.create_task(server.serve())
     try:
-        await server.serve()
+        await asyncio.shield(works)
     finally:
         waits.cancel()
+        server.should_exit = server.force_exit = True  # it closes what it listened at
+        await asyncio.shield(works)
 
 
 # ------------------------------------------------------------------------------------------- OpenEnv
