@@ -35,6 +35,7 @@ SOURCES: dict[str, str] = {
     "mentions": "strop.tasks.mentions:Mentions",
     "nontree": "strop.tasks.twohop:NonTree",
     "openenv": "strop.tasks.outside:OpenEnvs",
+    "pages": "strop.tasks.pages:Pages",
     "path": "strop.tasks.path:Path",
     "scenes": "strop.tasks.scenes:Scenes",
     "skewed": "strop.tasks.skewed:Skewed",
