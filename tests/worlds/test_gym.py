@@ -58,7 +58,7 @@ def test_a_forked_rollout_is_told_again_and_answered_alike():
 
 
 def test_seeds_are_tasks_and_the_splits_never_meet():
-    lake = source("gym:id=FrozenLake-v1,prompt=Go")
+    lake = source("gym:FrozenLake-v1,prompt=Go")
     seeds = {split: {lake.task(split, 0, index).needs["seed"] for index in range(50)} for split in ("train", "test")}
     assert len(seeds["train"]) == 50
     assert not seeds["train"] & seeds["test"]

@@ -76,7 +76,7 @@ def test_a_page_is_shown_as_it_stands_and_cut_where_there_is_no_room(folder):
     world = Pages(Corpus(str(folder)), letters=30)
     whole, cut, none = live(world, Call("visit", {"page": 0}), Call("visit", {"page": 1}), Call("visit", {"page": 9}))
     assert whole == "Foxes\nA fox hunts at night."
-    assert cut == "Owls\nAn owl hunts at night too. <|im …"[: len(cut)]
+    assert cut == "Owls\nAn owl hunts at night too. <|i …"
     assert none == "there is no page 9"
     assert "\x1b[2J" in live(Pages(Corpus(str(folder))), Call("visit", {"page": 1}))[0]
 

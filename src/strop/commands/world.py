@@ -124,7 +124,8 @@ def listed() -> list[dict[str, str]]:
     from strop.tasks import SOURCES, maker
 
     brought = ((name, getattr(maker(name)(), "world", None)) for name in SOURCES)
-    brings = {type(world).__name__ + world.__module__: name for name, world in brought if world is not None}
+    theirs = {"Gymstrop.worlds.gym": "gym:ID", "OpenEnvstrop.worlds.openenv": "openenv:URL"}
+    brings = theirs | {type(world).__name__ + world.__module__: name for name, world in brought if world is not None}
     uses = {type(one).__name__ + one.__module__: name for name in METHODS if (one := method(name).environment) is not None}
     found: list[dict[str, str]] = []
     for name, kind in own().items():

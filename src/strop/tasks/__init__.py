@@ -30,11 +30,9 @@ SOURCES: dict[str, str] = {
     "facts": "strop.tasks.facts:Facts",
     "formats": "strop.tasks.formats:Formats",
     "forks": "strop.tasks.forks:Forks",
-    "gym": "strop.tasks.outside:Gymnasium",
     "habits": "strop.tasks.habits:Habits",
     "mentions": "strop.tasks.mentions:Mentions",
     "nontree": "strop.tasks.twohop:NonTree",
-    "openenv": "strop.tasks.outside:OpenEnvs",
     "pages": "strop.tasks.pages:Pages",
     "path": "strop.tasks.path:Path",
     "scenes": "strop.tasks.scenes:Scenes",
@@ -56,6 +54,8 @@ ADAPTERS: dict[str, str] = {
     "jsonl": "jsonl:PATH, one task a line",
     "parquet": "parquet:PATH, one task a row",
     "hf": "hf:NAME, a data set of the Hugging Face hub",
+    "gym": "gym:ID, an environment of Gymnasium's; gym:ID,prompt=TEXT",
+    "openenv": "openenv:URL, an environment that an OpenEnv server has; openenv:URL,shows=FIELD,says=FIELD,prompt=TEXT",
     "pool": "pool:SIZE:SOURCE+SOURCE, a finite pool of other sources' tasks",
 }
 """Sources over other people's data, or over other sources, and how each is written."""
@@ -76,6 +76,8 @@ def source(text: str) -> Source:
             raise ValueError(f"source {name!r} needs more: {ADAPTERS[name]}")
         if name == "pool":  # by its place, as above: its members are sources by name again
             return cast(Source, import_module("strop.tasks.pool").pool(rest))
+        if name in ("gym", "openenv"):
+            return cast(Source, import_module("strop.tasks.outside").outside(name, rest))
         from strop.tasks import adapters
 
         return adapters.adapter(name, rest)

@@ -1,7 +1,7 @@
 """outside: episodes of other people's environments, whose score is their own: a task is a seed, and the world is theirs.
 
-    strop train --task gym:id=FrozenLake-v1          one of Gymnasium's (`worlds/gym.py`)
-    strop train --task openenv:url=http://HOST:8000  one that an OpenEnv server has (`worlds/openenv.py`)
+    strop train --task gym:FrozenLake-v1         one of Gymnasium's (`worlds/gym.py`)
+    strop train --task openenv:http://HOST:8000  one that an OpenEnv server has (`worlds/openenv.py`)
 
 What is not over when the turns are earns nothing. Seeds of training and of held-out episodes never meet.
 """
@@ -9,10 +9,12 @@ What is not over when the turns are earns nothing. Seeds of training and of held
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from strop.records import Task
-from strop.seams.source import Graded, Split
+from strop.seams.part import nearest
+from strop.seams.source import Graded, Source, Split
 from strop.seams.world import World
 from strop.tasks.procedural import draw
 from strop.worlds.gym import Gym
@@ -73,6 +75,25 @@ class OpenEnvs:
 
     def gold(self, task: Task) -> str | None:
         return None
+
+
+def outside(name: str, text: str) -> Source:
+    """`gym:ID,prompt=…` and `openenv:URL,shows=…` as sources.
+
+    >>> outside("gym", "FrozenLake-v1,prompt=Reach G.")
+    Gymnasium(id='FrozenLake-v1', prompt='Reach G.', name='gym', size=None)
+    """
+    first, _, rest = text.partition(",")
+    kind: Any = {"gym": Gymnasium, "openenv": OpenEnvs}[name]
+    known, given = [f.name for f in fields(kind) if f.init][1:], dict[str, str]()
+    for piece in filter(None, rest.split(",")):
+        knob, equals, value = piece.partition("=")
+        if not equals or knob in given:
+            raise ValueError(f"{name}: a knob is written KNOB=VALUE, once, got {piece!r}")
+        if knob not in known:
+            raise ValueError(f"{name} has no knob {knob!r}. {nearest(knob, known)}")
+        given[knob] = value
+    return kind(first, **given)
 
 
 def seeded(source: Gymnasium | OpenEnvs, prompt: str, split: Split, seed: int, index: int) -> Task:

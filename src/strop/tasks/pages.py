@@ -20,7 +20,7 @@ from typing import Any
 from strop.records import Task
 from strop.seams.source import Graded, Split, split_of
 from strop.seams.world import World
-from strop.tasks.procedural import draw, grade_by, within
+from strop.tasks.procedural import draw, grade_by, loose_answers, within
 from strop.worlds.pages import KINDS, RELATIONS, Corpus, generated, kind_of
 from strop.worlds.pages import Pages as Searched
 
@@ -106,7 +106,7 @@ class Pages:
 
     def grade(self, task: Task, text: str) -> Graded:
         answer = plain(str(task.needs["answer"]))
-        return grade_by(text, lambda said: "" if plain(said) == answer else "another answer", lambda text: [])
+        return grade_by(text, lambda said: "" if plain(said) == answer else "another answer", loose_answers)
 
     def gold(self, task: Task) -> str:
         return f"<answer>{task.needs['answer']}</answer>"
