@@ -6,6 +6,8 @@
 answers the same words at once, or after a tenth of a second; the two runs take turns, step by step, and the first step of each is not
 counted. While a tool is awaited the engine draws for whoever is not waiting.
 
+Then sixteen episodes with an MCP server each (a program in a cell, four calls of a tenth of a second), one by one and all at once.
+
 Behind it, what was prefilled in steps whose rows were summarised and begun again, against the tokens of those rows' openings and of the
 answers: a restart prefills its new prompt, and nothing else again.
 """
@@ -17,6 +19,7 @@ import asyncio
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -32,7 +35,8 @@ from strop.seams.context import Ctx, Handle
 from strop.seams.engine import Node
 from strop.seams.episode import Episodes
 from strop.seams.window import Append, Past, Summarised, Window
-from strop.seams.world import Reply, Said, Seat
+from strop.seams.world import Call, Reply, Said, Seat
+from strop.worlds.mcp import Mcp, Server
 
 TASKS, GROUP, TURNS, ANSWER = 8, 8, 4, 16
 ASKED = 1.2
@@ -79,6 +83,56 @@ def stepped(run: Any) -> tuple[float, dict[str, float]]:
     return time.perf_counter() - began, dict(run.clock)
 
 
+EPISODES, CALLS, TOOK = 16, 4, 0.1
+TOGETHER = 8.0
+SERVER = """
+import json, sys, time
+INFO = {"name": "slow", "version": "1"}
+for line in sys.stdin:
+    asked = json.loads(line)
+    if "id" not in asked:
+        continue
+    said = {"jsonrpc": "2.0", "id": asked["id"]}
+    if asked["method"] == "initialize":
+        said["result"] = {"protocolVersion": asked["params"]["protocolVersion"], "capabilities": {"tools": {}}, "serverInfo": INFO}
+    elif asked["method"] == "tools/list":
+        said["result"] = {"tools": [{"name": "wait", "inputSchema": {"type": "object"}}]}
+    elif asked["method"] == "tools/call":
+        time.sleep(float(sys.argv[1]))
+        said["result"] = {"content": [{"type": "text", "text": "waited"}]}
+    else:
+        said["error"] = {"code": -32601, "message": "no such method"}
+    print(json.dumps(said), flush=True)
+"""
+
+
+def mcp_episodes() -> dict[str, float]:
+    """Seconds of sixteen episodes, one by one and all at once."""
+    world = Mcp((Server((sys.executable, "-S", "-E", "-c", SERVER, str(TOOK))),))
+    world.stands()
+
+    async def one(number: str) -> None:
+        state = world.start(Task("wait", {}, "wait"), Seat("group", number, CALLS + 1))
+        for _ in range(CALLS):
+            state, reply = await world.reply(state, Said("", (Call("wait", {}),)), {})
+            assert reply.observation == "waited", reply
+        await world.reply(state, Said(""), {})
+
+    async def in_turn() -> None:
+        for number in range(EPISODES):
+            await one(f"in turn {number}")
+
+    async def at_once() -> None:
+        await asyncio.gather(*(one(f"at once {number}") for number in range(EPISODES)))
+
+    took = dict[str, float]()
+    for name, work in (("one by one", in_turn), ("at once", at_once)):
+        began = time.perf_counter()
+        asyncio.run(work())
+        took[name] = time.perf_counter() - began
+    return took
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="pico")
@@ -103,6 +157,10 @@ def main() -> None:
         ratios = [slow / fast for fast, slow in zip(times[0.0], times[0.1], strict=True)]
         ratio = statistics.median(ratios)
         print(f"with over without   {ratio:.2f}   (asked: at most {ASKED})")
+        together = mcp_episodes()
+        gain = together["one by one"] / together["at once"]
+        said = ", ".join(f"{seconds:.2f} s {name}" for name, seconds in together.items())
+        print(f"{EPISODES} episodes with an MCP server each   {said}: {gain:.1f} times   (asked: at least {TOGETHER:g})")
         limit = len(runs[0.0].policy.renderer.prompt("1+2=?")) + 2 * (args.tokens + ANSWER) + 24
         run = run_of(Path(place) / "restarts", args.model, args.tokens, 0.0, Summarised(Told(), limit=limit))
         before = run.engine.counters.prefilled + run.engine.counters.recomputed
@@ -114,7 +172,7 @@ def main() -> None:
         count = len(rows) - TASKS * GROUP
         print(f"restarts   {count} in {TASKS * GROUP} episodes: {computed} positions prefilled; openings and answers have {needed}")
     if args.json:
-        made = {"ratio": ratio, "ratios": ratios, "seconds": {str(k): v for k, v in times.items()}}
+        made = {"mcp": together, "ratio": ratio, "ratios": ratios, "seconds": {str(k): v for k, v in times.items()}}
         args.json.write_text(json.dumps(made | {"prefilled": computed, "needed": needed}))
 
 
