@@ -170,7 +170,7 @@ def test_a_served_model_plays_in_worlds_and_what_is_wrong_with_its_calls_is_coun
     # a call that is broken is nothing for the server: what it reads itself, `<tool_call>`, it answers with 500 where it is no JSON
     few = ["--tasks", "2", "--samples", "2", "--turns", "3", "--max-tokens", "48", "--calls", "fenced", "--json"]
     with served(transformers_serve(model, port), port, tmp_path / "server.log") as url:
-        for task in ("wiki", "clues", "database"):
+        for task in ("wiki", "clues", "database", "pages"):
             capsys.readouterr()
             main(["eval", str(model), "--engine", f"remote:{url}", "--task", task, *few])
             found = json.loads(capsys.readouterr().out)
