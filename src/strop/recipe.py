@@ -12,11 +12,14 @@ from strop.method import Method
 from strop.policies.chat import Chat
 from strop.program import Program, Share, Stage, Steps
 from strop.seams.compute import Quantized
+from strop.seams.episode import Episodes
 from strop.seams.feed import Rollouts
 from strop.seams.part import added, describe, fingerprint, nearest, unused
-from strop.seams.sampler import sized
+from strop.seams.sampler import Independent, sized
 from strop.seams.update import Still
+from strop.seams.window import named as windowed
 from strop.tripwires import limits
+from strop.worlds.calls import Hermes, format_of
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,14 @@ class Recipe:
     """Rollouts per task; None takes the method's."""
     max_tokens: int | None = None
     """Longest reply; None takes the method's."""
+    turns: int | None = added(None)
+    """Actions an episode has at most, where a world answers; None takes the method's. Any method of plain replies plays episodes so."""
+    observation: int | None = added(None)
+    """Longest answer of the world, in tokens; None takes the method's, or 128."""
+    calls: str = added("")
+    """How calls of the world's tools are written: line, hermes, xml, fenced, code, native. Empty: the method's, or hermes."""
+    window: str = added("")
+    """What of an episode is still seen: append, recent, pruned, …, with knobs as recent:limit=2048. Empty: the method's, or all of it."""
     token_budget: int = 8192
     """Padded tokens in one forward and backward pass: lower it when memory is short."""
     slots: int = 256
@@ -256,6 +267,8 @@ class Recipe:
         changes: dict[str, Any] = {}
         if self.group is not None or self.max_tokens is not None:
             changes["sampler"] = sized(made.sampler, self.group, self.max_tokens)
+        if self.turns is not None or self.observation is not None or self.calls or self.window:
+            changes["sampler"] = self._played(changes.get("sampler", made.sampler), made.name)
         lr = self.lr if self.lr is not None else (PICO_LR if self.model == "pico" else None)
         if lr is not None and not isinstance(made.update, Still):
             changes["update"] = replace(made.update, lr=lr)
@@ -278,6 +291,21 @@ class Recipe:
                 "feed=Swarm(…) and a signal on=actions | teacher."
             )
         return made.but(**changes) if changes else made
+
+    def _played(self, sampler: Any, name: str) -> Episodes:
+        """A sampler of replies as one of episodes in a world, or one of episodes with these numbers."""
+        if type(sampler) is Independent:
+            sampler = Episodes(
+                sampler.n, max(sampler.turns, 2), sampler.max_tokens, calls=Hermes(), sampling=sampler.sampling, stop=sampler.stop
+            )
+        elif not isinstance(sampler, Episodes):
+            raise ValueError(
+                f"method {name!r} samples with {type(sampler).__name__}, which plays no episodes: turns, observation, calls and window are "
+                "for methods of plain replies, as grpo, and of episodes, as resum"
+            )
+        given: dict[str, Any] = {"turns": self.turns, "observation": self.observation}
+        given |= {"calls": format_of(self.calls) if self.calls else None, "window": windowed(self.window) if self.window else None}
+        return replace(sampler, **{key: value for key, value in given.items() if value is not None})
 
     def paced(self) -> Recipe:
         """With the rate written in at which its method trains the bundled model, where the method has one and nobody gave another. A new

@@ -216,8 +216,8 @@ def called(method: Method, world: World | None) -> None:
         names = "its tasks' tools" if callable(tools) else ", ".join(tool.name for tool in tools)
         raise ValueError(
             f"method {method.name!r}: {type(world).__name__} answers to calls of {names}, and its sampler "
-            f"{type(sampler).__name__} reads none. Use sampler=Episodes(turns=…, calls=Line()), or a method that has one, as "
-            "--method resum has (docs/worlds.md)."
+            f"{type(sampler).__name__} reads none. Say --turns 8 --calls hermes, write sampler=Episodes(turns=…, calls=Line()), or take a "
+            "method that has one, as --method resum has (docs/worlds.md)."
         )
 
 

@@ -70,3 +70,20 @@ def test_seeds_are_tasks_and_the_splits_never_meet():
 def test_words_for_what_is_no_environment():
     with pytest.raises(ValueError, match="doesn't exist"):
         Gym("NoSuchLake-v1").tools(TASK)
+
+
+def test_a_recipe_says_how_episodes_are_played():
+    from strop.recipe import Recipe
+    from strop.seams.episode import Episodes
+    from strop.seams.window import Recent
+    from strop.worlds.calls import Hermes, Line
+
+    made = Recipe(task="gym:FrozenLake-v1", turns=5, calls="line", group=4, max_tokens=16).resolved().sampler
+    assert made == Episodes(4, 5, 16, calls=Line())
+    assert Recipe(observation=9).resolved().sampler == Episodes(8, 2, 128, observation=9, calls=Hermes())
+    theirs = Recipe(method="grpo-roc", window="recent:tokens=64,limit=256").resolved().sampler
+    assert theirs.window == Recent(tokens=64, limit=256)
+    assert Recipe().fingerprint == Recipe(turns=None).fingerprint != Recipe(turns=3).fingerprint
+    for wrong, says in [({"calls": "lines"}, "Did you mean 'line'"), ({"method": "treepo", "turns": 3}, "plays no episodes")]:
+        with pytest.raises(ValueError, match=says):
+            Recipe(**wrong).resolved()

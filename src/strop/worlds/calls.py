@@ -392,3 +392,10 @@ FORMATS: dict[str, type[Line | Hermes | Xml | Fenced | Code | Native]] = {
     "native": Native,
 }
 """By the names that the command line has for them."""
+
+
+def format_of(name: str) -> Line | Hermes | Xml | Fenced | Code | Native:
+    """One of them, by its name."""
+    if name not in FORMATS:
+        raise ValueError(f"no way to write calls {name!r}. {nearest(name, FORMATS)}")
+    return FORMATS[name]()
