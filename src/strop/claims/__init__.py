@@ -45,6 +45,8 @@ OWN = {
     "mind-tokens": "strop.experiments.mind:TOKENS",
     "mind-accuracy": "strop.experiments.mind:ACCURACY",
     "pathfinder-types": "strop.experiments.pathfinder:TYPES",
+    "mcp-bench-nothing": "strop.experiments.mcp_bench:NOTHING",
+    "mcp-bench-shuffle": "strop.experiments.mcp_bench:SHUFFLE",
     "agentscaler-domains": "strop.experiments.agentscaler:DOMAINS",
     "webexplorer-evolve": "strop.experiments.webexplorer:EVOLVE",
     "resum-untrained": "strop.experiments.resum:UNTRAINED",

@@ -35,6 +35,7 @@ SOURCES: dict[str, str] = {
     "nontree": "strop.tasks.twohop:NonTree",
     "path": "strop.tasks.path:Path",
     "scenes": "strop.tasks.scenes:Scenes",
+    "servers": "strop.tasks.servers:Wishes",
     "skewed": "strop.tasks.skewed:Skewed",
     "slips": "strop.tasks.slips:Slips",
     "stream": "strop.tasks.stream:Stream",
