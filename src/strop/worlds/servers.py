@@ -115,9 +115,9 @@ class Servers:
         return tuple(found)
 
     def start(self, task: Task, seat: Seat) -> dict[str, Any]:
-        """`data` of each domain; `done` says of each of the task's own calls whether it was made."""
+        """`data` of each domain; `done` says of each of the task's own calls whether it was made, and `read` is what was answered."""
         rows = {name: filled(keyed("servers", "rows", name, canonical(task.needs["gold"])), domain) for name, domain in _beside(task.needs)}
-        return {"needs": task.needs, "data": {"": task.needs["data"], **rows}, "done": [False] * len(task.needs["gold"])}
+        return {"needs": task.needs, "data": {"": task.needs["data"], **rows}, "done": [False] * len(task.needs["gold"]), "read": []}
 
     async def reply(self, state: dict[str, Any], said: Said, ask: Mapping[str, Handle]) -> tuple[dict[str, Any], Reply]:
         told, became, noted = list[str](), list[Called](), list[dict[str, Any]]()
@@ -178,6 +178,7 @@ def _called(state: dict[str, Any], call: Call) -> tuple[dict[str, Any], str, Cal
         **state,
         "data": {**state["data"], where: data},
         "done": [was or i == done for i, was in enumerate(state["done"])],
+        "read": [*state["read"], *answer],
     }
     note |= {"ok": True, "told": told(domain, tool, answer)}
     return after, shown(answer, tool.verb), Called(call.tool, True), note
