@@ -33,7 +33,7 @@ SELDOM = 0.1
 
 
 @dataclass(frozen=True)
-class Scripted:
+class Acting:
     """An agent by script. oracle: the task's own calls. wrong: they, with another tool in the place of one. blind: they, but what another
     call's answer should say is guessed among what there is. random: twice as many calls of any tool, with what it has read. idle: one of
     the task's calls in one task of ten, and nothing else. nothing: no call."""
@@ -112,12 +112,12 @@ class Cast:
         return self
 
     def footprint(self, prompt: int) -> Any:
-        return Played(Scripted("oracle"), self.how).footprint(prompt)
+        return Played(Acting("oracle"), self.how).footprint(prompt)
 
     async def __call__(self, task: Task, world: World | None, ctx: Ctx) -> list[Group]:
         found = list[Rollout]()
         for name in self.agents:
-            played = Played(Scripted(name), replace(self.how, n=1))
+            played = Played(Acting(name), replace(self.how, n=1))
             (group,) = await played(task, world, ctx.at(f"{ctx.place}/{name}"))
             found += [replace(rollout, provenance=name) for rollout in group.rollouts]
         return [Group(task, tuple(found), id=ctx.place)]
