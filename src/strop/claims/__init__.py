@@ -47,6 +47,8 @@ OWN = {
     "pathfinder-types": "strop.experiments.pathfinder:TYPES",
     "mcp-bench-nothing": "strop.experiments.mcp_bench:NOTHING",
     "mcp-bench-shuffle": "strop.experiments.mcp_bench:SHUFFLE",
+    "mcp-bench-fuzzy": "strop.experiments.mcp_bench:FUZZY",
+    "mcp-bench-distractors": "strop.experiments.mcp_bench:DISTRACTORS",
     "agentscaler-domains": "strop.experiments.agentscaler:DOMAINS",
     "webexplorer-evolve": "strop.experiments.webexplorer:EVOLVE",
     "resum-untrained": "strop.experiments.resum:UNTRAINED",

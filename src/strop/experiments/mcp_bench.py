@@ -12,10 +12,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from strop.claims.claim import Arm, Check, Claim, Profile
-from strop.claims.trace import Curve, Trace
+from strop.claims.claim import Arm, Check, Claim, HeldOut, Profile
+from strop.claims.trace import Curve, Trace, end_of, held_out
 from strop.method import Method
-from strop.methods.mcp_bench import GRADERS, OFFICIAL, RULES, SHORT, SIX, Rubric, made, orders
+from strop.methods.mcp_bench import GRADERS, OFFICIAL, RULES, SHORT, SIX, TAUGHT, Rubric, made, orders
+from strop.program import Program, Stage, rest
 from strop.recipe import Recipe
 from strop.records import Group, Rollout, Task, canonical
 from strop.seams.context import Ctx, keyed
@@ -351,4 +352,66 @@ SHUFFLE = Claim(
     "two dimensions of a group together, so a dimension's place is still even over six, but two of a group are not independent. Of the "
     "mean over all six dimensions such an effect vanishes with one order too: every place is in it once.",
     **{**AGENT_RUN, "profiles": {"quick": Profile((0, 1), "1800 calls", 1), "full": AGENT_RUN["profiles"]["full"]}},
+)
+
+
+# ------------------------------------------------------------------------------------------------ how hard forms are
+
+
+def taught(name: str, fuzzy: float) -> Program:
+    """An agent that imitates wishes of which this share names no tool."""
+    task = f"servers:most=3,servers=2,fuzzy={fuzzy},forms=1"
+    return Program(f"mcp-bench-{name}", (Stage("imitate", TAUGHT.but(f"sft-{name}", tasks=16), rest(), task=task),), paper="2508.20453")
+
+
+EXPLICIT, BOTH = taught("explicit", 0.0), taught("both", 0.5)
+
+FORMS_RUN: dict[str, Any] = {
+    "method": "mcp-bench",
+    "recipe": Recipe(task="servers:most=3,servers=2,forms=1", steps=100_000, lr=3e-3, checkpoint_every=100_000),
+    "measure": held_out(name="explicit_0"),
+    "profiles": {
+        "quick": Profile((0,), "300000 trained", 3),
+        "full": Profile((0, 1, 2, 3), "1500000 trained", 15),
+    },
+    "checks": (
+        Check("explicit wishes are learned: share of them done", end_of(measure=held_out(name="explicit_0")), "explicit", least=0.5),
+    ),
+    "held_out": HeldOut(tasks=400, samples=1, at=(1.0,), max_tokens=SHORT.max_tokens, temperature=0.0),
+}
+
+FUZZY = Claim(
+    "mcp-bench-fuzzy",
+    mechanism="Telling a wish by what is wanted, without a tool's name,",
+    consequence="lowers by 0.15 or more the share of wishes that are done",
+    regime="on two and three calls over eight servers, by an agent that imitated wishes which name their tools",
+    arms=(
+        Arm("explicit", EXPLICIT),
+        Arm("fuzzy", EXPLICIT, control="the same agent, asked without names", reads=held_out(name="fuzzy_0")),
+        Arm("taught both", BOTH, control="as many positions, half of the wishes without names", reads=held_out(name="fuzzy_0")),
+    ),
+    compare=("explicit", "fuzzy"),
+    threshold=0.15,
+    refuted_if="the interval of the paired difference lies below 0.15",
+    pitfalls="Who never met a fuzzy wish knows none of its words, so how much is lost says little of a model that knows language. What the "
+    "control shows is that the wishes themselves can be done.",
+    **FORMS_RUN,
+)
+
+DISTRACTORS = Claim(
+    "mcp-bench-distractors",
+    mechanism="Ten more servers whose tools have the verbs and fields of those that are needed",
+    consequence="lowers by 0.05 or more the share of wishes that are done",
+    regime="on two and three calls over eight servers, by an agent that imitated wishes which name their tools, without distractors",
+    arms=(
+        Arm("explicit", EXPLICIT),
+        Arm("among ten", EXPLICIT, control="the same agent among ten mirrors", reads=held_out(name="explicit_10")),
+        Arm("apart", EXPLICIT, control="among ten servers that share no name: as long a text", reads=held_out(name="explicit_apart")),
+    ),
+    compare=("explicit", "among ten"),
+    threshold=0.05,
+    refuted_if="the interval of the paired difference lies below 0.05",
+    pitfalls="The agent was taught on short texts, so a long one is strange to it whatever it says: only beyond what the servers apart "
+    "cost is it the likeness of names.",
+    **FORMS_RUN,
 )

@@ -26,8 +26,17 @@ from strop.worlds.database import Data, Domain, Operation, Refused, applied, fil
 from strop.worlds.servers import MIRRORS, OTHERS, SERVERS, domain_of, needed
 from strop.worlds.servers import Servers as Tools
 
-FORMS = tuple((fuzzy, distractors) for fuzzy in (0, 1) for distractors in (0, 5, 10))
-"""Of held-out tasks that take each form in turn: how they are said, and among how many distractors."""
+FORMS = {
+    "explicit_0": (0, 0, 1),
+    "explicit_5": (0, 5, 1),
+    "explicit_10": (0, 10, 1),
+    "explicit_apart": (0, 10, 0),
+    "fuzzy_0": (1, 0, 1),
+    "fuzzy_5": (1, 5, 1),
+    "fuzzy_10": (1, 10, 1),
+    "fuzzy_apart": (1, 10, 0),
+}
+"""Of held-out tasks that take each form in turn: whether they name no tool, among how many distractors, and whether these look alike."""
 
 
 class Wish(NamedTuple):
@@ -48,8 +57,8 @@ class Wish(NamedTuple):
 @dataclass(frozen=True)
 class Wishes:
     """Wishes of `least` to `most` calls on up to `servers` servers, with `distractors` more beside them; `alike`, these are mirrors of
-    the eight. A share `fuzzy` of the wishes names no tool. With `forms` held-out tasks take each form in turn, with a channel for each:
-    `explicit_0`, `fuzzy_10`."""
+    the eight. A share `fuzzy` of the wishes names no tool. With `forms` held-out tasks take each form of `FORMS` in turn, with a
+    channel for each: `explicit_0`, `fuzzy_10`."""
 
     least: int = 2
     most: int = 6
@@ -78,13 +87,14 @@ class Wishes:
     def task(self, split: Split, seed: int, index: int) -> Task:
         def make(rng: random.Random) -> Task:
             wish, fuzzily = wished(rng, rng.randint(self.least, self.most), self.servers), rng.random() < self.fuzzy
-            beside, where = self.distractors, {}
+            beside, alike, where = self.distractors, self.alike, {}
             if self.forms and split == "test":
-                fuzzily, beside = FORMS[index % len(FORMS)]
-                where = {"where": f"{'fuzzy' if fuzzily else 'explicit'}_{beside}"}
+                channel = [*FORMS][index % len(FORMS)]
+                fuzzily, beside, alike = FORMS[channel]
+                where = {"where": channel}
             needs = {
                 "servers": [*wish.servers],
-                "distractors": rng.sample([*MIRRORS] if self.alike else OTHERS, 10)[:beside],
+                "distractors": rng.sample([*MIRRORS] if alike else OTHERS, 10)[:beside],
                 "data": wish.data,
                 "gold": wish.gold,
                 "edges": wish.edges,
