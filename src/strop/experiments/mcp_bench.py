@@ -415,3 +415,26 @@ DISTRACTORS = Claim(
     "cost is it the likeness of names.",
     **FORMS_RUN,
 )
+
+
+def table(count: int = 40) -> str:
+    """The averages of agents of known quality over some wishes: as strop scores them, and in brackets by the official rule, where it
+    says something else."""
+    import asyncio
+
+    from strop.policies.causal import load
+    from strop.seams.context import Handle, Progress
+    from strop.seams.episode import Pen
+    from strop.tasks import source
+
+    asked, renderer, groups = source("servers"), load("pico").renderer, list[Group]()
+    for index in range(count):
+        ctx = Ctx(0, Progress(), asked, {"actor": Handle(Pen(4096), renderer)}, None, place=str(index))
+        groups += asyncio.run(Cast()(asked.task("train", 0, index), asked.world, ctx))
+    ours, theirs = averages(groups, official=False), averages(groups, official=True)
+    rows = [["agent", *RULES], ["---"] * (1 + len(RULES))]
+    for name in AGENTS:
+        said = [f"{ours[name][m]:.2f}" for m in RULES]
+        other = [f"{theirs[name][m]:.2f}" if m in theirs[name] else "none" for m in RULES]
+        rows.append([name, *(one if one == two else f"{one} ({two})" for one, two in zip(said, other, strict=True))])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
