@@ -14,17 +14,18 @@ from typing import Any
 
 from strop.claims.claim import Arm, Check, Claim, HeldOut, Profile
 from strop.claims.trace import Curve, Trace, end_of, held_out
+from strop.lab import tools
 from strop.method import Method
-from strop.methods.mcp_bench import GRADERS, OFFICIAL, RULES, SHORT, SIX, TAUGHT, Rubric, made, orders
+from strop.methods.mcp_bench import GRADERS, RULES, SHORT, SIX, TAUGHT, Rubric, made, orders
 from strop.program import Program, Stage, rest
 from strop.recipe import Recipe
-from strop.records import Group, Rollout, Task, canonical
+from strop.records import Group, Rollout, Scores, Task, canonical
 from strop.seams.context import Ctx, keyed
 from strop.seams.episode import Episodes, Played
 from strop.seams.part import part
 from strop.seams.update import Still
 from strop.seams.world import Call, World, calls
-from strop.worlds.servers import domains
+from strop.worlds.servers import Servers, domains
 
 # ------------------------------------------------------------------------------------------------ agents of known quality
 
@@ -136,16 +137,9 @@ Table = dict[str, dict[str, float]]
 
 
 def averages(groups: Sequence[Group], official: bool) -> Table:
-    """Of each agent, over episodes. `official`: one without a call leaves the average of the rules about calls; else it scores 0."""
-    found: dict[str, dict[str, list[float]]] = {name: {metric: [] for metric in RULES} for name in AGENTS}
-    for group in groups:
-        for rollout in group.rollouts:
-            those = made(rollout)
-            for metric, rule in RULES.items():
-                value = rule(those, group.task)
-                if value is not None or not official or metric not in OFFICIAL:
-                    found[rollout.provenance][metric].append(value or 0.0)
-    return {name: {metric: fmean(values) for metric, values in of.items() if values} for name, of in found.items()}
+    """Of each agent, over its episodes."""
+    played = {name: [(r, g.task) for g in groups for r in g.rollouts if r.provenance == name] for name in AGENTS}
+    return {name: tools.averages(those, official=official) for name, those in played.items()}
 
 
 def last(table: Table, agent: str, others: Sequence[str]) -> float:
@@ -427,10 +421,13 @@ def table(count: int = 40) -> str:
     from strop.seams.episode import Pen
     from strop.tasks import source
 
+    async def ungraded(groups: list[Group]) -> Scores:
+        return Scores({})
+
     asked, renderer, groups = source("servers"), load("pico").renderer, list[Group]()
     for index in range(count):
-        ctx = Ctx(0, Progress(), asked, {"actor": Handle(Pen(4096), renderer)}, None, place=str(index))
-        groups += asyncio.run(Cast()(asked.task("train", 0, index), asked.world, ctx))
+        ctx = Ctx(0, Progress(), asked, {"actor": Handle(Pen(4096), renderer)}, ungraded, place=str(index))
+        groups += asyncio.run(Cast()(asked.task("train", 0, index), Servers(), ctx))
     ours, theirs = averages(groups, official=False), averages(groups, official=True)
     rows = [["agent", *RULES], ["---"] * (1 + len(RULES))]
     for name in AGENTS:
