@@ -20,7 +20,7 @@ from strop.methods.mcp_bench import GRADERS, RULES, SHORT, SIX, TAUGHT, Rubric, 
 from strop.program import Program, Stage, rest
 from strop.recipe import Recipe
 from strop.records import Group, Rollout, Scores, Task, canonical
-from strop.seams.context import Ctx, keyed
+from strop.seams.context import Ctx, Footprint, keyed
 from strop.seams.episode import Episodes, Played
 from strop.seams.part import part
 from strop.seams.update import Still
@@ -113,8 +113,8 @@ class Cast:
     def sized(self, group: int | None, max_tokens: int | None) -> Cast:
         return self
 
-    def footprint(self, prompt: int) -> Any:
-        return Played(Acting("oracle"), self.how).footprint(prompt)
+    def footprint(self, prompt: int) -> Footprint:
+        return Footprint(0, 0)
 
     async def __call__(self, task: Task, world: World | None, ctx: Ctx) -> list[Group]:
         found = list[Rollout]()

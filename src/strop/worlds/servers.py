@@ -164,7 +164,10 @@ def _broken(state: dict[str, Any], one: Broken) -> tuple[dict[str, Any], str, Ca
 def _called(state: dict[str, Any], call: Call) -> tuple[dict[str, Any], str, Called, dict[str, Any]]:
     """One call, in the domain whose tool it is. Of the task's own calls it is the first that is alike and was not made."""
     needs = state["needs"]
-    where, domain = next((name, one) for name, one in domains(needs).items() if call.tool in {tool.name for tool in one.operations})
+    held = (name for name, one in domains(needs).items() if call.tool in {tool.name for tool in one.operations})
+    if (where := next(held, None)) is None:
+        return _broken(state, Broken(f"there is no tool {call.tool[:40]!r}"))
+    domain = domains(needs)[where]
     tool = domain.tool(call.tool)
     given = domain.given(tool, call.arguments)
     note = {"tool": call.tool, "known": True, "fits": True, "ok": False, "given": given, "told": {}}
