@@ -26,25 +26,17 @@ from strop.experiments.mcp_bench import (
     spread,
 )
 from strop.methods.mcp_bench import (
-    DIMENSIONS,
     MCP_BENCH,
     RULES,
     SHORT,
-    SIX,
     TAUGHT,
     Made,
-    Rubric,
-    asking,
-    by_rubric,
-    concrete,
     depends_rate,
     executed_rate,
     failure_rate,
     fulfilled_rate,
     made,
     name_rate,
-    ordered,
-    orders,
     outcome_beside_calls,
     planned_rate,
     schema_rate,
@@ -57,6 +49,7 @@ from strop.run import create
 from strop.seams.context import Ctx, Handle, Progress
 from strop.seams.engine import Node, called
 from strop.seams.judge import Unread
+from strop.seams.rubric import DIMENSIONS, SIX, Rubric, asking, by_rubric, concrete, ordered, orders
 from strop.tasks import source
 
 WISHES = source("servers")

@@ -10,19 +10,20 @@ from itertools import pairwise
 from math import log
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 from strop.claims.claim import Arm, Check, Claim, HeldOut, Profile
 from strop.claims.trace import Curve, Trace, end_of, held_out
 from strop.lab import tools
 from strop.method import Method
-from strop.methods.mcp_bench import GRADERS, RULES, SHORT, SIX, TAUGHT, Rubric, made, orders
+from strop.methods.mcp_bench import GRADERS, RULES, SHORT, TAUGHT, made
 from strop.program import Program, Stage, rest
 from strop.recipe import Recipe
 from strop.records import Group, Rollout, Scores, Task, canonical
 from strop.seams.context import Ctx, Footprint, keyed
 from strop.seams.episode import Episodes, Played
 from strop.seams.part import part
+from strop.seams.rubric import SIX, Rubric, orders
 from strop.seams.update import Still
 from strop.seams.world import Call, World, calls
 from strop.worlds.servers import Servers, domains
@@ -34,8 +35,7 @@ SELDOM = 0.1
 """How often the one who mostly does nothing does something."""
 
 
-@dataclass(frozen=True)
-class Acting:
+class Acting(NamedTuple):
     """An agent by script. oracle: the task's own calls. wrong: they, with another tool in the place of one. blind: they, but what another
     call's answer should say is guessed among what there is. random: twice as many calls of any tool, with what it has read. idle: one of
     the task's calls in one task of ten, and nothing else. nothing: no call."""
@@ -240,8 +240,7 @@ ORDER, NOISE = 1.0, 0.8
 """Points by which a place may raise or lower what is said there, at most; and by which one answer differs from the next."""
 
 
-@dataclass(frozen=True)
-class Simulated:
+class Simulated(NamedTuple):
     """A judge that says the true number, and what its place adds, and something by chance: none of it beyond 0 or 10."""
 
     places: tuple[float, ...]
