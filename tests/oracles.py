@@ -491,6 +491,7 @@ ORACLES = {
     "ampo@mozerwang-88e70d5": partial(ampo, on=partial(of_modes, modes=4, times=2, strict=True), alike=True),
     "mind-grpo": grpo_strop,
     "webexplorer-grpo": grpo_strop,
+    "mcp-bench": grpo_strop,
     "pathfinder-rl": pathfinder_rl,
     "parallel-grpo": partial(grpo_strop, sample=True),
     "parallel-bonus": partial(grpo_strop, sample=True),

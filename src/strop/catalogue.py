@@ -28,6 +28,7 @@ Known = Part | type
 RECORDS = (
     "asked",
     "judge",
+    "rubric",
     "gate",
     "sampler",
     "tree",

@@ -229,9 +229,14 @@ def test_the_command_shows_a_seam_and_a_part(capsys, refused):
 def test_shared_parts_are_found_by_their_seam():
     assert [part_id(thing) for thing in shared()["grader"]] == [
         "Form",
+        "Rubric",
         "agreed",
+        "by_rubric",
         "chance",
+        "depends",
         "error_word",
+        "executed",
+        "fulfilled",
         "greedy",
         "in_form",
         "judged",
@@ -243,5 +248,7 @@ def test_shared_parts_are_found_by_their_seam():
         "tag_error",
         "tool_error",
         "useful",
+        "valid_name",
+        "valid_schema",
     ]
     assert {"CompetenceAligned", "Epochs"} <= {thing.__name__ for thing in shared()["curriculum"]}

@@ -373,6 +373,7 @@ def shared() -> dict[str, list[Known]]:
 
 BESIDE = {
     "judge": "grader",
+    "rubric": "grader",
     "mode": "sampler",
     "episode": "sampler",
     "steps": "sampler",

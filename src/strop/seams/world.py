@@ -63,6 +63,8 @@ class Broken:
 
     why: str
     """What is wrong with it."""
+    tool: str = field(default="", compare=False)
+    """The tool that it names, where there is one of that name."""
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ SOURCES: dict[str, str] = {
     "pages": "strop.tasks.pages:Pages",
     "path": "strop.tasks.path:Path",
     "scenes": "strop.tasks.scenes:Scenes",
+    "servers": "strop.tasks.servers:Wishes",
     "skewed": "strop.tasks.skewed:Skewed",
     "slips": "strop.tasks.slips:Slips",
     "stream": "strop.tasks.stream:Stream",

@@ -37,7 +37,11 @@ LONGEST = 1 << 16
 
 
 class Unread(ValueError):
-    """Why a text is no call."""
+    """Why a text is no call, and the tool that it names nevertheless."""
+
+    def __init__(self, why: str, tool: str = ""):
+        super().__init__(why)
+        self.tool = tool
 
 
 def plain(text: str) -> Any:
@@ -67,6 +71,14 @@ def _constant(name: str) -> Any:
     raise Unread(f"{name} is no number in JSON")
 
 
+def _argument(text: str, tool: str) -> Any:
+    """A JSON value that is given to a tool."""
+    try:
+        return plain(text)
+    except Unread as why:
+        raise Unread(str(why), tool) from None
+
+
 def checked(name: Any, arguments: Any, tools: Sequence[Tool]) -> Call:
     """A call of one of these tools, with arguments as its schema asks for."""
     if not isinstance(name, str) or not isinstance(arguments, dict):
@@ -75,7 +87,7 @@ def checked(name: Any, arguments: Any, tools: Sequence[Tool]) -> Call:
     if name not in known:
         raise Unread(f"there is no tool {name[:40]!r}. {nearest(name[:40], known)}" if known else f"there is no tool {name[:40]!r}")
     if why := _validator(canonical(dict(known[name].schema)))(cast("dict[str, Any]", arguments)):
-        raise Unread(f"{name}: {why}")
+        raise Unread(f"{name}: {why}", name)
     return Call(name, cast("dict[str, Any]", arguments))
 
 
@@ -143,7 +155,7 @@ def each(texts: Sequence[str], read: Callable[[str], Call]) -> tuple[Call | Brok
         try:
             made.append(read(text))
         except Unread as why:
-            made.append(Broken(str(why)))
+            made.append(Broken(str(why), why.tool))
     return (*made, Broken(f"more than {MOST} calls at once")) if len(texts) > MOST else tuple(made)
 
 
@@ -303,7 +315,7 @@ class Xml:
             name, value = found[1], found[2]
             if name in arguments:
                 raise Unread(f"the parameter {name!r} stands there twice")
-            arguments[name] = value if kinds.get(name, {}).get("type") == "string" else plain(value)
+            arguments[name] = value if kinds.get(name, {}).get("type") == "string" else _argument(value, head[1] if kinds else "")
             at = found.end()
         return checked(head[1], arguments, tools)
 
@@ -332,9 +344,12 @@ class Line:
         kinds = cast("dict[str, Any]", next((tool.schema for tool in tools if tool.name == name), {}).get("properties", {}))
         given = rest.split(" ", len(kinds) - 1) if rest and kinds else [rest] if rest else []
         if len(given) > len(kinds):
-            raise Unread(f"{name[:40]} takes no argument" if name in {tool.name for tool in tools} else f"there is no tool {name[:40]!r}")
+            if name in {tool.name for tool in tools}:
+                raise Unread(f"{name[:40]} takes no argument", name)
+            raise Unread(f"there is no tool {name[:40]!r}")
         said = zip(kinds.items(), given, strict=False)
-        return checked(name, {key: text if kind.get("type") == "string" else plain(text) for (key, kind), text in said}, tools)
+        there = name if kinds else ""
+        return checked(name, {key: text if kind.get("type") == "string" else _argument(text, there) for (key, kind), text in said}, tools)
 
 
 @dataclass(frozen=True)

@@ -272,7 +272,7 @@ class Sessions:
         for call in said.calls:
             if isinstance(call, Broken):
                 told.append(f"error: {call.why}")
-                became.append(Called("", False, call.why))
+                became.append(Called(call.tool, False, call.why))
                 continue
             time.sleep(common.pause(call.tool))
             session, tool = self.of(call)

@@ -6,6 +6,7 @@ strop lab history MODEL_OR_RUN         what is answered once against what is ans
 strop lab tricks                       four tricks of policy gradients, alone and together
 strop lab coverage TASK_OR_RUN         which held-out questions a training set can teach at all
 strop lab probe MODEL_OR_RUN           how likely the right answer is after each beginning of a reply
+strop lab tools MODEL_OR_RUN           how well calls are made: the rules of MCP-Bench
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ STUDIES = {
     "tricks": ("strop.commands.lab.tricks", "four tricks of policy gradients, alone and together"),
     "coverage": ("strop.commands.lab.coverage", "which held-out questions a training set can teach at all"),
     "probe": ("strop.commands.lab.probe", "how likely the right answer is after each beginning of a reply"),
+    "tools": ("strop.commands.lab.tools", "how well calls are made, by the rules of MCP-Bench"),
     "history": ("strop.commands.lab.history", "what a policy answers once, against what it answers again and again in one conversation"),
 }
 """Each a command in a module of its own beside this one."""
