@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
+from tempfile import TemporaryFile
 
 from strop.serving.leash import KEEPER, MARK, ended
 
@@ -36,56 +37,65 @@ def own(environment: Mapping[str, str], **more: str) -> dict[str, str]:
 
 
 async def ran(argv: Sequence[str], given: bytes, deadline: float, mark: str, environment: Mapping[str, str]) -> Ended:
-    """A program from its beginning to its end, in a process group of its own that ends with it."""
-    pipe = asyncio.subprocess.PIPE
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *argv, stdin=pipe, stdout=pipe, stderr=pipe, env={**environment, MARK: mark}, start_new_session=True
-        )
-    except OSError as error:
-        raise ValueError(f"{argv[0]!r} cannot be started: {error}") from error
-    KEEPER.holds(process.pid, mark)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stderr is not None
-    out, errors = bytearray(), bytearray()
-    pipes = [
-        asyncio.ensure_future(_fed(process.stdin, given)),
-        asyncio.ensure_future(_kept(process.stdout, out, LONGEST)),
-        asyncio.ensure_future(_kept(process.stderr, errors, TOLD)),
-    ]
-    late = False
-    try:
-        async with asyncio.timeout(deadline):
-            await process.wait()
-    except TimeoutError:
-        late = True
-    finally:
-        ended(process.pid)  # with whatever it began and left
-        await asyncio.shield(_closed(process, pipes))
-        KEEPER.lets_go(process.pid, mark)
-    last = next((line for line in reversed(out.decode(errors="replace").splitlines()) if line.strip()), "")
-    return Ended(None if late else process.returncode, last, " ".join(errors.decode(errors="replace").split()))
+    """A program from its beginning to its end, in a process group of its own that ends with it. What it began elsewhere may hold its pipes
+    open for ever: nobody waits for those."""
+    with TemporaryFile() as asked, Heard(LONGEST) as out, Heard(TOLD) as errors:
+        asked.write(given)
+        asked.seek(0)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *argv, stdin=asked, stdout=out.there, stderr=errors.there, env={**environment, MARK: mark}, start_new_session=True
+            )
+        except OSError as error:
+            raise ValueError(f"{argv[0]!r} cannot be started: {error}") from error
+        KEEPER.holds(process.pid, mark)
+        late = False
+        try:
+            async with asyncio.timeout(deadline):
+                await process.wait()
+        except TimeoutError:
+            late = True
+        finally:
+            ended(process.pid)  # with whatever it began and left
+            await asyncio.shield(process.wait())
+            KEEPER.lets_go(process.pid, mark)
+        return Ended(None if late else process.returncode, out.last(), " ".join(errors.text().split()))
 
 
-async def _closed(process: asyncio.subprocess.Process, pipes: Sequence[asyncio.Future[None]]) -> None:
-    """What was in the pipes is read; one who left the group and holds them open is not waited for."""
-    await process.wait()
-    await asyncio.wait(pipes, timeout=1.0)
-    for one in pipes:
-        one.cancel()
-    await asyncio.gather(*pipes, return_exceptions=True)
-    process._transport.close()  # pyright: ignore[reportAttributeAccessIssue]
+class Heard:
+    """A pipe that is read as it fills; its end is kept."""
 
+    def __init__(self, most: int):
+        self.most, self.kept = most, bytearray()
+        self.here, self.there = os.pipe()
+        os.set_blocking(self.here, False)
 
-async def _fed(to: asyncio.StreamWriter, given: bytes) -> None:
-    with suppress(OSError):
-        to.write(given)
-        await to.drain()
-    to.close()
+    def __enter__(self) -> Heard:
+        self.loop = asyncio.get_running_loop()
+        self.loop.add_reader(self.here, self._some)
+        return self
 
+    def __exit__(self, *_: object) -> None:
+        self.loop.remove_reader(self.here)
+        os.close(self.here)
+        os.close(self.there)
 
-async def _kept(back: asyncio.StreamReader, kept: bytearray, most: int) -> None:
-    while piece := await back.read(1 << 16):
-        kept += piece
-        del kept[:-most]
+    def _some(self) -> int:
+        try:
+            piece = os.read(self.here, 1 << 16)
+        except BlockingIOError:
+            return 0
+        self.kept += piece
+        del self.kept[: -self.most]
+        return len(piece)
+
+    def text(self) -> str:
+        """What was said by now, or the end of it."""
+        for _ in range(1 + (self.most >> 16)):
+            if not self._some():
+                break
+        return self.kept.decode(errors="replace")
+
+    def last(self) -> str:
+        """The last line that is one."""
+        return next((line for line in reversed(self.text().splitlines()) if line.strip()), "")

@@ -358,7 +358,7 @@ class Talk:
                 {"id": f"call_{key[:16]}_{i}", "type": "function", "function": {"name": name, "arguments": arguments}}
                 for i, (name, arguments) in enumerate(made)
             ]
-        why = "length" if node.stop == "length" else "tool_calls" if made else "stop"
+        why = "tool_calls" if made else "length" if node.stop == "length" else "stop"
         wrote = len(node.written)
         answer = {
             "id": f"chatcmpl-{key[:24]}",
