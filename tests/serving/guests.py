@@ -105,7 +105,23 @@ def wants_other(task):
         raise SystemExit(3) from None
 
 
+def stays():
+    """Plays one rollout after the other; the third is never done, the fifth ends it."""
+    for number, line in enumerate(sys.stdin, 1):
+        task = json.loads(line)
+        os.environ.update(OPENAI_BASE_URL=task["url"], OPENAI_API_KEY=task["key"])
+        nods(task, 2)
+        time.sleep(600 * (number == 3))
+        if number == 5:
+            raise SystemExit(4)
+        print("chatter")
+        print(json.dumps({"scores": {"outcome": 1.0, "pid": os.getpid()}}), flush=True)
+
+
 if __name__ == "__main__":
+    if sys.argv[1] == "stays":
+        stays()
+        raise SystemExit
     made = globals()[sys.argv[1]](json.loads(sys.stdin.readline()))
     print("chatter that is no answer")
     if isinstance(made, dict):

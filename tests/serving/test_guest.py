@@ -26,7 +26,7 @@ from strop.seams.context import Ctx, Handle, Progress
 from strop.seams.episode import Episodes
 from strop.seams.sampler import grown
 from strop.seams.world import Reply, Said, Seat
-from strop.serving.guest import Guest
+from strop.serving.guest import Guest, standing
 from strop.serving.leash import MARK, marked, swept
 
 HERE = Path(__file__).parent
@@ -111,6 +111,20 @@ def test_asking_at_once_is_answered_and_breaks_a_promise_to_ask_in_turn():
     assert all(r.stop == "finished" and len(r.rows) == 3 for r in group.rollouts)
     assert all(r.keys["guest"]["at_once"] > 1 for r in group.rollouts)
     assert all(r.stop == "error" and "at once" in why(r) for r in played(guest("together", rows=3), engine=Takes()).rollouts)
+
+
+def test_programs_that_stay_play_one_rollout_after_the_other():
+    sampler = guest("stays", stays=1, deadline=1.5, n=4)
+    first, second = played(sampler).rollouts, played(replace(sampler, n=2)).rollouts
+    assert [r.stop for r in first] == ["finished", "finished", "error", "finished"], "who was late was ended, and another one begun"
+    assert "within 1.5 s" in why(first[2])
+    assert [r.stop for r in second] == ["finished", "error"]
+    pids = [r.keys["scores"]["pid"] for r in (first[0], first[1], first[3], second[0])]
+    assert pids[0] == pids[1] != pids[2] == pids[3]
+    alone = played(guest("grades", n=2))  # asks the same, a process each
+    assert [r.rows for r in alone.rollouts] == [r.rows for r in second]
+    standing(sampler.command, 1).close()
+    assert marks() == []
 
 
 @pytest.mark.parametrize(

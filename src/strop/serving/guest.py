@@ -5,7 +5,8 @@
 Each rollout is a process of its own. Its environment has `OPENAI_BASE_URL` and `OPENAI_API_KEY`, which the `openai` package reads; its
 input is a line of JSON, `{"prompt": …, "needs": …, "seat": [group, own, turns], "model": …}`. Whatever it asks there is drawn by the actor
 (`strop.serving.talk`) and trained. The last line that it prints may be JSON: `{"answer": text}` is what the source grades, `{"scores":
-{"outcome": …}}` is a verdict in its place. Without either the source grades all that was said.
+{"outcome": …}}` is a verdict in its place, `{"error": why}` that it failed. Without any of them the source grades all that was said.
+Programs that `stays` keeps are told such a line for each rollout, with `url` and `key` in it, and answer with an object of JSON.
 
 A program that ends with another code than 0, that is not done within `deadline` seconds, or that asks nothing, is our fault and no score.
 But where a reply was refused since no turn was left or its row had no room, what the program does then is the policy's own ending.
@@ -19,6 +20,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar, cast
 
 from strop.records import Group, Rollout, Row, Sampling, Stop, Task, unique
@@ -28,13 +30,13 @@ from strop.seams.episode import Calls
 from strop.seams.world import Broken, Repeats, World
 from strop.serving.desk import MODEL, Desk
 from strop.serving.leash import swept
-from strop.serving.program import Ended, own, ran
+from strop.serving.program import Ended, Standing, own, ran
 from strop.serving.talk import Message, Talk
 from strop.shape import odd
 from strop.worlds.calls import Native
 
 NATIVE = Native()
-SAYS = {"answer?": str, "scores?": {str: float}}
+SAYS = {"answer?": str, "scores?": {str: float}, "error?": str}
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Guest:
     """Seconds for the whole of a rollout."""
     at_once: int = 64
     """Programs of a task that run at one time."""
+    stays: int = 0
+    """So many programs that stay and play one rollout after the other, for those that take long to begin; 0: one for each rollout."""
     calls: Calls | None = NATIVE
     """How the actor writes the calls of a request's tools."""
     sampling: Sampling = Sampling()
@@ -77,6 +81,8 @@ class Guest:
         for name in ("n", "turns", "max_tokens", "rows", "at_once"):
             if getattr(self, name) < 1:
                 raise ValueError(f"Guest({name}={getattr(self, name)}): needs at least 1")
+        if self.stays < 0:
+            raise ValueError(f"Guest(stays={self.stays}): at least 0")
         if not self.deadline > 0:
             raise ValueError(f"Guest(deadline={self.deadline}): seconds above 0")
         if self.context <= self.max_tokens:
@@ -114,17 +120,20 @@ class Guest:
     async def _rollout(self, desk: Desk, task: Task, ctx: Ctx, i: int, mark: str, room: asyncio.Semaphore) -> Rollout:
         actor = ctx.policies["actor"]
         limit = min(self.context, actor.engine.limit)
-        talk = Talk(
-            task, actor, ctx.place, i, self.turns, self.max_tokens, limit, self.rows, self.sampling, self.stop, self.calls
-        )  # fmt: skip
+        how = (self.turns, self.max_tokens, limit, self.rows, self.sampling, self.stop, self.calls)
+        talk = Talk(task, actor, ctx.place, i, *how)
         group = f"{ctx.seed}/{ctx.progress.before + ctx.progress.step}/{ctx.place}"
         seat = [group, f"{group}/{i}", self.turns]
         given = {"prompt": task.prompt, "needs": dict(task.needs), "seat": seat, "model": MODEL}
         async with room:
             key = desk.seat(talk.answer)
-            environment = own(os.environ, OPENAI_BASE_URL=desk.url, OPENAI_API_KEY=key)
             try:
-                ended = await ran(self.command, json.dumps(given).encode() + b"\n", self.deadline, mark, environment)
+                if self.stays:
+                    line = json.dumps({**given, "url": desk.url, "key": key}).encode() + b"\n"
+                    ended = await standing(self.command, self.stays).play(line, self.deadline)
+                else:
+                    environment = own(os.environ, OPENAI_BASE_URL=desk.url, OPENAI_API_KEY=key)
+                    ended = await ran(self.command, json.dumps(given).encode() + b"\n", self.deadline, mark, environment)
                 await (talk.cut() if ended.code is None else talk.over())
             finally:
                 del desk.seats[key]
@@ -152,10 +161,12 @@ class Guest:
             found = json.loads(ended.out, object_pairs_hook=unique)
         except (ValueError, RecursionError):
             return {}
-        if not isinstance(found, dict) or not {"answer", "scores"} & found.keys():
+        if not isinstance(found, dict) or not {"answer", "scores", "error"} & found.keys():
             return {}
         if wrong := odd(found, SAYS):
             return f"{self.command[0]} hands in what is no answer: {wrong}"
+        if "error" in found:
+            return f"{self.command[0]} says: {found['error'][:300]}"
         scores = cast("dict[str, float]", found.get("scores", {"outcome": 0.0}))
         if "outcome" not in scores or not all(abs(value) < float("inf") for value in scores.values()):
             return f"{self.command[0]} hands in scores {scores!r:.80}: finite numbers, `outcome` among them"
@@ -178,6 +189,12 @@ class Guest:
         """The row of a rollout in which nobody was asked: the question."""
         node: Node = await ctx.policies["actor"].open(task.prompt, root=ctx.place)
         return node.row()
+
+
+@cache
+def standing(command: tuple[str, ...], most: int) -> Standing:
+    """Those of this process that stay."""
+    return Standing(command, most)
 
 
 def told(talk: Talk) -> str:
