@@ -141,8 +141,8 @@ class Guest:
         if talk.failure is not None:
             raise talk.failure
         rows = talk.row_list() or (await self._nothing(task, ctx),)
-        said, why = self._said(ended), self._fault(talk, ended)
-        why = why or (said if isinstance(said, str) else "")
+        said = self._said(ended)
+        why = said if isinstance(said, str) else self._fault(talk, ended)
         stop: Stop = "error" if why else talk.ended or "finished"
         keys: dict[str, Any] = {"facts": [{} for _ in talk.drawn], "guest": {"asked": len(talk.drawn), "at_once": talk.at_once}}
         if why:

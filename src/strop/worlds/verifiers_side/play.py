@@ -17,7 +17,7 @@ import json
 import logging
 import os
 import sys
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -52,17 +52,19 @@ async def play(env: Any, tasks: dict[int, Any]) -> None:
     """Line after line, until the input ends."""
     from verifiers.v1.clients import EvalClientConfig, ModelContext  # pyright: ignore[reportMissingImports]
 
-    stream = iter(env.taskset)
+    stream, rollouts = iter(env.taskset), count()
     async with env.serving():
         while line := await asyncio.to_thread(sys.stdin.readline):
             given = json.loads(line)
-            os.environ["OPENAI_API_KEY"] = given.get("key") or os.environ["OPENAI_API_KEY"]
+            # verifiers keeps a client, with its key, for each configuration it has met: each rollout has one of its own
+            os.environ[variable := f"STROP_DESK_KEY_{next(rollouts)}"] = given.get("key") or os.environ["OPENAI_API_KEY"]
             number = int(given["needs"]["answer"])
             for found, task in enumerate(islice(stream, max(0, number + 1 - len(tasks))), len(tasks)):
                 tasks[found] = task
-            client = EvalClientConfig(base_url=given.get("url") or os.environ["OPENAI_BASE_URL"], api_key_var="OPENAI_API_KEY")
+            client = EvalClientConfig(base_url=given.get("url") or os.environ["OPENAI_BASE_URL"], api_key_var=variable)
             episode = await env.run_episode(tasks[number], ModelContext(model=given["model"], client=client))
             print(json.dumps(told(episode)), flush=True)
+            del os.environ[variable]
 
 
 def main() -> None:
