@@ -1,4 +1,4 @@
-"""An agent as anybody writes one: it talks with a model behind an address, looks at its own answer once more, and prints what it makes of it.
+"""An agent as anybody writes one: it talks with a model behind an address, lets it answer once more, and prints what came of it.
 
 It knows nothing of strop. `strop train --method examples/guests/methods.py:AGENT --task chain:steps=2` trains the model that it talks with
 (docs/guests.md). With the `openai` package it asks through that, without it in plain HTTP.

@@ -19,7 +19,7 @@ AGENT = GRPO.but(
     "agent",
     idea=("sampler",),
     sampler=Guest(
-        (os.environ.get("STROP_AGENT_PYTHON", sys.executable), str(HERE.parent / "guest_agent.py")),
+        (os.environ.get("STROP_AGENT_PYTHON") or sys.executable, str(HERE.parent / "guest_agent.py")),
         turns=2,
         max_tokens=64,
         context=256,
@@ -31,7 +31,7 @@ SUMS = GRPO.but(
     "verifiers-sums",
     idea=("sampler",),
     sampler=Guest(
-        (os.environ.get("STROP_VERIFIERS_PYTHON", sys.executable), str(PLAY), "sums_again", "steps=2", "--path", str(HERE)),
+        (os.environ.get("STROP_VERIFIERS_PYTHON") or sys.executable, str(PLAY), "sums_again", "steps=2", "--path", str(HERE)),
         turns=2,
         max_tokens=64,
         context=256,

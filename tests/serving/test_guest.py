@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from strop import own
 from strop.check.growing import Letters, Script
 from strop.engines.embedded import EmbeddedEngine
 from strop.grading import grade
@@ -229,13 +231,6 @@ def test_a_saved_method_holds_its_guest():
     assert saved_load(made.to_json()) == made
 
 
-SAMPLES = """
-import sys
-sys.path.insert(0, {here!r})
-from test_guest import guest, played
-print("begun", flush=True)
-played(guest("without_end", deadline=60.0))
-"""
 RUNS = """
 import asyncio, os, sys
 from strop.serving.program import ran
@@ -244,35 +239,55 @@ asyncio.run(ran((sys.executable, "-I", "-S", {here!r} + "/guests.py", "hides_for
 """
 
 
-def killed(source: str, after: float) -> None:
-    """A process that waits for programs without end, killed."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", source.format(here=str(HERE))], stdout=subprocess.PIPE, env={**os.environ, "PYTHONWARNINGS": "ignore"}
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"begun\n"
-    until = time.monotonic() + 20
+def gone(seconds: float) -> bool:
+    """Whether every program of ours ends within this time."""
+    until = time.monotonic() + seconds
+    while marks() and time.monotonic() < until:
+        time.sleep(0.02)
+    return marks() == []
+
+
+def there(seconds: float) -> bool:
+    until = time.monotonic() + seconds
     while not marks() and time.monotonic() < until:
         time.sleep(0.005)
-    time.sleep(after)
-    assert marks(), "programs were there"
-    process.kill()
-    process.wait()
-    process.stdout.close()
-    until = time.monotonic() + 10
-    while marks() and time.monotonic() < until:
-        time.sleep(0.05)
-    assert marks() == []
+    return marks() != []
 
 
 def test_programs_end_with_who_started_them():
-    killed(RUNS, 0.3)
+    process = subprocess.Popen([sys.executable, "-c", RUNS.format(here=str(HERE))], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"begun\n"
+    assert there(20)
+    time.sleep(0.3)
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    assert gone(10)
 
 
-@pytest.mark.full  # twenty processes that import torch
-def test_twenty_kills_leave_no_process():
+def twenty() -> None:
+    """Forks of one warm process, so that none imports torch again; each waits for programs without end and is killed."""
     for number in range(20):
-        killed(SAMPLES, 0.03 * number)
+        pid = os.fork()
+        if not pid:
+            played(guest("without_end", deadline=60.0))
+            os._exit(0)
+        was = there(20)
+        time.sleep(0.02 * number)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        print(json.dumps([was, gone(10)]), flush=True)
+
+
+@pytest.mark.full  # twenty strops that are killed while their guests ask
+def test_twenty_kills_leave_no_process():
+    source = (
+        f"import sys; sys.path.insert(0, {str(HERE)!r}); import torch; torch.set_num_threads(1); from test_guest import twenty; twenty()"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", source], capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [[True, True]] * 20
 
 
 @pytest.mark.full  # a run is killed while it draws, and goes on, eight times
@@ -294,3 +309,49 @@ def test_who_carries_a_mark_is_found_and_ended():
     assert marked("our") == []
     swept("ours")
     assert process.wait(5) == -9
+
+
+def example(name: str) -> Method:
+    return getattr(own.loaded(HERE.parent.parent / "examples" / "guests" / "methods.py"), name)
+
+
+def small(sampler: Guest) -> Guest:
+    return replace(sampler, n=2, max_tokens=24, deadline=60.0)
+
+
+def test_the_example_of_an_agent_is_asked_and_answers(pico):
+    task = Task("1+2=?", {}, "rooms")
+    (group,) = asyncio.run(grown(small(example("AGENT").sampler), task, None, context(**pico)))
+    assert [r.stop for r in group.rollouts] == ["finished"] * 2, [why(r) for r in group.rollouts]
+    assert all([s.kind for s in r.rows[0].segments] == ["prompt", "action", "observation", "action"] for r in group.rollouts)
+
+
+def venv(name: str, package: str) -> str:
+    """A Python that has a package, by the environment variable that names it."""
+    python = os.environ.get(name, "")
+    if not python:
+        pytest.skip(f"{name} names no Python that has {package}")
+    return python
+
+
+@pytest.mark.full  # each program imports openai
+def test_an_agent_on_the_openai_package_is_what_plain_http_is(pico):
+    task, plain = Task("1+2=?", {}, "rooms"), small(example("AGENT").sampler)
+    plain = replace(plain, command=(sys.executable, *plain.command[1:]))
+    theirs = replace(plain, command=(venv("STROP_AGENT_PYTHON", "openai"), *plain.command[1:]))
+    (one,), (other,) = (asyncio.run(grown(sampler, task, None, context(**pico))) for sampler in (plain, theirs))
+    assert one.rollouts == other.rollouts
+
+
+@pytest.mark.full  # verifiers takes seconds to be imported
+def test_an_environment_of_verifiers_plays_and_grades(pico):
+    venv("STROP_VERIFIERS_PYTHON", "verifiers")
+    sampler, task = small(example("SUMS").sampler), Task("25+50-28=?", {"answer": "0"}, "rows")
+    (group,) = asyncio.run(grown(sampler, task, None, context(**pico)))
+    standing(sampler.command, sampler.stays).close()
+    for rollout in group.rollouts:
+        assert rollout.stop == "finished", why(rollout)
+        assert rollout.rows[0].segments[0].tokens == pico["renderer"].prompt(task.prompt), "it asks what its own task says"
+        assert rollout.keys["scores"].keys() == {"outcome", "vf_first", "vf_solved"}
+        assert rollout.keys["guest"]["asked"] == (1 if rollout.keys["scores"]["vf_first"] else 2)
+    assert marks() == []
