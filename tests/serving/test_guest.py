@@ -28,6 +28,7 @@ from strop.seams.context import Ctx, Handle, Progress
 from strop.seams.episode import Episodes
 from strop.seams.sampler import grown
 from strop.seams.world import Reply, Said, Seat
+from strop.sense import called
 from strop.serving.guest import Guest, standing
 from strop.serving.leash import MARK, marked, swept
 
@@ -183,7 +184,7 @@ def test_a_program_that_cannot_be_started_stops_the_run():
     with pytest.raises(ValueError, match="names no program"):
         played(Guest(n=2))
     with pytest.raises(ValueError, match="would answer nobody"):
-        played(guest("nods"), Nods())
+        called(method(), Nods())
 
 
 @pytest.mark.parametrize(

@@ -52,8 +52,6 @@ class Desk:
 
     seats: dict[str, Answer] = field(default_factory=dict[str, Answer])
     """Who answers, by key."""
-    asked: int = 0
-    """Requests that had a key."""
 
     async def __aenter__(self) -> Desk:
         self._open = set[asyncio.Task[None]]()
@@ -122,7 +120,6 @@ class Desk:
         answer = self.seats.get(given.removeprefix("Bearer ").strip()) if given.startswith("Bearer ") else None
         if answer is None:
             raise Refused("no rollout has this key. It stands in OPENAI_API_KEY while the program runs.", "invalid_api_key", 401)
-        self.asked += 1
         path, method = request.target.decode("latin-1").partition("?")[0], request.method
         if (method, path) == (b"GET", "/v1/models"):
             return {"answer": {"object": "list", "data": [{"id": MODEL, "object": "model", "created": 0, "owned_by": "strop"}]}}
