@@ -14,7 +14,7 @@ import asyncio
 import contextvars
 import json
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,8 +87,7 @@ class Desk:
         wire = Connection(reader, writer)
         try:
             while (request := await wire.request()) is not None:
-                async for event in self._events(*request):
-                    await wire.send(event)
+                await wire.send(*await self._events(*request))
                 if not wire.again():
                     return
         except (OSError, TimeoutError, h11.ProtocolError):
@@ -98,22 +97,16 @@ class Desk:
             with suppress(OSError, TimeoutError):
                 await asyncio.wait_for(writer.wait_closed(), 1.0)
 
-    async def _events(self, request: h11.Request, body: bytes | None) -> AsyncIterator[h11.Event]:
+    async def _events(self, request: h11.Request, body: bytes | None) -> list[h11.Event]:
         try:
             told = await self._told(request, body)
         except Refused as refused:
-            for event in whole(refused.code, refused.body):
-                yield event
-            return
+            return whole(refused.code, refused.body)
         if not told.get("stream"):
-            for event in whole(200, told["answer"]):
-                yield event
-            return
-        yield h11.Response(status_code=200, headers=[("content-type", "text/event-stream"), ("cache-control", "no-cache")])
-        for chunk in chunks(told["answer"], told.get("usage", False)):
-            yield h11.Data(data=b"data: " + json.dumps(chunk).encode() + b"\n\n")
-        yield h11.Data(data=b"data: [DONE]\n\n")
-        yield h11.EndOfMessage()
+            return whole(200, told["answer"])
+        said = [b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks(told["answer"], told.get("usage", False))]
+        head = h11.Response(status_code=200, headers=[("content-type", "text/event-stream"), ("cache-control", "no-cache")])
+        return [head, *(h11.Data(data=one) for one in (*said, b"data: [DONE]\n\n")), h11.EndOfMessage()]
 
     async def _told(self, request: h11.Request, body: bytes | None) -> dict[str, Any]:
         given = next((value for name, value in request.headers if name == b"authorization"), b"").decode("latin-1")
@@ -196,8 +189,9 @@ class Connection:
                 else:
                     return None
 
-    async def send(self, event: h11.Event) -> None:
-        if data := self.h11.send(event):
+    async def send(self, *events: h11.Event) -> None:
+        """All of it at once: whoever waits is woken once."""
+        if data := b"".join(self.h11.send(event) or b"" for event in events):
             self.writer.write(data)
             async with asyncio.timeout(PATIENCE):
                 await self.writer.drain()

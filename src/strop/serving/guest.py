@@ -112,7 +112,8 @@ class Guest:
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
         finally:
-            swept(mark)
+            if not self.stays:
+                swept(mark)
         return [Group(task, tuple(one.result() for one in made), id=ctx.place)]
 
     async def _rollout(self, desk: Desk, task: Task, ctx: Ctx, i: int, mark: str, room: asyncio.Semaphore) -> Rollout:

@@ -191,7 +191,7 @@ class Stood:
                     with suppress(OSError):  # it is gone: its end says so
                         await asyncio.get_running_loop().run_in_executor(None, to.write, given)
                     while (line := out.answer()) is None and self.process.poll() is None:
-                        await out.more(0.2)
+                        await out.more(1.0)  # one that is gone says nothing more
             except TimeoutError:
                 return Ended(None, "", errors.said())
             line = line or out.answer()
