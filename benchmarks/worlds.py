@@ -1,12 +1,14 @@
 """Episodes in worlds: what slow tools cost a step, and what a window that forgets computes.
 
-    python benchmarks/worlds.py [--model DIR] [--tokens 64] [--rounds 5] [--json FILE]
+    python benchmarks/worlds.py [--model DIR] [--tokens 64] [--rounds 5] [--programs 64] [--json FILE]
 
 64 episodes of four turns, actions of a fixed length (the model knows no end token), whole steps: sampled, graded, learned from. The world
 answers the same words at once, or after a tenth of a second; the two runs take turns, step by step, and the first step of each is not
 counted. While a tool is awaited the engine draws for whoever is not waiting.
 
 Then sixteen episodes with an MCP server each (a program in a cell, four calls of a tenth of a second), one by one and all at once.
+
+The same turns again by somebody else's programs, which stay and ask a desk over HTTP (`strop.serving.guest`): what the desk costs a step.
 
 Behind it, what was prefilled in steps whose rows were summarised and begun again, against the tokens of those rows' openings and of the
 answers: a restart prefills its new prompt, and nothing else again.
@@ -27,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from strop.method import Method
 from strop.methods.grpo import GRPO
 from strop.recipe import Recipe
 from strop.records import Task
@@ -36,10 +39,11 @@ from strop.seams.engine import Node
 from strop.seams.episode import Episodes
 from strop.seams.window import Append, Past, Summarised, Window
 from strop.seams.world import Call, Reply, Said, Seat
+from strop.serving.guest import Guest
 from strop.worlds.mcp import Mcp, Server
 
 TASKS, GROUP, TURNS, ANSWER = 8, 8, 4, 16
-ASKED = 1.2
+ASKED, DESK = 1.2, 1.1
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,31 @@ class Told:
         return node, f"{len(past.turns)} so far"
 
 
+PROGRAM = """
+import http.client, json, sys
+for line in sys.stdin:
+    told = json.loads(line)
+    wire = http.client.HTTPConnection(told["url"].split("/")[2])
+    said = [{"role": "user", "content": told["prompt"]}]
+    for turn in range(%d):
+        wire.request("POST", "/v1/chat/completions", json.dumps({"messages": said}), {"Authorization": "Bearer " + told["key"]})
+        said += [json.loads(wire.getresponse().read())["choices"][0]["message"], {"role": "user", "content": "go on"}]
+    print(json.dumps({"scores": {"outcome": 0.0}}), flush=True)
+"""
+
+
 def run_of(place: Path, model: str, tokens: int, seconds: float, window: Window) -> Any:
     how = Episodes(n=GROUP, turns=TURNS, max_tokens=tokens, observation=ANSWER, window=window)
-    method = GRPO.but("slow", idea=("environment", "sampler"), environment=Slow(seconds), sampler=how)
+    return of(GRPO.but("slow", idea=("environment", "sampler"), environment=Slow(seconds), sampler=how), place, model)
+
+
+def guests_of(place: Path, model: str, tokens: int, programs: int) -> Any:
+    command = (sys.executable, "-I", "-S", "-c", PROGRAM % TURNS)
+    how = Guest(command, n=GROUP, turns=TURNS, max_tokens=tokens, context=TURNS * (tokens + ANSWER) + 64, stays=programs)
+    return of(GRPO.but("desk", idea=("sampler",), sampler=how), place, model)
+
+
+def of(method: Method, place: Path, model: str) -> Any:
     recipe = Recipe(method=method, task="chain", model=model, tasks=TASKS, steps=10**6, eval_tasks=0, tripwire="runaway-length=off")
     run = create(recipe, place)
     if hasattr(run.engine, "_ends_V"):
@@ -138,30 +164,34 @@ def main() -> None:
     parser.add_argument("--model", default="pico")
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--programs", type=int, default=TASKS * GROUP)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        runs = {seconds: run_of(Path(place) / str(seconds), args.model, args.tokens, seconds, Append()) for seconds in (0.0, 0.1)}
-        times: dict[float, list[float]] = {seconds: [] for seconds in runs}
-        sampled: dict[float, list[float]] = {seconds: [] for seconds in runs}
+        runs = {f"tools of {s:.1f} s": run_of(Path(place) / str(s), args.model, args.tokens, s, Append()) for s in (0.0, 0.1)}
+        runs["desk"] = guests_of(Path(place) / "desk", args.model, args.tokens, args.programs)
+        times: dict[str, list[float]] = {name: [] for name in runs}
+        sampled: dict[str, list[float]] = {name: [] for name in runs}
         for number in range(args.rounds + 1):
-            for seconds, run in [*runs.items()][:: 1 if number % 2 else -1]:
+            for name, run in [*runs.items()][:: 1 if number % 2 else -1]:
                 took, clock = stepped(run)
                 if number:
-                    times[seconds].append(took)
-                    sampled[seconds].append(clock.get("sample", float("nan")))
+                    times[name].append(took)
+                    sampled[name].append(clock.get("sample", float("nan")))
         print(f"{TASKS * GROUP} episodes of {TURNS} turns, {args.tokens} tokens each; load {os.getloadavg()[0]:.1f}")
-        for seconds, took in times.items():
+        for name, took in times.items():
             said = f"{statistics.median(took):6.2f} s a step   ({min(took):.2f} to {max(took):.2f})"
-            print(f"tools of {seconds:.1f} s   {said}, {statistics.median(sampled[seconds]):.2f} s of it sampling")
-        ratios = [slow / fast for fast, slow in zip(times[0.0], times[0.1], strict=True)]
-        ratio = statistics.median(ratios)
+            print(f"{name:<14}   {said}, {statistics.median(sampled[name]):.2f} s of it sampling")
+        fast, slow, desk = times.values()
+        ratios = [b / a for a, b in zip(fast, slow, strict=True)]
+        ratio, of_desk = statistics.median(ratios), [b / a for a, b in zip(fast, desk, strict=True)]
         print(f"with over without   {ratio:.2f}   (asked: at most {ASKED})")
+        print(f"desk over inside    {statistics.median(of_desk):.2f}   (asked: at most {DESK})")
         together = mcp_episodes()
         gain = together["one by one"] / together["at once"]
         said = ", ".join(f"{seconds:.2f} s {name}" for name, seconds in together.items())
         print(f"{EPISODES} episodes with an MCP server each   {said}: {gain:.1f} times   (asked: at least {TOGETHER:g})")
-        limit = len(runs[0.0].policy.renderer.prompt("1+2=?")) + 2 * (args.tokens + ANSWER) + 24
+        limit = len(next(iter(runs.values())).policy.renderer.prompt("1+2=?")) + 2 * (args.tokens + ANSWER) + 24
         run = run_of(Path(place) / "restarts", args.model, args.tokens, 0.0, Summarised(Told(), limit=limit))
         before = run.engine.counters.prefilled + run.engine.counters.recomputed
         run.advance()
@@ -172,7 +202,7 @@ def main() -> None:
         count = len(rows) - TASKS * GROUP
         print(f"restarts   {count} in {TASKS * GROUP} episodes: {computed} positions prefilled; openings and answers have {needed}")
     if args.json:
-        made = {"mcp": together, "ratio": ratio, "ratios": ratios, "seconds": {str(k): v for k, v in times.items()}}
+        made = {"mcp": together, "ratio": ratio, "ratios": ratios, "desk": statistics.median(of_desk), "desks": of_desk, "seconds": times}
         args.json.write_text(json.dumps(made | {"prefilled": computed, "needed": needed}))
 
 

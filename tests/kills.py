@@ -4,6 +4,7 @@
     python tests/kills.py update 0 5 flowrl        of a method with a head, between updates
     python tests/kills.py write 0 10 two-players   of two policies that are trained together, as tables
     python tests/kills.py sample 0 10 windowed     of episodes whose rows are summarised by the policy and begun again
+    python tests/kills.py sample 0 8 guest         of somebody else's program, which asks a desk
     python tests/kills.py program 0 20             inside the writes of a program of four stages, at boundaries too
 
 Every run is a fork of this process, so a kill is a real one and costs no second import of torch. One thread: a
@@ -45,6 +46,7 @@ from strop.seams.signal import Signal
 from strop.seams.update import AdamW, Still
 from strop.seams.window import Own, Summarised
 from strop.seams.world import Reply, Said, Seat
+from strop.serving.guest import Guest
 
 STEPS = 5
 
@@ -90,15 +92,29 @@ WINDOWED = GRPO.but(
 )
 
 
+GUEST = GRPO.but(
+    "guest",
+    sampler=Guest(
+        (sys.executable, "-I", "-S", str(Path(__file__).parent / "serving" / "guests.py"), "nods"),
+        n=4,
+        turns=3,
+        max_tokens=12,
+        context=256,
+        repeats="exact",
+    ),
+)
+OURS = {made.name: made for made in (WINDOWED, GUEST)}
+
+
 def begin(model: str, method: str, directory: Path) -> Run:
     if method == PLAYERS.TWO.name:
         return create(recipe("tables", PLAYERS.TWO).but(lr=0.1), directory, **PLAYERS.tables(3))
-    return create(recipe(model, WINDOWED if method == WINDOWED.name else method), directory)
+    return create(recipe(model, OURS.get(method, method)), directory)
 
 
 def go_on(method: str, directory: Path) -> Run:
     parts = {"method": PLAYERS.TWO, **PLAYERS.tables(3)} if method == PLAYERS.TWO.name else {}
-    parts |= {"method": WINDOWED} if method == WINDOWED.name else {}
+    parts |= {"method": OURS[method]} if method in OURS else {}
     return resume(directory, say=lambda _: None, **parts)
 
 
@@ -241,8 +257,8 @@ def main(phase: str, first: int, last: int, method: str = "grpo") -> None:
     wanted, results = outcome(whole), []
     for number in range(first, last):
         directory = base / f"{phase}-{number}"
-        # spread the kills over the run: writes happen ~15 a step, samples 16 a step (of five turns some 120), updates 1 a step
-        apart = 60 if method == WINDOWED.name else 8
+        # spread the kills over the run: writes happen ~15 a step, samples 16 a step (of turns 48 to 120), updates 1 a step
+        apart = {WINDOWED.name: 60, GUEST.name: 25}.get(method, 8)
         at = {"write": 3 + 7 * number, "sample": 5 + apart * number, "update": number % STEPS}[phase]
 
         def killed(directory: Path = directory, at: int = at) -> None:

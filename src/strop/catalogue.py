@@ -10,6 +10,7 @@ from functools import cache
 from importlib import import_module
 
 import strop.seams
+import strop.serving
 import strop.worlds
 from strop.claims import OWN as OWN_CLAIMS
 from strop.methods import METHODS, PROGRAMS
@@ -63,10 +64,11 @@ SHOWN = (Answered, History, Past, Seen, Turn)
 @cache
 def own() -> dict[str, Known]:
     """strop's parts: everything decorated with @part in `strop.seams` or in a method's or its experiment's file, the records of a method,
-    and the worlds."""
+    the worlds, and the sampler of somebody else's programs."""
     found: dict[str, Known] = {"Sampling": Sampling, "Rules": Rules, **{kind.__name__: kind for kind in (Steps, Share, When)}}
     seams = [f"strop.seams.{m.name}" for m in pkgutil.iter_modules(strop.seams.__path__)]
     worlds = [f"strop.worlds.{m.name}" for m in pkgutil.iter_modules(strop.worlds.__path__)]
+    worlds.append("strop.serving.guest")
     methods = dict.fromkeys(where.partition(":")[0] for where in (*METHODS.values(), *PROGRAMS.values(), *OWN_CLAIMS.values()))
     for module in map(import_module, (*seams, *worlds, *methods)):
         holds_records = module.__name__ in (*worlds, *methods) or module.__name__.rpartition(".")[2] in RECORDS

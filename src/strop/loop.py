@@ -405,7 +405,7 @@ class Run:
     @property
     def grade_of_bits(self) -> str:
         """`exact`: the same bits whatever the schedule. `logged`: the same given its own commits. `statistical`: neither."""
-        once = self.flight is not None or getattr(self.world, "repeats", "exact") == "no"
+        once = self.flight is not None or "no" in (getattr(part, "repeats", "exact") for part in (self.world, self.method.sampler))
         return "logged" if once else getattr(self.engine, "grade", "unknown")
 
     @property

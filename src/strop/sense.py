@@ -212,6 +212,11 @@ def called(method: Method, world: World | None) -> None:
             f"method {method.name!r}: its sampler {type(sampler).__name__} plays episodes, and nothing answers in them. Choose a task that "
             "brings its world (`strop world list`: --task wiki), or give the method environment=…"
         )
+    if world is not None and getattr(sampler, "own_world", False):
+        raise ValueError(
+            f"method {method.name!r}: its sampler {type(sampler).__name__} brings what answers in its rollouts, and "
+            f"{type(world).__name__} would answer nobody. Choose a task without a world."
+        )
     if tools and isinstance(sampler, Independent | Episodes) and getattr(sampler, "calls", None) is None:
         names = "its tasks' tools" if callable(tools) else ", ".join(tool.name for tool in tools)
         raise ValueError(

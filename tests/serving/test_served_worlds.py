@@ -14,9 +14,9 @@ from websockets.sync.client import connect
 
 from strop.aside import Loop
 from strop.cli import main
+from strop.offered import Served, mcp_at, openenv_at
 from strop.records import Task
 from strop.seams.world import Call, Said, Seat
-from strop.serving.worlds import Served, mcp_at, openenv_at
 from strop.tasks import source
 from strop.worlds.mcp import Mcp, Server
 from strop.worlds.openenv import OpenEnv

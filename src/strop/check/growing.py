@@ -281,7 +281,8 @@ def _sampler(about: str, sampler: Any, method: Method, task: Task, world: Any = 
         s for r in rollouts for row in r.rows for s in row.segments if s.kind == "action" and (s.logp is None or s.author is None)
     ]:
         yield f"gives the action {unlogged[0].id!r} without author or log-probability: take segments from the engine's nodes (node.row())"
-    if [g.to_json() for g in grown(turned=True)[0]] != [g.to_json() for g in groups]:
+    repeats = getattr(sampler, "repeats", "exact") != "no"
+    if repeats and [g.to_json() for g in grown(turned=True)[0]] != [g.to_json() for g in groups]:
         drew = generators() != noise
         yield (
             NOISE

@@ -102,7 +102,7 @@ def _foreign(args: argparse.Namespace) -> int:
 
 
 def _serving(args: argparse.Namespace, source: Source, world: World) -> int:
-    from strop.serving.worlds import Served, mcp_at, mcp_here, openenv_at
+    from strop.offered import Served, mcp_at, mcp_here, openenv_at
 
     if args.openenv == (args.mcp is not None):
         raise Usage("strop world serve TASK: --mcp or --openenv says to whom")

@@ -234,15 +234,8 @@ class ChatRenderer:
         return known
 
     def _written(self, *texts: str) -> tuple[int, ...]:
-        """A conversation's tokens. The name of a token in somebody's text is no token: such a text is written apart."""
-        if not any(name in text for text in texts for name in self._names):
-            return self._encode(self._shown(*texts))
-        stands = [f"{digest(text)}{i}" for i, text in enumerate(texts)]
-        tokens, rest = list[int](), self._shown(*stands)
-        for stand, text in zip(stands, texts, strict=True):
-            before, _, rest = rest.partition(stand)
-            tokens += (*self._encode(before), *self._characters(text))
-        return (*tokens, *self._encode(rest))
+        """A conversation's tokens."""
+        return self._with(texts, lambda texts: self._shown(*texts))
 
     def _shown(self, text: str, *more: str) -> str:
         shots = self.shots(text)
@@ -261,6 +254,44 @@ class ChatRenderer:
         if any(name in text for name in self._names):
             return (*self._encode(before), *self._characters(text), *self._encode(after))
         return self._encode(before + text + after)
+
+    def conversation(self, said: Sequence[tuple[str, str]]) -> tuple[int, ...]:
+        """A whole conversation of somebody else's, (role, text) in order, with the opening of the reply. Its own system message stands in
+        the place of the recipe's; worked examples stand before it."""
+        (system, *said) = said if said[0][0] == "system" else [("system", self.chat.system), *said]
+        question = next((text for role, text in said if role == "user"), "")
+        shots = [part for shot in self.shots(question) for part in zip(("user", "assistant"), shot, strict=True)]
+        whole = [*([system] if system[1] else []), *shots, *said]
+        roles, texts = zip(*whole, strict=True)
+        return self._with(texts, lambda texts: self._template(_messages(roles, texts), True))
+
+    def turns(self, said: Sequence[tuple[str, str]]) -> tuple[int, ...]:
+        """What closes a reply, what is said then by whoever says it, (role, text) in order, and the next opening: only the new tokens."""
+        roles, texts = zip(*said, strict=True)
+        if roles == (self._answers,):
+            return self.turn(*texts)
+        lead, *_ = self._turn_parts()
+
+        def after(texts: Sequence[str]) -> str:
+            first = self._opened("one")
+            before = self._template(first, True) + lead + "TWO"
+            whole = self._template([*first, {"role": "assistant", "content": "TWO"}, *_messages(roles, texts)], True)
+            if not whole.startswith(before) or any(text.strip() not in whole for text in texts):
+                raise ModelError(f"this model's chat template leaves out or rewrites what {' and '.join(dict.fromkeys(roles))} say.")
+            return self._behind_reply(whole[len(before) :])
+
+        return self._with(texts, after)
+
+    def _with(self, texts: Sequence[str], written: Callable[[Sequence[str]], str]) -> tuple[int, ...]:
+        """Tokens of these texts as they are written. The name of a token in one is no token: such texts are written apart."""
+        if not any(name in text for text in texts for name in self._names):
+            return self._encode(written(texts))
+        stands = [f"{digest(text)}{i}" for i, text in enumerate(texts)]
+        tokens, rest = list[int](), written(stands)
+        for stand, text in zip(stands, texts, strict=True):
+            before, _, rest = rest.partition(stand)
+            tokens += (*self._encode(before), *self._characters(text))
+        return (*tokens, *self._encode(rest))
 
     @cached_property
     def _names(self) -> tuple[str, ...]:
@@ -286,12 +317,16 @@ class ChatRenderer:
                     "Use a template that keeps the past, or restart the row at each turn."
                 )
             before, after = whole[len(first + lead) + 3 :].split("THREE", 1)
-            if self.stop:  # the reply ended with one, so it is there already
-                closing = next((before[: before.index(text) + len(text)] for text in self.stop if text in before), "")
-            else:
-                closing = self.tokenizer.decode([self.end])
-            self._between = (lead, before.removeprefix(closing), after)
+            self._between = (lead, self._behind_reply(before), after)
         return self._between
+
+    def _behind_reply(self, text: str) -> str:
+        """What stands behind a reply, without what ends it: that was written already."""
+        if self.stop:
+            closing = next((text[: text.index(one) + len(one)] for one in self.stop if one in text), "")
+        else:
+            closing = self.tokenizer.decode([self.end])
+        return text.removeprefix(closing)
 
     @cached_property
     def forgets(self) -> str:
@@ -351,6 +386,10 @@ class ChatRenderer:
         special |= {number for number, added in self.tokenizer.added_tokens_decoder.items() if added.special}
         back = self.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return tokens if back == text and special.isdisjoint(tokens) else None
+
+
+def _messages(roles: Sequence[str], texts: Sequence[str]) -> list[dict[str, str]]:
+    return [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
 
 
 def templated(tokenizer: Any, name: str, chat: Chat | None) -> ChatRenderer:

@@ -1,1 +1,1 @@
-"""What strop answers to others: a policy to their agents, a world to their clients."""
+"""serving: a policy that is trained, behind an address: how it answers, what a rollout says there, and the sampler that lets it."""

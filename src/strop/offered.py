@@ -1,4 +1,4 @@
-"""worlds: a world of strop's or of yours, served to any MCP client or to clients of OpenEnv. A session is an episode of one task.
+"""offered: a world of strop's or of yours, served to any MCP client or to clients of OpenEnv. A session is an episode of one task.
 
     strop world serve wiki --mcp               on standard input and output, as clients start a server
     strop world serve wiki --mcp --port 8000   over HTTP at /mcp: a session each
