@@ -15,7 +15,7 @@ from itertools import count
 from typing import Any, Literal, cast
 
 from strop import own
-from strop.check.finding import Finding, called, generators, guarded, held
+from strop.check.finding import DEADLINE, Finding, called, generators, guarded, held
 from strop.check.parts import NOISE
 from strop.check.worlds import random_world
 from strop.grading import judged
@@ -335,11 +335,12 @@ def _world(about: str, world: Any, method: Method | None, task: Task) -> Iterato
         return  # its answers are those of a policy, which is not here
     state = guarded(f"{about}: start", lambda: world.start(task, Seat("exam", "exam/0", 4)), world)
     broken = (Broken("no call"), Broken(""))
+    patience = max(SECONDS, min(float(getattr(world, "deadline", 0.0)), DEADLINE))
     for turn, said in enumerate((Said("a"), Said("", broken), Said("b" * 2000), Said("<answer>4</answer>"))):
         before = copy.deepcopy(state)
 
         def answer(state: Any = state, said: Said = said) -> Any:
-            return asyncio.run(asyncio.wait_for(replied(world, state, said, {}), SECONDS))
+            return asyncio.run(asyncio.wait_for(replied(world, state, said, {}), patience))
 
         after, reply = guarded(f"{about}: reply in turn {turn}", answer, world)
         if state != before:
