@@ -317,7 +317,15 @@ def test_lists_name_the_tasks_of_the_stages_and_not_the_one_that_no_stage_has(tm
 
 def test_a_program_stands_beside_the_methods(capsys):
     assert named("cascade") is CASCADE
-    agents = ("webexplorer", "webresearcher-stream", "agentscaler", "agentscaler-clean", "mcp-bench-servers")
+    agents = (
+        "webexplorer",
+        "webresearcher-stream",
+        "agentscaler",
+        "agentscaler-clean",
+        "mcp-bench-servers",
+        "webweaver",
+        "webweaver-released",
+    )
     assert {*PROGRAMS} == {
         "cascade",
         "arm",

@@ -110,7 +110,10 @@ RL = (
             Cell("search and browsing", ("method resum", "method webresearcher", "method webexplorer", "claim resum-untrained")),
             Cell("tools", ("method grpo-roc", "claim grpo-roc-clean", "claim rstar2-faults")),
             Cell("several agents", ("method swarm", "part Trained")),
-            Cell("memory that is rewritten", ("part Summarised", "part Report", "claim webresearcher-rounds")),
+            Cell(
+                "memory that is rewritten",
+                ("part Summarised", "part Report", "part Spent", "method webweaver", "claim webresearcher-rounds"),
+            ),
             Cell("pictures, sound, video", (), "policies whose decisions or prompts are no tokens"),
             Cell("latent reasoning", (), "decisions without tokens"),
             Cell("diffusion language models", (), "decisions that are blocks, drawn in no order"),

@@ -17,8 +17,8 @@ from strop.records import Task
 from strop.seams.context import Ctx, Handle, Progress
 from strop.seams.episode import CUT, Between, Episodes, Played
 from strop.seams.sampler import Independent, grown
-from strop.seams.window import Afresh, Append, By, Own, Pruned, Recent, Report, Summarised, filled
-from strop.seams.world import Reply, Said, Seat, Tool, verdict
+from strop.seams.window import Afresh, Append, By, Own, Pruned, Recent, Report, Spent, Summarised, filled
+from strop.seams.world import Broken, Call, Reply, Said, Seat, Tool, verdict
 from strop.worlds.calls import Hermes, Line
 
 TASK = Task("question", {}, "rooms")
@@ -47,7 +47,7 @@ def test_episodes_of_which_everything_stays_are_independent_rollouts():
     assert lived(HOW) == lived(Independent(n=3, turns=5, max_tokens=6, observation=9))
 
 
-@pytest.mark.parametrize("window", FORGET, ids=lambda w: type(w).__name__)
+@pytest.mark.parametrize("window", [*FORGET, Spent()], ids=lambda w: type(w).__name__)
 def test_with_room_enough_a_window_changes_nothing(window):
     assert lived(replace(HOW, window=window)) == lived(HOW)
 
@@ -85,6 +85,44 @@ def test_pruned_answers_give_way_to_a_mark_and_the_last_ones_stay():
     kept = answers.index(shown)
     assert answers == [Letters().text(Letters().turn("z"))] * kept + [shown] * (len(answers) - kept)
     assert kept > 0
+
+
+@dataclass(frozen=True)
+class Told:
+    """A format in which every other action calls the tool."""
+
+    tool: str = "write"
+
+    def shown(self, tools: Any) -> str:
+        return ""
+
+    def written(self, call: Call) -> str:
+        return call.tool
+
+    def read(self, text: str, tools: Any) -> tuple[Call | Broken, ...]:
+        return (Call(self.tool),) if len(text) % 2 else (Broken(self.tool),)
+
+
+def test_answers_before_a_call_of_the_tool_are_spent_and_others_stay():
+    group = lived(replace(HOW, n=6, turns=6, window=Spent(mark="z"), calls=Told()))
+    shown, mark = (Letters().text(Letters().turn(text)) for text in ("abcdefgh", "z"))
+    for rollout in group.rollouts:
+        said = [Letters().text(s.tokens) for row in rollout.rows for s in row.segments if s.id in row.trains]
+        calls = [turn for turn, text in enumerate(said[:-1]) if len(text) % 2]
+        assert len(rollout.rows) == 1 + len(calls)
+        for row, turn in zip(rollout.rows[1:], calls, strict=True):
+            answers = [text for kind, text in texts(row) if kind == "observation"]
+            assert answers[: turn + 1] == [mark] * turn + [shown], "of the call itself the answer stays"
+            assert {*answers[turn + 1 :]} <= {shown}
+    assert len({len(rollout.rows) for rollout in group.rollouts}) > 1
+    other = replace(HOW, n=6, turns=6, calls=Told("read"))
+    assert lived(replace(other, window=Spent())) == lived(other), "another tool leaves the row as it is"
+
+
+def test_where_a_row_begun_anew_has_no_room_the_rollout_ends():
+    ends = lived(replace(HOW, n=6, turns=6, window=Spent(mark="z" * 20, limit=60), calls=Told())).rollouts
+    assert {rollout.stop for rollout in ends} == {"length"}
+    assert all(len(row.tokens) <= 60 for rollout in ends for row in rollout.rows)
 
 
 def test_a_summary_of_the_actors_own_ends_the_row_and_is_trained_in_it():

@@ -63,6 +63,8 @@ OWN = {
     "infra-mix": "strop.experiments.infra:MIX",
     "infra-code": "strop.experiments.infra:CODE",
     "webresearcher-rounds": "strop.experiments.webresearcher:FLATTER",
+    "webweaver-48": "strop.experiments.webweaver:LARGE",
+    "webweaver-8": "strop.experiments.webweaver:SMALL",
     "coverage-predicts": "strop.experiments.coverage:PREDICTS",
 }
 """strop's own, {name: module:attribute}; imported when asked for."""

@@ -22,7 +22,7 @@ from strop.records import Sampling, Segment, Stop, Task
 from strop.seams.context import Ctx
 from strop.seams.engine import Node
 from strop.seams.part import nearest
-from strop.seams.world import Reply, Said
+from strop.seams.world import Call, Reply, Said
 
 
 @dataclass(frozen=True)
@@ -174,6 +174,27 @@ class Pruned:
         return (node, again) if past.fits(again.length) else ()
 
 
+@dataclass(frozen=True)
+class Spent:
+    """Where an action calls a tool, all answers before it have served: the row begins again with every turn, and a mark for each of those
+    (WebWeaver, arXiv:2509.13312)."""
+
+    by: str = "write"
+    """The tool's name."""
+    mark: str = "…"
+    """What stands for an answer that went."""
+    limit: int = 0
+    """Tokens of a row; 0: what the model takes."""
+
+    async def next(self, node: Node, past: Past, ctx: Ctx) -> tuple[Node, ...]:
+        last = len(past.turns) - 1
+        if not any(isinstance(call, Call) and call.tool == self.by for call in past.turns[last].said.calls):
+            held = await ctx.policies["actor"].extend(node, past.shown)
+            return (held,) if past.fits(held.length) else ()
+        again = await past.again(len(past.turns), ctx, dict.fromkeys(range(last), self.mark))
+        return (node, again) if past.fits(again.length) else ()
+
+
 class Summariser(Protocol):
     """Says in few words what an episode has found so far. One that writes at the end of the row says with `room(past, ctx)` how many tokens
     that takes, one that asks another policy its name with `policy`."""
@@ -315,10 +336,11 @@ class Afresh:
         return (node, again) if past.fits(again.length) else ()
 
 
-WINDOWS: dict[str, type[Append | Recent | Pruned | Summarised | Report | Afresh]] = {
+WINDOWS: dict[str, type[Append | Recent | Pruned | Spent | Summarised | Report | Afresh]] = {
     "append": Append,
     "recent": Recent,
     "pruned": Pruned,
+    "spent": Spent,
     "summarised": Summarised,
     "report": Report,
     "afresh": Afresh,

@@ -26,6 +26,7 @@ SOURCES: dict[str, str] = {
     "clues": "strop.tasks.clues:Clues",
     "countdown": "strop.tasks.countdown:Countdown",
     "database": "strop.tasks.database:Domains",
+    "dossier": "strop.tasks.dossier:Dossiers",
     "equations": "strop.tasks.equations:Equations",
     "facts": "strop.tasks.facts:Facts",
     "formats": "strop.tasks.formats:Formats",
