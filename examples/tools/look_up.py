@@ -44,7 +44,7 @@ class Cards(Mcp):
         return f"<answer>{at}</answer>" if at.isdigit() else Call("get", {"key": at})
 
 
-WORLD = Cards((Server((sys.executable, str(HERE))),), repeats="checked", deadline=30.0)
+WORLD = Cards((Server((sys.executable, str(HERE)), shared=True),), repeats="checked", deadline=30.0)
 
 
 @dataclass(frozen=True)

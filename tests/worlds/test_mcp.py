@@ -90,7 +90,7 @@ def test_what_a_server_does_wrong_is_our_fault(fault, says):
 )
 def test_a_server_that_offers_nonsense_is_refused_before_anything_is_drawn(fault, says):
     with pytest.raises(ValueError, match=says):
-        Mcp((small(fault),), deadline=1.0).stands()
+        Mcp((small(fault),), deadline=1.0 if fault == "mute" else 20.0).stands()
 
 
 def test_what_it_prints_besides_is_no_message():
@@ -258,3 +258,43 @@ def test_a_killed_process_leaves_no_server(times):
 
 def test_the_loop_of_all_sessions_is_one():
     assert mcp._loop() is mcp._loop()
+
+
+def test_a_shared_server_is_begun_once_and_again_where_it_is_lost():
+    world = Mcp((small(shared=True),), repeats="checked")
+    world.stands()
+
+    async def pid(number):
+        state = world.start(TASK, Seat("group", f"group/{number}", 8))
+        state, reply = await world.reply(state, Said("", (say("a"),)), {})
+        await world.reply(state, Said(""), {})
+        return reply.observation
+
+    before = {*servers()}
+    assert asyncio.run(pid(0)) == asyncio.run(pid(1)) == "a"
+    assert {*servers()} == before
+    session = mcp.session_of(world.servers[0])
+    session.close()
+    until = time.monotonic() + 5
+    while session.client is not None and time.monotonic() < until:
+        time.sleep(0.02)
+    session.why = "gone"
+    assert asyncio.run(pid(2)) == "a"
+    assert mcp.session_of(world.servers[0]) is not session
+
+
+@pytest.mark.full  # a minute: taught and reinforced with a server on the protocol's own SDK
+def test_an_agent_is_trained_with_the_tools_of_a_server(tmp_path):
+    from strop.cli import main
+
+    example = str(Path(__file__).parents[2] / "examples" / "tools" / "look_up.py")
+    main(["train", "--method", example, "--task", example, "--steps", "40", "--eval-tasks", "0", "--out", str(tmp_path / "run")])
+    lines = [json.loads(line) for line in (tmp_path / "run" / "2-reinforce" / "metrics.jsonl").read_text().splitlines()]
+    assert len(lines) == 40
+    called = [line["tools"]["get"] for line in lines if "get" in line.get("tools", {})]
+    assert len(called) > 30
+    assert sum(one["calls"] for one in called) > 2 * sum(one["failed"] for one in called)
+    assert all(0 < line["t"]["tools"]["get"]["median"] < 10 for line in lines if "get" in line.get("tools", {}))
+    assert lines[-1]["bill"]["calls"] >= sum(one["calls"] for one in called)
+    page = (tmp_path / "run" / "2-reinforce" / "report.html").read_text()
+    assert "<h2>Tools</h2>" in page

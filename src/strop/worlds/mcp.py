@@ -66,6 +66,8 @@ class Server:
     """Whether a cell has one."""
     read: tuple[str, ...] = ()
     """Files and folders that a program in a cell may read, beside the system and itself."""
+    shared: bool = False
+    """One session for all episodes, where a server remembers nothing of what it is asked: nothing is begun for each."""
     folder: str = ""
     """Copied, for every episode anew, to where a program in a cell begins and may write: `/room`."""
 
@@ -213,7 +215,7 @@ class Common:
 
 
 _COMMON: dict[str, Common] = {}
-_OPENING = threading.Lock()
+_OPENING, _OPENING_ONE = threading.Lock(), threading.Lock()
 
 
 def _common(world: Mcp) -> Common:
@@ -241,9 +243,9 @@ class Sessions:
     """An episode: a session with each server. It hears one action after the other."""
 
     def __init__(self, world: Mcp):
-        self.world, self.each = world, [Session(server) for server in world.servers]
+        self.world, self.each = world, [session_of(server) for server in world.servers]
         try:
-            _loop().wait(_together([session.begin(world.deadline) for session in self.each]), world.deadline + 5)
+            _loop().wait(_together([session.begun(world.deadline) for session in self.each]), world.deadline + 5)
         except TimeoutError as error:
             self.close()
             raise Lost(str(error)) from error
@@ -287,7 +289,21 @@ class Sessions:
 
     def close(self) -> None:
         for session in self.each:
-            session.close()
+            if not session.server.shared or session.why:
+                session.close()
+
+
+_SHARED: dict[Server, Session] = {}
+
+
+def session_of(server: Server) -> Session:
+    """A session of its own, or the one of all."""
+    if not server.shared:
+        return Session(server)
+    with _OPENING_ONE:
+        if server not in _SHARED or _SHARED[server].why:
+            _SHARED[server] = Session(server)
+        return _SHARED[server]
 
 
 async def _together(works: Sequence[Coroutine[Any, Any, None]]) -> None:
@@ -302,8 +318,15 @@ class Session:
         self.client: Any = None
         self.over = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
+        self.beginning: asyncio.Future[None] | None = None
 
-    async def begin(self, seconds: float) -> None:
+    async def begun(self, seconds: float) -> None:
+        """Begins, once: whoever comes later waits for it too."""
+        if self.beginning is None:
+            self.beginning = asyncio.ensure_future(self._begin(seconds))
+        await asyncio.shield(self.beginning)
+
+    async def _begin(self, seconds: float) -> None:
         ready = asyncio.get_running_loop().create_future()
         self.task = asyncio.create_task(self._live(ready))
         try:
@@ -312,7 +335,8 @@ class Session:
         except TimeoutError:
             self.over.set()
             self.task.cancel()
-            raise Lost(f"{self.called} does not begin within {seconds:g} s") from None
+            self.why = f"{self.called} does not begin within {seconds:g} s"
+            raise Lost(self.why) from None
 
     @property
     def called(self) -> str:
@@ -326,7 +350,9 @@ class Session:
                 await self.over.wait()
         except BaseException as error:
             if not ready.done():
-                ready.set_exception(self._ours(error))
+                ours = self._ours(error)
+                self.why = self.why or str(ours)
+                ready.set_exception(ours)
             elif not self.over.is_set():
                 self.why = self.why or str(self._ours(error))
             if isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit):
@@ -576,13 +602,13 @@ def configured(path: str | Path) -> tuple[Server, ...]:
     return tuple(_server(name, one) for name, one in rows)
 
 
-KNOWN = ("command", "args", "url", "type", "secrets", "only", "walls", "network", "read", "folder")
+KNOWN = ("command", "args", "url", "type", "secrets", "only", "walls", "network", "read", "folder", "shared")
 
 
 def _server(name: str, one: Mapping[str, Any]) -> Server:
     argv = (one["command"], *one.get("args", ())) if "command" in one else ()
     lists = {key: tuple(one[key]) for key in ("secrets", "only", "read") if key in one}
-    plain = {key: one[key] for key in ("walls", "network", "folder") if key in one}
+    plain = {key: one[key] for key in ("walls", "network", "folder", "shared") if key in one}
     return Server(argv, str(one.get("url", "")), name, **lists, **plain)
 
 
