@@ -60,6 +60,7 @@ OWN = {
     "infra-code": "strop.experiments.infra:CODE",
     "webresearcher-rounds": "strop.experiments.webresearcher:FLATTER",
     "coverage-predicts": "strop.experiments.coverage:PREDICTS",
+    "scalecua-labels": "strop.experiments.scalecua:LABELS",
 }
 """strop's own, {name: module:attribute}; imported when asked for."""
 CLAIMS: dict[str, str] = {**OWN}

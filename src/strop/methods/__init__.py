@@ -79,6 +79,7 @@ PROGRAMS = {
     "agentscaler-clean": "strop.methods.agentscaler:AGENTSCALER_CLEAN",
     "webexplorer": "strop.methods.webexplorer:WEBEXPLORER_PROGRAM",
     "reer": "strop.methods.reer:REER",
+    "scalecua": "strop.methods.scalecua:SCALECUA",
     "flex-judge": "strop.methods.flex_judge:FLEX_JUDGE_SCENES",
     "svs-equations": "strop.methods.svs:SVS_EQUATIONS",
     "pathfinder-walks": "strop.methods.pathfinder:PATHFINDER_WALKS",

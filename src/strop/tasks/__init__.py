@@ -35,6 +35,7 @@ SOURCES: dict[str, str] = {
     "nontree": "strop.tasks.twohop:NonTree",
     "path": "strop.tasks.path:Path",
     "scenes": "strop.tasks.scenes:Scenes",
+    "screens": "strop.tasks.screens:Goals",
     "skewed": "strop.tasks.skewed:Skewed",
     "slips": "strop.tasks.slips:Slips",
     "stream": "strop.tasks.stream:Stream",
