@@ -13,8 +13,7 @@ A state is a value: which screen, how far it is scrolled, what everything holds.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from html import escape
+from dataclasses import dataclass
 from random import Random
 from typing import Any, NamedTuple
 
