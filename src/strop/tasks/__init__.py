@@ -54,6 +54,7 @@ ADAPTERS: dict[str, str] = {
     "jsonl": "jsonl:PATH, one task a line",
     "parquet": "parquet:PATH, one task a row",
     "hf": "hf:NAME, a data set of the Hugging Face hub",
+    "miniwob": "miniwob:PAGE, a page of MiniWoB++, or miniwob:all",
     "pool": "pool:SIZE:SOURCE+SOURCE, a finite pool of other sources' tasks",
 }
 """Sources over other people's data, or over other sources, and how each is written."""

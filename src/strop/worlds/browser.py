@@ -45,8 +45,8 @@ HOST = "http://page.invalid"
 """Where pages seem to stand. Nothing else answers."""
 MOST = 400
 """Elements of a page that are read."""
-MINIWOB = (160, 210)
-"""The size that those pages have, in pixels."""
+MINIWOB, MINIWOB_AREA = (500, 320), (160, 210)
+"""The window that those pages stand in, and what of it is theirs, in pixels."""
 FLAGS = (
     "--host-resolver-rules=MAP * ~NOTFOUND",
     "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
@@ -137,7 +137,8 @@ class Opened:
 
     def picture(self) -> bytes:
         """What it looks like, a PNG."""
-        return self.chrome.run(self.page.screenshot(animations="disabled", caret="hide"))
+        clip = {"x": 0, "y": 0, "width": self.area[0], "height": self.area[1]}
+        return self.chrome.run(self.page.screenshot(animations="disabled", caret="hide", clip=clip))
 
     def close(self) -> None:
         self.gone = True
@@ -146,38 +147,33 @@ class Opened:
 
     async def _open(self) -> None:
         needs = self.task.needs
-        browser = await self.chrome.there()
         self.kind = "miniwob" if "miniwob" in needs else "app" if "app" in needs else "html"
+        self.context, self.page, self.cdp = await self.chrome.empty()
+        if self.gone:
+            await self.context.close()
+            raise Lost("nobody waits for it any more")
         width, height = {"miniwob": MINIWOB, "app": SIZE}.get(self.kind, (800, 600))
-        self.context = await browser.new_context(
-            viewport={"width": width, "height": height},
-            accept_downloads=False,
-            service_workers="block",
-            locale="en-US",
-            timezone_id="UTC",
-            reduced_motion="reduce",
-        )
+        self.area = MINIWOB_AREA if self.kind == "miniwob" else (width, height)
+        await self.page.set_viewport_size({"width": width, "height": height})
         await self.context.route("**/*", self._route)
-        await self.context.add_init_script(HOOKS)
-        self.page = await self.context.new_page()
         self.crashed = False
         self.page.on("crash", lambda _: setattr(self, "crashed", True))
         self.page.on("dialog", self._dialog)
         self.page.on("download", self._download)
         self.page.on("filechooser", lambda _: self.told.append("a choice of files was refused"))
         self.context.on("page", self._window)
-        self.cdp = await self.context.new_cdp_session(self.page)
-        await self.page.clock.install(time=0)
         await self.page.goto(f"{HOST}/miniwob/{needs['miniwob']}.html" if self.kind == "miniwob" else f"{HOST}/")
-        await self.page.add_style_tag(content=STILL)
         if self.kind == "miniwob":
             await self.page.evaluate(BEGUN, str(needs["seed"]))
             self.asks = flat(await self.page.evaluate("core.getUtterance()"), 2000)
         await self._settle()
         self.told.clear()
+        self.chrome.restock()
 
     async def _settle(self) -> None:
-        await self.page.clock.run_for(int(self.settles * 1000))
+        """The page's clock goes on. An app waits for nothing."""
+        if self.kind != "app":
+            await self.page.clock.run_for(int(self.settles * 1000))
 
     async def _route(self, route: Any) -> None:
         """Files of the page, and nothing else."""
@@ -207,7 +203,8 @@ class Opened:
         file = (root / path.lstrip("/")).resolve()
         if not file.is_relative_to(root) or not file.is_file():
             return None
-        return file.read_bytes(), mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+        kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+        return file.read_bytes(), f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
 
     async def _dialog(self, dialog: Any) -> None:
         self.told.append(f'a dialog was dismissed: "{flat(dialog.message)}"')
@@ -244,7 +241,7 @@ class Opened:
         return said["result"].get("value")
 
     async def _seen(self) -> Seen:
-        said = json.loads(await self._isolated(READ, MOST))
+        said = json.loads(await self._isolated(READ, MOST, *self.area))
         elements = tuple(Element(e["kind"], e["label"], e["value"], tuple(e["options"])) for e in said["elements"])
         points = tuple((e["x"], e["y"]) for e in said["elements"] if e["kind"] != "text")
         return Seen(Screen(elements, said["title"], said["focus"], said["above"], said["below"]), points)
@@ -335,6 +332,7 @@ class Chrome:
         self.begun = 0
         """Browsers that were started."""
         self.starting: asyncio.Lock | None = None
+        self.spare: asyncio.Future[tuple[Any, Any, Any]] | None = None
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """What comes of it, in whichever thread it is asked for."""
@@ -373,6 +371,23 @@ class Chrome:
             self.begun += 1
             return self.browser
 
+    async def empty(self) -> tuple[Any, Any, Any]:
+        """A context of its own with one page, in which nothing happened yet. One waits always, since a page's process takes its time."""
+        browser, spare = await self.there(), self.spare
+        self.spare = None
+        if spare is not None:
+            with suppress(*_errors()):
+                context, page, cdp = await spare
+                if context.browser is browser:
+                    return context, page, cdp
+        return await _prepared(browser)
+
+    def restock(self) -> None:
+        """Another empty page, for the next one."""
+        if self.spare is None and self.browser is not None:
+            self.spare = asyncio.ensure_future(_prepared(self.browser))
+            self.spare.add_done_callback(lambda done: done.cancelled() or done.exception())  # whoever takes it sees it
+
     def version(self) -> str:
         """Of the program."""
 
@@ -395,6 +410,17 @@ class Chrome:
         with suppress(Exception):
             asyncio.run_coroutine_threadsafe(ended(), self.loop).result(10)
         self.loop.call_soon_threadsafe(self.loop.stop)
+
+
+async def _prepared(browser: Any) -> tuple[Any, Any, Any]:
+    context = await browser.new_context(
+        accept_downloads=False, service_workers="block", locale="en-US", timezone_id="UTC", reduced_motion="reduce"
+    )
+    await context.add_init_script(HOOKS)
+    page = await context.new_page()
+    cdp = await context.new_cdp_session(page)
+    await page.clock.install(time=0)
+    return context, page, cdp
 
 
 _CHROMES: dict[tuple[int, str, bool], Chrome] = {}
@@ -441,14 +467,19 @@ def miniwob_pages() -> Path:
     return Path(next(iter(spec.submodule_search_locations))).resolve() / "html" / "miniwob"
 
 
-HOOKS = """(() => {
+HOOKS = (
+    """(() => {
+  const still = new CSSStyleSheet()
+  still.replaceSync('STILL')
+  document.adoptedStyleSheets = [still]
   const before = EventTarget.prototype.addEventListener, felt = ['click', 'mousedown', 'pointerdown', 'mouseup', 'pointerup', 'touchstart']
   EventTarget.prototype.addEventListener = function (type, ...more) {
     if (felt.includes(type) && this instanceof Element) this.setAttribute('data-felt', '')
     return before.call(this, type, ...more)
   }
 })()"""
-"""Marks what a page's own script listens on."""
+).replace("STILL", STILL)
+"""Nothing moves by itself, and what a page's own script listens on is marked."""
 
 BEGUN = """seed => {
   core.EPISODE_MAX_TIME = 1e9
@@ -456,8 +487,8 @@ BEGUN = """seed => {
   core.startEpisodeReal()
 }"""
 
-READ = """function (most) {
-  const width = innerWidth, height = innerHeight, found = []
+READ = """function (most, width, height) {
+  const found = []
   const SKIPPED = '#reward-display, #sync-task-cover, #click-canvas, #query, script, style, noscript, template, head'
   const SHAPES = ['circle', 'rect', 'polygon', 'ellipse', 'path', 'text', 'line']
   const plain = text => (text || '').replace(/\\s+/g, ' ').trim().slice(0, 400)
@@ -475,7 +506,7 @@ READ = """function (most) {
     if (role === 'checkbox' || role === 'switch') return 'toggle'
     if (['tab', 'menuitem', 'option', 'link', 'radio', 'slider'].includes(role)) return role
     if (tag === 'a') return 'link'
-    if (SHAPES.includes(tag) && el.ownerSVGElement) return tag
+    if (SHAPES.includes(tag) && el.ownerSVGElement) return tag === 'text' ? 'letter' : tag
     if (el.hasAttribute('data-felt') || el.hasAttribute('onclick')) return 'item'
     const parent = el.parentElement
     return getComputedStyle(el).cursor === 'pointer' && parent && getComputedStyle(parent).cursor !== 'pointer' ? 'item' : ''
@@ -507,7 +538,7 @@ READ = """function (most) {
     }
     return null
   }
-  const visit = (node, inside) => {
+  const visit = (node, inside, item) => {
     if (found.length >= most) return
     if (node.nodeType === Node.TEXT_NODE) {
       if (inside || !plain(node.data) || !shown(node.parentElement)) return
@@ -515,34 +546,37 @@ READ = """function (most) {
       if (label && label.control && shown(label.control)) return
       const range = document.createRange()
       range.selectNodeContents(node)
-      if ([...range.getClientRects()].some(within)) found.push({el: null, kind: 'text', label: plain(node.data), value: '', options: [], x: 0, y: 0})
+      if ([...range.getClientRects()].some(within)) found.push({el: null, item, kind: 'text', label: plain(node.data), value: '', options: [], x: 0, y: 0})
       return
     }
     if (node.nodeType !== Node.ELEMENT_NODE || node.matches(SKIPPED) || getComputedStyle(node).display === 'none') return
     const what = node === document.body ? '' : kind(node)
-    let here = inside
+    let here = inside, around = item
     if (what && shown(node) && !(inside && what === 'item' && !node.hasAttribute('data-felt'))) {
       const at = point(node)
       if (at) {
         const options = what === 'menu' ? [...node.options].slice(0, 64).map(one => plain(one.text)) : []
         found.push({el: node, kind: what, label: name(node, what), value: value(node, what), options, x: at[0], y: at[1]})
-        here = true
+        if (what === 'item') around = node
+        else here = true
       }
     }
     if (what === 'menu') return
-    for (const child of node.childNodes) visit(child, here && what !== 'item' || inside)
+    for (const child of node.childNodes) visit(child, here, around)
   }
-  visit(document.body, false)
-  const kept = found.filter(one => one.kind !== 'item' || !found.some(other => other !== one && other.el && one.el.contains(other.el)))
-  const elements = kept.filter(one => one.kind !== 'text' || !kept.some(other => other.kind === 'item' && other.el && other.label === one.label))
+  visit(document.body, false, null)
+  const large = el => { const rect = el.getBoundingClientRect(); return rect.width * rect.height > width * height / 2 }
+  const holds = one => found.some(other => other !== one && other.el && one.el.contains(other.el))
+  const items = new Set(found.filter(one => one.kind === 'item' && !(holds(one) && (large(one.el) || !one.el.hasAttribute('data-felt')))).map(one => one.el))
+  const elements = found.filter(one => one.kind === 'item' ? items.has(one.el) : one.kind !== 'text' || !items.has(one.item))
   const active = found.find(one => one.el && one.el === document.activeElement)
   const page = document.scrollingElement || document.documentElement
   return JSON.stringify({
     title: plain(document.title),
     focus: active ? active.label : '',
     above: page.scrollTop > 1,
-    below: page.scrollTop + height < page.scrollHeight - 1,
-    elements: elements.map(({el, ...rest}) => rest),
+    below: page.scrollTop + innerHeight < page.scrollHeight - 1,
+    elements: elements.map(({el, item, ...rest}) => rest),
   })
 }"""
 """What is seen of a page, in the order of its elements: those that can be acted on and are not covered, and the texts between them."""
@@ -565,10 +599,10 @@ FOCUSED = """function (x, y, text) {
 CHOSEN = """function (x, y, option) {
   let el = document.elementFromPoint(x, y)
   if (el && el.control) el = el.control
-  el.focus()
-  if (option === undefined || option === null) return true
+  if (option === undefined || option === null) { el.focus(); return true }
   const at = [...el.options].findIndex(one => one.text.replace(/\\s+/g, ' ').trim() === option)
   if (at < 0) return false
+  el.focus()
   el.selectedIndex = at
   el.dispatchEvent(new Event('input', {bubbles: true}))
   el.dispatchEvent(new Event('change', {bubbles: true}))

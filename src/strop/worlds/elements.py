@@ -114,7 +114,7 @@ def _short(one: Element, number: int, skin: str) -> str:
 def _long(one: Element, number: int, skin: str) -> str:
     word = SKINS[skin].words[KINDS.index(one.kind)] if one.kind in KINDS else one.kind
     said = f'[{number}] {word} "{flat(one.label)}"'
-    if one.kind == "toggle":
+    if one.kind in ("toggle", "radio"):
         return f"{said} {'on' if one.value == '+' else 'off'}"
     if one.kind in ("field", "menu"):
         said += f' = "{flat(one.value)}"'

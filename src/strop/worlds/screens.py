@@ -153,8 +153,8 @@ def acted(app: App, now: State, action: str, arguments: Mapping[str, Any]) -> St
             raise Refused(f"nothing {'below' if down else 'above'}")
         most = app.rows(now["at"]) - VIEW
         return {**now, "top": max(0, min(most, now["top"] + (VIEW if down else -VIEW)))}
-    shown = visible(app, now)
-    numbered(seen(app, now).elements, number := int(arguments["number"]), action)
+    shown, number = visible(app, now), int(arguments["number"])
+    numbered([Element(one.kind, one.label) for one in shown], number, action)
     one = shown[number - 1]
     if action == "click" and one.leads >= 0:
         return {**now, "at": one.leads, "top": 0, "focus": ""}
@@ -219,8 +219,7 @@ def wandered(rng: Random, app: App, now: State, length: int) -> tuple[list[tuple
     while len(done) < length:
         shown = visible(app, now)
         can = [n for n, w in enumerate(shown, 1) if w.leads >= 0 or w.label not in touched]
-        screen = seen(app, now)
-        ways = ["down"] * screen.below + ["up"] * screen.above
+        ways = ["down"] * (now["top"] + VIEW < app.rows(now["at"])) + ["up"] * (now["top"] > 0)
         if ways and (not can or rng.random() < 0.25):
             act: tuple[str, dict[str, Any]] = ("scroll", {"way": rng.choice(ways)})
         else:
