@@ -72,6 +72,8 @@ class Goals:
                 raise ValueError(f"screens: {knob} is {' or '.join(known)}. {nearest(value, known)}")
         if self.walks and not self.goals:
             raise ValueError(f"screens: walks={self.walks} stand beside goals that are counted: say how many, goals=300")
+        if self.walks and self.mode == "grounding":
+            raise ValueError("screens: a walk is no answer to where something is: mode=direct, reasoned or mixed")
 
     @property
     def size(self) -> int | None:
@@ -121,16 +123,21 @@ class Goals:
         place, of = number % self.apps, -(-self.goals * self.walks // self.apps)
         app = self.app("train", seed, place)
         pieces = walks_of(app, seed, place, of)
-        now, walk, *goal = pieces[number // self.apps]
-        if self.labels == "shuffled":
-            _, _, *goal = pieces[(number // self.apps + 1) % of]
-        return self._task(app, now, *goal, self._mode(generator("screens", "mode", seed, number)), meta, walk=walk)
+        now, walk, end, order = pieces[number // self.apps]
+        begun = now
+        if self.labels == "shuffled":  # another one's words, and what they ask for from here
+            begun, _, end, order = pieces[(number // self.apps + 1) % of]
+        says = said(app, begun, end, order)
+        goal = {"at": end["at"], "values": now["values"] | {label: end["values"][label] for label in order}}
+        mode = self.mode if self.mode != "mixed" else generator("screens", "mode", seed, number).choice(("direct", "reasoned"))
+        return self._task(app, now, goal, order, mode, meta, says, walk=walk)
 
     def _mode(self, rng: random.Random) -> str:
         return rng.choice([*MODES]) if self.mode == "mixed" else self.mode
 
-    def _task(self, app: App, now: Any, end: Any, order: list[str], mode: str, meta: dict[str, Any], **more: Any) -> Task:
-        says = order if mode == "grounding" else [piece(app, s.label, s.at, s.value) for s in steps(app, now, end, order)]
+    def _task(
+        self, app: App, now: Any, end: Any, order: list[str], mode: str, meta: dict[str, Any], says: str = "", **more: Any
+    ) -> Task:
         needs = {
             "app": app.plain(),
             "start": {"at": now["at"], "values": now["values"]},
@@ -141,7 +148,8 @@ class Goals:
             "short": bool(self.short),
             **{key: [[action, arguments] for action, arguments in walk] for key, walk in more.items()},
         }
-        return Task(MODES[mode].format(" ".join(says)), needs, self.name, {**meta, "where": digest(needs)[:12]})
+        says = order[0] if mode == "grounding" else says or said(app, now, end, order)
+        return Task(MODES[mode].format(says), needs, self.name, {**meta, "where": digest(needs)[:12]})
 
     def grade(self, task: Task, text: str) -> Graded:
         """Of all actions at once, as one answer; who acts in the world is graded there."""
@@ -158,6 +166,11 @@ class Goals:
             now = acted(app, now, action, arguments)
             said.append(line.written(Call(verbs[action].name, arguments)))
         return f"<answer>{'; '.join(said)}</answer>"
+
+
+def said(app: App, now: Any, end: Any, order: list[str]) -> str:
+    """A goal in words: what comes one after the other on the shortest way."""
+    return " ".join(piece(app, step.label, step.at, step.value) for step in steps(app, now, end, order))
 
 
 @lru_cache(4096)

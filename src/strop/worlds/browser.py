@@ -569,11 +569,11 @@ READ = """function (most, width, height) {
   const holds = one => found.some(other => other !== one && other.el && one.el.contains(other.el))
   const items = new Set(found.filter(one => one.kind === 'item' && !(holds(one) && (large(one.el) || !one.el.hasAttribute('data-felt')))).map(one => one.el))
   const elements = found.filter(one => one.kind === 'item' ? items.has(one.el) : one.kind !== 'text' || !items.has(one.item))
-  const active = found.find(one => one.el && one.el === document.activeElement)
+  const active = document.activeElement, focused = active && active !== document.body ? kind(active) : ''
   const page = document.scrollingElement || document.documentElement
   return JSON.stringify({
     title: plain(document.title),
-    focus: active ? active.label : '',
+    focus: focused ? name(active, focused) : '',
     above: page.scrollTop > 1,
     below: page.scrollTop + innerHeight < page.scrollHeight - 1,
     elements: elements.map(({el, item, ...rest}) => rest),
