@@ -120,28 +120,48 @@ class Opened:
 
     def __init__(self, chrome: Chrome, task: Task, settles: float):
         self.chrome, self.task, self.settles = chrome, task, settles
-        self.told, self.asks, self.gone = list[str](), task.prompt, False
+        self.told, self.asks = list[str](), task.prompt
         self.words = meanings(task.needs.get("verbs", ""))
+        self.over: asyncio.Future[str] = chrome.loop.create_future()
+        """Why nothing more is to be had of it."""
         try:
-            chrome.run(self._open())
+            self._done(self._open())
         except BaseException:
             self.close()
             raise
 
     def look(self) -> str:
         """The first message: what is asked, and what is seen."""
-        return self.chrome.run(self._look())
+        return self._done(self._look())
 
     def hear(self, said: Said) -> Reply:
-        return self.chrome.run(self._hear(said))
+        return self._done(self._hear(said))
 
     def picture(self) -> bytes:
         """What it looks like, a PNG."""
         clip = {"x": 0, "y": 0, "width": self.area[0], "height": self.area[1]}
-        return self.chrome.run(self.page.screenshot(animations="disabled", caret="hide", clip=clip))
+        return self._done(self.page.screenshot(animations="disabled", caret="hide", clip=clip))
+
+    def _done(self, work: Coroutine[Any, Any, T]) -> T:
+        """What comes of it, unless it is over before."""
+
+        async def guarded() -> T:
+            task = asyncio.ensure_future(work)
+            await asyncio.wait((task, self.over), return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                task.cancel()
+                raise Lost(self.over.result())
+            return task.result()
+
+        return self.chrome.run(guarded())
+
+    def _ends(self, why: str) -> None:
+        if not self.over.done():
+            self.over.set_result(why)
 
     def close(self) -> None:
-        self.gone = True
+        with suppress(RuntimeError):  # the loop is gone
+            self.chrome.loop.call_soon_threadsafe(self._ends, "it was closed")
         if (context := getattr(self, "context", None)) is not None:
             self.chrome.later(context.close())
 
@@ -149,15 +169,14 @@ class Opened:
         needs = self.task.needs
         self.kind = "miniwob" if "miniwob" in needs else "app" if "app" in needs else "html"
         self.context, self.page, self.cdp = await self.chrome.empty()
-        if self.gone:
+        if self.over.done():
             await self.context.close()
-            raise Lost("nobody waits for it any more")
         width, height = {"miniwob": MINIWOB, "app": SIZE}.get(self.kind, (800, 600))
         self.area = MINIWOB_AREA if self.kind == "miniwob" else (width, height)
         await self.page.set_viewport_size({"width": width, "height": height})
         await self.context.route("**/*", self._route)
-        self.crashed = False
-        self.page.on("crash", lambda _: setattr(self, "crashed", True))
+        self.page.on("crash", lambda _: self._ends("the page crashed"))
+        self.page.on("close", lambda _: self._ends("the page is gone"))
         self.page.on("dialog", self._dialog)
         self.page.on("download", self._download)
         self.page.on("filechooser", lambda _: self.told.append("a choice of files was refused"))
@@ -276,8 +295,6 @@ class Opened:
             if (await self._stands())[0]:
                 over = True
                 break
-        if self.crashed:
-            raise Lost("the page crashed")
         _, reward = await self._stands()
         told += [*dict.fromkeys(self.told)][:8]
         self.told.clear()
