@@ -317,7 +317,7 @@ def test_lists_name_the_tasks_of_the_stages_and_not_the_one_that_no_stage_has(tm
 
 def test_a_program_stands_beside_the_methods(capsys):
     assert named("cascade") is CASCADE
-    agents = ("webexplorer", "webresearcher-stream", "agentscaler", "agentscaler-clean")
+    agents = ("webexplorer", "webresearcher-stream", "agentscaler", "agentscaler-clean", "scalecua")
     assert {*PROGRAMS} == {
         "cascade",
         "arm",

@@ -375,10 +375,12 @@ def test_a_page_that_hangs_or_crashes_is_our_fault_and_another_goes_on(chrome):
     assert "lost twice" in said.facts["error"]
     process = opened(chrome, html=html("<button>go</button>"))
     chrome.later(process.page.goto("chrome://crash"))
+    for _ in range(100):
+        if process.over.done():
+            break
+        time.sleep(0.05)
     with pytest.raises(Lost, match="crashed"):
-        for _ in range(100):
-            does(process, "click", number=1)
-            time.sleep(0.05)
+        does(process, "click", number=1)
     process.close()
     time.sleep(1.0)
     busy = [one for one in psutil.Process().children(recursive=True) if "--type=renderer" in " ".join(one.cmdline())]
@@ -402,7 +404,7 @@ def test_a_browser_that_dies_is_begun_again_and_told_everything(chrome):
             if call.tool == "done":
                 chrome.run(chrome.browser.close())
             state, theirs = await WORLD.reply(state, Said("", (call,)), {})
-            ours, mine = await asked.world.reply(ours, Said("", (call,)), {})
+            ours, _ = await asked.world.reply(ours, Said("", (call,)), {})
             if theirs.done:
                 return first, theirs, chrome.begun - before
 
@@ -443,7 +445,7 @@ def test_a_killed_run_leaves_no_browser(chrome):
     assert any("chrom" in one.name() for one in below)
     child.kill()
     child.wait()
-    gone, alive = psutil.wait_procs(below, timeout=15)
+    _, alive = psutil.wait_procs(below, timeout=15)
     assert not alive, [(one.pid, one.name()) for one in alive]
     child.stdout.close()
 

@@ -109,7 +109,7 @@ def test_whoever_says_done_elsewhere_has_not_reached_the_goal():
     asked = source("screens")
     for index in range(20):
         task = asked.task("test", 0, index)
-        state, reply = asyncio.run(asked.world.reply(asked.world.start(task, SEAT), Said("", (Call("done"),)), {}))
+        _, reply = asyncio.run(asked.world.reply(asked.world.start(task, SEAT), Said("", (Call("done"),)), {}))
         assert (reply.done, reply.scores["outcome"]) == (True, 0.0)
 
 
@@ -184,8 +184,13 @@ def test_what_is_written_into_a_field_stays_characters():
 
 
 def test_unknown_words_are_refused_with_the_known_ones():
-    for knobs, says in (("labels=true", "reached or shuffled"), ("mode=fast", "direct"), ("walks=2", "goals that are counted"),
-        ("goals=9,walks=2,mode=grounding", "no answer to where"), ("skins=5", "skins")):
+    for knobs, says in (
+        ("labels=true", "reached or shuffled"),
+        ("mode=fast", "direct"),
+        ("walks=2", "goals that are counted"),
+        ("goals=9,walks=2,mode=grounding", "no answer to where"),
+        ("skins=5", "skins"),
+    ):
         with pytest.raises(ValueError, match=says):
             source(f"screens:{knobs}")
 

@@ -2,8 +2,8 @@
 
     km zu=x qa+     ->   >click 2   >write 1 x   >click 2   >done
 
-Training goals are set in `apps` apps, testing goals in others, with names and layouts of testing's own. With `goals` there are so many, each
-with the shortest way to it, and beside each `walks` walks without a goal, said to be for what they happened to reach, or, with
+Training goals are set in `apps` apps, testing goals in others, with names and layouts of testing's own. With `goals` there are so many,
+each with the shortest way to it, and beside each `walks` walks without a goal, said to be for what they happened to reach, or, with
 `labels=shuffled`, for what another walk in the same app reached.
 """
 
@@ -135,9 +135,7 @@ class Goals:
     def _mode(self, rng: random.Random) -> str:
         return rng.choice([*MODES]) if self.mode == "mixed" else self.mode
 
-    def _task(
-        self, app: App, now: Any, end: Any, order: list[str], mode: str, meta: dict[str, Any], says: str = "", **more: Any
-    ) -> Task:
+    def _task(self, app: App, now: Any, end: Any, order: list[str], mode: str, meta: dict[str, Any], says: str = "", **more: Any) -> Task:
         needs = {
             "app": app.plain(),
             "start": {"at": now["at"], "values": now["values"]},
@@ -181,8 +179,8 @@ def app_of(side: Split, seed: int, number: int, skin: str, pages: int, rows: int
 
 @lru_cache(128)
 def walks_of(app: App, seed: int, place: int, count: int) -> list[tuple[Any, ...]]:
-    """So many pieces of one walk through an app: (state it begins in, actions, state it ends in, what it changed in order). A piece in which
-    nothing comes of anything is left out."""
+    """So many pieces of one walk through an app: (state it begins in, actions, state it ends in, what it changed in order). A piece in
+    which nothing comes of anything is left out."""
     rng, found = generator("screens", "walks", seed, place, count), list[tuple[Any, ...]]()
     now = opened(rng, app)
     while len(found) < count:

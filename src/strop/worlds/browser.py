@@ -8,9 +8,9 @@ A task brings its page: one of MiniWoB++, seeded by the task, an app of `worlds/
 `reward` how it stands. One Chromium serves all episodes of a process, each in a context of its own that keeps nothing. A clock that stands
 still between actions, and no animation, let a page answer again what it answered.
 
-Nothing outside is reached: every other address is refused, and said to be. Dialogs are dismissed, downloads refused, new windows closed, and
-each is told. A page that crashes or hangs is made again; one that does so twice is our fault. Chromium's own sandbox holds its pages; root
-has none, so a browser of root's is refused unless `open` is asked for by name (`--sandbox open`).
+Nothing outside is reached: every other address is refused, and said to be. Dialogs are dismissed, downloads refused, new windows closed,
+and each is told. A page that crashes or hangs is made again; one that does so twice is our fault. Chromium's own sandbox holds its pages;
+root has none, so a browser of root's is refused unless `open` is asked for by name (`--sandbox open`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from strop.sandbox.rules import LEVELS, Level
 from strop.seams.world import Broken, Called, Reply, Said, Seat, Tool
 from strop.worlds.drawn import SIZE, page
 from strop.worlds.elements import Element, Refused, Screen, actions, flat, meanings, numbered, tree
-from strop.worlds.live import History, Live, Lost, _room
+from strop.worlds.live import History, Live, Lost, looked
 from strop.worlds.screens import App
 
 T = TypeVar("T")
@@ -55,7 +55,10 @@ FLAGS = (
     "--font-render-hinting=none",
     "--hide-scrollbars",
 )
-STILL = "*,*::before,*::after{transition:none!important;animation:none!important;caret-color:transparent!important;scroll-behavior:auto!important}"
+STILL = (
+    "*,*::before,*::after{transition:none!important;animation:none!important;caret-color:transparent!important;"
+    "scroll-behavior:auto!important}"
+)
 
 
 class Seen(NamedTuple):
@@ -102,14 +105,8 @@ class Browser(Live):
 
     async def show(self, state: History) -> str:
         """What the page asks, or the task, and what is seen first."""
-        room = _room(self)
-        for _ in range(2):
-            with suppress(Lost):
-                process = await room._made(state)
-                text = await room._within("look", process.look)
-                room._waits(state.key, process)
-                return text
-        return state.task.prompt  # whoever acts then is told why
+        text = await looked(self, state, Opened.look)
+        return state.task.prompt if text is None else text  # whoever acts then is told why
 
 
 # ------------------------------------------------------------------------------------------------ an episode
@@ -261,7 +258,7 @@ class Opened:
 
     async def _seen(self) -> Seen:
         said = json.loads(await self._isolated(READ, MOST, *self.area))
-        elements = tuple(Element(e["kind"], e["label"], e["value"], tuple(e["options"])) for e in said["elements"])
+        elements = tuple(Element(e["kind"], e["label"], e.get("value", ""), tuple(e.get("options", ()))) for e in said["elements"])
         points = tuple((e["x"], e["y"]) for e in said["elements"] if e["kind"] != "text")
         return Seen(Screen(elements, said["title"], said["focus"], said["above"], said["below"]), points)
 
@@ -563,7 +560,8 @@ READ = """function (most, width, height) {
       if (label && label.control && shown(label.control)) return
       const range = document.createRange()
       range.selectNodeContents(node)
-      if ([...range.getClientRects()].some(within)) found.push({el: null, item, kind: 'text', label: plain(node.data), value: '', options: [], x: 0, y: 0})
+      const words = plain(node.data)
+      if ([...range.getClientRects()].some(within)) found.push({el: null, item, kind: 'text', label: words})
       return
     }
     if (node.nodeType !== Node.ELEMENT_NODE || node.matches(SKIPPED) || getComputedStyle(node).display === 'none') return
@@ -584,7 +582,8 @@ READ = """function (most, width, height) {
   visit(document.body, false, null)
   const large = el => { const rect = el.getBoundingClientRect(); return rect.width * rect.height > width * height / 2 }
   const holds = one => found.some(other => other !== one && other.el && one.el.contains(other.el))
-  const items = new Set(found.filter(one => one.kind === 'item' && !(holds(one) && (large(one.el) || !one.el.hasAttribute('data-felt')))).map(one => one.el))
+  const around = one => holds(one) && (large(one.el) || !one.el.hasAttribute('data-felt'))
+  const items = new Set(found.filter(one => one.kind === 'item' && !around(one)).map(one => one.el))
   const elements = found.filter(one => one.kind === 'item' ? items.has(one.el) : one.kind !== 'text' || !items.has(one.item))
   const active = document.activeElement, focused = active && active !== document.body ? kind(active) : ''
   const page = document.scrollingElement || document.documentElement

@@ -143,6 +143,16 @@ class Room:
             return longer, reply
         return state, _ours(f"its process was lost{'' if once else ' twice'}: {why}")
 
+    async def looked(self, state: History, look: Callable[[Any], T]) -> T | None:
+        """What a process in this state shows beside its answers; nothing where it is lost twice."""
+        for _ in range(2):
+            with suppress(Lost, Otherwise):
+                process = self.processes.pop(state.key, None) or await self._made(state)
+                shown = await self._within("look", lambda: look(process))  # noqa: B023
+                self._waits(state.key, process)
+                return shown
+        return None
+
     async def _made(self, state: History) -> Process:
         """A process in this state: begun, and told everything again."""
         if state.said and self.world.repeats == "no":
@@ -214,6 +224,11 @@ class Room:
     def close(self) -> None:
         while self.processes:
             self.processes.popitem()[1].close()
+
+
+async def looked(world: Live, state: History, look: Callable[[Any], T]) -> T | None:
+    """What a process of a world shows in a state, for its `show`: it hears nothing. Nothing where it is lost twice."""
+    return await _room(world).looked(state, look)
 
 
 def late(value: Any) -> None:

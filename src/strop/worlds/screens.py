@@ -23,7 +23,7 @@ from strop.seams.source import Split, split_of
 from strop.seams.world import Broken, Call, Called, Reply, Said, Seat, Tool
 from strop.worlds.calls import Line
 from strop.worlds.database import words
-from strop.worlds.elements import KINDS, SKINS, Element, Refused, Screen, actions, meanings, numbered, tree
+from strop.worlds.elements import KINDS, Element, Refused, Screen, actions, meanings, numbered, tree
 
 COLUMNS, VIEW = 3, 4
 """Cells of a row, and rows that are seen at once."""
@@ -96,8 +96,8 @@ class App(NamedTuple):
 
 
 def made(rng: Random, side: Split, skin: str, pages: int = 2, held: int = 3, rows: int = VIEW) -> App:
-    """An app of a first screen and so many `pages`, each with about `held` things that hold something. Names and layout are those of a side:
-    none of training is met in testing."""
+    """An app of a first screen and so many `pages`, each with about `held` things that hold something. Names and layout are those of a
+    side: none of training is met in testing."""
     for _ in range(ATTEMPTS):
         names = iter(rng.sample(words(2, side), (1 + pages) * (2 + held)))
         titles = [next(names) for _ in range(1 + pages)]
@@ -141,7 +141,9 @@ def visible(app: App, now: State) -> tuple[Widget, ...]:
 
 def seen(app: App, now: State) -> Screen:
     """What the screen shows."""
-    elements = tuple(Element(w.kind, w.label, now["values"].get(w.label, "") if w.leads < 0 else "", (*w.options,)) for w in visible(app, now))
+    elements = tuple(
+        Element(w.kind, w.label, now["values"].get(w.label, "") if w.leads < 0 else "", (*w.options,)) for w in visible(app, now)
+    )
     return Screen(elements, app.screens[now["at"]][0], now["focus"], now["top"] > 0, now["top"] + VIEW < app.rows(now["at"]))
 
 
