@@ -434,6 +434,7 @@ async def _prepared(browser: Any) -> tuple[Any, Any, Any]:
     page = await context.new_page()
     cdp = await context.new_cdp_session(page)
     await page.clock.install(time=0)
+    await page.clock.pause_at(1)  # else it goes on by itself
     return context, page, cdp
 
 
