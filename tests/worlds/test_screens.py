@@ -149,7 +149,7 @@ def test_a_walk_reaches_its_label_and_a_shuffled_label_is_another_s():
         (_, reply), (_, wrong) = played(one), played(two)
         assert reply.scores["outcome"] == 1
         elsewhere += wrong.scores["outcome"] == 0
-        longer += len(one.needs["walk"]) > len(one.prompt.split())
+        longer += len(one.needs["walk"]) > len(one.prompt.split()) - 1
     assert elsewhere > 216, "nine in ten"
     assert longer > 24, "a walk is no shortest way"
     goals = Counter(others.task("train", 0, i).prompt for i in range(30, 270))

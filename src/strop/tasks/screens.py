@@ -1,6 +1,6 @@
 """screens: goals in apps of a few screens, reached by one grammar of actions in the skins of four platforms (`worlds/screens.py`).
 
-    km zu=x qa+     ->   >click 2   >write 1 x   >click 2   >done
+    ho km x=zu +qa.     ->   >click 2   >write 1 x   >click 2   >done
 
 Training goals are set in `apps` apps, testing goals in others, with names and layouts of testing's own. With `goals` there are so many,
 each with the shortest way to it, and beside each `walks` walks without a goal, said to be for what they happened to reach, or, with
@@ -167,8 +167,9 @@ class Goals:
 
 
 def said(app: App, now: Any, end: Any, order: list[str]) -> str:
-    """A goal in words: what comes one after the other on the shortest way."""
-    return " ".join(piece(app, step.label, step.at, step.value) for step in steps(app, now, end, order))
+    """A goal in words: where one is, and what comes one after the other on the shortest way."""
+    pieces = (piece(app, step.label, step.at, step.value) for step in steps(app, now, end, order))
+    return f"{' '.join((app.screens[now['at']][0], *pieces))}."
 
 
 @lru_cache(4096)

@@ -1,13 +1,13 @@
 """screens: apps of a few screens, made from a seed, in the skins of four platforms; what is asked is a state they must be left in.
 
-    km zu=x qa+                the goal: open km, write x into zu, switch qa on
+    ho km x=zu +qa.            the goal: from ho open km, write x into zu, switch qa on
     ti 1b                      the screen: an element a line, and where one is
     km 2b
     @ho                        >click 2   ->   zu 1f   qa 2t-   ho 3b   @km   ->   >write 1 x   ->   …   ->   >done
 
 A state is a value: which screen, how far it is scrolled, what everything holds. How the goal is reached is its own matter; whoever says
 `done` elsewhere has not reached it. A task says its goal, or asks where something is (`grounding`), and its demonstrations act at once
-(`direct`) or name what they touch first (`reasoned`). One may walk without a goal: then the goal is what the walk happened to reach.
+(`direct`) or say first where they are, what comes next, and its number (`reasoned`). One may walk without a goal: then the goal is what the walk happened to reach.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def acted(app: App, now: State, action: str, arguments: Mapping[str, Any]) -> St
 
 def piece(app: App, label: str, at: int, value: str) -> str:
     """What must come of one thing, as a goal says it."""
-    return label + {"button": "", "toggle": value, "field": f"={value}", "menu": f":{value}"}[app.widget(label, at).kind]
+    return {"button": "", "toggle": value, "field": f"{value}=", "menu": f"{value}:"}[app.widget(label, at).kind] + label
 
 
 class Step(NamedTuple):
@@ -309,8 +309,17 @@ class Screens:
         call = Call(verbs[action].name, arguments)
         if needs["mode"] == "direct":
             return call
-        touched = visible(app, now)[arguments["number"] - 1].label if "number" in arguments else action
-        return f"<think>{touched}</think>{Line().written(call)}"
+        return f"<think>{thought(app, now, action, arguments)}</think>{Line().written(call)}"
+
+
+def thought(app: App, now: State, action: str, arguments: Mapping[str, Any]) -> str:
+    """What is said to oneself before an action: where one is, what comes next as a goal says it, and where on the screen that is."""
+    place = now["focus"] or app.screens[now["at"]][0]
+    if "number" not in arguments:
+        return f"{place} {arguments['way']}" if "way" in arguments else f"{place}."
+    one = visible(app, now)[arguments["number"] - 1]
+    value = acted(app, now, action, arguments)["values"].get(one.label, "")
+    return f"{place} {piece(app, one.label, now['at'], value)} {arguments['number']}"
 
 
 def shown(state: State) -> str:
