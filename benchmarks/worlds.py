@@ -8,6 +8,11 @@ counted. While a tool is awaited the engine draws for whoever is not waiting.
 
 Behind it, what was prefilled in steps whose rows were summarised and begun again, against the tokens of those rows' openings and of the
 answers: a restart prefills its new prompt, and nothing else again.
+
+    python benchmarks/worlds.py --browser 20
+
+New episodes in a browser that runs (`strop.worlds.browser`) against new browsers with their first episode, in turns. The next page is made
+ready while an episode is played, four actions here, and a new one then waits for what is left of it.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ import argparse
 import asyncio
 import json
 import os
+import shutil
 import statistics
 import tempfile
 import time
@@ -35,7 +41,7 @@ from strop.seams.window import Append, Past, Summarised, Window
 from strop.seams.world import Reply, Said, Seat
 
 TASKS, GROUP, TURNS, ANSWER = 8, 8, 4, 16
-ASKED = 1.2
+ASKED, NEW = 1.2, 0.1
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,13 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--browser", type=int, metavar="N", help="N new episodes against N new browsers, and nothing else")
     args = parser.parse_args()
+    if args.browser:
+        made = browsers(args.browser)
+        if args.json:
+            args.json.write_text(json.dumps(made))
+        return
     with tempfile.TemporaryDirectory() as place:
         runs = {seconds: run_of(Path(place) / str(seconds), args.model, args.tokens, seconds, Append()) for seconds in (0.0, 0.1)}
         times: dict[float, list[float]] = {seconds: [] for seconds in runs}
@@ -116,6 +128,36 @@ def main() -> None:
     if args.json:
         made = {"ratio": ratio, "ratios": ratios, "seconds": {str(k): v for k, v in times.items()}}
         args.json.write_text(json.dumps(made | {"prefilled": computed, "needed": needed}))
+
+
+def browsers(count: int) -> dict[str, Any]:
+    """Seconds of each, by what was begun."""
+    from strop.seams.world import Call
+    from strop.tasks import source
+    from strop.worlds.browser import NAMES, Browser, Chrome, Opened, _chrome
+
+    world, tasks = Browser(weakest="open"), source("screens")
+    running, program = _chrome(world), next(filter(None, map(shutil.which, NAMES)))
+    running.version()
+    times: dict[str, list[float]] = {"episode": [], "browser": []}
+    for number in range(count + 1):
+        for what in [*times][:: 1 if number % 2 else -1]:
+            began = time.perf_counter()
+            chrome = running if what == "episode" else Chrome(program, False)
+            page = Opened(chrome, tasks.task("test", 0, number), 1.0)
+            page.look()
+            if number:  # the first one finds no page that is ready
+                times[what].append(time.perf_counter() - began)
+            for _ in range(4):
+                page.hear(Said("", (Call("click", {"number": 1}),)))
+            page.close()
+            if chrome is not running:
+                chrome.stop()
+    ratio = statistics.median(times["episode"]) / statistics.median(times["browser"])
+    for what, took in times.items():
+        print(f"a new {what:<8} {statistics.median(took):6.3f} s   ({min(took):.3f} to {max(took):.3f}); load {os.getloadavg()[0]:.1f}")
+    print(f"episode over browser   {ratio:.2f}   (asked: at most {NEW})")
+    return {"ratio": ratio, "seconds": times}
 
 
 def _needed(groups: Any) -> int:

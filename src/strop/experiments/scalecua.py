@@ -18,7 +18,7 @@ GOALS, WALKS = 300, 16
 
 
 def arm(name: str, knobs: str, control: str = "") -> Arm:
-    stage = Stage("imitate", TAUGHT, rest(), task=f"screens:goals={GOALS}{knobs}")
+    stage = Stage("imitate", TAUGHT, rest(), task=f"screens:goals={GOALS},mode=reasoned{knobs}")
     return Arm(name, Program(f"scalecua-{name}", (stage,), paper="2509.15221"), control=control)
 
 
@@ -68,9 +68,9 @@ LABELS = Claim(
     "scalecua-labels",
     mechanism="Labelling 16 walks a goal with what they happened to reach",
     consequence="raises success on apps that nobody trained on by 0.08 or more over the same walks with labels of others",
-    regime="on screens of about 40 tokens in four skins and goals of 2 to 5 actions, at equal tokens",
+    regime="on screens of about 40 tokens in four skins and goals of 2 to 5 actions, each behind a thought, at equal tokens",
     method="scalecua",
-    recipe=Recipe(task="screens", steps=5000, tasks=16, lr=3e-3, checkpoint_every=5000),
+    recipe=Recipe(task="screens:mode=reasoned", steps=5000, tasks=4, lr=3e-3, checkpoint_every=5000),
     arms=(
         arm("reached", f",walks={WALKS}"),
         arm("shuffled", f",walks={WALKS},labels=shuffled", "the same walks, each said to be for what another one in its app reached"),

@@ -22,13 +22,13 @@ import mimetypes
 import os
 import shutil
 import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
 from strop.records import Task
@@ -165,13 +165,12 @@ class Opened:
     async def _open(self) -> None:
         needs = self.task.needs
         self.kind = "miniwob" if "miniwob" in needs else "app" if "app" in needs else "html"
-        self.context, self.page, self.cdp = await self.chrome.empty()
+        size = {"miniwob": MINIWOB, "app": SIZE}.get(self.kind, (800, 600))
+        self.area = MINIWOB_AREA if self.kind == "miniwob" else size
+        empty = await self.chrome.empty(size)
+        self.context, self.page, self.cdp, empty.serve = empty.context, empty.page, empty.cdp, self._route
         if self.over.done():
             await self.context.close()
-        width, height = {"miniwob": MINIWOB, "app": SIZE}.get(self.kind, (800, 600))
-        self.area = MINIWOB_AREA if self.kind == "miniwob" else (width, height)
-        await self.page.set_viewport_size({"width": width, "height": height})
-        await self.context.route("**/*", self._route)
         self.page.on("crash", lambda _: self._ends("the page crashed"))
         self.page.on("close", lambda _: self._ends("the page is gone"))
         self.page.on("dialog", self._dialog)
@@ -184,7 +183,7 @@ class Opened:
             self.asks = flat(await self.page.evaluate("core.getUtterance()"), 2000)
         await self._settle()
         self.told.clear()
-        self.chrome.restock()
+        self.chrome.restock(size)
 
     async def _settle(self) -> None:
         """The page's clock goes on. An app waits for nothing."""
@@ -346,7 +345,7 @@ class Chrome:
         self.begun = 0
         """Browsers that were started."""
         self.starting: asyncio.Lock | None = None
-        self.spare: asyncio.Future[tuple[Any, Any, Any]] | None = None
+        self.spare: asyncio.Future[Empty] | None = None
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """What comes of it, in whichever thread it is asked for."""
@@ -385,21 +384,23 @@ class Chrome:
             self.begun += 1
             return self.browser
 
-    async def empty(self) -> tuple[Any, Any, Any]:
+    async def empty(self, size: tuple[int, int]) -> Empty:
         """A context of its own with one page, in which nothing happened yet. One waits always, since a page's process takes its time."""
         browser, spare = await self.there(), self.spare
         self.spare = None
         if spare is not None:
             with suppress(*_errors()):
-                context, page, cdp = await spare
-                if context.browser is browser:
-                    return context, page, cdp
-        return await _prepared(browser)
+                ready = await spare
+                if ready.context.browser is browser:
+                    if ready.page.viewport_size != (asked := {"width": size[0], "height": size[1]}):
+                        await ready.page.set_viewport_size(asked)
+                    return ready
+        return await _prepared(browser, size)
 
-    def restock(self) -> None:
-        """Another empty page, for the next one."""
+    def restock(self, size: tuple[int, int]) -> None:
+        """Another empty page, for the next one, which is mostly of one size with the last."""
         if self.spare is None and self.browser is not None:
-            self.spare = asyncio.ensure_future(_prepared(self.browser))
+            self.spare = asyncio.ensure_future(_prepared(self.browser, size))
             self.spare.add_done_callback(lambda done: done.cancelled() or done.exception())  # whoever takes it sees it
 
     def version(self) -> str:
@@ -426,16 +427,35 @@ class Chrome:
         self.loop.call_soon_threadsafe(self.loop.stop)
 
 
-async def _prepared(browser: Any) -> tuple[Any, Any, Any]:
+class Empty:
+    """A page of a context of its own, at the address of all pages, where nothing is served yet: what comes there needs no process more."""
+
+    def __init__(self, context: Any):
+        self.context, self.page, self.cdp = context, cast(Any, None), cast(Any, None)
+        self.serve: Callable[[Any], Coroutine[Any, Any, None]] | None = None
+
+    async def route(self, route: Any) -> None:
+        await (route.fulfill(body="", content_type="text/html") if self.serve is None else self.serve(route))
+
+
+async def _prepared(browser: Any, size: tuple[int, int]) -> Empty:
     context = await browser.new_context(
-        accept_downloads=False, service_workers="block", locale="en-US", timezone_id="UTC", reduced_motion="reduce"
+        viewport={"width": size[0], "height": size[1]},
+        accept_downloads=False,
+        service_workers="block",
+        locale="en-US",
+        timezone_id="UTC",
+        reduced_motion="reduce",
     )
+    empty = Empty(context)
     await context.add_init_script(HOOKS)
-    page = await context.new_page()
-    cdp = await context.new_cdp_session(page)
-    await page.clock.install(time=0)
-    await page.clock.pause_at(1)  # else it goes on by itself
-    return context, page, cdp
+    await context.route("**/*", empty.route)
+    empty.page = await context.new_page()
+    empty.cdp = await context.new_cdp_session(empty.page)
+    await empty.page.clock.install(time=0)
+    await empty.page.clock.pause_at(1)  # else it goes on by itself
+    await empty.page.goto(f"{HOST}/")
+    return empty
 
 
 _CHROMES: dict[tuple[int, str, bool], Chrome] = {}

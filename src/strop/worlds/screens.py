@@ -7,7 +7,8 @@
 
 A state is a value: which screen, how far it is scrolled, what everything holds. How the goal is reached is its own matter; whoever says
 `done` elsewhere has not reached it. A task says its goal, or asks where something is (`grounding`), and its demonstrations act at once
-(`direct`) or say first where they are, what comes next, and its number (`reasoned`). One may walk without a goal: then the goal is what the walk happened to reach.
+(`direct`) or say first where they are, what comes next, and its number (`reasoned`). One may walk without a goal: then the goal is what
+the walk happened to reach.
 """
 
 from __future__ import annotations
