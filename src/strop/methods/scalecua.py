@@ -15,7 +15,7 @@ from strop.seams.episode import Episodes
 from strop.seams.feed import Demos
 from strop.worlds.calls import Line
 
-SHORT = Episodes(n=8, turns=10, max_tokens=20, observation=64, calls=Line())
+SHORT = Episodes(n=8, turns=10, max_tokens=26, observation=64, calls=Line())
 """Room for a goal of five actions, some more, and the last word."""
 
 TAUGHT = SFT.but("sft-screens", paper="2509.15221", idea=("feed", "sampler"), feed=Demos(text="episode"), sampler=SHORT, tasks=16)

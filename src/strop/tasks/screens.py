@@ -75,6 +75,11 @@ class Goals:
         if self.walks and self.mode == "grounding":
             raise ValueError("screens: a walk is no answer to where something is: mode=direct, reasoned or mixed")
 
+        if self.walks and self.labels == "shuffled" and self.goals * self.walks < 2 * self.apps:
+            raise ValueError(
+                f"screens: {self.goals * self.walks} walks in {self.apps} apps: labels are another walk's in one app, so two or more"
+            )
+
     @property
     def size(self) -> int | None:
         """Goals, and the walks beside them."""
