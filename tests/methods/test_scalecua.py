@@ -5,7 +5,7 @@ from statistics import fmean
 
 from strop.check.growing import Script
 from strop.directory import sampled
-from strop.experiments.scalecua import LABELS, false, new, open_to, true
+from strop.experiments.scalecua import LABELS, acts, false, new, open_to, true
 from strop.methods.scalecua import SCALECUA, SHORT, TAUGHT
 from strop.policies.causal import load
 from strop.recipe import Recipe
@@ -78,6 +78,7 @@ def test_the_claim_s_checks_see_what_they_are_for():
     met = left(FEW, [source(FEW).task("train", 0, i) for i in range(20, 60)])
     assert new.on({"trace": met}) < 0.1
     assert open_to.on({"trace": told}) == 0.75
+    assert acts.on({"trace": told}) == 0.25
     tasks = {arm.name: arm.method.plan[0].task for arm in LABELS.arms}
     assert tasks["shuffled"] == tasks["reached"] + ",labels=shuffled"
     assert tasks["reached"] == tasks["goals"] + ",walks=16"

@@ -59,6 +59,12 @@ def false(trace: Trace) -> float:
 
 
 @part(gives="number")
+def acts(trace: Trace) -> float:
+    """Success on held-out goals."""
+    return float(trace.held_out[-1]["means"]["pass@1"])
+
+
+@part(gives="number")
 def open_to(trace: Trace) -> float:
     """What is left to be gained on held-out goals."""
     return 1 - float(trace.held_out[-1]["means"]["pass@1"])
@@ -81,14 +87,15 @@ LABELS = Claim(
     threshold=0.08,
     refuted_if="the interval of the paired difference lies below 0.08",
     profiles={
-        "quick": Profile((0,), "1200000 trained", 4, arms=("reached", "shuffled")),
-        "full": Profile((0, 1, 2, 3), "1200000 trained", 12, arms=("reached", "shuffled")),
-        "extended": Profile((0, 1, 2, 3, 4), "1200000 trained", 22),
+        "quick": Profile((0,), "640000 trained", 3, arms=("reached", "shuffled")),
+        "full": Profile((0, 1, 2, 3), "640000 trained", 12, arms=("reached", "shuffled")),
+        "extended": Profile((0, 1, 2, 3, 4), "1200000 trained", 42),
     },
     checks=(
         Check("walks end where their labels say: share", true(), "reached", least=1.0),
         Check("shuffled labels are others': share that ends elsewhere", false(), "shuffled", least=0.9),
         Check("held-out apps share no name and no layout with those trained on", new(), "reached", least=1.0),
+        Check("it can act at all: success on held-out apps", acts(), "reached", least=0.1),
         Check("there is something left to gain without labels", open_to(), "shuffled", least=0.15),
     ),
     held_out=HeldOut(tasks=400, samples=1, at=(1.0,), max_tokens=SHORT.max_tokens, temperature=0.0, replies=True),
