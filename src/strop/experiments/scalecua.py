@@ -87,9 +87,9 @@ LABELS = Claim(
     threshold=0.08,
     refuted_if="the interval of the paired difference lies below 0.08",
     profiles={
-        "quick": Profile((0,), "640000 trained", 3, arms=("reached", "shuffled")),
-        "full": Profile((0, 1, 2, 3), "640000 trained", 12, arms=("reached", "shuffled")),
-        "extended": Profile((0, 1, 2, 3, 4), "1200000 trained", 42),
+        "quick": Profile((0,), "1600000 trained", 7, arms=("reached", "shuffled")),
+        "full": Profile((0, 1, 2, 3), "1600000 trained", 28, arms=("reached", "shuffled")),
+        "extended": Profile((0, 1, 2, 3, 4), "1600000 trained", 52),
     },
     checks=(
         Check("walks end where their labels say: share", true(), "reached", least=1.0),
