@@ -12,6 +12,11 @@ The same turns again by somebody else's programs, which stay and ask a desk over
 
 Behind it, what was prefilled in steps whose rows were summarised and begun again, against the tokens of those rows' openings and of the
 answers: a restart prefills its new prompt, and nothing else again.
+
+    python benchmarks/worlds.py --browser 20
+
+New episodes in a browser that runs (`strop.worlds.browser`) against new browsers with their first episode, in turns. The next page is made
+ready while an episode is played, four actions here, and a new one then waits for what is left of it.
 """
 
 from __future__ import annotations
@@ -20,6 +25,7 @@ import argparse
 import asyncio
 import json
 import os
+import shutil
 import statistics
 import sys
 import tempfile
@@ -43,7 +49,7 @@ from strop.serving.guest import Guest
 from strop.worlds.mcp import Mcp, Server
 
 TASKS, GROUP, TURNS, ANSWER = 8, 8, 4, 16
-ASKED, DESK = 1.2, 1.1
+ASKED, DESK, NEW = 1.2, 1.1, 0.1
 
 
 @dataclass(frozen=True)
@@ -166,7 +172,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--programs", type=int, default=TASKS * GROUP)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--browser", type=int, metavar="N", help="N new episodes against N new browsers, and nothing else")
     args = parser.parse_args()
+    if args.browser:
+        made = browsers(args.browser)
+        if args.json:
+            args.json.write_text(json.dumps(made))
+        return
     with tempfile.TemporaryDirectory() as place:
         runs = {f"tools of {s:.1f} s": run_of(Path(place) / str(s), args.model, args.tokens, s, Append()) for s in (0.0, 0.1)}
         runs["desk"] = guests_of(Path(place) / "desk", args.model, args.tokens, args.programs)
@@ -204,6 +216,36 @@ def main() -> None:
     if args.json:
         made = {"mcp": together, "ratio": ratio, "ratios": ratios, "desk": statistics.median(of_desk), "desks": of_desk, "seconds": times}
         args.json.write_text(json.dumps(made | {"prefilled": computed, "needed": needed}))
+
+
+def browsers(count: int) -> dict[str, Any]:
+    """Seconds of each, by what was begun."""
+    from strop.seams.world import Call
+    from strop.tasks import source
+    from strop.worlds.browser import NAMES, Browser, Chrome, Opened, _chrome
+
+    world, tasks = Browser(weakest="open"), source("screens")
+    running, program = _chrome(world), next(filter(None, map(shutil.which, NAMES)))
+    running.version()
+    times: dict[str, list[float]] = {"episode": [], "browser": []}
+    for number in range(count + 1):
+        for what in [*times][:: 1 if number % 2 else -1]:
+            began = time.perf_counter()
+            chrome = running if what == "episode" else Chrome(program, False)
+            page = Opened(chrome, tasks.task("test", 0, number), 1.0)
+            page.look()
+            if number:  # the first one finds no page that is ready
+                times[what].append(time.perf_counter() - began)
+            for _ in range(4):
+                page.hear(Said("", (Call("click", {"number": 1}),)))
+            page.close()
+            if chrome is not running:
+                chrome.stop()
+    ratio = statistics.median(times["episode"]) / statistics.median(times["browser"])
+    for what, took in times.items():
+        print(f"a new {what:<8} {statistics.median(took):6.3f} s   ({min(took):.3f} to {max(took):.3f}); load {os.getloadavg()[0]:.1f}")
+    print(f"episode over browser   {ratio:.2f}   (asked: at most {NEW})")
+    return {"ratio": ratio, "seconds": times}
 
 
 def _needed(groups: Any) -> int:

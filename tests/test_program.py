@@ -323,6 +323,7 @@ def test_a_program_stands_beside_the_methods(capsys):
         "agentscaler",
         "agentscaler-clean",
         "mcp-bench-servers",
+        "scalecua",
         "webweaver",
         "webweaver-released",
     )

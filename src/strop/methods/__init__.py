@@ -84,6 +84,7 @@ PROGRAMS = {
     "webweaver": "strop.methods.webweaver:WEBWEAVER",
     "webweaver-released": "strop.methods.webweaver:WEBWEAVER_RELEASED",
     "reer": "strop.methods.reer:REER",
+    "scalecua": "strop.methods.scalecua:SCALECUA",
     "flex-judge": "strop.methods.flex_judge:FLEX_JUDGE_SCENES",
     "svs-equations": "strop.methods.svs:SVS_EQUATIONS",
     "pathfinder-walks": "strop.methods.pathfinder:PATHFINDER_WALKS",

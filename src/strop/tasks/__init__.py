@@ -37,6 +37,7 @@ SOURCES: dict[str, str] = {
     "pages": "strop.tasks.pages:Pages",
     "path": "strop.tasks.path:Path",
     "scenes": "strop.tasks.scenes:Scenes",
+    "screens": "strop.tasks.screens:Goals",
     "servers": "strop.tasks.servers:Wishes",
     "skewed": "strop.tasks.skewed:Skewed",
     "slips": "strop.tasks.slips:Slips",
@@ -57,6 +58,7 @@ ADAPTERS: dict[str, str] = {
     "parquet": "parquet:PATH, one task a row",
     "hf": "hf:NAME, a data set of the Hugging Face hub",
     "gym": "gym:ID, an environment of Gymnasium's; gym:ID,prompt=TEXT",
+    "miniwob": "miniwob:PAGE, a page of MiniWoB++, or miniwob:all",
     "openenv": "openenv:URL, an environment that an OpenEnv server has; openenv:URL,shows=FIELD,says=FIELD,prompt=TEXT",
     "pool": "pool:SIZE:SOURCE+SOURCE, a finite pool of other sources' tasks",
 }

@@ -54,15 +54,28 @@ def identity(prompt: str, content: Mapping[str, Any], source: str) -> str:
     return digest(prompt)[:8] + digest({"prompt": prompt, "source": source, **content})[:8]
 
 
+EXAMPLES = {"rg": "chain_sum", "miniwob": "click-button"}
+
+
 def adapter(kind: str, rest: str) -> Source:
     """The source that `kind:rest` names."""
     makers: dict[str, Callable[[str, dict[str, str]], Source]] = {"rg": gym, "jsonl": jsonl, "parquet": parquet, "hf": hugging_face}
+    makers["miniwob"] = pages
     if kind not in makers:
         raise ValueError(f"no adapter {kind!r}; known are {', '.join(makers)}")
     name, options = split_options(rest)
     if not name:
-        raise ValueError(f"{kind}: needs a name or a path, as in {kind}:{'chain_sum' if kind == 'rg' else 'PATH'}")
+        raise ValueError(f"{kind}: needs a name or a path, as in {kind}:{EXAMPLES.get(kind, 'PATH')}")
     return makers[kind](name, options)
+
+
+def pages(name: str, options: dict[str, str]) -> Source:
+    """Pages of MiniWoB++."""
+    from strop.tasks.miniwob import Pages
+
+    if options:
+        raise ValueError(f"miniwob:{name} has no options, got {', '.join(options)}")
+    return Pages(name)
 
 
 def split_options(text: str) -> tuple[str, dict[str, str]]:

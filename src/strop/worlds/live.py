@@ -105,7 +105,7 @@ class Live:
 
     async def show(self, state: History) -> str:
         """What its process shows when it begins; empty where that is the task's."""
-        return await room_of(self).begun_with(state)
+        return await looked(self, state, lambda process: getattr(process, "first", "")) or ""
 
     async def reply(self, state: History, said: Said, ask: Mapping[str, Handle]) -> tuple[History, Reply]:
         return await room_of(self).go_on(state, said)
@@ -126,15 +126,6 @@ class Room:
         """States of what does not repeat, of which the process is somewhere else now."""
         self.begun = self.told = 0
         """Processes that were made, and things that were said to one again."""
-
-    async def begun_with(self, state: History) -> str:
-        """What the process of a beginning shows. One that does not begin is found out when it is spoken to."""
-        if state.key not in self.processes:
-            try:
-                self._waits(state.key, await self._made(state))
-            except (Lost, Otherwise):
-                return ""
-        return getattr(self.processes.get(state.key), "first", "")
 
     def left(self, state: History) -> None:
         """Nobody goes on from this state."""
@@ -161,6 +152,20 @@ class Room:
             self._waits(None if reply.done else longer.key, process)
             return longer, reply
         return state, _ours(f"its process was lost{'' if once else ' twice'}: {why}")
+
+    async def looked(self, state: History, look: Callable[[Any], T]) -> T | None:
+        """What a process in this state shows beside its answers; nothing where it is lost twice."""
+        for _ in range(2):
+            with suppress(Lost, Otherwise):
+                process = self.processes.pop(state.key, None) or await self._made(state)
+                try:
+                    shown = await self._within("look", lambda: look(process))  # noqa: B023
+                except BaseException:
+                    process.close()
+                    raise
+                self._waits(state.key, process)
+                return shown
+        return None
 
     async def _made(self, state: History) -> Process:
         """A process in this state: begun, and told everything again."""
@@ -233,6 +238,11 @@ class Room:
     def close(self) -> None:
         while self.processes:
             self.processes.popitem()[1].close()
+
+
+async def looked(world: Live, state: History, look: Callable[[Any], T]) -> T | None:
+    """What a process of a world shows in a state, for its `show`: it hears nothing. Nothing where it is lost twice."""
+    return await room_of(world).looked(state, look)
 
 
 def late(value: Any) -> None:
