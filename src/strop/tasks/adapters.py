@@ -54,7 +54,7 @@ def identity(prompt: str, content: Mapping[str, Any], source: str) -> str:
     return digest(prompt)[:8] + digest({"prompt": prompt, "source": source, **content})[:8]
 
 
-EXAMPLES = {"rg": "chain_sum", "miniwob": "click-button"}
+FIRST = {"rg": "chain_sum", "miniwob": "click-button"}
 
 
 def adapter(kind: str, rest: str) -> Source:
@@ -65,7 +65,7 @@ def adapter(kind: str, rest: str) -> Source:
         raise ValueError(f"no adapter {kind!r}; known are {', '.join(makers)}")
     name, options = split_options(rest)
     if not name:
-        raise ValueError(f"{kind}: needs a name or a path, as in {kind}:{EXAMPLES.get(kind, 'PATH')}")
+        raise ValueError(f"{kind}: needs a name or a path, as in {kind}:{FIRST.get(kind, 'PATH')}")
     return makers[kind](name, options)
 
 
