@@ -492,6 +492,7 @@ ORACLES = {
     "mind-grpo": grpo_strop,
     "webexplorer-grpo": grpo_strop,
     "mcp-bench": grpo_strop,
+    "webweaver-grpo": grpo_strop,
     "pathfinder-rl": pathfinder_rl,
     "parallel-grpo": partial(grpo_strop, sample=True),
     "parallel-bonus": partial(grpo_strop, sample=True),

@@ -17,7 +17,7 @@ from strop.records import Task
 from strop.run import create
 from strop.seams.episode import Episodes
 from strop.seams.world import Broken, Call, Called, Said, Seat, verdict
-from strop.worlds.live import Command, Live, _room
+from strop.worlds.live import Command, Live, room_of
 
 COUNTER = """
 import json, sys
@@ -44,7 +44,7 @@ def program(tmp_path):
         file = tmp_path / f"world{len(list(tmp_path.iterdir()))}.py"
         file.write_text(COUNTER.replace("SAYS", says))
         made = Command((sys.executable, str(file)), **constants)
-        rooms.append(_room(made))
+        rooms.append(room_of(made))
         return made
 
     rooms = []
@@ -72,10 +72,10 @@ def test_a_program_answers_and_the_same_process_goes_on(program):
     assert [reply.observation for reply in replies] == ["5", "7", "7"]
     assert replies[2].calls == (Called("add", True), Called("add", False, "no call"))
     assert replies[0].facts == {"total": 5}
-    assert (_room(world).begun, _room(world).told) == (1, 0), "nothing was told twice"
+    assert (room_of(world).begun, room_of(world).told) == (1, 0), "nothing was told twice"
     _, (last,) = play(world, "end", state=state)
     assert (last.done, last.scores) == (True, {"outcome": 0.0})
-    assert not _room(world).processes, "who is done waits for nobody"
+    assert not room_of(world).processes, "who is done waits for nobody"
 
 
 def test_a_state_is_gone_on_from_twice_and_the_second_is_told_again(program):
@@ -83,17 +83,17 @@ def test_a_state_is_gone_on_from_twice_and_the_second_is_told_again(program):
     before, _ = play(world, "1", "2")
     (_, (one,)), (_, (other,)) = play(world, "10", state=before), play(world, "20", state=before)
     assert (one.observation, other.observation) == ("13", "23")
-    assert (_room(world).begun, _room(world).told) == (2, 2)
+    assert (room_of(world).begun, room_of(world).told) == (2, 2)
 
 
 def test_a_process_that_was_killed_is_made_again_and_tells_the_same(program):
     world = program()
     before, _ = play(world, "1", "2")
-    (process,) = _room(world).processes.values()
+    (process,) = room_of(world).processes.values()
     os.killpg(process.process.pid, signal.SIGKILL)
     _, (after,) = play(world, "4", state=before)
     assert (after.observation, after.stop) == ("7", "finished")
-    assert _room(world).begun == 2
+    assert room_of(world).begun == 2
 
 
 def test_one_that_answers_otherwise_when_it_is_told_again_is_our_fault(program):
@@ -111,10 +111,10 @@ def test_what_does_not_repeat_forks_nowhere_and_is_lost_once(program):
     after, _ = play(world, "2", state=before)
     with pytest.raises(ValueError, match="does not repeat, and a rollout that forks"):
         play(world, "3", state=before)
-    (process,) = _room(world).processes.values()
+    (process,) = room_of(world).processes.values()
     os.killpg(process.process.pid, signal.SIGKILL)
     _, (lost,) = play(world, "3", state=after)
-    assert (lost.stop, _room(world).begun) == ("error", 1)
+    assert (lost.stop, room_of(world).begun) == ("error", 1)
 
 
 def test_a_silent_program_and_one_that_dies_are_no_score(program):
@@ -160,9 +160,9 @@ def test_what_cannot_be_a_program_is_refused():
 def test_few_wait_and_whoever_was_ended_is_told_again(program):
     world = program(waiting=2)
     states = [play(world, str(i))[0] for i in (1, 2, 3)]
-    assert len(_room(world).processes) == 2
+    assert len(room_of(world).processes) == 2
     assert [play(world, "5", state=state)[1][0].observation for state in states] == ["6", "7", "8"]
-    assert (_room(world).begun, _room(world).told) == (6, 3), "the next one is always the one that has waited longest"
+    assert (room_of(world).begun, room_of(world).told) == (6, 3), "the next one is always the one that has waited longest"
 
 
 def test_an_engine_trains_in_it_and_its_verdict_follows_again_from_what_was_said(program, tmp_path):

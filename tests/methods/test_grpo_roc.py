@@ -22,7 +22,7 @@ from strop.tasks import SOURCES, maker, source
 from strop.tasks.sums import Sums
 from strop.worlds.asking import Asking
 from strop.worlds.calculator import Calculator, computed
-from strop.worlds.live import Command
+from strop.worlds.live import Live
 from strop.worlds.stream import Stream
 
 
@@ -199,12 +199,14 @@ def test_hostile_calls_are_errors_and_nothing_else(text):
     assert not reply.done
 
 
+NOT_CALLED = (Asking, Stream)
 WORLDS = [
     thing
     for thing in catalogue.own().values()
-    if getattr(thing, "__module__", "").startswith("strop.worlds.") and hasattr(thing, "start") and thing not in (Asking, Command, Stream)
+    if getattr(thing, "__module__", "").startswith("strop.worlds.") and hasattr(thing, "start")
+    if thing not in NOT_CALLED and not issubclass(thing, Live)
 ]
-"""But for the one that answers as its program does (tests/test_processes.py), and two in which nothing is called."""
+"""But for those that answer as a process does, each with tests of its own, and two in which nothing is called."""
 BROUGHT = {type(world): name for name in SOURCES if (world := getattr(maker(name)(), "world", None)) is not None}
 
 

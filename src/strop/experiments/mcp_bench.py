@@ -364,8 +364,8 @@ FORMS_RUN: dict[str, Any] = {
     "recipe": Recipe(task="servers:most=3,servers=2,forms=1", steps=100_000, lr=3e-3, checkpoint_every=100_000),
     "measure": held_out(name="explicit_0"),
     "profiles": {
-        "quick": Profile((0,), "1000000 trained", 10),
-        "full": Profile((0, 1, 2, 3), "1500000 trained", 60),
+        "quick": Profile((0,), "300000 trained", 3),
+        "full": Profile((0, 1, 2, 3), "1500000 trained", 38),
     },
     "checks": (
         Check("explicit wishes are learned: share of them done", end_of(measure=held_out(name="explicit_0")), "explicit", least=0.5),

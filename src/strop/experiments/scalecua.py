@@ -87,7 +87,7 @@ LABELS = Claim(
     threshold=0.08,
     refuted_if="the interval of the paired difference lies below 0.08",
     profiles={
-        "quick": Profile((0,), "1600000 trained", 7, arms=("reached", "shuffled")),
+        "quick": Profile((0,), "400000 trained", 3, arms=("reached", "shuffled")),
         "full": Profile((0, 1, 2, 3), "1600000 trained", 28, arms=("reached", "shuffled")),
         "extended": Profile((0, 1, 2, 3, 4), "1600000 trained", 52),
     },

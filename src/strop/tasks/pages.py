@@ -62,9 +62,9 @@ class Pages:
         return len(self._own("train")) if self.corpus else None
 
     @property
-    def sizes(self) -> dict[str, int]:
-        """Of one's own questions."""
-        return {split: len(self._own(split)) for split in ("train", "test")} if self.corpus else {}
+    def sizes(self) -> dict[str, int | None]:
+        """Of one's own questions; a generated land has as many as one likes."""
+        return {split: len(self._own(split)) if self.corpus else None for split in ("train", "test")}
 
     def contents(self) -> dict[str, Any]:
         """Files by their hashes: a run goes on only while they are what they were."""
@@ -72,7 +72,7 @@ class Pages:
             return {}
         there = sorted(path for path in Path(self.corpus).rglob("*") if path.suffix in KINDS and path.is_file() and not path.is_symlink())
         files = [*there, *([Path(self.questions)] if self.questions else [])]
-        rows = self.sizes
+        rows = {split: len(self._own(split)) for split in ("train", "test")}
         hashed = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
         return {"files": hashed, "rows": sum(rows.values()), **rows, "left_out": {}}
 

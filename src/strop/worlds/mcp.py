@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import re
 import signal
@@ -163,7 +164,8 @@ class Mcp(Live):
 
 @cache
 def _loop() -> Loop:
-    """Where all sessions live."""
+    """Where all sessions live. What its library has to say of them is said by us, where somebody is at fault."""
+    logging.getLogger("mcp").setLevel(logging.CRITICAL)
     return Loop("strop-mcp")
 
 
