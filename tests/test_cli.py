@@ -548,8 +548,8 @@ def test_diff_says_equal_or_shows_both_sides(capsys):
     ("argv", "wanted"),
     [
         (["explain", "gropo"], "Did you mean 'grpo'"),
-        (["explain", "nowhere.toml"], "no file or run"),
-        (["explain", "runs/nowhere"], "no file or run"),
+        (["explain", "nowhere.toml"], "no such file or run"),
+        (["explain", "runs/nowhere"], "no such file or run"),
         (["explain", "."], "holds no run"),
         (["explain", "dapo + gspo"], "both have an idea for signals.policy"),
         (["explain", "dapo.only(gates)"], "Did you mean 'gate'"),

@@ -167,7 +167,7 @@ def _saved(text: str) -> Method | Program | None:
     if place.suffix == ".toml" and place.is_file():
         return of_recipe(settled(_default(), read_data(place), place.resolve().parent))
     if place.suffix in (".toml", ".json") or text.count("/"):
-        raise Usage(f"no file or run {text!r}")
+        raise Usage(f"no method {text!r}: there is no such file or run")
     return None
 
 
