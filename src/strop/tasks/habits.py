@@ -89,7 +89,8 @@ class Habits:
             said.append(one.again(said, rng))
         asked = [one.written(rng.sample(OPTIONS, len(OPTIONS))) for _ in said]
         needs = {"kind": one.kind, "options": list(OPTIONS), "answer": one.favourite, "asked": asked, "said": said}
-        meta = {"seed": seed, "index": index, "strength": one.strength, **({"where": "once"} if once else {})}
+        where = "once" if once else one.name  # KT and Kt are two questions, and spelling is no content elsewhere
+        meta = {"seed": seed, "index": index, "strength": one.strength, "where": where}
         return Task(asked[0], needs, self.name, meta)
 
     def grade(self, task: Task, text: str) -> Graded:
