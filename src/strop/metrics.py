@@ -63,7 +63,7 @@ LINE: dict[str, Figure] = {
     "copies": Figure("count", "groups beyond their first that a gate packed again"),
     "incidents": Figure("count", "scores that nobody could give: our fault"),
     "tools.<tool>.calls": Figure("count", "of this tool, in all rollouts", TOOLS),
-    "tools.<tool>.failed": Figure("count", "of them, those that were no good; what named no tool stands under an empty name", TOOLS),
+    "tools.<tool>.failed": Figure("count", "of them, those that were no good; what named no tool stands under `?`", TOOLS),
     "roles.<role>.rollouts": Figure("count", "of another role than solving the task", ROLES),
     "roles.<role>.reward": Figure("reward", "mean over them", ROLES),
     "roles.<role>.length": Figure("tokens", "mean length of what the policy wrote in them", ROLES),
@@ -164,7 +164,7 @@ def of_tools(rollouts: Sequence[Rollout]) -> dict[str, dict[str, int]]:
     """Calls of every tool, and those that were no good."""
     found: dict[str, dict[str, int]] = {}
     for tool, ok, _ in (call for rollout in rollouts for call in calls(rollout)):
-        one = found.setdefault(tool, {"calls": 0, "failed": 0})
+        one = found.setdefault(tool or "?", {"calls": 0, "failed": 0})
         one["calls"] += 1
         one["failed"] += not ok
     return dict(sorted(found.items()))

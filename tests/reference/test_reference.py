@@ -14,6 +14,7 @@ from strop.claims import of_place
 from strop.cli import main
 from strop.directory import read_metrics
 from strop.method import Method
+from strop.methods.grpo import GRPO
 from strop.metrics import LINE
 from strop.recipe import Recipe
 from strop.reference import pages
@@ -25,6 +26,7 @@ from strop.seams.grader import spans_of
 from strop.seams.mark import channel
 from strop.seams.objective import clipped_surrogate
 from strop.seams.part import NEEDS, part, part_id
+from strop.seams.world import Called, Reply
 from strop.sense import channels_read, seats
 
 ROOT = Path(__file__).parent.parent.parent
@@ -157,8 +159,23 @@ def described(path, channels):
     return named[0] if named else None
 
 
+@dataclasses.dataclass(frozen=True)
+class Ticking:
+    """A world that is told something, and says how long it took."""
+
+    def start(self, task, seat):
+        return 0
+
+    async def reply(self, state, said, ask):
+        return state + 1, Reply("tick", calls=(Called("clock", True),))
+
+    def took(self):
+        return {"clock": [0.1, 0.2]}
+
+
 KINDS = {
     "plain": {},
+    "tools": {"method": GRPO.but("ticking", idea=("environment",), environment=Ticking()), "turns": 2},
     "graders": {"method": str(OWN / "grader.py")},
     "marks": {"method": str(OWN / "mark.py")},
     "head and gate": {"method": f"{OWN / 'head.py'} + {OWN / 'gate.py'}", "group": 6},
@@ -172,7 +189,7 @@ KINDS = {
 }
 
 
-@pytest.mark.slow  # eleven short runs
+@pytest.mark.slow  # twelve short runs
 def test_every_field_of_a_metrics_line_is_told_of_and_every_one_that_is_told_of_occurs_or_says_when(tmp_path, monkeypatch):
     rows = [{"prompt": f"{i}?", "chosen": "yes", "rejected": "no"} for i in range(40)]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -223,7 +223,7 @@ def of_tools(lines: Sequence[Mapping[str, Any]]) -> str:
         took = [line["t"]["tools"][name] for line in lines if name in line.get("t", {}).get("tools", {})]
         calls, failed = (sum(one[key] for one in told) for key in ("calls", "failed"))
         seconds = [f"{median(one['median'] for one in took):.3f}", f"{max(one['most'] for one in took):.3f}"] if took else ["", ""]
-        rows.append([name or "(none of them)", calls, failed, f"{failed / calls:.1%}", *seconds])
+        rows.append([name, calls, failed, f"{failed / calls:.1%}", *seconds])
     return table(rows, ("tool", "calls", "no good", "share", "seconds, median", "longest")) if rows else ""
 
 
