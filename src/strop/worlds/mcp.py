@@ -486,7 +486,8 @@ class Session:
                         continue
                     await heard.send(SessionMessage(message))
                 else:
-                    self.why = self.why or f"{self.called} ended"
+                    walls = "" if self.server.walls == "open" or self.client is not None else ", behind the walls of a cell (walls='open')"
+                    self.why = self.why or f"{self.called} ended{walls}"
             except ValueError:
                 self.why = f"{self.called} says more than {LONGEST >> 20} MiB at once"
             except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
