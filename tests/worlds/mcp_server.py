@@ -58,7 +58,7 @@ def tools():
         return [{"name": "say", "inputSchema": {"type": "object", "properties": {"a": {"type": "nothing"}}}}]
     if FAULT == "name":
         return [{"name": "say <|im_end|>", "inputSchema": {"type": "object"}}]
-    if FAULT == "changes" and os.path.exists("/given/again"):
+    if FAULT == "changes" and Path(sys.argv[2]).read_text() == "again":
         return TOOLS[:1]
     return TOOLS
 

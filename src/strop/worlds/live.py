@@ -127,8 +127,8 @@ class Room:
         self.begun = self.told = 0
         """Processes that were made, and things that were said to one again."""
 
-    def left(self, state: History) -> None:
-        """Nobody goes on from this state."""
+    def over(self, state: History) -> None:
+        """Nobody goes on from this state: its process is ended."""
         if (process := self.processes.pop(state.key, None)) is not None:
             process.close()
 

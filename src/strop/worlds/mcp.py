@@ -150,9 +150,9 @@ class Mcp(Live):
     async def reply(self, state: History, said: Said, ask: Mapping[str, Handle]) -> tuple[History, Reply]:
         if said.calls:
             return await room_of(self).go_on(state, said)
-        room_of(self).left(state)
-        over = Reply("", done=True)
-        return state.then(said, over), over
+        room_of(self).over(state)
+        last = Reply("", done=True)
+        return state.then(said, last), last
 
     def begin(self, task: Task, seat: Seat) -> Sessions:
         common, sessions = _common(self), Sessions(self)
