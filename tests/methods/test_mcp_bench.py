@@ -25,23 +25,7 @@ from strop.experiments.mcp_bench import (
     last,
     spread,
 )
-from strop.methods.mcp_bench import (
-    MCP_BENCH,
-    RULES,
-    SHORT,
-    TAUGHT,
-    Made,
-    depends_rate,
-    executed_rate,
-    failure_rate,
-    fulfilled_rate,
-    made,
-    name_rate,
-    outcome_beside_calls,
-    planned_rate,
-    schema_rate,
-    valid_name,
-)
+from strop.methods.mcp_bench import MCP_BENCH, SHORT, TAUGHT, outcome_beside_calls
 from strop.policies.causal import load
 from strop.recipe import Recipe
 from strop.records import Author, Group, Rollout, Segment, Task
@@ -50,6 +34,19 @@ from strop.seams.context import Ctx, Handle, Progress
 from strop.seams.engine import Node, called
 from strop.seams.judge import Unread
 from strop.seams.rubric import DIMENSIONS, SIX, Rubric, asking, by_rubric, concrete, ordered, orders
+from strop.seams.rules import (
+    RULES,
+    Made,
+    depends_rate,
+    executed_rate,
+    failure_rate,
+    fulfilled_rate,
+    made,
+    name_rate,
+    planned_rate,
+    schema_rate,
+    valid_name,
+)
 from strop.tasks import source
 
 WISHES = source("servers")

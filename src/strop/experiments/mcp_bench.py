@@ -16,7 +16,7 @@ from strop.claims.claim import Arm, Check, Claim, HeldOut, Profile
 from strop.claims.trace import Curve, Trace, end_of, held_out
 from strop.lab import tools
 from strop.method import Method
-from strop.methods.mcp_bench import GRADERS, RULES, SHORT, TAUGHT, made
+from strop.methods.mcp_bench import GRADERS, SHORT, TAUGHT
 from strop.program import Program, Stage, rest
 from strop.recipe import Recipe
 from strop.records import Group, Rollout, Scores, Task, canonical
@@ -24,6 +24,7 @@ from strop.seams.context import Ctx, Footprint, keyed
 from strop.seams.episode import Episodes, Played
 from strop.seams.part import part
 from strop.seams.rubric import SIX, Rubric, orders
+from strop.seams.rules import RULES, made
 from strop.seams.update import Still
 from strop.seams.world import Call, World, calls
 from strop.worlds.servers import Servers, domains

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
-from strop.methods.mcp_bench import OFFICIAL, RULES, made
 from strop.records import Group, Rollout, Task
+from strop.seams.rules import OFFICIAL, RULES, made
 
 Episode = tuple[Rollout, Task]
 

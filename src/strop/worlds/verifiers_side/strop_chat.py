@@ -4,6 +4,8 @@ As verifiers has it, "a harness may run its loop in-process instead of launching
 `endpoint` + `secret`".
 """
 
+from typing import Any
+
 from openai import AsyncOpenAI  # pyright: ignore[reportMissingImports]
 from verifiers.v1.dialects.chat import message_to_wire  # pyright: ignore[reportMissingImports]
 from verifiers.v1.harness import Harness, HarnessConfig  # pyright: ignore[reportMissingImports]
@@ -22,7 +24,7 @@ class StropChat(Harness[StropChatConfig]):
 
     async def launch(self, ctx, trace, runtime, endpoint, secret, mcp_urls, data):
         system, prompt = self.resolve_prompt(data)
-        messages = [{"role": "system", "content": system}] if system else []
+        messages: list[Any] = [{"role": "system", "content": system}] if system else []
         messages += [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [message_to_wire(one) for one in prompt or []]
         async with AsyncOpenAI(base_url=endpoint, api_key=secret, max_retries=0) as client:
             await client.chat.completions.create(model=ctx.model, messages=messages)
