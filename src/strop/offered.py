@@ -188,19 +188,18 @@ def mcp_server(served: Served) -> Any:
 
 async def mcp_here(served: Served) -> None:
     """Serve on standard streams, until they end."""
+    server = mcp_server(served)
     from mcp.server.stdio import stdio_server
 
-    server = mcp_server(served)
     async with stdio_server() as (hears, says):
         await server.run(hears, says, server.create_initialization_options())
 
 
 async def mcp_at(served: Served, host: str, port: int, told: Callable[[str], None]) -> None:
     """Serve over HTTP at /mcp, until somebody ends it."""
+    app = mcp_server(served).streamable_http_app(host=host, max_sessions=SESSIONS)
     import uvicorn
     from mcp.types.version import MODERN_PROTOCOL_VERSIONS
-
-    app = mcp_server(served).streamable_http_app(host=host, max_sessions=SESSIONS)
 
     async def with_sessions(scope: Any, receive: Any, send: Any) -> None:
         """An episode needs a session: who comes without is sent back to the handshake, which every client knows."""

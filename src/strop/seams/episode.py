@@ -94,9 +94,9 @@ class Episodes:
     """Rows are trained in the context they were drawn in, and a group's id is the root of its noise."""
 
     def __post_init__(self) -> None:
-        for name in ("n", "max_tokens", "most_turns"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"Episodes({name}={getattr(self, name)}): needs at least 1")
+        for name, least in (("n", self.n), ("max_tokens", self.max_tokens), ("turns", self.most_turns)):
+            if least < 1:
+                raise ValueError(f"Episodes({name}={least}): needs at least 1")
         limit = getattr(self.window, "limit", 0)
         if limit and limit <= self.max_tokens + self.observation:
             raise ValueError(

@@ -23,6 +23,7 @@ from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
@@ -175,6 +176,8 @@ class Common:
     def __init__(self, world: Mcp):
         if not world.servers:
             raise ValueError("Mcp() names no server: Mcp((Server(('mcp-server-time',)),))")
+        if find_spec("mcp") is None:
+            raise ModuleNotFoundError("MCP servers need the module 'mcp': pip install 'strop[tools]'", name="mcp")
         self.limits = {limit.tool: limit for limit in world.limits}
         self.next, self.times, self.lock = dict[str, float](), dict[str, list[float]](), threading.Lock()
         try:
@@ -372,10 +375,7 @@ class Session:
         return Lost(self.why or f"{self.called}: {type(error).__name__} {error}".strip())
 
     def _client(self, streams: Any) -> Any:
-        try:
-            from mcp import Client
-        except ModuleNotFoundError:
-            raise ModuleNotFoundError("MCP servers need the module 'mcp': pip install 'strop[tools]'", name="mcp") from None
+        from mcp import Client
         from mcp.types import Implementation
 
         return Client(_Streams(streams), cache=None, client_info=Implementation(name="strop", version="1"))
