@@ -123,7 +123,7 @@ class Stage:
     ):
         self.directory, self.address, self.nodes, self.cluster = base / name, address, nodes, cluster
         self.ahead, self.environment, self.ranks = ahead, environment, ranks
-        self.before = {pid for kind in ("World", "Place") for pid in workers(kind)}
+        self.before = {pid for kind in ("Answers", "Place") for pid in workers(kind)}
         self.start()
 
     def command(self, directory: Path) -> list[str]:
@@ -183,7 +183,7 @@ def engine_hung(stage: Stage) -> dict[str, Any]:
 
 def environment_hung(stage: Stage) -> dict[str, Any]:
     stage.busy()
-    (hung, *_) = [pid for pid in workers("World") if pid not in stage.before]
+    (hung, *_) = [pid for pid in workers("Answers") if pid not in stage.before]
     os.kill(hung, signal.SIGSTOP)
     return {"seconds": stage.goes_on(), "code": stage.ends()}
 
