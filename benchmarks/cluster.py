@@ -35,6 +35,7 @@ from strop.records import Author, Group, Sampling, Segment
 from strop.seams.context import Ctx, Handle, Progress
 from strop.seams.engine import Counters, Node, called
 from strop.seams.feed import Rollouts
+from strop.seams.source import Source
 from strop.tasks import source
 
 SLEEP, TOKENS, REPLIES = 0.8, 100, 8
@@ -75,8 +76,8 @@ class Sleeper:
 
 
 class Sleeping(Replica):
-    async def start(self, recipe: Recipe, threads: int) -> dict[str, Any]:
-        await super().start(recipe, threads)
+    async def start(self, recipe: Recipe, threads: int, source: str | Source) -> dict[str, Any]:
+        await super().start(recipe, threads, source)
         self.engine: Any = Sleeper()
         self.handle, self.cuts = Handle(self.engine, self.policy.renderer), True
         return self.facts()

@@ -205,7 +205,7 @@ def main() -> None:
     for _ in range(args.repeats):
         for side in asked:
             same = ["--model", args.model, "--examples", str(args.examples), "--side", side]
-            done = subprocess.run([sys.executable, __file__, *same], check=True, capture_output=True, text=True)
+            done = subprocess.run([sys.executable, __file__, *same], check=True, stdout=subprocess.PIPE, text=True)
             found[side].append(json.loads(done.stdout.splitlines()[-1]))
     from strop.lab.influence import agreement
 

@@ -379,7 +379,13 @@ Kept = tuple[Policy, Mapping[str, Tensor]]
 """A policy and its optimiser."""
 
 
-def checkpoint(directory: Path, actor: Kept, state: Mapping[str, Any], beside: Mapping[str, Kept] = MappingProxyType({})) -> Path:
+def checkpoint(
+    directory: Path,
+    actor: Kept,
+    state: Mapping[str, Any],
+    beside: Mapping[str, Kept] = MappingProxyType({}),
+    memory: tuple[Mapping[str, Any], Mapping[str, Tensor]] | None = None,
+) -> Path:
     """Another one beside the last, as a directory any Hugging Face library can load, with what it takes to go on."""
     final = directory / "checkpoints" / f"{state['step']:06d}"
     new = final.with_name(final.name + ".part")
@@ -389,6 +395,8 @@ def checkpoint(directory: Path, actor: Kept, state: Mapping[str, Any], beside: M
     _write(new, *actor)
     for name, kept in beside.items():
         _write(place_beside(new, name), *kept)
+    if memory is not None:
+        _keep_memory(new, *memory)
     (new / "state.json").write_text(canonical(state))
     durable.point("write")
     durable.seal(new)
@@ -407,6 +415,25 @@ def _write(place: Path, policy: Policy, optimiser: Mapping[str, Tensor]) -> None
     save_file({name: t.detach().contiguous() for name, t in optimiser.items()}, place / "optimiser.safetensors")
     if policy.heads:
         save_file({k: v.contiguous() for k, v in policy.heads.state_dict().items()}, place / "heads.safetensors")
+
+
+MEMORY = "memory"
+
+
+def _keep_memory(checkpoint: Path, said: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    from safetensors.torch import save_file
+
+    (checkpoint / f"{MEMORY}.json").write_text(canonical(said))
+    durable.point("torn")
+    save_file({name: t.contiguous() for name, t in tensors.items()}, checkpoint / f"{MEMORY}.safetensors")
+
+
+def remembered(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What a checkpoint holds of a memory."""
+    from safetensors.torch import load_file
+
+    said = shape.read(checkpoint / f"{MEMORY}.json", dict)
+    return said, load_file(checkpoint / f"{MEMORY}.safetensors")
 
 
 def place_beside(checkpoint: Path, name: str) -> Path:

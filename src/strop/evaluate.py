@@ -16,6 +16,7 @@ from strop import grading
 from strop.method import Method
 from strop.records import Group, Rollout, Sampling, Scores, Task
 from strop.seams.context import Ctx, Footprint, Handle, Progress
+from strop.seams.memory import Remind, only_read
 from strop.seams.part import written
 from strop.seams.sampler import grown, sized
 from strop.seams.source import Source, answer_of, drawn
@@ -151,9 +152,10 @@ async def evaluate(
     sampler: Any = None,
     world: World | None = None,
     others: Mapping[str, Handle] | None = None,
+    remind: Remind | None = None,
 ) -> Evaluation:
     """`samples` replies to each of the first `tasks` held-out tasks, all asked for at once so that the engine batches them; by another
-    sampler where one is given, made to this size, in a world that answers, with other policies that it may ask.
+    sampler where one is given, made to this size, in a world that answers, with other policies that it may ask, behind what a memory reads.
 
     The noise is keyed by the engine's step, the task and the temperature: evaluated twice, a policy gives the same replies.
     """
@@ -177,18 +179,19 @@ async def evaluate(
         return await grading.grade(source, groups)
 
     sampler = Replies(samples, max_tokens, sampling, stop) if sampler is None else _as_asked(sampler, samples, max_tokens, sampling, stop)
-    ctx = Ctx(seed, Progress(), source, {"actor": handle, **(others or {})}, graded)
+    ctx = Ctx(seed, Progress(), source, {"actor": handle, **(others or {})}, graded, remind=remind)
     problems = [drawn(source, "test", seed, i) for i in range(count)]
     groups = list(await asyncio.gather(*(replies(i, task) for i, task in enumerate(problems))))
     return await judge(source, groups, samples=samples, sampling=sampling, seed=seed, grader_limit=grader_limit, look=look)
 
 
-def as_trained(method: Method, source: Source) -> dict[str, Any]:
+def as_trained(method: Method, source: Source, held: Any = None) -> dict[str, Any]:
     """How a method is asked on held-out tasks of a source: as it is while it trains, where a world answers or its sampler's replies are not
-    written in one go (`own_way`). Any other one gives replies."""
+    written in one go (`own_way`). Any other one gives replies. What its memory `held` is read and stays."""
     world = world_of(method.environment, source)
     alike = world is None and not getattr(method.sampler, "own_way", False)
-    return {} if alike else {"sampler": method.sampler, "world": world}
+    reminded = {} if method.memory is None or held is None else {"remind": only_read(method.memory, held)}
+    return reminded if alike else {"sampler": method.sampler, "world": world, **reminded}
 
 
 def _as_asked(sampler: Any, samples: int, max_tokens: int, sampling: Sampling, stop: tuple[str, ...]) -> Any:

@@ -90,6 +90,8 @@ def _lines(method: Method, own: bool) -> Iterator[str]:
         yield f"    drawn with {written(method.compute)}: the learner's log-probabilities are measured, and a correction bridges the two"
     if method.environment is not None:
         yield f"    {written(method.environment)}"
+    if method.memory is not None:
+        yield f"    reminded by {written(method.memory)}: cases of other tasks stand before each question"
     yield ""
     if method.marks:
         yield "marks, read off each reply before it is graded"

@@ -142,7 +142,10 @@ class Run:
         """What was graded in this step, or was known of what a feed gave."""
         self.asked: set[str] = set()
         """Ids of the groups that somebody was asked about in this step."""
-        self.memory: dict[str, Any] = {}
+        self.made: dict[str, Any] = {}
+        self.memory = self.method.memory
+        self.held: Any = None if self.memory is None else self.memory.init(recipe.seed)
+        """What its memory holds."""
         self.step, self.version = 0, 0
         self.own_commits: list[tuple[list[Group], Scores]] = []
         """What earlier steps of this run committed, where a feed asked for it."""
@@ -230,8 +233,14 @@ class Run:
             exchange=self.exchange,
             earlier=self.earlier,
             graded=self.recall,
-            memory=self.memory,
+            remind=None if self.memory is None else self.remind,
+            made=self.made,
         )
+
+    def remind(self, task: Task, ctx: Ctx, room: int) -> tuple[Task, tuple[int, ...]]:
+        """A task as it is asked, with what its memory puts before the question."""
+        assert self.memory is not None
+        return self.memory.read(task, self.held, ctx, room)
 
     def recall(self, scores: Scores) -> None:
         """Scores that are known already: nobody is asked for them."""
@@ -310,6 +319,8 @@ class Run:
 
     def observe(self, groups: list[Group], scores: Scores) -> None:
         self.state["curriculum"] = self.method.curriculum.observe(self.state["curriculum"], groups, scores, self.context())
+        if self.memory is not None:
+            self.held = self.memory.observe(self.held, groups, scores, self.context())
         self.ledger = self.ledger.after(groups, scores, self.number)
 
     def commit(self, groups: list[Group], scores: Scores, fates: Mapping[str, Fate], rewards: Mapping[str, float | None]) -> None:
@@ -387,6 +398,8 @@ class Run:
         warned = {f"{name}/{wire}": said for name, one in beside.items() for wire, said in one.pop("warnings", {}).items()}
         if beside:
             line["policies"] = beside
+        if self.memory is not None:
+            line["memory"] = self.memory.facts(self.held)
         if self.method.roles:
             line["roles"] = by_role(self.method, groups, rewards, fates)
         if self.flight is not None:
@@ -511,7 +524,8 @@ class Run:
             **said.pop(ACTOR),
             **({"policies": said} if said else {}),
         }
-        folder.checkpoint(self.directory, kept.pop(ACTOR), state, kept)
+        held = None if self.memory is None else self.memory.save(self.held)
+        folder.checkpoint(self.directory, kept.pop(ACTOR), state, kept, held)
         self.lap("checkpoint")
 
     def restore(self, path: Path) -> None:
@@ -520,6 +534,8 @@ class Run:
             one.restore(folder.held(path, name), state if name == ACTOR else state["policies"][name])
         self.step, self.version, self.state, self.ledger = state["step"], state["version"], state["state"], Ledger(**state["ledger"])
         self.bill.restore(state["bill"], state["learned"])
+        if self.memory is not None:
+            self.held = self.memory.load(*folder.remembered(path))
         for one in self.pupils.values():
             one.engine.deliver(self.version)
 

@@ -24,6 +24,7 @@ from strop.seams.feed import Feed, Rollouts
 from strop.seams.gate import Gate, WholeGate, is_whole
 from strop.seams.grader import judges_frozen
 from strop.seams.head import Head
+from strop.seams.memory import Memory
 from strop.seams.part import Part, added, describe, fingerprint, nearest, unused, written
 from strop.seams.recorded import PAIR
 from strop.seams.reward import outcome
@@ -83,6 +84,8 @@ class Method:
     policies: Mapping[str, Asked | Trained] = added({})
     """Policies beside the actor that samplers and graders ask, by name: `ctx.policies`. `Asked(start)` stays as it is; `Trained(update,
     start)` is trained by the groups of the roles that name it."""
+    memory: Memory | None = added(None)
+    """Cases of earlier tasks that the policy is reminded of."""
     paper: str = ""
     """Its number at arXiv."""
     idea: tuple[str, ...] = field(default=())

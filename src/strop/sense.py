@@ -227,7 +227,13 @@ def called(method: Method, world: World | None) -> None:
 
 
 def together(method: Method, *, here: bool) -> None:
-    """Policies that are trained beside the actor write and learn in this process, as the actor then does too: is it `here`?"""
+    """Policies that are trained beside the actor write and learn in this process, as the actor then does too: is it `here`? So is what a
+    memory reads."""
+    if method.memory is not None and (not here or getattr(method.feed, "ahead", 0) or hasattr(method.feed, "foreign")):
+        raise ValueError(
+            f"method {method.name!r} has a memory, which is read here, step by step: tasks that grow elsewhere, ahead of the learner or with "
+            "other trainers are not shown its cases yet. Train in one process, without --cluster, --ahead and --swarm."
+        )
     if method.trained and not here:
         raise ValueError(
             f"method {method.name!r} trains {' and '.join(('the actor', *method.trained))}, and here an engine or a learner is in other "

@@ -208,6 +208,7 @@ LINE: Any = {
     "stale?": list,
     "taken?": list,
     "swarm?": dict,
+    "memory?": {...: (float, None, str, dict)},
     "stage?": str,
     "t?": {str: (float, bool, dict)},
     "tools?": {str: {str: int}},

@@ -204,7 +204,7 @@ def replies(found: dict[str, Any]) -> str:
 
 def find(name: str) -> tuple[str, dict[str, Any] | None, dict[str, Any]]:
     """(model to load, the run's recipe, the parts it brought) of a model, a run, or one of a run's policies beside the actor (RUN:NAME)."""
-    from strop.directory import check_policy, good_checkpoints, held, last, one_of, read_about, task_of
+    from strop.directory import check_policy, good_checkpoints, held, last, one_of, read_about, remembered, task_of
 
     directory, which = one_of(name)
     if not any((directory / said).exists() for said in ("recipe.json", "program.json")):
@@ -222,6 +222,8 @@ def find(name: str) -> tuple[str, dict[str, Any] | None, dict[str, Any]]:
             f"{name} has no checkpoint that is whole, so there is nothing of it to evaluate. Go on with it: strop train --resume {name}. "
             f"The model it began with: strop eval {about['recipe']['model']}"
         )
+    if (memory := getattr(parts.get("method"), "memory", None)) is not None:
+        parts["held"] = memory.load(*remembered(good[-1]))
     return str(held(good[-1], which)), about, parts
 
 
@@ -305,7 +307,7 @@ def measure(
     for each in asked_so.get("others", {}).values():
         each.engine.begin(-1)
     if "sampler" not in asked_so and "method" in parts:
-        asked_so |= as_trained(parts["method"], source)
+        asked_so |= as_trained(parts["method"], source, parts.get("held"))
     elif (world := getattr(source, "world", None)) is not None:  # a reply alone would answer nothing there
         calls = FORMATS[args.calls]() if getattr(world, "tools", ()) else None
         asked_so = {

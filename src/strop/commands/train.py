@@ -495,7 +495,7 @@ def _measure(run: Run, path: Path, when: str, cooler: tuple[float, ...]) -> dict
                     grader_limit=recipe.grader_limit,
                     tell=tell,
                     others=run.others,
-                    **as_trained(run.method, run.source),
+                    **as_trained(run.method, run.source, run.held),
                 )
             )
     for one in run.pupils.values():

@@ -201,7 +201,9 @@ class Ctx:
     """What an earlier stage of the program committed: its groups and their scores."""
     graded: Callable[[Scores], None] = lambda scores: None
     """What a feed or sampler knows already of what it gives: the step asks nobody for it again."""
-    memory: dict[str, Any] = field(default_factory=dict[str, Any])
+    remind: Callable[[Task, Ctx, int], tuple[Task, tuple[int, ...]]] | None = None
+    """remind(task, ctx, room): the task as it is asked, with cases before its question, and which; None without a memory."""
+    made: dict[str, Any] = field(default_factory=dict[str, Any])
     """What `once` made."""
 
     def rng(self, *key: str | int) -> random.Random:
@@ -210,9 +212,9 @@ class Ctx:
 
     def once(self, name: str, make: Callable[[], T]) -> T:
         """Made when it is first asked for, and kept while the process lives: what takes long and comes out the same again."""
-        if name not in self.memory:
-            self.memory[name] = make()
-        return self.memory[name]
+        if name not in self.made:
+            self.made[name] = make()
+        return self.made[name]
 
     def at(self, place: str) -> Ctx:
         """The same at another place."""

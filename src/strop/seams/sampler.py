@@ -79,12 +79,23 @@ async def grown(sampler: Sampler, task: Task, world: World | None, ctx: Ctx) -> 
         if (asked := getattr(sampler, "policy", "actor")) != "actor":
             raise ValueError(f"a sampler that asks the policy {asked!r} grows its tasks where that is, and a replica has the actor alone")
         return await asyncio.wrap_future(actor.engine.ask(sampler, task, world, ctx))
+    plain, shown = task, tuple[int, ...]()
+    if ctx.remind is not None:
+        task, shown = ctx.remind(task, ctx, actor.engine.limit - getattr(sampler, "max_tokens", 0))
     opened: Callable[[Task, World | None], str] | None = getattr(sampler, "opening", None)
     telling: Callable[[Handle, Task, World | None], Handle] | None = getattr(sampler, "telling", None)
     renderer = (actor if telling is None else telling(actor, task, world)).renderer
     prompt = renderer.prompt(task.prompt if opened is None else opened(task, world))
     async with actor.engine.admit(sampler.footprint(len(prompt))):
-        return await sampler(task, world, ctx)
+        groups = await sampler(task, world, ctx)
+    return groups if ctx.remind is None else [_reminded(group, plain, shown) for group in groups]
+
+
+def _reminded(group: Group, task: Task, shown: Sequence[int]) -> Group:
+    """A group of the task, which was asked behind those cases."""
+    if group.task.id != task.id:
+        return group
+    return replace(group, task=task, rollouts=tuple(replace(r, keys={**r.keys, "read": [*shown]}) for r in group.rollouts))
 
 
 @dataclass(frozen=True)
