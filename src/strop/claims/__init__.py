@@ -49,6 +49,7 @@ OWN = {
     "mcp-bench-shuffle": "strop.experiments.mcp_bench:SHUFFLE",
     "mcp-bench-fuzzy": "strop.experiments.mcp_bench:FUZZY",
     "mcp-bench-distractors": "strop.experiments.mcp_bench:DISTRACTORS",
+    "memento-learned": "strop.experiments.memento:LEARNED",
     "agentscaler-domains": "strop.experiments.agentscaler:DOMAINS",
     "webexplorer-evolve": "strop.experiments.webexplorer:EVOLVE",
     "resum-untrained": "strop.experiments.resum:UNTRAINED",

@@ -406,8 +406,9 @@ def _starts(traces: dict[str, dict[int, Trace]]) -> list[str]:
 
 
 def _weights(line: Mapping[str, Any]) -> list[str]:
-    """Digests of all that is trained, after a step."""
-    return [one["digest"]["weights"] for one in (line, *line.get("policies", {}).values())]
+    """Digests of all that learns, after a step."""
+    held = [line["memory"]["digest"]] if "memory" in line else []
+    return held + [one["digest"]["weights"] for one in (line, *line.get("policies", {}).values())]
 
 
 def _alike(claim: Claim, traces: dict[str, dict[int, Trace]]) -> list[str]:

@@ -57,6 +57,7 @@ METHODS = {
     "resum-grpo": "strop.methods.resum:RESUM",
     "webresearcher": "strop.methods.webresearcher:WEBRESEARCHER",
     "webweaver-grpo": "strop.methods.webweaver:WEBWEAVER_GRPO",
+    "memento": "strop.methods.memento:MEMENTO",
     "agentscaler-grpo": "strop.methods.agentscaler:AGENTSCALER_RL",
     "webexplorer-grpo": "strop.methods.webexplorer:WEBEXPLORER",
     "mcp-bench": "strop.methods.mcp_bench:MCP_BENCH",

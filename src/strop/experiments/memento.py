@@ -1,0 +1,182 @@
+"""Memento (arXiv:2508.16153): how it could be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from strop.claims.claim import Arm, Check, Claim, Profile
+from strop.claims.trace import Curve, Trace
+from strop.method import Method
+from strop.methods.memento import MEMENTO
+from strop.recipe import Recipe
+from strop.records import Group, Rollout, Row, Segment, Task
+from strop.seams.context import Ctx, Footprint, keyed
+from strop.seams.memory import Bank, ByChance, Case, Likely, Nearest, Reader, Told, Weights
+from strop.seams.part import part
+from strop.seams.world import World
+from strop.tasks.plans import FAMILIES, family_of, plans
+from strop.tasks.procedural import answered
+
+# ------------------------------------------------------------------------------------------------ a planner of known quality
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Sampler: a planner by script, in the place of a large model that is shown cases. It knows the family of a request, and so whether a
+    case helps: its plan is right with probability `helped` where a right case of the family is shown, else `alone`, less `misled` for
+    each case of another family."""
+
+    helped: float = 0.8
+    alone: float = 0.25
+    misled: float = 0.05
+
+    @property
+    def n(self) -> int:
+        return 1
+
+    @property
+    def max_tokens(self) -> int:
+        return 40
+
+    @property
+    def group_size(self) -> int:
+        return 1
+
+    def sized(self, group: int | None, max_tokens: int | None) -> Planner:
+        return self
+
+    def footprint(self, prompt: int) -> Footprint:
+        return Footprint(0, 0)
+
+    def chance(self, prompt: str) -> tuple[int, float]:
+        """The family of a request, and how likely the plan is right behind what stands before it."""
+        shown, family = read(prompt)
+        mine = [right for theirs, right in shown if theirs == family]
+        p = (self.helped if any(mine) else self.alone) - self.misled * (len(shown) - len(mine))
+        return family, max(p, 0.0)
+
+    async def __call__(self, task: Task, world: World | None, ctx: Ctx) -> list[Group]:
+        family, p = self.chance(task.prompt)
+        rng, own = ctx.rng("plan", ctx.place), plans(getattr(ctx.source, "code", 0))
+        good = rng.random() < p
+        said = answered(own[family] if good else own[rng.choice([f for f in range(FAMILIES) if f != family])])
+        renderer = ctx.policies["actor"].renderer
+        row = Row.of(Segment("prompt", renderer.prompt(task.prompt), "0"), Segment("teacher", renderer.reply(said), "0.0"))
+        keys = {"calls": [[["execute", True, ""]]]}
+        return [Group(task, (Rollout((row,), f"{ctx.place}/0", keys=keys, provenance="planner", text=said),), id=ctx.place)]
+
+
+def read(prompt: str) -> tuple[list[tuple[int, bool]], int]:
+    """The cases before a request, each with its family and whether it stands among the right ones; and the request's own family."""
+    shown, right, edit = list[tuple[int, bool]](), True, Bank().edit
+    *before, request = prompt.split("\n")
+    for line in before:
+        right = {edit.right: True, edit.wrong: False}.get(line, right)
+        if (family := family_of(line)) is not None:
+            shown.append((family, right))
+    own = family_of(request)
+    assert own is not None, request
+    return shown, own
+
+
+@dataclass(frozen=True)
+class Knowing(Bank):
+    """A bank whose reader knows the families: what a perfect choice is worth."""
+
+    def read(self, task: Task, state: Any, ctx: Ctx, room: int) -> tuple[Task, tuple[int, ...]]:
+        family = family_of(task.prompt)
+        good: Sequence[Case] = [c for c in state.cases if c.right and c.task != task.id and family_of(c.prompt) == family][-self.k :]
+        return replace(task, prompt=self.edit(task.prompt, good)), tuple(case.number for case in good)
+
+
+@dataclass(frozen=True)
+class Shuffled(Likely):
+    """Reader: the same net, told of each task what became of another one."""
+
+    def learn(self, weights: Weights, told: Told, seed: int) -> tuple[Weights, dict[str, float]]:
+        order = list(range(len(told.label_N)))
+        keyed(seed, "shuffled", told.trained).shuffle(order)
+        return super().learn(weights, told._replace(label_N=told.label_N[order]), seed)
+
+
+def played(name: str, reader: Reader, k: int = 4, bank: type[Bank] = Bank) -> Method:
+    return MEMENTO.but(f"memento-{name}", sampler=Planner(), memory=bank(reader, k=k), tasks=8)
+
+
+# ------------------------------------------------------------------------------------------------ measures
+
+LAST = 200
+"""Tasks, the last ones."""
+
+
+@part(gives="curve")
+def lately(trace: Trace, *, tasks: int = LAST) -> Curve:
+    """The share of solved ones among the last so many tasks."""
+    solved, curve = list[float](), Curve()
+    for spent, line in zip(trace.spent, trace.lines, strict=True):
+        solved += [float(line["outcome"])] * int(line["rollouts"])
+        curve.append((float(spent), sum(solved[-tasks:]) / min(len(solved), tasks)))
+    return curve
+
+
+@part(gives="number")
+def of_family(trace: Trace, *, other: bool = False) -> float:
+    """Of the cases that the last tasks were shown, the share of their own family; or of others."""
+    mine = total = 0
+    for groups, _ in list(trace.steps())[-LAST // 8 :]:
+        for group in groups:
+            read = [family for n in group.rollouts[0].keys.get("read", ()) if (family := _families(trace)[n]) is not None]
+            mine, total = mine + read.count(group.task.meta["family"]), total + len(read)
+    return (total - mine if other else mine) / max(total, 1)
+
+
+_SEEN: dict[str, list[int]] = {}
+
+
+def _families(trace: Trace) -> list[int]:
+    """Of each case that was ever written."""
+    where = str(trace.directory)
+    if where not in _SEEN:
+        _SEEN[where] = [group.task.meta["family"] for groups, _ in trace.steps() for group in groups]
+    return _SEEN[where]
+
+
+@part(gives="number")
+def different(trace: Trace) -> float:
+    """Tasks that are no other's, by the number of tasks."""
+    ids = [group.task.id for groups, _ in trace.steps() for group in groups]
+    return len(set(ids)) / len(ids)
+
+
+LEARNED = Claim(
+    "memento-learned",
+    mechanism="Reading the four cases behind which a small net expects a task to be solved, instead of the four that look most like it,",
+    consequence="raises by 0.05 or more the share of solved tasks among the last 200 of 2,000",
+    regime="on requests whose topic is another family's half of the time, with a planner by script that a case of the family helps",
+    method="memento",
+    recipe=Recipe(task="plans", steps=1000, lr=0.0, checkpoint_every=1000),
+    arms=(
+        Arm("likely", played("likely", Likely())),
+        Arm("nearest", played("nearest", Nearest()), control="the four cases that look most like the request"),
+        Arm("shuffled", played("shuffled", Shuffled()), control="the same net, told what became of other tasks"),
+        Arm("any", played("any", ByChance()), control="any four cases", random=True),
+        Arm("none", played("none", Nearest(), k=0), control="no case is shown"),
+        Arm("family", played("family", Nearest(), bank=Knowing), control="right cases of the family: what a perfect choice is worth"),
+    ),
+    compare=("likely", "nearest"),
+    measure=lately(),
+    threshold=0.05,
+    selects=True,
+    refuted_if="the interval of the paired difference lies below 0.05",
+    profiles={"quick": Profile((0, 1), "1000 calls", 1, arms=("likely", "nearest", "any")), "full": Profile(tuple(range(8)), "2000 calls", 8)},
+    checks=(
+        Check("the net chooses: share of the request's family among its cases", of_family(), "likely", least=0.5),
+        Check("the surface lies: share of other families among the nearest", of_family(other=True), "nearest", least=0.4),
+        Check("told of other tasks it does not: share of other families", of_family(other=True), "shuffled", least=0.7),
+        Check("no task comes twice: tasks that are no other's, by all", different(), "likely", least=1.0),
+    ),
+)
+
+CLAIMS = (LEARNED,)
