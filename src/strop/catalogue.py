@@ -54,6 +54,7 @@ RECORDS = (
     "episode",
     "window",
     "again",
+    "memory",
 )
 """Modules whose frozen dataclasses are records of a method, but for what they are shown."""
 

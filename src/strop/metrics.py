@@ -41,6 +41,7 @@ ALIEN = (
     "stands elsewhere than it was drawn: of the rest"
 )
 MODEL = "where the policy is a language model"
+REMINDED = "with a memory"
 TOOLS = "where tools are called"
 TRIED = "where a task was tried"
 MARKED = "where its chat template has marks of its own and rollouts are fresh"
@@ -64,6 +65,13 @@ LINE: dict[str, Figure] = {
     "incidents": Figure("count", "scores that nobody could give: our fault"),
     "tools.<tool>.calls": Figure("count", "of this tool, in all rollouts", TOOLS),
     "tools.<tool>.failed": Figure("count", "of them, those that were no good; what named no tool stands under `?`", TOOLS),
+    "memory.cases": Figure("count", "that it holds", REMINDED),
+    "memory.written": Figure("count", "cases that were ever written", REMINDED),
+    "memory.right": Figure("share", "of the cases it holds, those that were right", REMINDED),
+    "memory.read": Figure("count", "cases that the step's rollouts were shown", REMINDED),
+    "memory.read_right": Figure("count", "of them, those that were right", REMINDED),
+    "memory.learned.<fact>": Figure("as there", "what its reader said when it last learned: `rows`, `loss`", REMINDED),
+    "memory.digest": Figure("hash", "of all that it holds", REMINDED),
     "roles.<role>.rollouts": Figure("count", "of another role than solving the task", ROLES),
     "roles.<role>.reward": Figure("reward", "mean over them", ROLES),
     "roles.<role>.length": Figure("tokens", "mean length of what the policy wrote in them", ROLES),

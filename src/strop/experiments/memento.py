@@ -13,7 +13,7 @@ from strop.methods.memento import MEMENTO
 from strop.recipe import Recipe
 from strop.records import Group, Rollout, Row, Segment, Task
 from strop.seams.context import Ctx, Footprint, keyed
-from strop.seams.memory import Bank, ByChance, Case, Likely, Nearest, Reader, Told, Weights
+from strop.seams.memory import Bank, AnyCases, Case, Likely, Nearest, Reader, Told, Weights
 from strop.seams.part import part
 from strop.seams.world import World
 from strop.tasks.plans import FAMILIES, family_of, plans
@@ -161,7 +161,7 @@ LEARNED = Claim(
         Arm("likely", played("likely", Likely())),
         Arm("nearest", played("nearest", Nearest()), control="the four cases that look most like the request"),
         Arm("shuffled", played("shuffled", Shuffled()), control="the same net, told what became of other tasks"),
-        Arm("any", played("any", ByChance()), control="any four cases", random=True),
+        Arm("any", played("any", AnyCases()), control="any four cases", random=True),
         Arm("none", played("none", Nearest(), k=0), control="no case is shown"),
         Arm("family", played("family", Nearest(), bank=Knowing), control="right cases of the family: what a perfect choice is worth"),
     ),

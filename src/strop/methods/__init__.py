@@ -78,6 +78,7 @@ PROGRAMS = {
     "rstar2": "strop.methods.grpo_roc:RSTAR2",
     "resum": "strop.methods.resum:RESUM_PROGRAM",
     "webresearcher-stream": "strop.methods.webresearcher:WEBRESEARCHER_STREAM",
+    "memento-plans": "strop.methods.memento:MEMENTO_PROGRAM",
     "agentscaler": "strop.methods.agentscaler:AGENTSCALER",
     "agentscaler-clean": "strop.methods.agentscaler:AGENTSCALER_CLEAN",
     "mcp-bench-servers": "strop.methods.mcp_bench:MCP_BENCH_PROGRAM",

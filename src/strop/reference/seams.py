@@ -66,6 +66,15 @@ SEAMS: dict[str, Seam] = {
             see=("context", "records"),
         ),
         Seam(
+            "memory",
+            "strop.seams.memory",
+            "`memory=Mine()`, `memory=Bank(Mine(), k=4)`",
+            tuple(f"strop.seams.memory:{name}" for name in ("Memory", "Reader", "Told", "Embed", "Case")),
+            "strop.seams.memory",
+            own="memory",
+            see=("context", "records", "curriculum"),
+        ),
+        Seam(
             "feed",
             "strop.seams.feed",
             "`feed=Mine()`",

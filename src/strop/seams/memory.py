@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 from zlib import crc32
 
 import torch
@@ -194,12 +194,12 @@ class _Still:
 
 
 @dataclass(frozen=True)
-class ByChance(_Still):
+class AnyCases(_Still):
     """Any cases: what reading is worth without a choice."""
 
     embed: Embed = Words(1)
     """Not looked at."""
-    whole: bool = field(default=False, init=False)
+    whole: ClassVar[bool] = False
 
     def scores(self, weights: Weights, asked_D: Tensor, kept_ND: Tensor, rng: Any) -> Tensor:
         return torch.tensor([rng.random() for _ in range(len(kept_ND))])
@@ -211,7 +211,7 @@ class Nearest(_Still):
 
     embed: Embed = Words()
     """How texts become vectors."""
-    whole: bool = field(default=False, init=False)
+    whole: ClassVar[bool] = False
 
     def scores(self, weights: Weights, asked_D: Tensor, kept_ND: Tensor, rng: Any) -> Tensor:
         return kept_ND @ asked_D
@@ -248,7 +248,7 @@ class Likely:
     """Tasks of either end that it must know."""
     balance: bool = True
     """Solved tasks weigh (unsolved / solved), where that is above 1."""
-    whole: bool = field(default=True, init=False)
+    whole: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if min(self.width, self.hidden, self.batch, self.updates, self.every, self.least) < 1 or self.lr <= 0 or self.decay < 0:
