@@ -46,7 +46,7 @@ GROUPS = 12
 class Sleeper:
     """A stand-in for an engine: it computes nothing and takes its time."""
 
-    name, own, cuts, grade, limits = "actor", True, True, "exact", {}
+    name, own, cuts, grade, limits, limit = "actor", True, True, "exact", {}, 1 << 20
 
     def __init__(self) -> None:
         self.version, self.counters, self.room = 0, Counters(), asyncio.Semaphore(REPLIES)

@@ -230,17 +230,17 @@ class Likely:
     """How texts become vectors."""
     alpha: float | None = None
     """None: the k highest. Above 0: k drawn without replacement by softmax(logit / alpha)."""
-    width: int = 32
+    width: int = 64
     """Of u and v."""
     hidden: int = 64
     """Of the layer behind them."""
     lr: float = 1e-2
     """Of its optimiser, AdamW."""
-    decay: float = 1.5
+    decay: float = 2.0
     """Of its weights."""
     batch: int = 256
     """Rows of an update, drawn from all that it was told."""
-    updates: int = 150
+    updates: int = 200
     """Each time it learns."""
     every: int = 50
     """Tasks between two times that it learns."""
