@@ -694,7 +694,7 @@ ESTIMATORS = [
     name
     for name in METHODS
     if name not in RIVALLED
-    and (not method(name).idea or set(method(name).idea) - {"curriculum", "sampler", "gate", "graders", "roles", "feed"})
+    and (not method(name).idea or set(method(name).idea) - {"curriculum", "sampler", "gate", "graders", "roles", "feed", "memory"})
 ]
 """Methods with a loss of their own. One whose idea is which rollouts there are trains them as its parent does."""
 

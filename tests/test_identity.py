@@ -32,6 +32,7 @@ from strop.seams.curriculum import Uniform
 from strop.seams.feed import WithDemos
 from strop.seams.mark import channel, pieces
 from strop.seams.objective import clipped_surrogate, importance_sampling, kl_to, sequence_ratio
+from strop.seams.memory import Bank
 from strop.seams.part import Part, describe, part
 from strop.seams.reduction import means, over, power_of
 from strop.seams.role import Role
@@ -69,6 +70,7 @@ OTHER_WORDS = {
     "action": ("teacher",), "teacher": ("forced",), "rollout": ("row",), "group": ("rollout",), "actor": (), "online": ("frozen",),
     "linear": ("mlp",), "mlp": ("linear",), "mean": ("sum",), "uniform": ("top",), "top": ("uniform",),
     "chosen": ("rejected",), "cleanest": ("weighted",), "seen": ("threads",), "random": ("extremes",), "tokens": ("tasks",),
+    "first": ("best",), "each": ("share",),
 }  # fmt: skip
 """What else may stand where a word stands; nothing else trains than the actor."""
 
@@ -560,5 +562,5 @@ def test_fields_of_a_method_are_identity_or_said():
     said = {"name", "paper", "idea", "parent", "notes", "pico_lr"}
     later = {f.name for f in dataclasses.fields(Method) if "added" in f.metadata}
     assert set(GRPO.describe()) == {f.name for f in dataclasses.fields(Method)} - said - later
-    used = INTUITOR.but(compute=Quantized(), roles={"write": Role()}, marks=(pieces(),), policies={"other": Asked()})
+    used = INTUITOR.but(compute=Quantized(), roles={"write": Role()}, marks=(pieces(),), policies={"other": Asked()}, memory=Bank())
     assert later <= set(used.describe()), "used, it is described"

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from strop.methods.memento import MEMENTO
+from strop.methods.grpo import GRPO
 from strop.seams.memory import Bank, Embed, Told, Weights, Words
 
 
@@ -30,4 +30,4 @@ class Latest:
         return weights, {}
 
 
-LATEST = MEMENTO.but("latest", memory=Bank(Latest(), k=2))
+LATEST = GRPO.but("latest", idea=("memory",), memory=Bank(Latest(), k=2))

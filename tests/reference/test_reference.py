@@ -24,6 +24,7 @@ from strop.run import create
 from strop.seams.credit import group_standardized
 from strop.seams.grader import spans_of
 from strop.seams.mark import channel
+from strop.seams.memory import Bank, Likely
 from strop.seams.objective import clipped_surrogate
 from strop.seams.part import NEEDS, part, part_id
 from strop.seams.world import Called, Reply
@@ -181,6 +182,7 @@ KINDS = {
     "head and gate": {"method": f"{OWN / 'head.py'} + {OWN / 'gate.py'}", "group": 6},
     "another dtype": {"dtype": "bfloat16"},
     "value head": {"method": "ppo"},
+    "memory": {"method": GRPO.but("remembers", idea=("memory",), memory=Bank(Likely(every=1)))},
     "swarm, alone": {"method": "swarm"},
     "roles": {"method": "svs"},
     "policies": {"method": str(ROOT / "examples" / "two_players.py")},

@@ -14,7 +14,7 @@ from strop import saved
 from strop.commands.eval import find
 from strop.evaluate import as_trained, evaluate
 from strop.methods import method
-from strop.methods.memento import MEMENTO
+from strop.methods.memento import MEMENTO_GRPO, REMINDED
 from strop.policies.causal import load
 from strop.recipe import Recipe
 from strop.records import Group, Rollout, Sampling, Scores, Task
@@ -224,7 +224,9 @@ def test_what_is_no_bank_is_refused_in_words(made):
 # ------------------------------------------------------------------------------------------------ in a run
 
 
-SMALL = MEMENTO.but(sampler=Independent(n=1, max_tokens=6), tasks=3, memory=Bank(Likely(Words(32), every=3, least=1, updates=3, batch=8), k=2))
+SMALL = REMINDED.but(
+    sampler=Independent(n=1, max_tokens=6), tasks=3, memory=Bank(Likely(Words(32), every=3, least=1, updates=3, batch=8), k=2)
+)
 
 
 def lines(run):
@@ -313,8 +315,8 @@ def test_strop_eval_finds_what_a_run_remembers(whole):
 
 
 def test_another_method_takes_the_memory_and_a_saved_one_has_it():
-    both = method("grpo + memento")
-    assert both.memory == MEMENTO.memory
+    both = method("gspo + memento-grpo")
+    assert both.memory == MEMENTO_GRPO.memory
     assert both.signals
     assert saved.load(both.to_json()) == both
 

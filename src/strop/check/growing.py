@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
+from types import SimpleNamespace
 from typing import Any, Literal, cast
 
 from strop import own
@@ -46,6 +47,7 @@ def of_behaviour(method: Method, everything: bool = False, source: Any = None) -
     exams: list[tuple[str, Any, Any]] = [(f"gate[{i}]", gate, _gate) for i, gate in enumerate(method.gate)]
     exams += [(f"roles.{name}.gate[{i}]", gate, _gate) for name, role in method.roles.items() for i, gate in enumerate(role.gate)]
     exams += [("curriculum", method.curriculum, partial(_curriculum, given=source)), ("feed", method.feed, _feed)]
+    exams += [("memory", method.memory, _memory)] if method.memory is not None else []
     exams += [("sampler", method.sampler, partial(_sampler, task=task, world=_answering(method, source)))]
     exams += [(f"marks[{i}]", mark, partial(_mark, task=task)) for i, mark in enumerate(method.marks)]
     exams += [(f"graders[{i}]", grader, _grader) for i, grader in enumerate(method.graders)]
@@ -55,7 +57,7 @@ def of_behaviour(method: Method, everything: bool = False, source: Any = None) -
         exams += [("sampler.calls", calls, partial(_calls, task=task))]
     exams += [("environment", method.environment, partial(_world, task=task))] if method.environment is not None else []
     for seam, thing, exam in exams:
-        module = thing.fn.__module__ if hasattr(thing, "fn") else type(thing).__module__
+        module = (thing.fn if hasattr(thing, "fn") else type(getattr(thing, "reader", thing))).__module__  # a bank is whose its reader is
         if not everything and not own.is_own(module):
             continue
         about = called(seam, thing)
@@ -75,6 +77,7 @@ def _faults(about: str, says: Iterator[str]) -> Iterator[Finding]:
 KEPT = {
     "gate": "gives fates of the rollouts it was shown, the same twice",
     "curriculum": "its state is plain data and comes back; picking changes nothing and repeats",
+    "memory": "a task keeps its id and is shown no case of its own; what it holds follows from what it saw, and comes back",
     "feed": "groups of different ids, the same whatever order requests end in",
     "sampler": "the same whatever order requests end in, within the footprint it declares",
     "marks": "a label or stretches of every text, the same twice",
@@ -162,6 +165,37 @@ def _curriculum(about: str, curriculum: Any, method: Method, given: Any = None) 
                 return
     if refused == len(sources):
         yield "begins with neither 12 tasks nor an unlimited stream" + (", nor with its own source" if given is not None else "")
+
+
+def _memory(about: str, memory: Any, method: Method) -> Iterator[str]:
+    made, source = [memory.init(0), memory.init(0)], Numbers(6)
+    renderer = cast(Any, SimpleNamespace(prompt=lambda text: tuple(text.encode())))
+    actor = Handle(cast(Any, Script()), renderer)
+    for step in range(6):
+        tasks = [source.task("train", 0, (3 * step + i) % 6) for i in range(3)]
+        groups, scores = _tried(tasks, random.Random(step))
+        for number, state in enumerate(made):
+            ctx = Ctx(0, Progress(step, 6), cast(Any, source), {"actor": actor}, grade=None, place="0")  # type: ignore[arg-type]
+            told = [guarded(about, partial(memory.read, task, state, ctx, 10**6), memory) for task in tasks]
+            if any(one.id != task.id for (one, _), task in zip(told, tasks, strict=True)):
+                yield "read gives a task of another id: what stands before a question makes no other task of it"
+                return
+            shown = [replace(g, rollouts=tuple(replace(r, keys={"read": [*told[i][1]]}) for r in g.rollouts)) for i, g in enumerate(groups)]
+            made[number] = guarded(about, partial(memory.observe, state, shown, scores, ctx), memory)
+        one, other = (memory.facts(state) for state in made)
+        if one != other:
+            yield f"holds something else when it sees the same again: {NOISE}"
+            return
+        said, tensors = memory.save(made[0])
+        if (odd := _plain(said)) is not None:
+            yield f"save gives {odd}, which stands in a checkpoint"
+            return
+        made[0] = memory.load(json.loads(json.dumps(said)), tensors)
+        if memory.facts(made[0]) != one:
+            yield "holds something else once it was written down and read again"
+            return
+    if any(memory.read(task, memory.init(0), ctx, 10**6)[0].prompt != task.prompt for task in tasks):
+        yield "changes the prompt before it has seen anything"
 
 
 def _plain(state: Any) -> str | None:

@@ -140,7 +140,9 @@ class HeldOutTests:
         from strop.evaluate import as_trained, evaluate
 
         method, sampler = self.run.method, self.plan.sampler
-        asked: dict[str, Any] = as_trained(method, self.run.source, self.run.held) if sampler is None else {"sampler": as_taught(sampler, method.feed)}
+        asked: dict[str, Any] = (
+            as_trained(method, self.run.source, self.run.held) if sampler is None else {"sampler": as_taught(sampler, method.feed)}
+        )
         replies: list[dict[str, Any]] = []
 
         def look(groups: list[Group], scores: Scores) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from strop.claims.claim import Arm, Check, Claim, Profile
 from strop.claims.trace import Curve, Trace
 from strop.method import Method
-from strop.methods.memento import MEMENTO
+from strop.methods.memento import REMINDED
 from strop.recipe import Recipe
 from strop.records import Group, Rollout, Row, Segment, Task
 from strop.seams.context import Ctx, Footprint, keyed
@@ -102,7 +102,7 @@ class Shuffled(Likely):
 
 
 def played(name: str, reader: Reader, k: int = 4, bank: type[Bank] = Bank) -> Method:
-    return MEMENTO.but(f"memento-{name}", sampler=Planner(), memory=bank(reader, k=k), tasks=8)
+    return REMINDED.but(f"memento-{name}", sampler=Planner(), memory=bank(reader, k=k), tasks=8)
 
 
 # ------------------------------------------------------------------------------------------------ measures
@@ -170,7 +170,10 @@ LEARNED = Claim(
     threshold=0.05,
     selects=True,
     refuted_if="the interval of the paired difference lies below 0.05",
-    profiles={"quick": Profile((0, 1), "2000 calls", 1, arms=("likely", "nearest", "any")), "full": Profile(tuple(range(2, 10)), "2000 calls", 8)},
+    profiles={
+        "quick": Profile((0, 1), "2000 calls", 1, arms=("likely", "nearest", "any")),
+        "full": Profile(tuple(range(2, 10)), "2000 calls", 8),
+    },
     checks=(
         Check("the net chooses: share of the request's family among its cases", of_family(), "likely", least=0.3),
         Check("the surface lies: share of other families among the nearest", of_family(other=True), "nearest", least=0.4),

@@ -72,6 +72,7 @@ SEAMS: dict[str, Seam] = {
             tuple(f"strop.seams.memory:{name}" for name in ("Memory", "Reader", "Told", "Embed", "Case")),
             "strop.seams.memory",
             own="memory",
+            kept="strop.check.growing:memory",
             see=("context", "records", "curriculum"),
         ),
         Seam(
@@ -412,6 +413,8 @@ def seam_of(thing: Known) -> str | None:
     does = {
         "pick": "curriculum",
         "take": "feed",
+        "holds": "memory",
+        "learn": "memory",
         "footprint": "sampler",
         "refill": "gate",
         "next": "window",

@@ -15,7 +15,7 @@ from typing import Any
 
 from strop import swarm
 from strop.directory import RunError, read_about, read_commit, read_metrics, read_result
-from strop.report import curve, staleness, tokens, tree
+from strop.report import curve, reminded, staleness, tokens, tree
 
 CURVES = (
     ("reward", "mean reward of a step's rollouts"),
@@ -99,6 +99,7 @@ def content(directory: Path) -> tuple[str, str]:
         section("Curves", curves(lines, result)),
         section("Tripwires", tripwires(about, lines)),
         section("Tools", of_tools(lines)),
+        section("Memory", of_memory(directory, lines)),
         section("First batch", tokens.html(tokens.read(directory))),
         section("Sampled ahead", ahead(lines)),
         section("Swarm", others(lines)),
@@ -225,6 +226,14 @@ def of_tools(lines: Sequence[Mapping[str, Any]]) -> str:
         seconds = [f"{median(one['median'] for one in took):.3f}", f"{max(one['most'] for one in took):.3f}"] if took else ["", ""]
         rows.append([name, calls, failed, f"{failed / calls:.1%}", *seconds])
     return table(rows, ("tool", "calls", "no good", "share", "seconds, median", "longest")) if rows else ""
+
+
+def of_memory(directory: Path, lines: Sequence[Mapping[str, Any]]) -> str:
+    """How a memory grew, and the cases that were read most, with what became of the tasks behind them."""
+    drawn = [f"<figure>{svg(points)}<figcaption>{name}</figcaption></figure>" for name, points in reminded.grown(lines).items() if points]
+    rows = [[k.number, k.asked, k.wrote, "right" if k.right else "wrong", k.read, f"{k.solved:.0%}"] for k in reminded.most_read(directory)]
+    head = ("case", "asked", "wrote", "it was", "read", "solved behind it")
+    return (f"<div class=curves>{''.join(drawn)}</div>" if drawn else "") + (table(rows, head) if rows else "")
 
 
 def others(lines: Sequence[Mapping[str, Any]]) -> str:

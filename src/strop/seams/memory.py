@@ -88,8 +88,11 @@ class Embed(Protocol):
     """Texts as rows of one length, each of length 1. A function of the text alone."""
 
     size: int
+    """Numbers in a row."""
 
-    def __call__(self, texts: Sequence[str]) -> Tensor: ...
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """A row each."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,7 @@ class Reader(Protocol):
     """Scores cases for a task. The best k are read."""
 
     embed: Embed
+    """How texts become vectors."""
     whole: bool
     """Whether a case is seen with what was written, or by its question alone."""
 
@@ -259,7 +263,10 @@ class Likely:
     def init(self, seed: int) -> Weights:
         generator = torch.Generator().manual_seed(keyed(seed, "reader").getrandbits(31))
         drawn = {name: torch.randn(shape, generator=generator) for name, shape in self._shapes.items()}
-        made = {"map": drawn["map"], **{name: t / math.sqrt(t.shape[1]) for name, t in drawn.items() if name != "map"}}  # a text has length 1
+        made = {
+            "map": drawn["map"],
+            **{name: t / math.sqrt(t.shape[1]) for name, t in drawn.items() if name != "map"},
+        }  # a text has length 1
         return made | {"bias": torch.zeros(self.hidden), "known": torch.zeros(1)}
 
     @property
@@ -340,14 +347,17 @@ class Case(NamedTuple):
     task: str
     """Its id."""
     prompt: str
+    """What was asked, without the cases before it."""
     wrote: str
     """What the policy wrote."""
     value: float
     """What that earned."""
     step: int
+    """When."""
 
     @property
     def right(self) -> bool:
+        """Whether it is to go by."""
         return self.value >= 0.5
 
 
