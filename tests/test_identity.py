@@ -31,8 +31,8 @@ from strop.seams.correction import truncated
 from strop.seams.curriculum import Uniform
 from strop.seams.feed import WithDemos
 from strop.seams.mark import channel, pieces
-from strop.seams.objective import clipped_surrogate, importance_sampling, kl_to, sequence_ratio
 from strop.seams.memory import Bank
+from strop.seams.objective import clipped_surrogate, importance_sampling, kl_to, sequence_ratio
 from strop.seams.part import Part, describe, part
 from strop.seams.reduction import means, over, power_of
 from strop.seams.role import Role

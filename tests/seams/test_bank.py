@@ -20,7 +20,7 @@ from strop.recipe import Recipe
 from strop.records import Group, Rollout, Sampling, Scores, Task
 from strop.run import create, resume
 from strop.seams.context import Ctx, Handle, Progress
-from strop.seams.memory import Bank, AnyCases, Case, Cases, Likely, Nearest, Told, Words
+from strop.seams.memory import AnyCases, Bank, Case, Cases, Likely, Nearest, Told, Words
 from strop.seams.sampler import Independent
 from strop.tasks import source
 

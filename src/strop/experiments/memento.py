@@ -13,7 +13,7 @@ from strop.methods.memento import REMINDED
 from strop.recipe import Recipe
 from strop.records import Group, Rollout, Row, Segment, Task
 from strop.seams.context import Ctx, Footprint, keyed
-from strop.seams.memory import Bank, AnyCases, Case, Likely, Nearest, Reader, Told, Weights
+from strop.seams.memory import AnyCases, Bank, Case, Likely, Nearest, Reader, Told, Weights
 from strop.seams.part import part
 from strop.seams.world import World
 from strop.tasks.plans import FAMILIES, family_of, plans
@@ -176,11 +176,11 @@ LEARNED = Claim(
     },
     checks=(
         Check("the net chooses: share of the request's family among its cases", of_family(), "likely", least=0.3),
-        Check("the surface lies: share of other families among the nearest", of_family(other=True), "nearest", least=0.4),
+        Check("the surface lies: share of other families among the nearest", of_family(other=True), "nearest", least=0.3),
         Check("told of other tasks it does not: share of other families", of_family(other=True), "shuffled", least=0.7),
         Check("tasks do not come again: different ones, by all", different(), "likely", least=0.98),
     ),
-    pilot=(),
+    pilot=(0.1765, 0.1065, 0.1385),  # strop claim run memento-learned --profile pilot
     pitfalls="The planner is a script: that a case helps, and that one of another family misleads, is put in. What is not put in is that a "
     "net finds it from outcomes alone, each told of four cases at once, in time; it needs its weights pulled to zero hard, and with the "
     "plain decay of 0.01 it is below the nearest cases. Success feeds on itself: what is solved is a case that helps the next. Words have "
