@@ -17,7 +17,7 @@ from strop.seams.memory import Bank, Embed, Told, Weights, Words
 class Latest:
     """Cases in the order of their age, the youngest first."""
 
-    embed: Embed = Words(1)
+    embed: Embed = Words(1)  # noqa: RUF009
     whole: ClassVar[bool] = False
 
     def init(self, seed: int) -> Weights:

@@ -84,7 +84,7 @@ class Method:
     policies: Mapping[str, Asked | Trained] = added({})
     """Policies beside the actor that samplers and graders ask, by name: `ctx.policies`. `Asked(start)` stays as it is; `Trained(update,
     start)` is trained by the groups of the roles that name it."""
-    memory: Memory | None = added(None)
+    memory: Memory | None = added(None)  # noqa: RUF009
     """Cases of earlier tasks that the policy is reminded of."""
     paper: str = ""
     """Its number at arXiv."""

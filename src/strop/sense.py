@@ -231,8 +231,8 @@ def together(method: Method, *, here: bool) -> None:
     memory reads."""
     if method.memory is not None and (not here or getattr(method.feed, "ahead", 0) or hasattr(method.feed, "foreign")):
         raise ValueError(
-            f"method {method.name!r} has a memory, which is read here, step by step: tasks that grow elsewhere, ahead of the learner or with "
-            "other trainers are not shown its cases yet. Train in one process, without --cluster, --ahead and --swarm."
+            f"method {method.name!r} has a memory, which is read here, step by step: tasks that grow elsewhere, ahead of the learner or "
+            "with other trainers are not shown its cases yet. Train in one process, without --cluster, --ahead and --swarm."
         )
     if method.trained and not here:
         raise ValueError(

@@ -73,8 +73,8 @@ def only_read(memory: Memory, state: State) -> Remind:
     def remind(task: Task, ctx: Ctx, room: int) -> tuple[Task, tuple[int, ...]]:
         if memory.holds(task, state):
             raise ValueError(
-                f"the task {task.id} ({task.prompt[:40]!r}) is held out, and the memory holds a case of it: it would be shown what it wrote "
-                "there. Evaluate on tasks that were not trained on."
+                f"the task {task.id} ({task.prompt[:40]!r}) is held out, and the memory holds a case of it: it would be shown what it "
+                "wrote there. Evaluate on tasks that were not trained on."
             )
         return memory.read(task, state, ctx, room)
 
