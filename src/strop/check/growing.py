@@ -194,7 +194,8 @@ def _memory(about: str, memory: Any, method: Method) -> Iterator[str]:
         if memory.facts(made[0]) != one:
             yield "holds something else once it was written down and read again"
             return
-    if any(memory.read(task, memory.init(0), ctx, 10**6)[0].prompt != task.prompt for task in tasks):
+    ctx = Ctx(0, Progress(), cast(Any, source), {"actor": actor}, grade=None, place="0")  # type: ignore[arg-type]
+    if memory.read(first := source.task("train", 0, 0), memory.init(0), ctx, 10**6)[0].prompt != first.prompt:
         yield "changes the prompt before it has seen anything"
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, cast
 from zlib import crc32
 
 import torch
@@ -87,8 +87,10 @@ def only_read(memory: Memory, state: State) -> Remind:
 class Embed(Protocol):
     """Texts as rows of one length, each of length 1. A function of the text alone."""
 
-    size: int
-    """Numbers in a row."""
+    @property
+    def size(self) -> int:
+        """Numbers in a row."""
+        ...
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """A row each."""
@@ -141,11 +143,15 @@ class Encoded:
 
 @lru_cache(maxsize=2)
 def _encoder(model: str) -> tuple[Any, Any]:
+    import transformers
     from transformers import AutoModel, AutoTokenizer
 
     if not (Path(model) / "config.json").is_file():
         raise ValueError(f"Encoded({model!r}): no directory of a model stands there (config.json, tokenizer, weights)")
-    return AutoTokenizer.from_pretrained(model), AutoModel.from_pretrained(model).eval()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    from_tokens, from_weights = cast(Any, AutoTokenizer), cast(Any, AutoModel)
+    return from_tokens.from_pretrained(model), from_weights.from_pretrained(model).eval()
 
 
 # ------------------------------------------------------------------------------------------------ who reads
@@ -154,9 +160,12 @@ def _encoder(model: str) -> tuple[Any, Any]:
 class Reader(Protocol):
     """Scores cases for a task. The best k are read."""
 
-    embed: Embed
-    """How texts become vectors."""
-    whole: bool
+    @property
+    def embed(self) -> Embed:
+        """How texts become vectors."""
+        ...
+
+    whole: ClassVar[bool]
     """Whether a case is seen with what was written, or by its question alone."""
 
     def init(self, seed: int) -> Weights:
@@ -306,9 +315,9 @@ class Likely:
             for _ in range(self.updates):
                 picked = torch.randint(rows, (self.batch,), generator=generator)
                 optimiser.zero_grad()
-                loss = self.loss(net, Told(*(each[picked] for each in told[:4]), told.trained))
-                loss.backward()
-                optimiser.step()
+                loss = self.loss(net, Told(told.asked_ND[picked], told.kept_ND[picked], told.label_N[picked], told.weight_N[picked], 0))
+                loss.backward()  # pyright: ignore[reportUnknownMemberType]
+                optimiser.step()  # pyright: ignore[reportUnknownMemberType]
                 total += loss.item()
         made = {name: t.detach() for name, t in net.items()} | {"known": torch.ones(1)}
         return made, {"rows": rows, "loss": total / self.updates}
@@ -541,7 +550,7 @@ class Bank:
 
 def _highest(scores_N: Tensor, k: int) -> list[int]:
     """Places of the k highest, of equal ones the first."""
-    return torch.sort(scores_N, descending=True, stable=True).indices[:k].tolist()
+    return cast(list[int], torch.sort(scores_N, descending=True, stable=True).indices[:k].tolist())  # pyright: ignore[reportUnknownMemberType]
 
 
 def _grown(held: Tensor, count: int, more: Tensor) -> Tensor:
