@@ -58,6 +58,8 @@ OWN = {
     "flex-judge-transfer": "strop.experiments.flex_judge:TRANSFER",
     "flex-judge-forgetting": "strop.experiments.flex_judge:FORGETTING",
     "reer-search": "strop.experiments.reer:FOUND",
+    "moose-chem2-levels": "strop.experiments.moose_chem2:LEVELS",
+    "moose-chem2-votes": "strop.experiments.moose_chem2:VOTES",
     "b-score-history": "strop.experiments.b_score:BY_HISTORY",
     "b-score-single": "strop.experiments.b_score:OVER_SINGLE",
     "infra-mix": "strop.experiments.infra:MIX",

@@ -382,6 +382,7 @@ BESIDE = {
     "branches": "sampler",
     "again": "sampler",
     "search": "sampler",
+    "climbs": "sampler",
     "company": "sampler",
     "swarm": "feed",
     "recorded": "feed",
