@@ -19,7 +19,7 @@ from strop.identity import explain
 from strop.methods.moose_chem2 import MOOSE_CHEM2, PREFER, SEARCH
 from strop.program import Program, Stage, steps
 from strop.recipe import Recipe
-from strop.records import Scores, Task
+from strop.records import Group, Sampling, Scores, Task
 from strop.seams.asked import Asked
 from strop.seams.climbs import ANY, EDIT, LOST, Climbed, Drafted, Drafter, Look, Panel, Weighed
 from strop.seams.context import Ctx, Handle, Progress
@@ -207,7 +207,7 @@ def test_every_comparison_is_a_pair_with_all_votes_on_two_texts_together():
     assert [[found.keys["texts"][at] for at in pair] for *pair, _ in found.keys["compared"]][:5] == [
         ["a", "b"], ["b", "c"], ["b", "d"], ["b", "e"], ["b", "a"]
     ]  # fmt: skip
-    group = replace_group(found)
+    group = Group(TASK, (found,), id="p")
     made = preferred([group], Scores(), random.Random(0), Letters())
     said = {tuple(r.text.removeprefix("<answer>").removesuffix("</answer>") for r in one.rollouts) for one in made}
     assert said == {("a", "b"), ("b", "c"), ("a", "A")}, "1 vote for b and 3 against it; d ties, e was not heard"
@@ -218,12 +218,6 @@ def test_every_comparison_is_a_pair_with_all_votes_on_two_texts_together():
     assert Letters().text(row.segments[1].tokens) == "<answer>b</answer>\0"
     assert len({r.id for one in made for r in one.rollouts}) == 6
     assert len(preferred([group], Scores(), random.Random(0), Letters(), most=2)) == 2
-
-
-def replace_group(found):
-    from strop.records import Group
-
-    return Group(TASK, (found,), id="p")
 
 
 # Who proposes and compares.
@@ -270,10 +264,9 @@ def test_texts_cannot_speak_to_the_judge():
     assert seen[0].count("<verdict>") == 1, "the one of the question itself"
     with pytest.raises(ValueError, match="of the kind `pair`"):
         Panel(form=Form())
+    greedy = Panel(strict=Form("pair", sampling=Sampling(temperature=0)))
     with pytest.raises(ValueError, match="at temperature 0 are one vote"):
-        from strop.records import Sampling
-
-        ask(better, "a", "b", votes=3, panel=Panel(strict=Form("pair", sampling=Sampling(temperature=0))))
+        ask(better, "a", "b", votes=3, panel=greedy)
 
 
 def test_a_policy_writes_edits_and_mends_them():
@@ -325,7 +318,7 @@ def test_wrong_numbers_are_refused():
 # The landscape.
 
 
-def test_a_detail_counts_under_a_right_one_and_edits_are_of_one_slot():
+def test_a_detail_counts_where_all_above_is_right_and_edits_are_of_one_slot():
     where = Landscapes(levels=3, slots=2, values=4)
     task = where.task("train", 0, 0)
     one, two, three = task.needs["lines"]
@@ -336,7 +329,7 @@ def test_a_detail_counts_under_a_right_one_and_edits_are_of_one_slot():
         return found["outcome"], round(6 * found["slots"]), round(6 * found["worth"])
 
     assert graded(one, two, three) == (1, 6, 6)
-    assert graded(off(one, 0), two, three) == (0, 5, 4), "the digit below it does not count, the one below that does"
+    assert graded(off(one, 0), two, three) == (0, 5, 3), "nothing below it counts"
     assert graded(one, off(two, 1), three) == (0, 5, 4)
     assert graded(one, two, off(three, 1)) == (0, 5, 5)
     assert graded(one, two) == graded(one, two, three + "0") == (0, 0, 0)

@@ -60,6 +60,7 @@ nothing of you.
 Is the edit better? Be strict with it: only where it is clearly better than what it was made of. Weigh both, then end with 1 for the
 answer, 2 for the edit, or tie, written so and only once:
 <{tag}>1, 2 OR tie</{tag}>"""
+EDITS, RESULTS = Form("pair", ask=STRICT), Form("pair")
 ANY = "anything"
 """The level of a search that knows none: whatever the answer holds."""
 JUDGE = "judge"
@@ -158,9 +159,9 @@ class Panel:
 
     policy: str = "judge"
     """Of the method's `policies`."""
-    strict: Form = Form("pair", ask=STRICT)
+    strict: Form = EDITS
     """How it is asked about an edit."""
-    form: Form = Form("pair")
+    form: Form = RESULTS
     """How it is asked otherwise."""
     tries: int = 3
     """For a vote."""
@@ -206,7 +207,7 @@ def _of(ctx: Ctx, name: str) -> Callable[..., Any]:
 
 @dataclass(frozen=True)
 class Climbed:
-    """Searches a text by climbs that a judge accepts. It is asked in a stage that only samples; a later one learns from what it compared."""
+    """Searches a text by climbs that a judge accepts. Asked in a stage that only samples; a later one learns from what was compared."""
 
     levels: tuple[str, ...] = (ANY,)
     """What kind of detail is looked for, in order."""
@@ -268,7 +269,7 @@ class Climbed:
         opens, closes = self.tags
         reply, renderer = f"{opens}{text}{closes}" if text else "", ctx.policies["actor"].renderer
         row = Row.of(Segment("prompt", renderer.prompt(task.prompt), "0"), Segment("teacher", renderer.reply(reply), "0.0"))
-        keys = {"facts": [search.facts], "texts": [*search.texts], "compared": search.compared, "calls": search.calls, "tags": [*self.tags]}
+        keys = {"facts": [search.facts], "calls": search.calls, "texts": [*search.texts], "compared": search.compared, "tags": [*self.tags]}
         stop = "error" if search.facts["left"] else "finished"
         return [Group(task, (Rollout((row,), f"{ctx.place}/0", stop, keys, "search", reply),), id=ctx.place)]
 

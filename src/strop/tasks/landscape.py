@@ -1,11 +1,11 @@
-"""landscape: an idea, and the details of a plan for it, level by level. A detail counts only under a right one of the level above.
+"""landscape: an idea, and the details of a plan for it, level by level. A detail counts only where all above it is right.
 
     375026   ->   <answer>512640\\n024517\\n…</answer>        a line a level, a digit a slot
 
 What is right in a slot follows by a law of its level from what is right in the same slot above, in the first line from the idea; the
-laws are the same for all ideas, and nobody tells them. `worth` counts right digits under right ones: all slots of the first line, and
-of another those below a right digit. So a search that edits a lower line too early sees no difference, and whoever learns from what a
-search found can come to know the laws.
+laws are the same for all ideas, and nobody tells them. `worth` counts a slot's right digits from the first line down to the first wrong
+one. So a search that edits a lower line too early sees no difference, and whoever learns from what a search found can come to know the
+laws.
 
 It proposes and compares as `Climbed` asks: an edit of one slot, by chance; in sight of others' texts one of their digits. Whoever
 compares is a stand-in for somebody who knows the field: `right` is how often the better text is named, `lean` how often the first one
@@ -22,7 +22,7 @@ from functools import cache
 from strop.records import Task
 from strop.seams.climbs import ANY, Look
 from strop.seams.source import Graded, Split
-from strop.tasks.procedural import answered, draw, generator, loose_answers, strict_answer, within
+from strop.tasks.procedural import answered, draw, generator, strict_answer, within
 
 DIGITS = "0123456789"
 TRIES = 8
@@ -72,7 +72,7 @@ class Landscapes:
         said = given.split("\n") if given is not None and not why else []
         whole = [len(line) for line in said] == [len(line) for line in wanted]
         outcome = float(said == wanted)
-        loose = any(place == "\n".join(wanted) for place in loose_answers(text)[:1])
+        loose = "\n".join(wanted) in text.rpartition("</think>")[2]
         channels: dict[str, float | None] = {"outcome": outcome, "lenient": float(outcome or loose)}
         size = sum(map(len, wanted))
         channels |= {"slots": hits(wanted, said) / size if whole else 0.0, "worth": worth(wanted, said) / size if whole else 0.0}
@@ -129,10 +129,9 @@ def hits(wanted: Sequence[str], said: Sequence[str]) -> int:
 
 
 def worth(wanted: Sequence[str], said: Sequence[str]) -> int:
-    """Right digits under right ones."""
+    """Right digits with nothing but right ones above."""
     total, above = 0, [True] * max(map(len, wanted))
     for one, other in zip(wanted, said, strict=False):
-        here = [a == b for a, b in zip(one, other, strict=False)]
-        total += sum(right and over for right, over in zip(here, above, strict=False))
-        above = here
+        above = [over and a == b for over, a, b in zip(above, one, other, strict=False)]
+        total += sum(above)
     return total

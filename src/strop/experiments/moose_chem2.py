@@ -1,0 +1,176 @@
+"""MOOSE-Chem2 (arXiv:2505.19209): how it could be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any
+
+from strop.claims.claim import Arm, Check, Claim, Profile
+from strop.claims.trace import Curve, Trace, end_of
+from strop.method import Method
+from strop.methods.moose_chem2 import SEARCH
+from strop.recipe import Recipe
+from strop.records import Rollout, Task
+from strop.seams.climbs import Climbed
+from strop.seams.context import Ctx
+from strop.seams.part import part
+from strop.tasks.landscape import Landscapes
+
+LINES = Landscapes().names
+"""The levels, from the one on which all others depend."""
+
+
+@dataclass(frozen=True)
+class AnyOrder(Climbed):
+    """The levels in an order of each task's own."""
+
+    def ordered(self, ctx: Ctx) -> tuple[str, ...]:
+        return tuple(ctx.rng("order", ctx.place).sample(self.levels, len(self.levels)))
+
+
+@dataclass(frozen=True)
+class Coin:
+    """A judge that has read nothing."""
+
+    async def __call__(self, task: Task, first: str, second: str, ctx: Ctx, *, votes: int, orders: int, strict: bool) -> list[float | None]:
+        rng = ctx.rng("coin", ctx.place)
+        return [float(rng.random() < 0.5) for _ in range(votes * orders)]
+
+
+def searched(name: str, how: Climbed) -> Method:
+    return SEARCH.but(f"moose-{name}", idea=("sampler",), sampler=how, tasks=20)
+
+
+def found(trace: Trace) -> Iterator[tuple[float, list[tuple[Rollout, float]]]]:
+    """What was spent after each step, and all that was found until then with its share of right slots."""
+    ended = list[tuple[Rollout, float]]()
+    for spent, (groups, scores) in zip(trace.spent, trace.steps(), strict=True):
+        ended += [(r, scores.get(r, "slots") or 0.0) for g in groups for r in g.rollouts]
+        yield float(spent), ended
+
+
+@part(gives="curve")
+def recall(trace: Trace) -> Curve:
+    """Share of the slots that are right in what a search ended with: the mean over all landscapes so far."""
+    return [(spent, fmean(share for _, share in ended)) for spent, ended in found(trace)]
+
+
+@part(gives="number")
+def missed(trace: Trace) -> float:
+    """Share of the slots that are not: an arm that finds everything would leave nothing to compare."""
+    return 1 - end_of(measure=recall()).on({"trace": trace})
+
+
+@part(gives="number")
+def searches(trace: Trace) -> float:
+    """How many there were."""
+    *_, (_, ended) = found(trace)
+    return len(ended)
+
+
+@part(gives="number")
+def spent_of(trace: Trace, *, calls: int) -> float:
+    """Share of the votes it may ask for that a search did: the smallest one."""
+    *_, (_, ended) = found(trace)
+    return min(sum(map(len, r.keys["calls"])) for r, _ in ended) / calls
+
+
+@part(gives="number")
+def accepted(trace: Trace, *, level: int) -> float:
+    """Share of the proposals at one level, in the order they were gone through, that were accepted."""
+    *_, (_, ended) = found(trace)
+    seen = [r.keys["facts"][0]["levels"][level] for r, _ in ended]
+    return sum(one["accepted"] for one in seen) / sum(one["steps"] for one in seen)
+
+
+@part(gives="number")
+def compared(trace: Trace) -> float:
+    """Comparisons that a search keeps, on average."""
+    *_, (_, ended) = found(trace)
+    return fmean(len(r.keys["compared"]) for r, _ in ended)
+
+
+LANDSCAPES = 40
+"""Under each seed."""
+CALLS = 3600
+"""Votes for a landscape."""
+BUDGET = f"{LANDSCAPES * (CALLS - 10)} calls"
+"""What all searches of a seed spend, but for the votes that were too few for one comparison more."""
+TAKEN = Climbed(LINES, votes=5, calls=CALLS)
+FLAT = Climbed(votes=3, calls=CALLS)
+SEARCHED: dict[str, Any] = {"method": "moose-chem2", "measure": recall(), "selects": True}
+
+LEVELS = Claim(
+    "moose-chem2-levels",
+    mechanism="Climbing level by level, from what others depend on to what depends on it,",
+    consequence="raises the share of right slots by 0.08 or more over climbs of any edits with recombination",
+    regime="on landscapes of five levels, by a judge that is right nine times in ten, at 3,600 votes, each at its own best number an edit",
+    recipe=Recipe(task="landscape", steps=1000, lr=0.0, checkpoint_every=1000),
+    arms=(
+        Arm("levels", searched("levels", TAKEN), reads=recall()),
+        Arm("flat", searched("flat", FLAT), control="edits of any level, the same climbs and recombination, at three votes an edit"),
+        Arm("flat, 5 votes", searched("flat-five", replace(FLAT, votes=5)), control="the same at as many votes an edit"),
+        Arm("reversed", searched("reversed", replace(TAKEN, levels=LINES[::-1])), control="the schedule without its sense"),
+        Arm("any order", searched("any-order", AnyOrder(LINES, votes=5, calls=CALLS)), control="an order by chance", random=True),
+        Arm("coin", searched("coin", replace(TAKEN, judge=Coin())), control="edits accepted by chance", random=True),
+        Arm("levels, 3 votes", searched("levels-three", replace(TAKEN, votes=3)), control="more edits, of three votes each"),
+        Arm("levels, 1 vote", searched("levels-one", replace(TAKEN, votes=1)), control="five times the edits, of one vote each"),
+        Arm("flat, 1 vote", searched("flat-one", replace(FLAT, votes=1)), control="three times the edits, of one vote each"),
+        Arm("failures shown", searched("failures", replace(TAKEN, failed=8)), control="none of the last eight rejected edits again"),
+        Arm("branches", searched("branches", replace(TAKEN, branches=2)), control="two branches on half the votes each"),
+        Arm("pooled", searched("pooled", replace(TAKEN, branches=2, pooled=True)), control="the best two of both go on"),
+    ),
+    compare=("levels", "flat"),
+    threshold=0.08,
+    refuted_if="the interval of the paired difference lies below 0.08",
+    profiles={
+        "quick": Profile((0, 1), BUDGET, 1, arms=("levels", "flat")),
+        "full": Profile(tuple(range(8)), BUDGET, 6, arms=("levels", "flat", "flat, 5 votes", "reversed", "any order", "coin")),
+        "extended": Profile(tuple(range(8)), BUDGET, 16),
+    },
+    checks=(
+        Check("landscapes that are searched", searches(), "levels", least=LANDSCAPES),
+        Check("the votes are used: least share of a search", spent_of(calls=CALLS), "levels", least=0.98),
+        Check("and by flat climbs", spent_of(calls=CALLS), "flat", least=0.98),
+        Check("something is left to find: share of the slots", missed(), "levels", least=0.1),
+        Check("edits of the first line are accepted: share", accepted(level=0), "levels", least=0.02),
+        Check("edits of the last line are accepted: share", accepted(level=4), "levels", least=0.02),
+        Check("comparisons are kept, for pairs: of a search", compared(), "levels", least=100),
+    ),
+    pitfalls="A landscape that rewards its levels' order by construction, and a comparator for a chemist. What the order is worth depends "
+    "on the votes an edit: with one or three, what is wrongly accepted takes away as much as is found, and a level that was left is not "
+    "looked at again, so at one vote flat climbs are ahead. The votes of both arms are those that did best for them in a pilot.",
+    **SEARCHED,
+)
+
+FEW = replace(TAKEN, calls=1800)
+
+VOTES = Claim(
+    "moose-chem2-votes",
+    mechanism="Deciding an edit by three votes instead of trying three edits by one vote each",
+    consequence="raises the share of right slots by 0.02 or more",
+    regime="on landscapes of five levels, climbed level by level, by a judge that is right seven times in ten, at 1,800 votes",
+    recipe=Recipe(task="landscape:right=0.7", steps=1000, lr=0.0, checkpoint_every=1000),
+    arms=(
+        Arm("three votes", searched("three-votes", replace(FEW, votes=3)), reads=recall()),
+        Arm("one vote", searched("one-vote", replace(FEW, votes=1)), control="three times the edits"),
+        Arm("coin", searched("coin-votes", replace(FEW, votes=3, judge=Coin())), control="edits accepted by chance", random=True),
+    ),
+    compare=("three votes", "one vote"),
+    threshold=0.02,
+    refuted_if="the interval of the paired difference lies below 0.02",
+    profiles={
+        "quick": Profile((0, 1), f"{LANDSCAPES * 1790} calls", 1, arms=("three votes", "one vote")),
+        "full": Profile(tuple(range(8)), f"{LANDSCAPES * 1790} calls", 3),
+    },
+    checks=(
+        Check("landscapes that are searched", searches(), "three votes", least=LANDSCAPES),
+        Check("the votes are used: least share of a search", spent_of(calls=1800), "three votes", least=0.98),
+        Check("edits are accepted: share at the first line", accepted(level=0), "three votes", least=0.02),
+    ),
+    pitfalls="A majority of three is right 78 times in a hundred where one vote is 70 times, if votes are independent. Those of one model "
+    "on one question are not.",
+    **SEARCHED,
+)
