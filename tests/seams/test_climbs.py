@@ -24,7 +24,7 @@ from strop.seams.asked import Asked
 from strop.seams.climbs import ANY, EDIT, LOST, Climbed, Drafted, Drafter, Look, Panel, Weighed
 from strop.seams.context import Ctx, Handle, Progress
 from strop.seams.judge import Form
-from strop.seams.recorded import preferred
+from strop.seams.recorded import ended, preferred
 from strop.seams.update import Still
 from strop.tasks.landscape import Landscapes
 
@@ -389,7 +389,21 @@ def test_a_search_and_what_learns_from_it(tmp_path):
     pairs = read_commit(tmp_path / "p" / "2-prefer", 1)["groups"]
     assert {(g["role"], len(g["rollouts"])) for g in pairs} == {("pair", 2)}
     assert isinstance(MOOSE_CHEM2.stages[0].method.update, Still)
-    assert "Climbed(levels=('line 1', 'line 2', 'line 3')" in explain(MOOSE_CHEM2)
+    demos = ended(*earlier(tmp_path / "p" / "1-search"), random.Random(0))
+    assert [d.rollouts[0].text for d in demos] == [g["rollouts"][0]["text"] for g in read_commit(tmp_path / "p" / "1-search", 0)["groups"]]
+    assert {s.kind for d in demos for s in d.rollouts[0].rows[0].segments} == {"prompt", "teacher"}
+    assert "Climbed(levels=('line 1', 'line 2')" in explain(MOOSE_CHEM2)
+
+
+def earlier(directory):
+    """What its first step committed."""
+    record = read_commit(directory, 0)
+    return [Group.from_json(group) for group in record["groups"]], Scores.from_json(record["scores"])
+
+
+def test_a_search_that_was_broken_off_is_no_demonstration():
+    found, _ = climbed(Says(first=""), By())
+    assert ended([Group(TASK, (found,), id="p")], Scores(), random.Random(0)) == []
 
 
 def test_a_search_that_is_killed_inside_a_task_goes_on_to_the_same_texts(tmp_path, monkeypatch):

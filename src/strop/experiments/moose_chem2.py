@@ -130,6 +130,7 @@ LEVELS = Claim(
         "full": Profile(tuple(range(8)), BUDGET, 6, arms=("levels", "flat", "flat, 5 votes", "reversed", "any order", "coin")),
         "extended": Profile(tuple(range(8)), BUDGET, 16),
     },
+    pilot=(0.1409, 0.1075, 0.141),
     checks=(
         Check("landscapes that are searched", searches(), "levels", least=LANDSCAPES),
         Check("the votes are used: least share of a search", spent_of(calls=CALLS), "levels", least=0.98),

@@ -35,8 +35,8 @@ class Earlier:
     stage: str
     """The latest one of this name; `own`: the run's own earlier steps, as many as there are by now."""
     make: Part | tuple[Part, ...]
-    """correctness_pairs(), right_ones(), preferred(), turns_of(), or one of your own: (groups, scores, rng) -> groups; of several each goes
-    on from what the one before made. One that asks policies is a coroutine and reads `ctx`; one that writes tokens reads the actor's
+    """correctness_pairs(), right_ones(), ended(), preferred(), turns_of(), or one of your own: (groups, scores, rng) -> groups; of several
+    each goes on from what the one before made. One that asks policies is a coroutine and reads `ctx`; one that writes tokens reads the actor's
     `renderer`."""
 
     @property
@@ -191,6 +191,16 @@ def right_ones(groups: Sequence[Group], scores: Scores, rng: Random) -> list[Gro
         for number, rollout in enumerate(reversed(right.values())):
             place = f"{group.id}/right{number}"
             made.append(Group(group.task, (taught(rollout, f"{place}/0"),), role="demo", id=place))
+    return made
+
+
+@part(gives="demos")
+def ended(groups: Sequence[Group], scores: Scores, rng: Random) -> list[Group]:
+    """What each search ended with (`Climbed`, `Refined`), as a demonstration, whatever its verdict; none that was broken off or left."""
+    made: list[Group] = []
+    for group in (g for g in groups if g.role == "solve"):
+        for found in (r for r in group.rollouts if r.provenance == "search" and not r.keys["facts"][0]["left"]):
+            made.append(Group(group.task, (taught(found, f"{found.id}/ended"),), role="demo", id=f"{found.id}/demo"))
     return made
 
 
