@@ -24,7 +24,7 @@ from strop.seams.asked import Asked
 from strop.seams.climbs import ANY, EDIT, LOST, Climbed, Drafted, Drafter, Look, Panel, Weighed
 from strop.seams.context import Ctx, Handle, Progress
 from strop.seams.judge import Form
-from strop.seams.recorded import ended, preferred
+from strop.seams.recorded import compared_pairs, found_ones
 from strop.seams.update import Still
 from strop.tasks.landscape import Landscapes
 
@@ -208,7 +208,7 @@ def test_every_comparison_is_a_pair_with_all_votes_on_two_texts_together():
         ["a", "b"], ["b", "c"], ["b", "d"], ["b", "e"], ["b", "a"]
     ]  # fmt: skip
     group = Group(TASK, (found,), id="p")
-    made = preferred([group], Scores(), random.Random(0), Letters())
+    made = compared_pairs([group], Scores(), random.Random(0), Letters())
     said = {tuple(r.text.removeprefix("<answer>").removesuffix("</answer>") for r in one.rollouts) for one in made}
     assert said == {("a", "b"), ("b", "c"), ("a", "A")}, "1 vote for b and 3 against it; d ties, e was not heard"
     assert {one.role for one in made} == {"pair"}
@@ -217,7 +217,7 @@ def test_every_comparison_is_a_pair_with_all_votes_on_two_texts_together():
     assert [s.kind for s in row.segments] == ["prompt", "teacher"]
     assert Letters().text(row.segments[1].tokens) == "<answer>b</answer>\0"
     assert len({r.id for one in made for r in one.rollouts}) == 6
-    assert len(preferred([group], Scores(), random.Random(0), Letters(), most=2)) == 2
+    assert len(compared_pairs([group], Scores(), random.Random(0), Letters(), most=2)) == 2
 
 
 # Who proposes and compares.
@@ -389,7 +389,7 @@ def test_a_search_and_what_learns_from_it(tmp_path):
     pairs = read_commit(tmp_path / "p" / "2-prefer", 1)["groups"]
     assert {(g["role"], len(g["rollouts"])) for g in pairs} == {("pair", 2)}
     assert isinstance(MOOSE_CHEM2.stages[0].method.update, Still)
-    demos = ended(*earlier(tmp_path / "p" / "1-search"), random.Random(0))
+    demos = found_ones(*earlier(tmp_path / "p" / "1-search"), random.Random(0))
     assert [d.rollouts[0].text for d in demos] == [g["rollouts"][0]["text"] for g in read_commit(tmp_path / "p" / "1-search", 0)["groups"]]
     assert {s.kind for d in demos for s in d.rollouts[0].rows[0].segments} == {"prompt", "teacher"}
     assert "Climbed(levels=('line 1', 'line 2')" in explain(MOOSE_CHEM2)
@@ -403,7 +403,7 @@ def earlier(directory):
 
 def test_a_search_that_was_broken_off_is_no_demonstration():
     found, _ = climbed(Says(first=""), By())
-    assert ended([Group(TASK, (found,), id="p")], Scores(), random.Random(0)) == []
+    assert found_ones([Group(TASK, (found,), id="p")], Scores(), random.Random(0)) == []
 
 
 def test_a_search_that_is_killed_inside_a_task_goes_on_to_the_same_texts(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from strop.methods.dpo import DPO
 from strop.methods.sft import SFT
 from strop.program import Program, Stage, rest, steps
 from strop.seams.climbs import Climbed
-from strop.seams.recorded import Earlier, ended, preferred
+from strop.seams.recorded import Earlier, compared_pairs, found_ones
 from strop.seams.update import Still
 
 CHEMISTRY = (
@@ -26,8 +26,8 @@ CHEMISTRY = (
 )
 """The paper's levels, for a policy that writes."""
 SEARCH = Method("moose-search", paper="2505.19209", sampler=Climbed(branches=2), credit=(), signals={}, update=Still(), tasks=32)
-IMITATE = SFT.but("sft-on-search", idea=("feed",), feed=Earlier("search", ended()))
-PREFER = DPO.but("dpo-on-search", idea=("feed",), feed=Earlier("search", preferred()))
+IMITATE = SFT.but("sft-on-search", idea=("feed",), feed=Earlier("search", found_ones()))
+PREFER = DPO.but("dpo-on-search", idea=("feed",), feed=Earlier("search", compared_pairs()))
 
 SMALL = "landscape:levels=2,slots=4,values=5"
 """Few digits, under laws that can be learned."""

@@ -6,12 +6,12 @@
     a search   the levels in their order, each from what the one before has found
 
     Stage("search", Method("search", sampler=Climbed(("mechanism", "materials")), credit=(), signals={}, update=Still()), steps(20))
-    Stage("prefer", DPO.but("on-search", feed=Earlier("search", preferred())), rest())
+    Stage("prefer", DPO.but("on-search", feed=Earlier("search", compared_pairs())), rest())
 
 Where `Refined` (`strop.seams.search`) goes once through the pieces of thinking and has a number for each, nobody knows a number here: who
 judges sees two texts. Both share how a policy is asked to write (`written`); a sweep with a score and climbs with a referee share no
 step. Every comparison is kept: a rollout's `keys["texts"]` are the texts that were seen, `keys["compared"]` says of two of them what
-each vote said, and `preferred()` makes pairs of that. Every vote is a call on the bill, whoever gave it.
+each vote said, and `compared_pairs()` makes pairs of that. Every vote is a call on the bill, whoever gave it.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ class Earlier:
     stage: str
     """The latest one of this name; `own`: the run's own earlier steps, as many as there are by now."""
     make: Part | tuple[Part, ...]
-    """correctness_pairs(), right_ones(), ended(), preferred(), turns_of(), or one of your own: (groups, scores, rng) -> groups; of several
-    each goes on from what the one before made. One that asks policies is a coroutine and reads `ctx`; one that writes tokens reads the actor's
+    """correctness_pairs(), right_ones(), found_ones(), compared_pairs(), turns_of(), or one of your own: (groups, scores, rng)
+    -> groups; of several each goes on from what the one before made. One that asks policies is a coroutine and reads `ctx`; one that writes tokens reads the actor's
     `renderer`."""
 
     @property
@@ -195,7 +195,7 @@ def right_ones(groups: Sequence[Group], scores: Scores, rng: Random) -> list[Gro
 
 
 @part(gives="demos")
-def ended(groups: Sequence[Group], scores: Scores, rng: Random) -> list[Group]:
+def found_ones(groups: Sequence[Group], scores: Scores, rng: Random) -> list[Group]:
     """What each search ended with (`Climbed`, `Refined`), as a demonstration, whatever its verdict; none that was broken off or left."""
     made: list[Group] = []
     for group in (g for g in groups if g.role == "solve"):
@@ -205,7 +205,7 @@ def ended(groups: Sequence[Group], scores: Scores, rng: Random) -> list[Group]:
 
 
 @part(gives="pairs")
-def preferred(groups: Sequence[Group], scores: Scores, rng: Random, renderer: Renderer, *, most: int = 15) -> list[Group]:
+def compared_pairs(groups: Sequence[Group], scores: Scores, rng: Random, renderer: Renderer, *, most: int = 15) -> list[Group]:
     """What a search compared (`Climbed`), the preferred text first: up to `most` different pairs of each task, drawn by chance. All votes
     on two texts count together; where as many are for the one as for the other, or none was heard, they are no pair."""
     made: list[Group] = []
