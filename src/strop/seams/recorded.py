@@ -36,8 +36,8 @@ class Earlier:
     """The latest one of this name; `own`: the run's own earlier steps, as many as there are by now."""
     make: Part | tuple[Part, ...]
     """correctness_pairs(), right_ones(), found_ones(), compared_pairs(), turns_of(), or one of your own: (groups, scores, rng)
-    -> groups; of several each goes on from what the one before made. One that asks policies is a coroutine and reads `ctx`; one that writes tokens reads the actor's
-    `renderer`."""
+    -> groups; of several each goes on from what the one before made. One that asks policies is a coroutine and reads `ctx`; one that writes
+    tokens reads the actor's `renderer`."""
 
     @property
     def fresh(self) -> bool:
