@@ -391,6 +391,7 @@ def test_a_search_and_what_learns_from_it(tmp_path):
     assert isinstance(MOOSE_CHEM2.stages[0].method.update, Still)
     demos = found_ones(*earlier(tmp_path / "p" / "1-search"), random.Random(0))
     assert [d.rollouts[0].text for d in demos] == [g["rollouts"][0]["text"] for g in read_commit(tmp_path / "p" / "1-search", 0)["groups"]]
+    assert all(d.rollouts[0].keys == {} for d in demos), "what was compared is not committed again"
     assert {s.kind for d in demos for s in d.rollouts[0].rows[0].segments} == {"prompt", "teacher"}
     assert "Climbed(levels=('line 1', 'line 2')" in explain(MOOSE_CHEM2)
 

@@ -60,6 +60,7 @@ OWN = {
     "reer-search": "strop.experiments.reer:FOUND",
     "moose-chem2-levels": "strop.experiments.moose_chem2:LEVELS",
     "moose-chem2-votes": "strop.experiments.moose_chem2:VOTES",
+    "moose-chem2-pairs": "strop.experiments.moose_chem2:PAIRS",
     "b-score-history": "strop.experiments.b_score:BY_HISTORY",
     "b-score-single": "strop.experiments.b_score:OVER_SINGLE",
     "infra-mix": "strop.experiments.infra:MIX",

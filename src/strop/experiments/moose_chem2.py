@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from random import Random
 from statistics import fmean
-from typing import Any
+from typing import Any, cast
 
-from strop.claims.claim import Arm, Check, Claim, Profile
-from strop.claims.trace import Curve, Trace, end_of
+from strop.claims.claim import Arm, Check, Claim, HeldOut, Profile
+from strop.claims.trace import Curve, Trace, end_of, held_out
 from strop.method import Method
-from strop.methods.moose_chem2 import SEARCH
+from strop.methods.moose_chem2 import IMITATE, MOOSE_CHEM2, PREFER, SEARCH, SMALL
+from strop.program import Program, Stage
 from strop.recipe import Recipe
-from strop.records import Rollout, Task
+from strop.records import Group, Rollout, Scores, Task
 from strop.seams.climbs import Climbed
-from strop.seams.context import Ctx
+from strop.seams.context import Ctx, Renderer
 from strop.seams.part import part
+from strop.seams.recorded import Earlier, compared_pairs
 from strop.tasks.landscape import Landscapes
 
 LINES = Landscapes().names
@@ -174,4 +177,56 @@ VOTES = Claim(
     pitfalls="A majority of three is right 78 times in a hundred where one vote is 70 times, if votes are independent. Those of one model "
     "on one question are not.",
     **SEARCHED,
+)
+
+
+# ------------------------------------------------------------------------------------------------ what pairs of a search teach
+
+
+@part(gives="pairs")
+def tossed(groups: Sequence[Group], scores: Scores, rng: Random, renderer: Renderer) -> list[Group]:
+    """The pairs of a search, each with a side by chance as the better one."""
+    pairs = compared_pairs(groups, scores, rng, renderer)
+    return [replace(pair, rollouts=pair.rollouts[::-1]) if rng.random() < 0.5 else pair for pair in pairs]
+
+
+def taught(name: str, last: Method, pace: float = 1.0) -> Program:
+    search, imitate, prefer = (cast("Stage", stage) for stage in MOOSE_CHEM2.stages)
+    return Program(f"moose-{name}", (search, imitate, replace(prefer, method=last, pace=pace)), paper="2505.19209")
+
+
+@part(gives="number")
+def right_found(trace: Trace) -> float:
+    """Share of the searches that ended with all slots right."""
+    return fmean(
+        scores.get(r, "outcome") or 0.0 for groups, scores in trace.steps() for g in groups for r in g.rollouts if "compared" in r.keys
+    )
+
+
+PAIRS = Claim(
+    "moose-chem2-pairs",
+    mechanism="Learning which of two texts a search preferred, after imitating what it ended with,",
+    consequence="raises the share of right answers by 0.10 or more over going on with imitating",
+    regime="on plans of two lines under laws that nobody tells, searched with a judge that is right nine times in ten, at equal trained "
+    "positions",
+    method="moose-chem2",
+    recipe=Recipe(task=SMALL, steps=2000, lr=1e-4, checkpoint_every=1000),
+    arms=(
+        Arm("pairs", taught("pairs", PREFER)),
+        Arm("imitation", taught("imitation", IMITATE, pace=10.0), control="as many positions more of what was found"),
+        Arm("tossed", taught("tossed", PREFER.but("dpo-tossed", feed=Earlier("search", tossed()))), control="sides by chance", random=True),
+    ),
+    compare=("pairs", "imitation"),
+    measure=held_out(name="mean"),
+    threshold=0.10,
+    refuted_if="the interval of the paired difference lies below 0.10",
+    profiles={
+        "quick": Profile((0,), "400000 trained", 3, arms=("pairs", "imitation")),
+        "full": Profile((0, 1, 2, 3), "400000 trained", 12),
+    },
+    checks=(Check("something is found: share of searches that end with all right", right_found(), "pairs", least=0.05),),
+    held_out=HeldOut(tasks=200, samples=4, at=(0.0, 1.0), max_tokens=32),
+    selects=True,
+    pitfalls="The laws are few and the same for all ideas, so faults of single searches average out. DPO makes a policy surer of what it "
+    "says, and at temperature 1 that alone raises a mean: the majority of what imitation says is right far oftener than one of it.",
 )

@@ -200,7 +200,7 @@ def found_ones(groups: Sequence[Group], scores: Scores, rng: Random) -> list[Gro
     made: list[Group] = []
     for group in (g for g in groups if g.role == "solve"):
         for found in (r for r in group.rollouts if r.provenance == "search" and not r.keys["facts"][0]["left"]):
-            made.append(Group(group.task, (taught(found, f"{found.id}/ended"),), role="demo", id=f"{found.id}/demo"))
+            made.append(Group(group.task, (taught(replace(found, keys={}), f"{found.id}/ended"),), role="demo", id=f"{found.id}/demo"))
     return made
 
 
