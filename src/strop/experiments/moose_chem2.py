@@ -109,7 +109,7 @@ LEVELS = Claim(
     "moose-chem2-levels",
     mechanism="Climbing level by level, from what others depend on to what depends on it,",
     consequence="raises the share of right slots by 0.08 or more over climbs of any edits with recombination",
-    regime="on landscapes of five levels, by a judge that is right nine times in ten, at 3,600 votes, each at its own best number an edit",
+    regime="on landscapes of five levels, by a judge that is right nine times in ten, at 3,600 votes, each with as many an edit as suit it",
     recipe=Recipe(task="landscape", steps=1000, lr=0.0, checkpoint_every=1000),
     arms=(
         Arm("levels", searched("levels", TAKEN), reads=recall()),
