@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 from random import Random
 from statistics import fmean
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from strop.claims.claim import Arm, Check, Claim, HeldOut, Profile
 from strop.claims.trace import Curve, Trace, end_of, held_out
@@ -46,18 +48,47 @@ def searched(name: str, how: Climbed) -> Method:
     return SEARCH.but(f"moose-{name}", idea=("sampler",), sampler=how, tasks=20)
 
 
-def found(trace: Trace) -> Iterator[tuple[float, list[tuple[Rollout, float]]]]:
-    """What was spent after each step, and all that was found until then with its share of right slots."""
-    ended = list[tuple[Rollout, float]]()
-    for spent, (groups, scores) in zip(trace.spent, trace.steps(), strict=True):
-        ended += [(r, scores.get(r, "slots") or 0.0) for g in groups for r in g.rollouts]
-        yield float(spent), ended
+class Ended(NamedTuple):
+    """What is read of one search."""
+
+    slots: float
+    """Share of right ones in what it ended with."""
+    votes: int
+    """That it asked for."""
+    compared: int
+    """Pairs of texts."""
+    levels: tuple[dict[str, Any], ...]
+    """Calls, steps and acceptances of each, in the order they were gone through."""
+
+
+@lru_cache(maxsize=256)
+def searches_of(directory: Path) -> tuple[tuple[Ended, ...], ...]:
+    """Of a run, step by step."""
+    from strop.directory import read_commit, recorded_steps
+
+    steps = list[tuple[Ended, ...]]()
+    for step in range(recorded_steps(directory)):
+        record = read_commit(directory, step) or {"groups": [], "scores": Scores().to_json()}
+        scores, made = Scores.from_json(record["scores"]), list[Ended]()
+        for one in (Rollout.from_json(r) for group in record["groups"] for r in group["rollouts"]):
+            votes, levels = sum(map(len, one.keys["calls"])), tuple(one.keys["facts"][0]["levels"])
+            made.append(Ended(scores.get(one, "slots") or 0.0, votes, len(one.keys["compared"]), levels))
+        steps.append(tuple(made))
+    return tuple(steps)
+
+
+def all_of(trace: Trace) -> list[Ended]:
+    return [one for step in searches_of(trace.places[-1]) for one in step]
 
 
 @part(gives="curve")
 def recall(trace: Trace) -> Curve:
     """Share of the slots that are right in what a search ended with: the mean over all landscapes so far."""
-    return [(spent, fmean(share for _, share in ended)) for spent, ended in found(trace)]
+    shares, curve = list[float](), Curve()
+    for spent, step in zip(trace.spent, searches_of(trace.places[-1]), strict=True):
+        shares += [one.slots for one in step]
+        curve.append((float(spent), fmean(shares)))
+    return curve
 
 
 @part(gives="number")
@@ -69,30 +100,26 @@ def missed(trace: Trace) -> float:
 @part(gives="number")
 def searches(trace: Trace) -> float:
     """How many there were."""
-    *_, (_, ended) = found(trace)
-    return len(ended)
+    return len(all_of(trace))
 
 
 @part(gives="number")
 def spent_of(trace: Trace, *, calls: int) -> float:
     """Share of the votes it may ask for that a search did: the smallest one."""
-    *_, (_, ended) = found(trace)
-    return min(sum(map(len, r.keys["calls"])) for r, _ in ended) / calls
+    return min(one.votes for one in all_of(trace)) / calls
 
 
 @part(gives="number")
 def accepted(trace: Trace, *, level: int) -> float:
     """Share of the proposals at one level, in the order they were gone through, that were accepted."""
-    *_, (_, ended) = found(trace)
-    seen = [r.keys["facts"][0]["levels"][level] for r, _ in ended]
+    seen = [one.levels[level] for one in all_of(trace)]
     return sum(one["accepted"] for one in seen) / sum(one["steps"] for one in seen)
 
 
 @part(gives="number")
 def compared(trace: Trace) -> float:
     """Comparisons that a search keeps, on average."""
-    *_, (_, ended) = found(trace)
-    return fmean(len(r.keys["compared"]) for r, _ in ended)
+    return fmean(one.compared for one in all_of(trace))
 
 
 LANDSCAPES = 40
