@@ -339,6 +339,7 @@ def test_a_program_stands_beside_the_methods(capsys):
         "parallel-r1-unseen",
         "pathfinder-walks",
         "reer",
+        "moose-chem2",
         "flex-judge",
         *agents,
     }

@@ -40,6 +40,7 @@ RECORDS = (
     "feed",
     "swarm",
     "search",
+    "climbs",
     "company",
     "traces",
     "update",

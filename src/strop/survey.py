@@ -130,7 +130,7 @@ MULTIMODAL = (
             Cell("filters of trivial items", ("part DropFlat", "method dapo")),
             Cell("data that the policy makes, again and again", ("method rft", "part Earlier", "method svs")),
             Cell("step-wise rewards", ("part step_returns", "method pathfinder")),
-            Cell("data chosen by search", ("part Refined", "claim reer-search")),
+            Cell("data chosen by search", ("part Refined", "claim reer-search", "part Climbed", "claim moose-chem2-levels")),
             Cell("mixed preferences, then reinforcement", ("method cascade", "claim cascade-accuracy")),
         ),
     ),

@@ -16,7 +16,7 @@ from strop.methods.reer import LINES, SEARCH
 from strop.recipe import Recipe
 from strop.records import Task
 from strop.seams.context import Ctx, Handle, Progress
-from strop.seams.search import Cut, Refined, Scripted, Writer
+from strop.seams.search import Cut, Refined, Scripted, Writer, refined
 from strop.tasks.stories import Stories
 
 ANSWER = "in the end:\nall was well with everybody"
@@ -158,9 +158,8 @@ def test_a_proposal_that_is_none_changes_nothing(odd):
 
 
 def test_a_policy_is_asked_and_its_last_block_is_read():
-    read = Writer()._read
-    assert read("it lacks <refine>a</refine>, so\n<refine>\n b\n</refine>") == "b"
-    assert [read(text) for text in ("b", "<refine>b", "b</refine>", "<refine></refine>")] == [""] * 4
+    assert refined("it lacks <refine>a</refine>, so\n<refine>\n b\n</refine>") == "b"
+    assert [refined(text) for text in ("b", "<refine>b", "b</refine>", "<refine></refine>")] == [""] * 4
 
     class Policy:
         asked = ()

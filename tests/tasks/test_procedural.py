@@ -28,6 +28,8 @@ SPECS = [
     "walks:judged=0.0",
     "stacks",
     "stacks:steps=6",
+    "landscape",
+    "landscape:levels=2,slots=4,values=6",
 ]
 TAUGHT = ["chain", "countdown", "path", "skewed"]
 """Sources whose worked texts the bundled model was trained on."""

@@ -86,6 +86,7 @@ PROGRAMS = {
     "webweaver": "strop.methods.webweaver:WEBWEAVER",
     "webweaver-released": "strop.methods.webweaver:WEBWEAVER_RELEASED",
     "reer": "strop.methods.reer:REER",
+    "moose-chem2": "strop.methods.moose_chem2:MOOSE_CHEM2",
     "scalecua": "strop.methods.scalecua:SCALECUA",
     "flex-judge": "strop.methods.flex_judge:FLEX_JUDGE_SCENES",
     "svs-equations": "strop.methods.svs:SVS_EQUATIONS",

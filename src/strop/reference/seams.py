@@ -392,6 +392,7 @@ BESIDE = {
     "branches": "sampler",
     "again": "sampler",
     "search": "sampler",
+    "climbs": "sampler",
     "company": "sampler",
     "swarm": "feed",
     "recorded": "feed",

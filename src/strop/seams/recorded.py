@@ -15,7 +15,7 @@ from random import Random
 from typing import Any
 
 from strop.records import Group, Rollout, Row, Scores, Segment, Task
-from strop.seams.context import Ctx, keyed
+from strop.seams.context import Ctx, Renderer, keyed
 from strop.seams.feed import Feed, Pick, Rollouts
 from strop.seams.part import Part, part
 from strop.seams.sampler import Sampler
@@ -35,8 +35,9 @@ class Earlier:
     stage: str
     """The latest one of this name; `own`: the run's own earlier steps, as many as there are by now."""
     make: Part | tuple[Part, ...]
-    """correctness_pairs(), right_ones(), turns_of(), or one of your own: (groups, scores, rng) -> groups; of several each goes on from what
-    the one before made. One that asks policies is a coroutine and reads `ctx`; one that writes tokens reads the actor's `renderer`."""
+    """correctness_pairs(), right_ones(), found_ones(), compared_pairs(), turns_of(), or one of your own: (groups, scores, rng)
+    -> groups; of several each goes on from what the one before made. One that asks policies is a coroutine and reads `ctx`; one that writes
+    tokens reads the actor's `renderer`."""
 
     @property
     def fresh(self) -> bool:
@@ -190,6 +191,45 @@ def right_ones(groups: Sequence[Group], scores: Scores, rng: Random) -> list[Gro
         for number, rollout in enumerate(reversed(right.values())):
             place = f"{group.id}/right{number}"
             made.append(Group(group.task, (taught(rollout, f"{place}/0"),), role="demo", id=place))
+    return made
+
+
+@part(gives="demos")
+def found_ones(groups: Sequence[Group], scores: Scores, rng: Random) -> list[Group]:
+    """What each search ended with (`Climbed`, `Refined`), as a demonstration, whatever its verdict; none that was broken off or left."""
+    made: list[Group] = []
+    for group in (g for g in groups if g.role == "solve"):
+        for found in (r for r in group.rollouts if r.provenance == "search" and not r.keys["facts"][0]["left"]):
+            made.append(Group(group.task, (taught(replace(found, keys={}), f"{found.id}/ended"),), role="demo", id=f"{found.id}/demo"))
+    return made
+
+
+@part(gives="pairs")
+def compared_pairs(groups: Sequence[Group], scores: Scores, rng: Random, renderer: Renderer, *, most: int = 15) -> list[Group]:
+    """What a search compared (`Climbed`), the preferred text first: up to `most` different pairs of each task, drawn by chance. All votes
+    on two texts count together; where as many are for the one as for the other, or none was heard, they are no pair."""
+    made: list[Group] = []
+    for group in (g for g in groups if g.role == "solve"):
+        for found in (r for r in group.rollouts if "compared" in r.keys):
+            texts, (opens, closes) = found.keys["texts"], found.keys["tags"]
+            lead = Counter[tuple[int, int]]()
+            for first, second, votes in found.keys["compared"]:
+                lead[min(first, second), max(first, second)] += sum(2 * v - 1 for v in votes if v is not None) * (
+                    1 if first < second else -1
+                )
+            won = [(b, a) if ahead > 0 else (a, b) for (a, b), ahead in lead.items() if ahead]
+            for number, pair in enumerate(rng.sample(won, min(most, len(won)))):
+                place, prompt = f"{found.id}/compared{number}", found.rows[-1].segments[0]
+                sides = [
+                    Rollout(
+                        (Row.of(prompt, Segment("teacher", renderer.reply(f"{opens}{texts[at]}{closes}"), f"0.{i}")),),
+                        f"{place}/{i}",
+                        provenance=f"{found.id}/text{at}",
+                        text=f"{opens}{texts[at]}{closes}",
+                    )
+                    for i, at in enumerate(pair)
+                ]
+                made.append(Group(group.task, tuple(sides), role=PAIR, id=place))
     return made
 
 

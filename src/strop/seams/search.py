@@ -22,7 +22,7 @@ from math import fsum
 from typing import Any, Protocol
 
 from strop.records import Group, Rollout, Row, Sampling, Segment, Task
-from strop.seams.context import Ctx, Footprint, Renderer
+from strop.seams.context import Ctx, Footprint, Handle, Renderer
 from strop.seams.likelihood import likelihood
 from strop.seams.part import nearest
 from strop.seams.world import World
@@ -125,17 +125,21 @@ class Writer:
         return [piece + tail if piece else "" for piece in await self._write(asked, count, ctx.at(f"{ctx.place}/edit{at}"))]
 
     async def _write(self, asked: str, count: int, ctx: Ctx) -> list[str]:
-        handle = ctx.policies[self.policy]
-        root = await handle.open(asked, root=ctx.place)
-        nodes = await asyncio.gather(
-            *(handle.generate(root, max=self.max_tokens, sampling=self.sampling, keep=False) for _ in range(count))
-        )
-        return [self._read(handle.text(node)) for node in nodes]
+        return await written(ctx.policies[self.policy], asked, count, ctx.place, self.max_tokens, self.sampling)
 
-    def _read(self, text: str) -> str:
-        _, opened, rest = text.rpartition("<refine>")
-        inside, closed, _ = rest.partition("</refine>")
-        return inside.strip() if opened and closed else ""
+
+async def written(handle: Handle, asked: str, count: int, place: str, max_tokens: int, sampling: Sampling) -> list[str]:
+    """So many replies of a policy to one question: of each what stands in its last <refine> block, "" where none is closed."""
+    root = await handle.open(asked, root=place)
+    nodes = await asyncio.gather(*(handle.generate(root, max=max_tokens, sampling=sampling, keep=False) for _ in range(count)))
+    return [refined(handle.text(node)) for node in nodes]
+
+
+def refined(text: str) -> str:
+    """What stands in the last <refine> block of a text."""
+    _, opened, rest = text.rpartition("<refine>")
+    inside, closed, _ = rest.partition("</refine>")
+    return inside.strip() if opened and closed else ""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ SOURCES: dict[str, str] = {
     "formats": "strop.tasks.formats:Formats",
     "forks": "strop.tasks.forks:Forks",
     "habits": "strop.tasks.habits:Habits",
+    "landscape": "strop.tasks.landscape:Landscapes",
     "mentions": "strop.tasks.mentions:Mentions",
     "nontree": "strop.tasks.twohop:NonTree",
     "pages": "strop.tasks.pages:Pages",
