@@ -1,0 +1,141 @@
+"""ends: what becomes of an episode, by how it ended: one table, which is a gate and a reward.
+
+    ENDS = Ends(cut="context", form=-0.5, call=-0.5)
+    GRPO.but("mine", graders=ENDS.graders, reward=ENDS.reward, gate=(ENDS,), idea=("graders", "reward", "gate"))
+
+How an episode ended is read off the rollout, the worst that holds of it first:
+
+    lost     its world failed (`stop="error"`): our fault, so nobody scores it
+    call     a call was broken, or its world ended it for a tool's misuse
+    form     a turn before the last one called nothing where others call, or the end holds no answer
+    cut      no turn, room or budget was left, or it repeated itself
+    right, wrong    by the verdict
+
+What a tool answers to a good call, `no such page` say, is none of these. Scores and fates from two tables would drift apart: a rollout that is
+punished has to be trained, and one that is masked has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import isfinite
+
+from torch import Tensor
+
+from strop.records import Fate, Group, Rollout, Scores
+from strop.seams.context import Ctx
+from strop.seams.formula import number
+from strop.seams.gate import Fates, Seen
+from strop.seams.part import Part, nearest, part
+from strop.seams.world import calls
+
+ENDED = ("answered", "cut", "form", "call", "lost")
+"""How an episode ended, as the channel `ended` counts."""
+CUT = ("length", "turns", "budget", "repetition")
+WORDS = ("train", "context")
+
+End = str | float | None
+"""train: with its verdict. context: with its verdict, in its group's statistics alone. A number: trained with that score. None: left out."""
+
+
+@dataclass(frozen=True)
+class Ends:
+    """By how an episode ended: `train`, `context`, a score, or None."""
+
+    right: End = "train"
+    wrong: End = "train"
+    cut: End = "context"
+    """Cut without an answer: so it was wrong, and says little of why."""
+    form: End = "train"
+    """Broken format."""
+    call: End = "train"
+    """A broken call, whatever was answered in the end."""
+    lost: None = None
+    """A lost tool: our fault, which is no score."""
+    refill: int = 0
+    """Rounds of sampling that may replace groups of which nothing is kept."""
+
+    def __post_init__(self) -> None:
+        for name in ("right", "wrong", *ENDED[1:]):
+            end = getattr(self, name)
+            if isinstance(end, str) and end not in WORDS:
+                raise ValueError(f"Ends({name}={end!r}): train, context, a score, or None. {nearest(end, WORDS)}")
+            if isinstance(end, int | float) and (isinstance(end, bool) or not isfinite(end)):
+                raise ValueError(f"Ends({name}={end!r}): train, context, a score that is a number, or None")
+        if self.lost is not None:
+            raise ValueError(f"Ends(lost={self.lost!r}): a lost tool is our fault, so the policy is neither paid nor punished for it: None")
+
+    @property
+    def graders(self) -> tuple[Part, ...]:
+        """What both read."""
+        return (ended(),)
+
+    @property
+    def reward(self) -> Part:
+        """The scores of this table."""
+        return as_it_ended(ends=self)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return ("ended", "outcome")
+
+    def __call__(self, group: Group, seen: Seen) -> Fates:
+        how, right = seen.channel("ended"), seen.channel("outcome")
+        fates: Fates = {}
+        for unit, code in how.items():
+            name = ENDED[int(code)]
+            name = name if name != "answered" else "right" if right.get(unit) == 1 else "wrong"
+            if (end := getattr(self, name)) in ("context", None):
+                fates[unit] = Fate("context" if end else "drop", why=name)
+        return fates
+
+
+@part(gives="ended")
+async def ended(groups: list[Group], ctx: Ctx) -> Scores:
+    """`ended` tells how an episode ended: 0 answered, 1 cut, 2 in broken form, 3 with a broken call, 4 lost."""
+    reads: Callable[[str], str | None] | None = getattr(ctx.source, "answer", None)
+    return Scores({r.id: {"ended": float(ENDED.index(how(r, reads)))} for g in groups for r in g.rollouts})
+
+
+def how(rollout: Rollout, reads: Callable[[str], str | None] | None = None) -> str:
+    """A word of `ENDED`. `reads` finds an answer in a text; without it, and where a world graded, every end that is no cut is one."""
+    turns = rollout.keys.get("calls", ())
+    if rollout.stop == "error":
+        return "lost"
+    if rollout.stop == "tool" or not all(tool for tool, _, _ in calls(rollout)):
+        return "call"
+    if rollout.stop == "format" or not all(turns[:-1]):
+        return "form"
+    if rollout.stop in CUT:
+        return "cut"
+    unread = reads is not None and "scores" not in rollout.keys and reads(rollout.text) is None
+    return "form" if unread else "answered"
+
+
+def _said(ends: Ends) -> str:
+    """The table as a formula: what has no score of its own has the verdict."""
+    said = "outcome_R"
+    for code, name in enumerate(ENDED[1:], 1):
+        said = f"where(ended_R == {code}, {number(end)}, {said})" if _scored(end := getattr(ends, name)) else said
+    for name, holds in (("wrong", "not (outcome_R == 1)"), ("right", "outcome_R == 1")):
+        if _scored(end := getattr(ends, name)):
+            said = f"where(ended_R == 0 and {holds}, {number(end)}, {said})"
+    return f"reward_R = {said}"
+
+
+def _scored(end: End) -> bool:
+    return isinstance(end, int | float)
+
+
+@part(gives="reward_R", formula=_said)
+def as_it_ended(outcome_R: Tensor, ended_R: Tensor, *, ends: Ends = Ends()) -> Tensor:
+    """The verdict, or the score that the table has for such an end."""
+    reward_R = outcome_R.clone()
+    for code, name in enumerate(ENDED[1:], 1):
+        if _scored(end := getattr(ends, name)):
+            reward_R[ended_R == code] = end
+    for end, holds_R in ((ends.wrong, outcome_R != 1), (ends.right, outcome_R == 1)):
+        if _scored(end):
+            reward_R[(ended_R == 0) & holds_R] = end
+    return reward_R
