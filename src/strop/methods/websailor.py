@@ -41,8 +41,8 @@ WEBSAILOR = GRPO.but(
 
 LOOKS = Episodes(n=16, turns=12, max_tokens=20, observation=16, calls=Line())
 """Of `graphs`, for the bundled model: a look or an answer, and whom a node is linked with."""
-SHORT = "graphs:least=4,most=4,blur=1,each=2"
-"""Walks of four steps, told by kinds and halves."""
+SHORT = "graphs:least=4,most=4,blur=1,sided=1,each=2"
+"""Walks of four steps, told by kinds and halves; where one closes, neither side tells enough."""
 
 IMITATED = SFT.but("sft-graphs", idea=("feed", "sampler"), feed=Demos(text="episode"), sampler=LOOKS, tasks=32)
 ON_GRAPHS = WEBSAILOR.but("websailor-graphs", idea=("sampler",), sampler=LOOKS, tasks=8)

@@ -30,7 +30,7 @@ from strop.worlds.graphs import Graphs as Looks
 
 DEGREE = 2.5
 """Links a node has on average in a graph that is no tree."""
-TRIES = 10_000
+TRIES = 20_000
 """Walks that are tried for a question, in a new graph every hundred."""
 
 
@@ -165,7 +165,7 @@ class Graphs:
     kinds: int = 10
     alike: float = 0.3
     blur: int = 2
-    sided: int = 1
+    sided: int = 0
     each: int = 4
     name: str = field(default="graphs", init=False)
     size: int | None = field(default=None, init=False)
