@@ -34,7 +34,7 @@ def tasks_of(trace: Trace) -> Iterator[tuple[float, list[Task]]]:
 
 # ------------------------------------------------------------------------------------------------ questions with two sides
 
-ASKS = "graphs:least=4,most=4,blur=1,sided=1,each=2"
+ASKS = "graphs:least=4,most=4,blur=1,sided=1,each=2,both=1"
 CYCLIC, TREES, OPEN = ASKS, f"{ASKS},closed=0.0,tree=1", f"{ASKS},closed=0.0"
 
 

@@ -74,7 +74,8 @@ class Ends:
     @property
     def reward(self) -> Part:
         """The scores of this table."""
-        return as_it_ended(ends=self)
+        each = {name: getattr(self, name) for name in ("right", "wrong", *ENDED[1:-1])}
+        return as_it_ended(**{name: end for name, end in each.items() if isinstance(end, int | float)})
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -113,29 +114,34 @@ def how(rollout: Rollout, reads: Callable[[str], str | None] | None = None) -> s
     return "form" if unread else "answered"
 
 
-def _said(ends: Ends) -> str:
-    """The table as a formula: what has no score of its own has the verdict."""
+Scored = float | None
+
+
+def _said(right: Scored, wrong: Scored, cut: Scored, form: Scored, call: Scored) -> str:
+    """What has no score of its own has the verdict."""
     said = "outcome_R"
-    for code, name in enumerate(ENDED[1:], 1):
-        said = f"where(ended_R == {code}, {number(end)}, {said})" if _scored(end := getattr(ends, name)) else said
-    for name, holds in (("wrong", "not (outcome_R == 1)"), ("right", "outcome_R == 1")):
-        if _scored(end := getattr(ends, name)):
-            said = f"where(ended_R == 0 and {holds}, {number(end)}, {said})"
+    for code, end in ((1, cut), (2, form), (3, call)):
+        said = said if end is None else f"where(ended_R == {code}, {number(end)}, {said})"
+    for end, holds in ((wrong, "not (outcome_R == 1)"), (right, "outcome_R == 1")):
+        said = said if end is None else f"where(ended_R == 0 and {holds}, {number(end)}, {said})"
     return f"reward_R = {said}"
 
 
-def _scored(end: End) -> bool:
-    return isinstance(end, int | float)
-
-
 @part(gives="reward_R", formula=_said)
-def as_it_ended(outcome_R: Tensor, ended_R: Tensor, *, ends: Ends = Ends()) -> Tensor:
-    """The verdict, or the score that the table has for such an end."""
+def as_it_ended(
+    outcome_R: Tensor,
+    ended_R: Tensor,
+    *,
+    right: Scored = None,
+    wrong: Scored = None,
+    cut: Scored = None,
+    form: Scored = None,
+    call: Scored = None,
+) -> Tensor:
+    """The verdict, or the score that such an end has: None is none of its own."""
     reward_R = outcome_R.clone()
-    for code, name in enumerate(ENDED[1:], 1):
-        if _scored(end := getattr(ends, name)):
-            reward_R[ended_R == code] = end
-    for end, holds_R in ((ends.wrong, outcome_R != 1), (ends.right, outcome_R == 1)):
-        if _scored(end):
-            reward_R[(ended_R == 0) & holds_R] = end
+    held = ((ended_R == 1, cut), (ended_R == 2, form), (ended_R == 3, call))
+    held += (((ended_R == 0) & (outcome_R != 1), wrong), ((ended_R == 0) & (outcome_R == 1), right))
+    for such_R, end in held:
+        reward_R = reward_R if end is None else reward_R.masked_fill(such_R, end)
     return reward_R

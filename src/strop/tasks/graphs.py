@@ -17,7 +17,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from string import ascii_letters, digits
 from typing import Any
 
@@ -155,7 +155,8 @@ def blurred(walk: Walk, graph: Graph, levels: int, rng: random.Random) -> Walk:
 class Graphs:
     """Walks of `least` to `most` steps in graphs of `nodes` with `kinds` of them; a share `closed` of the walks is. In a `tree` there are
     as many links and none is. `blur` is how vaguely a node is told of: exactly, by halves, or not at all. With `sided` no side of a closed
-    walk has one answer alone."""
+    walk has one answer alone. With `both` held-out walks are closed in a graph with cycles and open in a tree by turns, whatever is
+    trained on."""
 
     nodes: int = 30
     least: int = 4
@@ -167,6 +168,7 @@ class Graphs:
     blur: int = 2
     sided: int = 0
     each: int = 4
+    both: int = 0
     name: str = field(default="graphs", init=False)
     size: int | None = field(default=None, init=False)
 
@@ -181,6 +183,7 @@ class Graphs:
         within(self, "blur", 0, 2)
         within(self, "sided", 0, 1)
         within(self, "each", 1, 16)
+        within(self, "both", 0, 1)
         if self.tree and self.closed:
             raise ValueError(f"graphs: no walk closes in a tree, so closed=0 with tree=1; got closed={self.closed}")
 
@@ -195,6 +198,9 @@ class Graphs:
         return grown(links + 1 if self.tree else self.nodes, links, self.kinds, self.alike, rng)
 
     def task(self, split: Split, seed: int, index: int) -> Task:
+        if self.both and split == "test":
+            held = replace(self, both=0, tree=0, closed=1.0) if index % 2 == 0 else replace(self, both=0, tree=1, closed=0.0)
+            return held.task(split, seed, index // 2)
         number, place = divmod(index, self.each)
 
         def make(rng: random.Random) -> Task:
