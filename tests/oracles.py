@@ -208,7 +208,7 @@ def dapo(batch):
 
 
 def websailor(batch):
-    """arXiv:2509.13305: the group's mean taken off and nothing divided, what was cut only a sibling, the upper clip higher, tokens alike."""
+    """arXiv:2509.13305: the group's mean taken off and nothing divided, what was cut only a sibling, clipped higher, tokens alike."""
     loss, slope = 0.0, flat(batch)
     sent = [(r, g) for g in batch for r in learning(g) if not r["cut"]]
     tokens = sum(len(acted(rollout)) for rollout, _ in sent)

@@ -50,8 +50,8 @@ from strop.seams.credit import (
     step_returns,
     steps_standardized,
 )
-from strop.seams.feed import Rollouts
 from strop.seams.ends import ENDED, Ends, how
+from strop.seams.feed import Rollouts
 from strop.seams.gate import DropFlat, MaskOverlong, decide
 from strop.seams.index import Index
 from strop.seams.objective import (

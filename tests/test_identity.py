@@ -65,7 +65,8 @@ def one_registered_method_per_name() -> Iterator[Any]:
 
 Path = tuple[str | int, ...]
 OTHER_WORDS = {
-    "token": ("sequence", "row"), "sequence": ("token",), "k1": ("k2",), "k2": ("k3",), "k3": ("k1",), "context": ("drop", "train"), "train": ("context",),
+    "token": ("sequence", "row"), "sequence": ("token",), "k1": ("k2",), "k2": ("k3",), "k3": ("k1",), "context": ("drop", "train"),
+    "train": ("context",),
     "action": ("teacher",), "teacher": ("forced",), "rollout": ("row",), "group": ("rollout",), "actor": (), "online": ("frozen",),
     "linear": ("mlp",), "mlp": ("linear",), "mean": ("sum",), "uniform": ("top",), "top": ("uniform",),
     "chosen": ("rejected",), "cleanest": ("weighted",), "seen": ("threads",), "random": ("extremes",), "tokens": ("tasks",),

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import networkx as nx
 import pytest
@@ -30,7 +30,7 @@ def brute(walk, graph):
         if (
             path[0] == walk[0].clue
             and all(fits(step.clue, name, graph.kinds[name]) for step, name in zip(nodes[1:], path[1:], strict=True))
-            and all(frozenset(pair) in links for pair in zip(whole, whole[1:], strict=False))
+            and all(frozenset(pair) in links for pair in pairwise(whole))
         ):
             found.add(path[asked(walk)])
     return found
@@ -151,7 +151,8 @@ def test_where_no_walk_has_one_answer_it_is_refused_with_counts(monkeypatch):
 
 
 def test_held_out_questions_are_of_both_kinds_whatever_is_trained_on():
-    kinds = [source(f"graphs:least=4,most=4,blur=1,both=1,each=1,closed={closed},tree={tree}") for closed, tree in ((0.5, 0), (0.0, 1), (0.0, 0))]
+    knobs = ("closed=0.5", "closed=0.0,tree=1", "closed=0.0")
+    kinds = [source(f"graphs:least=4,most=4,blur=1,both=1,each=1,{one}") for one in knobs]
     held = [[one.task("test", 3, index) for index in range(6)] for one in kinds]
     assert held[0] == held[1] == held[2]
     assert [task.needs["closed"] for task in held[0]] == [1, 0] * 3
@@ -163,7 +164,13 @@ def test_held_out_questions_are_of_both_kinds_whatever_is_trained_on():
 
 @pytest.mark.parametrize(
     ("knobs", "why"),
-    [({"tree": 1}, "no walk closes in a tree"), ({"least": 2}, "least"), ({"most": 3}, "most"), ({"blur": 3}, "blur"), ({"nodes": 41}, "nodes")],
+    [
+        ({"tree": 1}, "no walk closes in a tree"),
+        ({"least": 2}, "least"),
+        ({"most": 3}, "most"),
+        ({"blur": 3}, "blur"),
+        ({"nodes": 41}, "nodes"),
+    ],
 )
 def test_knobs_that_make_no_question_are_refused(knobs, why):
     with pytest.raises(ValueError, match=why):
@@ -274,7 +281,7 @@ def by_formulas(z3, walk, graph):
     solver.add(at[0] == names.index(walk[0].clue), z3.Distinct(*at))
     for step, one in zip(nodes[1:], at[1:], strict=True):
         solver.add(z3.Or(*(one == number for number, name in enumerate(names) if fits(step.clue, name, graph.kinds[name]))))
-    pairs = [*zip(at, at[1:], strict=False), *([(at[-1], at[back])] if back >= 0 else [])]
+    pairs = [*pairwise(at), *([(at[-1], at[back])] if back >= 0 else [])]
     ways = [(names.index(one), names.index(other)) for link in graph.links for one, other in (link, link[::-1])]
     for one, other in pairs:
         solver.add(z3.Or(*(z3.And(one == first, other == second) for first, second in ways)))

@@ -1,9 +1,10 @@
-"""Worlds around worlds: faults that are always the same, and what a manager makes of them: asked again, kept, of another source, in time."""
+"""Worlds around worlds: faults that are always the same, and a manager of them: asked again, kept, of another source, in time."""
 
 import asyncio
 import pickle
 import time
 from dataclasses import dataclass, replace
+from random import Random
 from types import SimpleNamespace
 
 import pytest
@@ -19,9 +20,9 @@ from strop.tasks import source
 from strop.worlds.calls import Line
 from strop.worlds.faulty import Faulty, spoilt
 from strop.worlds.graphs import GET, Graphs
+from strop.worlds.live import Lost
 from strop.worlds.managed import Managed
 from strop.worlds.mcp import Limit, Mcp, Server, Sessions, reached
-from strop.worlds.live import Lost
 
 TASK = Task("a*.?", {}, "test")
 SEAT = Seat("g", "g/0", 8)
@@ -81,7 +82,8 @@ def test_what_is_lost_is_asked_again_and_after_its_tries_it_is_lost_as_it_was():
     assert told(Managed(Shop(plan=("lost", "", "lost", "lost"))), get(), get()) == [("xk0", {"retried": 1}), ("xk0", {"retried": 2})]
     assert told(Managed(Shop(plan=("lost",) * 3)), get()) == [("lost", {"retried": 2})]
     assert told(Managed(Shop(plan=("lost",)), retries=0), get()) == [("lost", {})]
-    state, reply = asyncio.run(Managed(Shop(plan=("lost",)), retries=0).reply(Managed(Shop(plan=("lost",))).start(TASK, SEAT), get(), {}))
+    world = Managed(Shop(plan=("lost",)), retries=0)
+    _, reply = asyncio.run(world.reply(world.start(TASK, SEAT), get(), {}))
     assert reply.facts == {"error": "gone"}
 
 
@@ -156,7 +158,7 @@ def test_a_stale_answer_is_the_one_before_and_a_wrong_one_differs_in_one_place()
         ((said, counts),) = told(Faulty(Shop(), wrong=1.0), get("a"), seat=Seat("g", f"g/{number}", 8))
         assert sum(one != two for one, two in zip(said, "xa0", strict=True)) == 1
         assert counts == {"wrong": 1}
-    assert spoilt("...", __import__("random").Random(0)) == "..."
+    assert spoilt("...", Random(0)) == "..."
 
 
 def test_another_try_draws_another_fault_so_that_asking_again_helps():

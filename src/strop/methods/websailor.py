@@ -5,10 +5,10 @@
     loss        mean over all tokens of the step, observations masked, clipped higher as DAPO clips
     ends        cut without an answer: counted and not trained; broken format or call: punished; lost tool: nobody's score (`seams/ends.py`)
 
-The paper calls its baseline leave-one-out, and prints the mean over all of a group: the two differ by G / (G - 1), one factor for all. DUPO,
-of the first WebSailor and in this number's abstract, is `dupo`; here larger groups take its place. Group size, rate, clips and the size
-of a punishment are not printed: 16, the recipe's, DAPO's and -0.5 are strop's choice. The managed web is `worlds/managed.py`, around any
-world.
+The paper calls its baseline leave-one-out, and prints the mean over all of a group: the two differ by G / (G - 1), one factor for all.
+DUPO, of the first WebSailor and in this number's abstract, is `dupo`; here larger groups take its place. Group size, rate, clips and the
+size of a punishment are not printed: 16, the recipe's, DAPO's and -0.5 are strop's choice. The managed web is `worlds/managed.py`, around
+any world.
 """
 
 from __future__ import annotations

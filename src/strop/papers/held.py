@@ -90,11 +90,10 @@ def held() -> dict[str, Held]:
     for paper, each in stems.items():
         stem, *beside = sorted(each, key=lambda stem: stem != names.get(paper))
         _, called, about = first_lines()[stem]
-        methods = (
-            name for one in (stem, *beside) for name, where in {**METHODS, **PROGRAMS}.items() if where.partition(":")[0] == f"strop.methods.{one}"
-        )
+        named = ((name, where.partition(":")[0].rpartition(".")[2]) for name, where in {**METHODS, **PROGRAMS}.items())
+        methods = sorted(((one, name) for name, one in named if one in each), key=lambda found: found[0] != stem)
         tried = {name: ended.get(name, NOT_RUN) for name in CLAIMS if stem_of(name) in each}
-        found[paper] = Held(stem, called, about, tuple(methods), tried, tuple(beside))
+        found[paper] = Held(stem, called, about, tuple(name for _, name in methods), tried, tuple(beside))
     return found
 
 

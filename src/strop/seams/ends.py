@@ -11,8 +11,8 @@ How an episode ended is read off the rollout, the worst that holds of it first:
     cut      no turn, room or budget was left, or it repeated itself
     right, wrong    by the verdict
 
-What a tool answers to a good call, `no such page` say, is none of these. Scores and fates from two tables would drift apart: a rollout that is
-punished has to be trained, and one that is masked has none.
+What a tool answers to a good call, `no such page` say, is none of these. Scores and fates from two tables would drift apart: a rollout
+that is punished has to be trained, and one that is masked has no score.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CUT = ("length", "turns", "budget", "repetition")
 WORDS = ("train", "context")
 
 End = str | float | None
-"""train: with its verdict. context: with its verdict, in its group's statistics alone. A number: trained with that score. None: left out."""
+"""train: with its verdict. context: with its verdict, in its group's statistics alone. A number: trained with it. None: left out."""
 
 
 @dataclass(frozen=True)

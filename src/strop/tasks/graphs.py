@@ -99,7 +99,8 @@ def closes_on(walk: Walk) -> int:
 
 
 def grown(nodes: int, links: int, kinds: int, alike: float, rng: random.Random) -> Graph:
-    """A connected graph: a tree, and links between the ends of short ways in it. With the chance `alike` a node's kind is that of another one beside its neighbour: what a walk may mistake."""
+    """A connected graph: a tree, and links between the ends of short ways in it. With the chance `alike` a node's kind is that of another
+    one beside its neighbour: what a walk may mistake."""
     names = rng.sample(ascii_letters, nodes)
     found = [(names[number], rng.choice(names[:number])) for number in range(1, nodes)]
     there = {frozenset(pair) for pair in found}
@@ -271,5 +272,3 @@ def said_last(text: str) -> list[str]:
     """The letter of its last tag, in its last line: what a world wrote before is no answer."""
     said = text[-256:].rpartition("\n")[2].rpartition("<answer>")[2].partition("</answer>")[0].strip()
     return [said] if len(said) == 1 and said in ascii_letters else []
-
-

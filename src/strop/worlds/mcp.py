@@ -100,8 +100,8 @@ class Limit:
     per_second: float = 0.0
     """Calls a second that are sent at most, by all episodes together; 0: any number."""
     retries: int = added(0)
-    """Further tries of a call that was lost, in the same session, where a server stands at an address: name tools that only read, since what
-    is lost may have been done all the same."""
+    """Further tries of a call that was lost, in the same session, where a server stands at an address: for tools that only read, since
+    what is lost may have been done all the same."""
 
     def __post_init__(self) -> None:
         if min(self.seconds, self.per_second, self.retries) < 0:
