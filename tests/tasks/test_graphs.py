@@ -221,13 +221,14 @@ def look(of):
 
 
 def test_looks_by_hand():
-    told = heard("a*5?", look("a5"), look("dc"), look("a9"), look("zz"), look("a%"), Said("hm"), Said("", (Broken("why"),)))
+    told = heard("a*5?", look("a5"), look("dc"), look("a9"), look("zz"), look("a%"), look("a*55"), Said("hm"), Said("", (Broken("why"),)))
     assert told == [
         ("bd", [True], False),
         ("c", [True], False),
         ("-", [True], False),
         ("no z", [False], False),
-        ("-", [True], False),
+        ("no clue", [False], False),
+        ("bd", [True], False),
         ("no call", [], False),
         ("error: why", [False], False),
     ]
@@ -240,7 +241,7 @@ def test_the_expert_turns_back_where_a_branch_ends_and_answers_when_all_fits():
     while not isinstance(does := world.expert(state), str):
         said.append(does.arguments["of"])
         state, _ = asyncio.run(world.reply(state, Said("", (does,)), {}))
-    assert said == ["a5", "d2", "e.", "c.", "ba"]
+    assert said == ["a5*2.a", "d*2.a", "e.a", "c.a", "ba"]
     assert does == "<answer>c</answer>"
 
 

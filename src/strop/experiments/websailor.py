@@ -21,7 +21,7 @@ from strop.seams.update import Still
 from strop.seams.world import Call, Said, Seat, World
 from strop.tasks.graphs import sides
 from strop.worlds.faulty import Faulty
-from strop.worlds.graphs import GET, NONE, Graphs, answers, graph_of, read, solved
+from strop.worlds.graphs import GET, NONE, Graphs, answers, graph_of, looked, read, solved
 from strop.worlds.managed import Managed
 
 
@@ -145,7 +145,7 @@ async def tried(task: Task, world: World, key: str, again: bool = False) -> tupl
         state, reply = await world.reply(state, Said("", (Call(GET.name, {"of": does}),)), {})
         counts.update(reply.facts.get("counts", {}))
         if reply.stop != "error":
-            known[does] = [] if reply.observation == NONE else [*reply.observation]
+            known[looked(does)] = [] if reply.observation == NONE else [*reply.observation]
         elif not again:
             return "lost", counts
     return "unanswered", counts

@@ -1,6 +1,6 @@
 """graphs: which node of a walk is it? Questions that are cut out of graphs, and looked up in them (`worlds/graphs.py`).
 
-    c5*.2c?   ->   >get c5   km   ->   >get k.   cx   ->   >get x2   p   ->   >get pc   c   ->   <answer>x</answer>
+    c5*.2c?   ->   >get c5*.2c   km   ->   >get k*.2c   cx   ->   >get x2c   p   ->   >get pc   c   ->   <answer>x</answer>
 
 A graph has `nodes` and two and a half links a node, or is a tree of as many links. A question is a walk from a node that it names, of
 `least` to `most` steps: open, or closed on one of its own nodes, so that what is asked for has two sides. Its shape is drawn first, then

@@ -1,8 +1,10 @@
 """graphs: whom a node is linked with, asked a step at a time. A stand-in for the web: a graph of some thirty nodes that a task brings.
 
     c5*.2c?      from c to one of kind 5, to any, to one of kind 2, and back to c: which is the one behind the star?
-    >get c5   ->   km      those linked with c that are of kind 5          >get xc   ->   c      or the one called c
-    >get k.   ->   -       nobody fits                                     <answer>x</answer>   ->   done
+    >get c5*.2c   ->   km     those linked with c that are of kind 5        >get pc   ->   c      or the one called c
+    >get k*.2c    ->   -      nobody fits                                   <answer>x</answer>   ->   done
+
+A look is a node and a clue. What stands behind them is not read: there an agent may write down what it goes on with.
 
 A walk is steps, each told by a clue: a name, a kind (a digit), `-` or `+` (a kind below 5, or not), `.` (any), or `^1`: the walk's own
 second node again. No node stands in it twice but the one that it closes on. What fits a walk is found by following it, and so are all of
@@ -20,6 +22,7 @@ from strop.records import Task
 from strop.seams.context import Handle
 from strop.seams.world import Call, Called, Reply, Said, Seat, Tool, answered
 
+MARK = "*"
 STEP = re.compile(r"(\*?)(\^[0-9]|[A-Za-z0-9.+-])")
 NONE = "-"
 """What is told where nobody fits."""
@@ -35,8 +38,8 @@ class Step(NamedTuple):
 
 
 Walk = tuple[Step, ...]
-Look = Callable[[str, str], Sequence[str]]
-"""Those linked with a node that fit a clue."""
+Look = Callable[[str, str, int], Sequence[str]]
+"""Those linked with a node that fit a clue, looked for at this step of the walk."""
 
 
 def read(text: str) -> Walk:
@@ -50,7 +53,12 @@ def read(text: str) -> Walk:
 
 def written(walk: Walk) -> str:
     """A walk as a question."""
-    return "".join(f"{'*' * step.asked}{step.clue}" for step in walk) + "?"
+    return f"{noted(walk)}?"
+
+
+def noted(steps: Sequence[Step]) -> str:
+    """Steps, as they are written."""
+    return "".join(f"{MARK * step.asked}{step.clue}" for step in steps)
 
 
 def fits(clue: str, name: str, kind: str) -> bool:
@@ -70,7 +78,7 @@ class Graph:
             self.beside[one].append(other)
             self.beside[other].append(one)
 
-    def look(self, name: str, clue: str) -> list[str]:
+    def look(self, name: str, clue: str, at: int = 0) -> list[str]:
         """Those linked with it that fit."""
         return [other for other in self.beside.get(name, ()) if fits(clue, other, self.kinds[other])]
 
@@ -88,7 +96,7 @@ def followed(walk: Walk, look: Look) -> Iterator[tuple[str, ...]]:
             return
         clue = walk[len(path)].clue
         back = path[int(clue[1])] if clue[0] == "^" else clue if clue in path else ""
-        for name in look(path[-1], back or clue):
+        for name in look(path[-1], back or clue, len(path)):
             if name not in path or name == back:
                 yield from on((*path, name))
 
@@ -109,31 +117,44 @@ def asked(walk: Walk) -> int:
 class Unknown(Exception):
     """Nobody has looked there yet."""
 
+    def __init__(self, name: str, clue: str, at: int):
+        self.name, self.clue, self.at = name, clue, at
+
 
 def solved(walk: Walk, known: Mapping[str, Sequence[str]]) -> str:
     """What one does who follows a walk and knows what these looks told: the next look, or the answer's name behind `=`. `=` alone: nothing
-    fits what was told.
+    fits what was told. Behind each look stands what is left of the walk.
 
     >>> solved(read("c5*.?"), {}), solved(read("c5*.?"), {"c5": ["k", "m"], "k.": ["c"], "m.": ["c", "x"]})
-    ('c5', '=x')
+    ('c5*.', '=x')
     """
 
-    def look(name: str, clue: str) -> Sequence[str]:
-        if (asked := name + clue) not in known:
-            raise Unknown(asked)
-        return known[asked]
+    def look(name: str, clue: str, at: int) -> Sequence[str]:
+        if name + clue not in known:
+            raise Unknown(name, clue, at)
+        return known[name + clue]
 
     try:
         path = next(followed(walk, look), None)
     except Unknown as where:
-        return str(where)
+        return where.name + noted((walk[where.at]._replace(clue=where.clue), *walk[where.at + 1 :]))
     return "=" if path is None else f"={path[asked(walk)]}"
+
+
+def looked(of: str) -> str:
+    """The node and the clue of a look; without a clue, the node alone.
+
+    >>> looked("k*.2c"), looked("k?")
+    ('k.', 'k')
+    """
+    found = STEP.match(of[1:])
+    return of[:1] + (found[2][0] if found else "")
 
 
 GET = Tool(
     "get",
-    "Those linked with a node that fit a clue: the node's letter, then the clue.",
-    {"properties": {"of": {"type": "string", "minLength": 2, "maxLength": 2}}, "required": ["of"], "additionalProperties": False},
+    "Those linked with a node that fit a clue: the node's letter, then the clue. What stands behind is not read.",
+    {"properties": {"of": {"type": "string", "minLength": 2, "maxLength": 24}}, "required": ["of"], "additionalProperties": False},
 )
 
 
@@ -163,9 +184,10 @@ class Graphs:
 
 
 def _called(state: dict[str, Any], call: Call) -> tuple[dict[str, Any], str, Called]:
-    of = call.arguments["of"]
-    if of[0] not in state["graph"].kinds:
-        return state, f"no {of[0]}", Called(GET.name, False, "no such node")
+    of = looked(call.arguments["of"])
+    if of[0] not in state["graph"].kinds or len(of) < 2:
+        why = "no clue" if of[0] in state["graph"].kinds else f"no {of[0]}"
+        return state, why, Called(GET.name, False, why)
     found = state["graph"].look(of[0], of[1])
     return {**state, "known": {**state["known"], of: found}}, "".join(found) or NONE, Called(GET.name, True)
 
