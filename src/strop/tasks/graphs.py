@@ -15,16 +15,18 @@ to write questions about such sub-graphs, and nobody counts their answers.
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from string import ascii_letters, digits
 from typing import Any
 
 from strop.records import Task, digest
 from strop.seams.source import Graded, Split
 from strop.seams.world import World
-from strop.tasks.procedural import draw, grade_by, spec, within
+from strop.tasks.procedural import TAIL, draw, grade_by, spec, within
 from strop.worlds.graphs import Graph, Step, Walk, answers, written
 from strop.worlds.graphs import Graphs as Looks
 
@@ -203,16 +205,7 @@ class Graphs:
             held = replace(self, both=0, tree=0, closed=1.0) if index % 2 == 0 else replace(self, both=0, tree=1, closed=0.0)
             return held.task(split, seed, index // 2)
         number, place = divmod(index, self.each)
-
-        def make(rng: random.Random) -> Task:
-            graph, walks = self.asked(rng)
-            walk = walks[place]
-            (answer,) = answers(walk, graph.look)
-            needs = {"kinds": graph.kinds, "links": list(graph.links), "answer": answer, "closed": int(closes_on(walk) >= 0)}
-            meta = {"seed": seed, "index": index, "where": digest([graph.kinds, graph.links])[:12]}
-            return Task(written(walk), needs, self.name, meta)
-
-        return draw(self, split, seed, number, make, lambda task: task.meta["where"])
+        return _of_one_graph(self, split, seed, number)[place]
 
     def asked(self, rng: random.Random) -> tuple[Graph, list[Walk]]:
         """A graph and its questions. Shapes and roles are drawn before it and kept, so what is hard to find is asked for as often."""
@@ -268,7 +261,28 @@ class Graphs:
         return next(iter(said_last(text)), None)
 
 
+@lru_cache(maxsize=64)
+def _of_one_graph(where: Graphs, split: Split, seed: int, number: int) -> tuple[Task, ...]:
+    """All questions of a graph, which is of one split."""
+    made = dict[str, tuple[Task, ...]]()
+
+    def make(rng: random.Random) -> Task:
+        graph, walks = where.asked(rng)
+        place, tasks = digest([graph.kinds, graph.links])[:12], list[Task]()
+        for index, walk in enumerate(walks, number * where.each):
+            (answer,) = answers(walk, graph.look)
+            needs = {"kinds": graph.kinds, "links": list(graph.links), "answer": answer, "closed": int(closes_on(walk) >= 0)}
+            tasks.append(Task(written(walk), needs, where.name, {"seed": seed, "index": index, "where": place}))
+        made[place] = tuple(tasks)
+        return tasks[0]
+
+    return made[draw(where, split, seed, number, make, lambda task: task.meta["where"]).meta["where"]]
+
+
+LETTER = re.compile(r"\b[A-Za-z]\b")
+
+
 def said_last(text: str) -> list[str]:
-    """The letter of its last tag, in its last line: what a world wrote before is no answer."""
-    said = text[-256:].rpartition("\n")[2].rpartition("<answer>")[2].partition("</answer>")[0].strip()
-    return [said] if len(said) == 1 and said in ascii_letters else []
+    """The single letters of its last tag, in its last line, the last one first: what a world wrote before is no answer."""
+    line = text[-TAIL:].rpartition("\n")[2]
+    return LETTER.findall(line.rpartition("<answer>")[2].partition("</answer>")[0])[::-1]
