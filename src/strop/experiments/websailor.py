@@ -70,7 +70,7 @@ def mean_held_out(trace: Trace, *, name: str, last: int = 1) -> float:
     return float(trace.held_out[-1 if last else 0]["means"][name])
 
 
-BASE = Recipe(method=IMITATED.but("sft-graphs-base"), task=OPEN, steps=400, lr=3e-3, eval_tasks=0, checkpoint_every=400)
+BASE = Recipe(method=IMITATED.but("sft-graphs-base"), task=f"{ASKS},closed=0.2", steps=600, lr=3e-3, eval_tasks=0, checkpoint_every=600)
 
 TWO_SIDED = Claim(
     "websailor-cyclic",
