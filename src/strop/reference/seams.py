@@ -389,6 +389,7 @@ BESIDE = {
     "traces": "feed",
     "preference": "objective",
     "role": "reward",
+    "ends": "reward",
     "trace": "claim",
 }
 """Files whose parts stand on another's page."""
