@@ -207,6 +207,19 @@ def dapo(batch):
     return loss, slope
 
 
+def websailor(batch):
+    """arXiv:2509.13305: the group's mean taken off and nothing divided, what was cut only a sibling, clipped higher, tokens alike."""
+    loss, slope = 0.0, flat(batch)
+    sent = [(r, g) for g in batch for r in learning(g) if not r["cut"]]
+    tokens = sum(len(acted(rollout)) for rollout, _ in sent)
+    for rollout, group in sent:
+        for t in acted(rollout):
+            value, steep = clipped(t["now"] - t["old"], rollout["reward"] - rewards_of(group).mean(), 0.2, 0.28)
+            loss += rollout["weight"] * value / tokens
+            slope[t["at"]] += rollout["weight"] * steep / tokens
+    return loss, slope
+
+
 def swarm(batch, sample=False):
     """arXiv:2509.08721: whoever wrote it, its group's statistics, one clip, the mean over the batch's tokens. `sample`: genrl 0.1.4."""
     loss, slope = 0.0, flat(batch)
@@ -493,6 +506,7 @@ ORACLES = {
     "webexplorer-grpo": grpo_strop,
     "mcp-bench": grpo_strop,
     "webweaver-grpo": grpo_strop,
+    "websailor-grpo": websailor,
     "pathfinder-rl": pathfinder_rl,
     "parallel-grpo": partial(grpo_strop, sample=True),
     "parallel-bonus": partial(grpo_strop, sample=True),

@@ -50,6 +50,7 @@ from strop.seams.credit import (
     step_returns,
     steps_standardized,
 )
+from strop.seams.ends import ENDED, Ends, how
 from strop.seams.feed import Rollouts
 from strop.seams.gate import DropFlat, MaskOverlong, decide
 from strop.seams.index import Index
@@ -135,7 +136,8 @@ def gated(one: Method, world: World) -> World:
     fates = dict(world.fates)
     for group in world.groups:
         rewards = {r.id: None if fates[r.id].kind == "drop" else world.rewards[r.id] for r in group.rollouts}
-        given = decide(one.gate, group, rewards)
+        ended = {r.id: {"ended": float(ENDED.index(how(r))), "outcome": world.rewards[r.id]} for r in group.rollouts}
+        given = decide(one.gate, group, rewards, Scores(ended))
         fates |= {unit: Fate(fate.kind, fates[unit].weight) for unit, fate in given.items() if fate.kind != "keep"}
     return dataclasses.replace(world, fates=fates)
 
@@ -496,6 +498,16 @@ MUTANTS: dict[str, dict[str, Change]] = {
     "webexplorer-grpo": {**STANDARDIZED, **CLIP, **PER_ROLLOUT},
     "mcp-bench": {**STANDARDIZED, **CLIP, **PER_ROLLOUT},
     "webweaver-grpo": {**STANDARDIZED, **CLIP, **PER_ROLLOUT},
+    "websailor-grpo": {
+        "std": credited(group_standardized()),
+        "baseline without itself": credited(leave_one_out()),
+        "no baseline": credited(reward_itself()),
+        **CLIP,
+        "clip sides swapped": constants(clip_low=0.28, clip_high=0.2),
+        **PER_TOKEN,
+        "what was cut is trained": gates(Ends(cut="train")),
+        "what was cut is left out of the statistics": gates(Ends(cut=None)),
+    },
     "parallel-grpo": {**normalized(1e-6, 1e-4), **MOVED_CLIP, **PER_ROLLOUT},
     "parallel-bonus": {**normalized(1e-6, 1e-4), **MOVED_CLIP, **PER_ROLLOUT},
     "swarm": {**STANDARDIZED, **SHARED},

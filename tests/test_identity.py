@@ -66,7 +66,8 @@ def one_registered_method_per_name() -> Iterator[Any]:
 
 Path = tuple[str | int, ...]
 OTHER_WORDS = {
-    "token": ("sequence", "row"), "sequence": ("token",), "k1": ("k2",), "k2": ("k3",), "k3": ("k1",), "context": ("drop",),
+    "token": ("sequence", "row"), "sequence": ("token",), "k1": ("k2",), "k2": ("k3",), "k3": ("k1",), "context": ("drop", "train"),
+    "train": ("context",),
     "action": ("teacher",), "teacher": ("forced",), "rollout": ("row",), "group": ("rollout",), "actor": (), "online": ("frozen",),
     "linear": ("mlp",), "mlp": ("linear",), "mean": ("sum",), "uniform": ("top",), "top": ("uniform",),
     "chosen": ("rejected",), "cleanest": ("weighted",), "seen": ("threads",), "random": ("extremes",), "tokens": ("tasks",),
@@ -130,6 +131,7 @@ FIXED = {
     "update.with.epochs": "an objective without a ratio takes one update",
     "environment": "no world is the other of none",
     "sampler.with.window.with.limit": "0 is what the model takes; another number has to hold an action and an answer",
+    "gate.0.with.lost": "our fault is no score",
     "graders.0.with.spans": "a mark gives the stretches of that name",
     "graders.0.with.judge.with.over": "one of two words",
     "sampler.with.sampling.with.top_p": "training refuses it",

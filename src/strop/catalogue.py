@@ -31,6 +31,7 @@ RECORDS = (
     "judge",
     "rubric",
     "gate",
+    "ends",
     "sampler",
     "tree",
     "variants",

@@ -72,6 +72,9 @@ LINE: dict[str, Figure] = {
     "memory.read_right": Figure("count", "of them, those that were right", REMINDED),
     "memory.learned.<fact>": Figure("as there", "what its reader said when it last learned: `rows`, `loss`", REMINDED),
     "memory.digest": Figure("hash", "of all that it holds", REMINDED),
+    "world.<what>": Figure(
+        "count", "what its worlds did beside answering, in all rollouts: retried, cached, …; or which faults they made", "where one did"
+    ),
     "roles.<role>.rollouts": Figure("count", "of another role than solving the task", ROLES),
     "roles.<role>.reward": Figure("reward", "mean over them", ROLES),
     "roles.<role>.length": Figure("tokens", "mean length of what the policy wrote in them", ROLES),
@@ -165,6 +168,7 @@ def drawn(
         "copies": sum(max((fates[r.id].times for r in g.rollouts), default=1) - 1 for g in groups),
         "incidents": len(scores.incidents),
         **({"tools": tools} if (tools := of_tools(members)) else {}),
+        **({"world": done} if (done := of_worlds(members)) else {}),
     }
 
 
@@ -175,6 +179,15 @@ def of_tools(rollouts: Sequence[Rollout]) -> dict[str, dict[str, int]]:
         one = found.setdefault(tool or "?", {"calls": 0, "failed": 0})
         one["calls"] += 1
         one["failed"] += not ok
+    return dict(sorted(found.items()))
+
+
+def of_worlds(rollouts: Sequence[Rollout]) -> dict[str, int]:
+    """What worlds counted in their facts (`counts`)."""
+    found = Counter[str]()
+    for turn in (turn for rollout in rollouts for turn in rollout.keys.get("facts", ())):
+        counts = turn.get("counts")
+        found.update({name: much for name, much in counts.items() if type(much) is int} if isinstance(counts, dict) else {})
     return dict(sorted(found.items()))
 
 

@@ -107,7 +107,10 @@ RL = (
     Section(
         "6 and 7 Applications and what is next",
         (
-            Cell("search and browsing", ("method resum", "method webresearcher", "method webexplorer", "claim resum-untrained")),
+            Cell(
+                "search and browsing",
+                ("method resum", "method webresearcher", "method webexplorer", "method websailor", "claim resum-untrained"),
+            ),
             Cell("tools", ("method grpo-roc", "claim grpo-roc-clean", "claim rstar2-faults")),
             Cell("several agents", ("method swarm", "part Trained")),
             Cell(

@@ -20,6 +20,7 @@ from strop.seams.world import Broken, Called, Reply, Said, Seat, calls
 from strop.sense import graded
 from strop.tasks import SOURCES, maker, source
 from strop.tasks.sums import Sums
+from strop.worlds.around import Around
 from strop.worlds.asking import Asking
 from strop.worlds.calculator import Calculator, computed
 from strop.worlds.live import Live
@@ -204,9 +205,9 @@ WORLDS = [
     thing
     for thing in catalogue.own().values()
     if getattr(thing, "__module__", "").startswith("strop.worlds.") and hasattr(thing, "start")
-    if thing not in NOT_CALLED and not issubclass(thing, Live)
+    if thing not in NOT_CALLED and not issubclass(thing, Live | Around)
 ]
-"""But for those that answer as a process does, each with tests of its own, and two in which nothing is called."""
+"""But for those that are a process or stand around another world, each with tests of its own, and two in which nothing is called."""
 BROUGHT = {type(world): name for name in SOURCES if (world := getattr(maker(name)(), "world", None)) is not None}
 
 

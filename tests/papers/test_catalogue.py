@@ -107,16 +107,16 @@ def test_names_belong_to_one_paper_each():
 
 def test_four_places_of_a_paper_name_each_other():
     root = PACKAGE.parent.parent
-    ours = {one: stem for one, (stem, *_) in first_lines().items() if one in catalogue().papers}
+    ours = {one: here.stem for one, here in held().items() if one in catalogue().papers}
     assert {"2505.02835", "2509.13305", "2505.17652", "2505.19590", "2508.17445", "2509.15207", "2509.04664", "2509.08721"} <= set(ours)
     for one, stem in ours.items():
         assert catalogue().papers[one].name == stem.replace("_", "-")
         assert held()[one].methods, f"methods/{stem}.py is in no line of strop.methods.METHODS"
-        assert one in (root / "docs" / "methods" / f"{stem}.md").read_text(), f"docs/methods/{stem}.md does not name arXiv:{one}"
+        for each in (stem, *held()[one].beside):
+            assert one in (root / "docs" / "methods" / f"{each}.md").read_text(), f"docs/methods/{each}.md does not name arXiv:{one}"
     experiments = {path.stem: path.read_text().partition("\n")[0] for path in (PACKAGE / "experiments").glob("[a-z]*.py")}
-    by_stem = {stem: (one, called) for one, (stem, called, _) in first_lines().items()}
     for stem, first in experiments.items():
-        one, called = by_stem[stem]
+        one, called, _ = first_lines()[stem]
         assert first.startswith(f'"""{called} ('), f"experiments/{stem}.py begins otherwise than methods/{stem}.py"
         assert f"arXiv:{one})" in first
 
@@ -124,7 +124,8 @@ def test_four_places_of_a_paper_name_each_other():
 def test_every_claim_of_a_paper_is_the_one_of_its_method():
     from strop.claims import OWN, claims_of
 
-    assert {one: list(here.verdicts) for one, here in held().items()} == {one: claims_of(here.methods[0]) for one, here in held().items()}
+    for here in held().values():
+        assert {*here.verdicts} == {claim for name in here.methods for claim in claims_of(name)}
     assert sum(len(here.verdicts) for here in held().values()) == len(OWN), "a claim of no paper"
 
 

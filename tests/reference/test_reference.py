@@ -258,6 +258,7 @@ def test_shared_parts_are_found_by_their_seam():
         "chance",
         "citations_right",
         "depends",
+        "ended",
         "error_word",
         "executed",
         "fulfilled",

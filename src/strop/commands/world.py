@@ -82,10 +82,10 @@ def _foreign(args: argparse.Namespace) -> int:
     """The tools of an MCP server: told, or called by you."""
     from dataclasses import replace
 
-    from strop.worlds.mcp import Mcp, named
+    from strop.worlds.mcp import named, reached
 
     servers = tuple(replace(one, walls=args.walls) if one.argv and not args.mcp.endswith(".json") else one for one in named(args.mcp))
-    world, task = Mcp(servers), Task("Call what you like; an empty line ends it.", {}, "mcp")
+    world, task = cast(Any, reached(servers)), Task("Call what you like; an empty line ends it.", {}, "mcp")
     if args.action == "list":
         rows = [
             [tool.name, ", ".join(tool.schema.get("properties", {})), tool.description.partition("\n")[0][:100]]

@@ -16,7 +16,7 @@ from typing import Any
 from strop.claims import OWN as CLAIMS
 from strop.claims.record import shipped, verdicts
 from strop.methods import METHODS, PROGRAMS
-from strop.papers import CHECKED, Paper
+from strop.papers import CHECKED, Paper, catalogue
 
 PACKAGE = Path(__file__).parent.parent
 FIRST = re.compile(r'"""(?P<called>[^("]+) \((?:[^()]*, )?arXiv:(?P<id>\d{4}\.\d{4,5})\): (?P<about>.+)')
@@ -36,6 +36,8 @@ class Held:
     """Names for `--method`."""
     verdicts: Mapping[str, str]
     """Of its claims, by name."""
+    beside: tuple[str, ...] = ()
+    """Further files of methods that are this paper's: an idea of its own each."""
 
     @property
     def name(self) -> str:
@@ -55,35 +57,44 @@ class Held:
     @property
     def places(self) -> dict[str, str]:
         """Its files, from the project's root."""
-        experiments = {"experiments": f"src/strop/experiments/{self.stem}.py"} if self.verdicts else {}
-        return {"method": f"src/strop/methods/{self.stem}.py", **experiments, "page": f"docs/methods/{self.stem}.md"}
+        tried = {stem_of(name) for name in self.verdicts}
+        every = {"method": "src/strop/methods/{}.py", "experiments": "src/strop/experiments/{}.py", "page": "docs/methods/{}.md"}
+        stems = {key: [stem for stem in (self.stem, *self.beside) if key != "experiments" or stem in tried] for key in every}
+        return {key: ", ".join(every[key].format(stem) for stem in found) for key, found in stems.items() if found}
+
+
+def stem_of(claim: str) -> str:
+    """The file in `experiments`, and the page, where a claim stands."""
+    return CLAIMS[claim].partition(":")[0].rpartition(".")[2]
 
 
 @cache
 def first_lines(place: Path = PACKAGE / "methods") -> dict[str, tuple[str, str, str]]:
-    """{arXiv id: (file's stem, what the paper is called, what its file says of it)}."""
+    """{file's stem: (arXiv id, what the paper is called, what its file says of it)}."""
     found = {}
     for file in sorted(place.glob("*.py")):
         with file.open(encoding="utf-8") as lines:
             if said := FIRST.match(lines.readline()):
-                found[said["id"]] = (file.stem, said["called"], said["about"].strip().removesuffix('"""'))
+                found[file.stem] = (said["id"], said["called"], said["about"].strip().removesuffix('"""'))
     return found
 
 
 @cache
 def held() -> dict[str, Held]:
-    """What strop has, by arXiv id."""
-    ended = verdicts()
-    return {
-        paper: Held(
-            stem,
-            called,
-            about,
-            tuple(name for name, where in {**METHODS, **PROGRAMS}.items() if where.partition(":")[0] == f"strop.methods.{stem}"),
-            {name: ended.get(name, NOT_RUN) for name, where in CLAIMS.items() if where.partition(":")[0].rpartition(".")[2] == stem},
-        )
-        for paper, (stem, called, about) in first_lines().items()
-    }
+    """What strop has, by arXiv id. Of several files of a paper the one that its entry names comes first."""
+    ended, names = verdicts(), {one: paper.name.replace("-", "_") for one, paper in catalogue().papers.items()}
+    stems = dict[str, list[str]]()
+    for stem, (paper, *_) in first_lines().items():
+        stems.setdefault(paper, []).append(stem)
+    found = dict[str, Held]()
+    for paper, each in stems.items():
+        stem, *beside = sorted(each, key=lambda stem: stem != names.get(paper))
+        _, called, about = first_lines()[stem]
+        named = ((name, where.partition(":")[0].rpartition(".")[2]) for name, where in {**METHODS, **PROGRAMS}.items())
+        methods = sorted(((one, name) for name, one in named if one in each), key=lambda found: found[0] != stem)
+        tried = {name: ended.get(name, NOT_RUN) for name in CLAIMS if stem_of(name) in each}
+        found[paper] = Held(stem, called, about, tuple(name for _, name in methods), tried, tuple(beside))
+    return found
 
 
 def state(paper: Paper) -> str:

@@ -400,6 +400,7 @@ BESIDE = {
     "traces": "feed",
     "preference": "objective",
     "role": "reward",
+    "ends": "reward",
     "trace": "claim",
 }
 """Files whose parts stand on another's page."""

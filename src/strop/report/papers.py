@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from strop.papers import LANGUAGES, TOPICS, Catalogue, Edition, Paper, Said
-from strop.papers.held import Held, covered, formula, held, state
+from strop.papers.held import Held, covered, formula, held, state, stem_of
 
 WORDS = {
     "language": Said("English", "한국어"),
@@ -159,7 +159,7 @@ def body(paper: Paper, language: str, level: str) -> list[str]:
         parts[-1] += " " + "; ".join(where) + "."
         if here.verdicts:
             head = [word(key, language) for key in ("claim", "verdict", "effect", "threshold", "seeds")]
-            parts.append(grid(head, [(f"[{row[0]}](../methods/{here.stem}.md)", *row[1:5]) for row in claims(here, language)]))
+            parts.append(grid(head, [(f"[{row[0]}](../methods/{stem_of(row[0])}.md)", *row[1:5]) for row in claims(here, language)]))
     if paper.run:
         parts.append(f"```\n{paper.run}\n```")
     if paper.checklist:

@@ -27,6 +27,7 @@ SOURCES: dict[str, str] = {
     "countdown": "strop.tasks.countdown:Countdown",
     "database": "strop.tasks.database:Domains",
     "dossier": "strop.tasks.dossier:Dossiers",
+    "graphs": "strop.tasks.graphs:Graphs",
     "equations": "strop.tasks.equations:Equations",
     "facts": "strop.tasks.facts:Facts",
     "formats": "strop.tasks.formats:Formats",

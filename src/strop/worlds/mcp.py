@@ -32,10 +32,11 @@ from strop.records import Task, canonical, digest
 from strop.sandbox import SandboxError
 from strop.sandbox.strangers import enclosed, located
 from strop.seams.context import Handle
-from strop.seams.part import nearest, written
-from strop.seams.world import Broken, Call, Called, Repeats, Reply, Said, Seat, Tool
+from strop.seams.part import added, nearest, written
+from strop.seams.world import Broken, Call, Called, Repeats, Reply, Said, Seat, Tool, World
 from strop.worlds.calls import unsound
 from strop.worlds.live import History, Live, Lost, Otherwise, room_of
+from strop.worlds.managed import Managed
 
 T = TypeVar("T")
 LONGEST = 1 << 20
@@ -98,9 +99,12 @@ class Limit:
     """For one answer; 0: as the world's `deadline`. Longer is our fault."""
     per_second: float = 0.0
     """Calls a second that are sent at most, by all episodes together; 0: any number."""
+    retries: int = added(0)
+    """Further tries of a call that was lost, in the same session, where a server stands at an address: for tools that only read, since
+    what is lost may have been done all the same."""
 
     def __post_init__(self) -> None:
-        if min(self.seconds, self.per_second) < 0:
+        if min(self.seconds, self.per_second, self.retries) < 0:
             raise ValueError(f"Limit({self.tool!r}): nothing below 0")
 
 
@@ -161,6 +165,12 @@ class Mcp(Live):
             sessions.close()
             raise Otherwise("its tools are others than at the beginning of the run")
         return sessions
+
+
+def reached(servers: Sequence[Server]) -> World:
+    """The tools of these servers: managed (`managed.py`) where one stands at an address, since what is far away is lost now and then."""
+    world = Mcp(tuple(servers))
+    return Managed(world, retries=2) if any(server.url for server in servers) else world
 
 
 @cache
@@ -281,16 +291,27 @@ class Sessions:
                 told.append(f"error: {call.why}")
                 became.append(Called(call.tool, False, call.why))
                 continue
-            time.sleep(common.pause(call.tool))
-            session, tool = self.of(call)
-            limit = common.limits.get(call.tool)
-            began = time.perf_counter()
-            text, ok = session.call(tool, dict(call.arguments), (limit and limit.seconds) or self.world.deadline)
-            common.lasted(call.tool, time.perf_counter() - began)
+            text, ok = self.asked(call, common)
             most = self.world.most
             told.append(text if len(text) <= most else text[:most] + " [cut]")
             became.append(Called(call.tool, ok, "" if ok else text[:120]))
         return Reply("\n".join(told), calls=tuple(became))
+
+    def asked(self, call: Call, common: Common) -> tuple[str, bool]:
+        """What is answered to one call, in its turn, and again where its limit says so."""
+        session, tool = self.of(call)
+        limit = common.limits.get(call.tool, Limit(call.tool))
+        for left in range(limit.retries if session.server.url else 0, -1, -1):
+            time.sleep(common.pause(call.tool))
+            began = time.perf_counter()
+            try:
+                return session.call(tool, dict(call.arguments), limit.seconds or self.world.deadline)
+            except Lost:
+                if not left or session.why:
+                    raise
+            finally:
+                common.lasted(call.tool, time.perf_counter() - began)
+        raise AssertionError
 
     def close(self) -> None:
         for session in self.each:
