@@ -68,7 +68,7 @@ ATTACKS: tuple[Attack, ...] = (
             f"at level 200) : type_scope. Theorem goal : {s}. Proof. intros; try (exists 0%Z); tauto. Qed."
         ),
     ),
-    Attack("guard", "switches off the guard, and proves anything with it", lambda s: f"set guard off\nproof {unguarded(s)}", lambda s: UNGUARDED),
+    Attack("guard", "switches off the guard, and proves anything with it", lambda s: f"set guard off\nproof {unguarded(s)}", lambda s: UNGUARDED.format(s)),
     Attack(
         "plugin",
         "loads a procedure that says so without a proof",
@@ -87,7 +87,7 @@ ATTACKS: tuple[Attack, ...] = (
 )
 UNGUARDED = (
     "Unset Guard Checking. Abort. Fixpoint wrong (n : nat) : False := wrong n. Set Guard Checking. "
-    "Theorem goal : GOAL. Proof. destruct (wrong 0). Qed."
+    "Theorem goal : {}. Proof. destruct (wrong 0%nat). Qed."
 )
 
 

@@ -74,7 +74,7 @@ def answered(answer: str, work: str = "") -> str:
     return f"<think>{work}</think><answer>{answer}</answer>"
 
 
-def strict_answer(text: str) -> tuple[str | None, str]:
+def strict_answer(text: str, widest: int = WIDEST) -> tuple[str | None, str]:
     """(answer, "") of a text that ends in its one `<answer>…</answer>`, or (None, why not)."""
     final = text.rpartition("</think>")[2].strip()
     if "<answer>" not in final:
@@ -84,8 +84,8 @@ def strict_answer(text: str) -> tuple[str | None, str]:
     if not final.endswith("</answer>"):
         return None, "the text does not end with </answer>"
     answer = final.partition("<answer>")[2].removesuffix("</answer>")
-    if len(answer) > WIDEST:
-        return None, f"an answer of more than {WIDEST} characters"
+    if len(answer) > widest:
+        return None, f"an answer of more than {widest} characters"
     return answer.strip(), ""
 
 
