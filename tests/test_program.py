@@ -340,6 +340,7 @@ def test_a_program_stands_beside_the_methods(capsys):
         "pathfinder-walks",
         "reer",
         "flex-judge",
+        "formalmath-proofs",
         *agents,
     }
     main(["methods"])

@@ -71,7 +71,9 @@ class Unrefuted:
 def stating(source: Any) -> Callable[[Task], Formula]:
     """How a source says what a task states."""
     if not hasattr(source, "statement"):
-        raise ValueError(f"the tasks of {source.name!r} state nothing that has a negation: Unrefuted is for `proofs`, or a source with statement(task)")
+        raise ValueError(
+            f"the tasks of {source.name!r} state nothing that has a negation: Unrefuted is for `proofs`, or a source with statement(task)"
+        )
     return source.statement
 
 

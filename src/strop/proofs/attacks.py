@@ -7,7 +7,7 @@ released rule counts as proofs and at which gate each ends: `strop lab proofs`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -68,7 +68,12 @@ ATTACKS: tuple[Attack, ...] = (
             f"at level 200) : type_scope. Theorem goal : {s}. Proof. intros; try (exists 0%Z); tauto. Qed."
         ),
     ),
-    Attack("guard", "switches off the guard, and proves anything with it", lambda s: f"set guard off\nproof {unguarded(s)}", lambda s: UNGUARDED.format(s)),
+    Attack(
+        "guard",
+        "switches off the guard, and proves anything with it",
+        lambda s: f"set guard off\nproof {unguarded(s)}",
+        lambda s: UNGUARDED.format(s),
+    ),
     Attack(
         "plugin",
         "loads a procedure that says so without a proof",
@@ -154,8 +159,3 @@ def tried(checker: Checker, attack: Attack, statement: Formula, said: str) -> Ou
         other = Reply(asked(OTHER, said), goal=None)
         return Outcome(attack.name, released(other), verdict(Meddled(checker, other), statement, said))
     return Outcome(attack.name, released(checker.ask(statement, said)), verdict(checker, statement, said))
-
-
-def on_kernel(checker: Checker, statements: Sequence[str] = FALSE_ONES) -> list[Outcome]:
-    """All attacks on all statements."""
-    return [tried(checker, attack, read(s), attack.kernel(s)) for attack in ATTACKS for s in statements]

@@ -94,7 +94,9 @@ class Coq:
             head = re.sub(r"^(?:[-+*{}\s]|\d+\s*:|all\s*:|par\s*:|!\s*:)+", "", sentence)
             if head[:1].isupper() and head not in HEADS:
                 return f"{head.split()[0]} is no tactic"
-            if re.match(r"(?:admit|give_up|native_|vm_)", head) or re.search(r"\b(?:admit|give_up|native_compute|vm_compute|native_cast_no_check)\b", head):
+            if re.match(r"(?:admit|give_up|native_|vm_)", head) or re.search(
+                r"\b(?:admit|give_up|native_compute|vm_compute|native_cast_no_check)\b", head
+            ):
                 return f"{head.split()[0]} proves nothing"
         return ""
 
@@ -136,7 +138,9 @@ class Coq:
         if not there():
             raise SandboxError("Coq is not installed: apt install coq")
         argv = ["/bin/sh", "-c", f'ulimit -v {ROOM}; exec "$0" "$@"', shutil.which("coqtop") or "coqtop", "-q", "-emacs"]
-        command, environment = enclosed(argv, read=[one for one in CONFIGURED if os.path.exists(one)]) if self.walls else (argv, dict(os.environ))
+        command, environment = (
+            enclosed(argv, read=[one for one in CONFIGURED if os.path.exists(one)]) if self.walls else (argv, dict(os.environ))
+        )
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )

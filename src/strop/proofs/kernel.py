@@ -39,6 +39,7 @@ from strop.proofs.logic import (
     Prop,
     Term,
     Var,
+    brief,
     no,
     numeric,
     parser,
@@ -186,7 +187,12 @@ class Kernel:
     """Checks one proof. `lemmas` are what its names mean that are no hypotheses: proven before, or axioms."""
 
     def __init__(
-        self, lemmas: Context | None = None, fuel: int = FUEL, axioms: frozenset[str] = frozenset(), guard: bool = True, plugins: bool = False
+        self,
+        lemmas: Context | None = None,
+        fuel: int = FUEL,
+        axioms: frozenset[str] = frozenset(),
+        guard: bool = True,
+        plugins: bool = False,
     ):
         self.lemmas, self.fuel, self.axioms, self.guard, self.plugins = dict(lemmas or {}), fuel, axioms, guard, plugins
         self.trusted = set[str]()
@@ -206,20 +212,20 @@ class Kernel:
             case "pair", Op("&", left, right):
                 self.check(said.of[0], left, known)
                 self.check(said.of[1], right, known)
-            case ("left" | "right"), Op("|", left, right):
+            case (("left" | "right"), Op("|", left, right)):
                 self.check(said.of[0], left if said.rule == "left" else right, known)
             case "some", Bind("ex", name, body):
                 self.check(said.of[0], self.put(body, name, self._fits(said.given[0], name)), known)
             case "case", _:
                 either = self.infer(said.of[0], known)
                 if not (isinstance(either, Op) and either.op == "|"):
-                    raise Refused(f"case of what is no disjunction: {text(either)[:60]}")
+                    raise Refused(f"case of what is no disjunction: {brief(either)}")
                 for name, side, then in zip(said.names, (either.left, either.right), said.of[1:], strict=True):
                     self.check(then, goal, {**known, name: side})
             case "open", _:
                 there = self.infer(said.of[0], known)
                 if not (isinstance(there, Bind) and there.op == "ex"):
-                    raise Refused(f"open of what says not that something is there: {text(there)[:60]}")
+                    raise Refused(f"open of what says not that something is there: {brief(there)}")
                 self._new(said.names[0], known, goal, there)
                 self._sort(said.names[0], there.name)
                 given = self.put(there.body, there.name, named_as(said.names[0]))
@@ -236,12 +242,12 @@ class Kernel:
                     raise Refused("native: both sides differ")
             case "admit", _:
                 self.trusted.add("admit")
-            case ("use" | "app" | "inst" | "first" | "second" | "em" | "said"), _:
+            case (("use" | "app" | "inst" | "first" | "second" | "em" | "said"), _):
                 found = self.infer(said, known)
                 if not self.same(found, goal):
-                    raise Refused(f"{text(found)[:80]} is proven where {text(goal)[:80]} is needed")
+                    raise Refused(f"{brief(found)} is proven where {brief(goal)} is needed")
             case _:
-                raise Refused(f"{said.rule} proves no {text(goal)[:80]}")
+                raise Refused(f"{said.rule} proves no {brief(goal)}")
 
     def infer(self, said: Proof, known: Context) -> Formula:
         """What a term proves that says it itself."""
@@ -260,19 +266,19 @@ class Kernel:
                         self.check(said.of[1], left, known)
                         return right
                     case other:
-                        raise Refused(f"{text(other)[:80]} is no implication, and is applied")
+                        raise Refused(f"{brief(other)} is no implication, and is applied")
             case "inst":
                 match self.infer(said.of[0], known):
                     case Bind("all", name, body):
                         return self.put(body, name, self._fits(said.given[0], name))
                     case other:
-                        raise Refused(f"{text(other)[:80]} does not say `all`, and is applied")
+                        raise Refused(f"{brief(other)} does not say `all`, and is applied")
             case "first" | "second":
                 match self.infer(said.of[0], known):
                     case Op("&", left, right):
                         return left if said.rule == "first" else right
                     case other:
-                        raise Refused(f"{text(other)[:80]} is no conjunction")
+                        raise Refused(f"{brief(other)} is no conjunction")
             case _:
                 raise Refused(f"nothing says what {said.rule} proves here: write ({said.rule} … : A)")
 
@@ -350,7 +356,7 @@ class Kernel:
 
     def _fits(self, given: Any, name: str) -> Any:
         if isinstance(given, (Num, Var, Arith)) != numeric(name):
-            raise Refused(f"{text(given)[:40]} stands for {name}, which is {'a number' if numeric(name) else 'a proposition'}")
+            raise Refused(f"{brief(given)} stands for {name}, which is {'a number' if numeric(name) else 'a proposition'}")
         return given
 
     def _sort(self, one: str, other: str) -> None:
@@ -367,9 +373,9 @@ class Kernel:
                 case Equal(one, other):
                     rest = self.plus(rest, self.times(self.polynomial(share), self.polynomial(Arith("-", one, other))), -1)
                 case found:
-                    raise Refused(f"{text(found)[:80]} is no equation to add")
+                    raise Refused(f"{brief(found)} is no equation to add")
         if rest:
-            raise Refused(f"{text(left)[:60]} and {text(right)[:60]} differ by more than these equations")
+            raise Refused(f"{brief(left)} and {brief(right)} differ by more than these equations")
 
     def _computed(self, goal: Formula) -> None:
         equal, holds = (goal, True) if isinstance(goal, Equal) else (goal.left, False) if isinstance(goal, Op) else (None, False)
@@ -377,9 +383,9 @@ class Kernel:
             raise Refused("calc is of an equation, or of its negation")
         rest = self.polynomial(Arith("-", equal.left, equal.right))
         if any(monomial for monomial in rest):
-            raise Refused(f"calc: {text(equal)[:60]} has names in it")
+            raise Refused(f"calc: {brief(equal)} has names in it")
         if holds == bool(rest):
-            raise Refused(f"calc: {text(goal)[:60]} is wrong")
+            raise Refused(f"calc: {brief(goal)} is wrong")
 
     def polynomial(self, a: Term) -> dict[Any, int]:
         """{((name, power), …): coefficient}, none of them 0: equal for terms that the laws of rings make equal."""

@@ -125,6 +125,11 @@ def free(a: Formula | Term) -> frozenset[str]:
             return frozenset()
 
 
+def quantified(a: Formula) -> bool:
+    """Whether a quantifier stands in it."""
+    return isinstance(a, Bind) or (isinstance(a, Op) and (quantified(a.left) or quantified(a.right)))
+
+
 def closed(a: Formula) -> Formula:
     """What an open statement means: for all values of what is free in it."""
     return bound("all", sorted(free(a)), a)
@@ -175,6 +180,15 @@ def depth(node: Any) -> int:
         deepest = max(deepest, at)
         waiting += [(part, at + 1) for part in below(one)]
     return deepest
+
+
+def brief(a: Any, most: int = 60) -> str:
+    """The beginning of it, for who reads an error. What is very large is not written at all."""
+    waiting, seen = [a], 0
+    while waiting and seen < 10 * most:
+        waiting += below(waiting.pop())
+        seen += 1
+    return "a formula of many signs" if waiting else text(a)[:most]
 
 
 # ------------------------------------------------------------------------------------------------ written

@@ -13,7 +13,26 @@ from itertools import islice, product
 from typing import Any
 
 from strop.proofs.kernel import Kernel, Proof, Refused, named_as, proves
-from strop.proofs.logic import FALSE, TRUE, Arith, Bind, Equal, False_, Formula, Num, Op, Prop, Term, Var, closed, denied, free, no, numeric
+from strop.proofs.logic import (
+    FALSE,
+    TRUE,
+    Arith,
+    Bind,
+    Equal,
+    False_,
+    Formula,
+    Num,
+    Op,
+    Prop,
+    Term,
+    Var,
+    closed,
+    denied,
+    free,
+    no,
+    numeric,
+    quantified,
+)
 
 STEPS = 500
 """Of a search: valuations that are tried, and sequents that are looked at."""
@@ -73,10 +92,6 @@ def holds(a: Formula, at: Mapping[str, Any]) -> bool:
             return holds(left, at) or holds(right, at)
         case _:
             return False
-
-
-def quantified(a: Formula) -> bool:
-    return isinstance(a, Bind) or (isinstance(a, Op) and (quantified(a.left) or quantified(a.right)))
 
 
 def conjuncts(a: Formula) -> list[Formula]:

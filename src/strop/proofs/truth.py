@@ -5,10 +5,12 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from strop.proofs.logic import Arith, Bind, Equal, Formula, Num, Op, Prop, Term, Var, closed, numeric
+from strop.proofs.logic import Arith, Bind, Equal, Formula, Num, Op, Prop, Term, Var, closed, numeric, quantified
 
-WORK = 100_000
-"""What z3 may spend on a statement, in its own unit: no clock, so that it says the same on every machine."""
+WORK = 1_000_000
+"""What z3 may spend on a statement, in a unit of its own: no clock, so that it says the same on every machine."""
+QUANTIFIED = WORK // 10
+"""And on one with quantifiers within, of which it knows soon or never."""
 
 
 @cache
@@ -20,13 +22,13 @@ def z3() -> Any:
     return found
 
 
-def true(statement: Formula, work: int = WORK) -> bool | None:
+def true(statement: Formula, work: int | None = None) -> bool | None:
     """Whether it holds, for all values of what is free in it; None where z3 cannot say."""
     goal = closed(statement)
     while isinstance(goal, Bind) and goal.op == "all":
         goal = goal.body
     solver = z3().Solver()
-    solver.set("rlimit", work)
+    solver.set("rlimit", work or (QUANTIFIED if quantified(goal) else WORK))
     solver.add(z3().Not(said(goal)))
     return {"unsat": True, "sat": False}.get(str(solver.check()))
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from strop.proofs.gates import released, verdict
 from strop.proofs.kernel import written
@@ -45,6 +46,11 @@ class Proofs:
             raise ValueError(f"proofs has no kind {self.kind!r}. {nearest(self.kind, [*KINDS, 'all'])}")
 
     def task(self, split: Split, seed: int, index: int) -> Task:
+        return stated(self, split, seed, index)
+
+    def stated(self, split: Split, seed: int, index: int) -> Task:
+        """A task, made anew."""
+
         def make(rng: random.Random) -> Task:
             sound = rng.random() >= self.false
             found, kind = statement(rng, sound, "" if self.kind == "all" else self.kind)
@@ -70,3 +76,9 @@ class Proofs:
     def gold(self, task: Task) -> str | None:
         found = proven(self.statement(task), SEARCH)
         return None if found is None else answered(OPEN + written(found))
+
+
+@lru_cache(maxsize=1 << 14)
+def stated(source: Proofs, split: Split, seed: int, index: int) -> Task:
+    """A task of a source: whether what it states is true took z3 a while."""
+    return source.stated(split, seed, index)
