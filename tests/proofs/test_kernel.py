@@ -1,4 +1,4 @@
-"""Statements are read as they are written; the kernel takes what is a proof and refuses what is none; the search finds what the kernel takes."""
+"""Statements are read as they are written; the kernel takes proofs and refuses what is none; the search finds what it takes."""
 
 import random
 from itertools import product
@@ -99,10 +99,10 @@ def test_a_bound_name_steps_aside_for_what_is_put_under_it():
 POWER = "*".join(["(x + y + z + w)"] * 12)
 
 
-@pytest.mark.parametrize(
-    "term",
-    [f"lin({', '.join([f'({POWER})*h'] * 60)})", f"lin(({'*'.join(['9' * 18] * 30)})*h)", f"lin(({POWER}*{POWER}*{POWER}*{POWER})*h)"],
-)
+DEAR = [f"lin({', '.join([f'({POWER})*h'] * 60)})", f"lin(({'*'.join(['9' * 18] * 30)})*h)", f"lin(({'*'.join([POWER] * 4)})*h)"]
+
+
+@pytest.mark.parametrize("term", DEAR)
 def test_no_proof_costs_more_than_its_steps(term):
     with pytest.raises(Spent):
         Kernel(fuel=FUEL).check(proof(f"fn h. {term}"), read("x = y -> x*z = y*z"))

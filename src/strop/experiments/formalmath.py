@@ -115,8 +115,8 @@ ASKED = Method(
 NEGATION = Claim(
     "formalmath-negation",
     mechanism="Trying to prove a statement's negation, closed first, and dropping it where that is found,",
-    consequence="reaches what is asked of a filter: 0.9 of the false statements dropped and 0.02 of the true ones, the smaller ratio above 1",
-    regime="on 2,000 statements of logic and arithmetic, half of them false after one edit of their meaning, as z3 says; 200 steps a search",
+    consequence="reaches 0.9 of the false statements dropped, and 0.02 of the true ones or less: the smaller of the two ratios is 1",
+    regime="on 2,000 statements of logic and arithmetic, half of them false after one edit, as z3 says, with 200 steps a search",
     method="formalmath",
     recipe=Recipe(model="seedling:layers=1,hidden=16", task="proofs:false=0.5", steps=1000, lr=0.0, checkpoint_every=1000),
     arms=(
@@ -125,7 +125,7 @@ NEGATION = Claim(
         Arm(
             "unproven",
             ASKED,
-            control="the same prover on the statement itself: what it cannot prove is dropped",
+            control="the same prover: what it cannot prove is dropped",
             reads=standing(by="unproven"),
         ),
         Arm("open", ASKED, control="an open statement is denied without being closed", reads=standing(by="open")),
@@ -145,10 +145,10 @@ NEGATION = Claim(
     ),
     selects=True,
     random=False,
-    pitfalls="That no true statement is dropped is the kernel's soundness, not a finding: a proof of its negation would be a hole in it. What is "
-    "found out is how many false ones a search of 200 steps refutes; nearly all that are left need a reason by divisibility, for which there "
-    "is no rule. The edits are ours, and small numbers refute most of them. The prover is also strong on what is true here, so a filter that "
-    "keeps only what is proven does nearly as well; where provers prove a sixth of what is true, it would drop the rest.",
+    pitfalls="That no true statement is dropped is the kernel's soundness, not a finding: a proof of its negation would be a hole in it. "
+    "What is found out is how many false ones a search of 200 steps refutes; nearly all that are left need a reason by divisibility, for "
+    "which there is no rule. The edits are ours, and small numbers refute most of them. The prover is also strong on what is true here, so "
+    "a filter that keeps only what is proven does as well; where provers prove a sixth of what is true, it would drop the rest.",
 )
 
 

@@ -5,8 +5,8 @@ The paper trains nothing. Of its pipeline two things are for training: a verdict
 strength: GRPO on the gated verdict, over statements whose negation a prover could not prove. `FORMALMATH_RELEASED` is paid by the rule of
 the released code, so that what it leads to can be seen.
 
-Needs statements, some of which are false: where all are true nothing is left out. Left out: translating problems into statements, the vote of
-models that translate them back, and experts.
+Needs statements, some of which are false: where all are true nothing is left out. Left out: translating problems into statements, the
+vote of models that translate them back, and experts.
 """
 
 from __future__ import annotations
@@ -71,9 +71,7 @@ class Unrefuted:
 def stating(source: Any) -> Callable[[Task], Formula]:
     """How a source says what a task states."""
     if not hasattr(source, "statement"):
-        raise ValueError(
-            f"the tasks of {source.name!r} state nothing that has a negation: Unrefuted is for `proofs`, or a source with statement(task)"
-        )
+        raise ValueError(f"the tasks of {source.name!r} state nothing to deny: Unrefuted is for `proofs`, or a source with statement(task)")
     return source.statement
 
 

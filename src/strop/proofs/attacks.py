@@ -1,7 +1,7 @@
 """Twelve ways to have a false statement counted as proven, each for strop's kernel and for Coq.
 
-An attack is a reply to a statement that nobody can prove; `late` is what a checker hands over in the place of its own answer. Which of them the
-released rule counts as proofs and at which gate each ends: `strop lab proofs`.
+An attack is a reply to a statement that nobody can prove; `late` is what a checker hands over in the place of its own answer. Which of them
+the released rule counts as proofs and at which gate each ends: `strop lab proofs`.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ ATTACKS: tuple[Attack, ...] = (
         "states the very same text, of which the signs mean something else",
         lambda s: respelled(s),
         lambda s: (
-            'Abort. Notation "a = b" := (a = a \\/ b = b) : type_scope. Notation "a -> b" := (b \\/ True) (at level 99, right associativity, b '
-            f"at level 200) : type_scope. Theorem goal : {s}. Proof. intros; try (exists 0%Z); tauto. Qed."
+            'Abort. Notation "a = b" := (a = a \\/ b = b) : type_scope. Notation "a -> b" := (b \\/ True) (at level 99, '
+            f"right associativity, b at level 200) : type_scope. Theorem goal : {s}. Proof. intros; try (exists 0%Z); tauto. Qed."
         ),
     ),
     Attack(

@@ -1,9 +1,9 @@
 """Coq as a checker: one `coqtop` in a cell, kept warm, that goes back to where it stood after every proof.
 
-It knows integers (ZArith, Lia) and classical logic; `classic` is the one axiom that a proof may rest on, by what `Print Assumptions` says. A
-statement is written for it anew, and the theorem is compared with a definition that stands before the reply. An end of what is read is a word
-by chance that nobody can have written, so a reply is to its own file or to none. Each proof has `seconds` of its own: a process that does
-not answer in them is ended and made again, which costs that proof alone. Debian: `apt install coq`.
+It knows integers (ZArith, Lia) and classical logic; `classic` is the one axiom that a proof may rest on, by what `Print Assumptions` says.
+A statement is written for it anew, and the theorem is compared with a definition that stands before the reply. The end of what is read is
+a word by chance that nobody can have written, so a reply is to its own file or to none. Each proof has `seconds` of its own: a process that
+does not answer in them is ended and made again, which costs that proof alone. Debian: `apt install coq`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ ROOM = 2 << 20
 """Kibibytes of memory of a process."""
 HEADS = frozenset(("Proof", "Qed"))
 """Commands that a reply may hold; tactics begin with a small letter."""
+UNPROVEN = re.compile(r"\b(?:admit|give_up|native_compute|native_cast_no_check)\b")
 ERROR = re.compile(r"^(?:Error:|Syntax error|Anomaly|.*\bError:)", re.MULTILINE)
 CONFIGURED = ("/etc/ocamlfind.conf",)
 """What it reads beside its own folders."""
@@ -94,10 +95,8 @@ class Coq:
             head = re.sub(r"^(?:[-+*{}\s]|\d+\s*:|all\s*:|par\s*:|!\s*:)+", "", sentence)
             if head[:1].isupper() and head not in HEADS:
                 return f"{head.split()[0]} is no tactic"
-            if re.match(r"(?:admit|give_up|native_|vm_)", head) or re.search(
-                r"\b(?:admit|give_up|native_compute|vm_compute|native_cast_no_check)\b", head
-            ):
-                return f"{head.split()[0]} proves nothing"
+            if found := UNPROVEN.search(head):
+                return f"{found[0]} proves nothing"
         return ""
 
     def ask(self, statement: Formula, said: str) -> Reply:
@@ -138,9 +137,8 @@ class Coq:
         if not there():
             raise SandboxError("Coq is not installed: apt install coq")
         argv = ["/bin/sh", "-c", f'ulimit -v {ROOM}; exec "$0" "$@"', shutil.which("coqtop") or "coqtop", "-q", "-emacs"]
-        command, environment = (
-            enclosed(argv, read=[one for one in CONFIGURED if os.path.exists(one)]) if self.walls else (argv, dict(os.environ))
-        )
+        seen = [one for one in CONFIGURED if os.path.exists(one)]
+        command, environment = enclosed(argv, read=seen) if self.walls else (argv, dict(os.environ))
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )

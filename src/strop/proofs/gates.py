@@ -1,8 +1,8 @@
 """Verdicts: whether a reply proves its statement. The rule that was released, and the gates.
 
 A checker takes a file, which is the statement as a theorem called `goal` and behind it what was replied, and answers with a `Reply`, as a
-read-eval-print loop of a prover does: where nothing is wrong it says nothing. `released` is the rule of FormalMATH's code: wrong is what has an
-error among its messages, or messages and a hole; so silence is a proof. `verdict` asks one gate after the other:
+read-eval-print loop of a prover does: where nothing is wrong it says nothing. `released` is the rule of FormalMATH's code: wrong is what
+has an error among its messages, or messages and a hole; so silence is a proof. `verdict` asks one gate after the other:
 
     size       not empty, and not longer than is read
     scan       nothing but what a proof is written with: no axioms, no holes, no other notation, no switch, no plugin, no other theorem

@@ -303,7 +303,7 @@ def short(digits: str) -> str:
 
 def parser(grammar: str, start: str, made: Mapping[str, Any]) -> Any:
     """Reads texts by a grammar. It needs no stack of Python's, so no nesting is too deep for it."""
-    build = type("Build", (lark().Transformer,), {name: (lambda f: lambda self, given: f(given))(f) for name, f in made.items()})
+    build = type("Build", (lark().Transformer,), {name: staticmethod(make) for name, make in made.items()})
     return lark().Lark(grammar, start=start, parser="lalr", transformer=build(), maybe_placeholders=False)
 
 

@@ -6,8 +6,8 @@
     given        x = y + z & w = x*y -> w = …        equations, and what follows by putting one into the other
     there        all x y. ex z. 2*z + x = x + 4*y    a number that is there for all others
 
-An edit changes one node: a connective, a sign, a number, a name, the way of an arrow, a quantifier. Whether it makes a true statement false is
-for z3 to say: many edits do not.
+An edit changes one node: a connective, a sign, a number, a name, the way of an arrow, a quantifier. Whether it makes a true statement
+false is for z3 to say: many edits do not.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import fields, replace
+from itertools import pairwise
 from typing import Any
 
 from strop.proofs.logic import FALSE, Arith, Bind, Equal, Formula, Num, Op, Prop, Term, Var, bound, closed, free, iff, no, numeric
@@ -89,7 +90,7 @@ def laws(a: Formula) -> list[Formula]:
 def chained(rng: random.Random) -> Formula:
     names = rng.sample("pqrst", rng.randint(3, 5))
     links = [literal(rng, [name]) for name in names]
-    steps: list[Formula] = [Op("->", a, b) for a, b in zip(links, links[1:], strict=False)]
+    steps: list[Formula] = [Op("->", a, b) for a, b in pairwise(links)]
     if rng.random() < 0.5:
         at = rng.randrange(len(steps))
         steps[at] = Op("|", no(links[at]), links[at + 1])

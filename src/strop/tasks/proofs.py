@@ -3,8 +3,8 @@
     (p -> q) & (q -> ~r) -> p -> ~r      ->   <answer>proof all p. all q. all r. fn a. fn b. a.2 (a.1 b)</answer>
     x = y + 1 -> x*y = y*y + y           ->   <answer>proof all x. all y. fn a. lin((y)*a)</answer>
 
-`outcome` is the verdict through all gates. `released` is the released rule's for the same text: what it counts and the gates do not is a hole,
-and whoever is trained on it finds some. A share `false` of the statements are true ones after one edit that makes them false, as a
+`outcome` is the verdict through all gates. `released` is the released rule's for the same text: what it counts and the gates do not is a
+hole, and whoever is trained on it may find it. A share `false` of the statements are true ones after one edit that makes them false, as a
 translator's slip might: nobody can prove them, and a negation filter finds most.
 """
 
