@@ -1,8 +1,8 @@
 """FormalMATH: what is refuted is not trained on, what the released rule counts is a channel, and the claim's readings by hand."""
 
 import json
-from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -14,16 +14,19 @@ from strop.experiments import formalmath
 from strop.experiments.formalmath import ASKED, NEGATION, agrees, dropped, false_ones, left_open, smaller, standing, statements, true_kept
 from strop.lab.proofs import Tried, look
 from strop.methods.formalmath import FORMALMATH, FORMALMATH_RELEASED, Unrefuted, as_released
+from strop.methods.grpo import GRPO
 from strop.proofs.logic import read
 from strop.proofs.search import refuted
 from strop.recipe import Recipe
 from strop.records import Task
 from strop.run import create
+from strop.seams.sampler import Independent
 from strop.tasks import source
 from strop.tasks.chain import Chain
 
 SOURCE = source("proofs:kind=chained,false=0.5")
-CTX = SimpleNamespace(source=SOURCE, seed=3)
+ALL_FALSE = source("proofs:kind=chained,false=1.0")
+CTX = cast("Any", SimpleNamespace(source=SOURCE, seed=3))
 
 
 def test_the_curriculum_leaves_out_what_is_refuted_and_counts_it():
@@ -46,7 +49,9 @@ def test_sources_without_statements_and_of_false_ones_alone_are_refused():
     with pytest.raises(ValueError, match="state nothing to deny"):
         Unrefuted().init(Chain())
     with pytest.raises(ValueError, match="in a row are false"):
-        Unrefuted(most=5).pick(1, {"drawn": 0, "refuted": 0}, SimpleNamespace(source=source("proofs:kind=chained,false=1.0"), seed=0))
+        Unrefuted(most=5).pick(
+            1, {"drawn": 0, "refuted": 0}, cast("Any", SimpleNamespace(source=source("proofs:kind=chained,false=1.0"), seed=0))
+        )
     with pytest.raises(ValueError, match="both at least 1"):
         Unrefuted(steps=0)
 
@@ -54,8 +59,8 @@ def test_sources_without_statements_and_of_false_ones_alone_are_refused():
 def test_what_is_paid():
     released_R = torch.tensor([1.0, 0.0])
     assert as_released()(released_R).equal(released_R)
-    assert FORMALMATH.reward == FORMALMATH.parent.reward
-    assert FORMALMATH_RELEASED.curriculum == FORMALMATH_RELEASED.parent.curriculum
+    assert FORMALMATH.reward == GRPO.reward
+    assert FORMALMATH_RELEASED.curriculum == GRPO.curriculum
 
 
 @pytest.mark.parametrize(
@@ -121,7 +126,7 @@ def test_a_search_is_told_how_far_to_go():
 
 
 def test_a_run_trains_on_what_stands_and_the_claims_run_asks_each_statement(tmp_path):
-    small = FORMALMATH.but("small", sampler=replace(FORMALMATH.sampler, n=2), tasks=2)
+    small = FORMALMATH.but("small", sampler=Independent(n=2), tasks=2)
     create(Recipe(method=small, task="proofs:kind=chained,false=0.5", steps=2, max_tokens=4, eval_tasks=0), tmp_path / "run").train()
     groups, _ = sampled(tmp_path / "run")
     assert all(group.task.needs["true"] for group in groups)

@@ -120,9 +120,11 @@ def test_twenty_kills_leave_no_process_and_change_no_score():
         for at in range(20):
             statement, said = GOOD[at % len(GOOD)]
             assert verdict(coq, read(statement), said).score == 1
-            below = children(coq.process.pid)
-            seen |= {coq.process.pid, *below}
-            os.kill(below[-1] if below and at % 2 else coq.process.pid, signal.SIGKILL)
+            assert coq.process is not None
+            own = coq.process.pid
+            below = children(own)
+            seen |= {own, *below}
+            os.kill(below[-1] if below and at % 2 else own, signal.SIGKILL)
         assert coq.begun == 20
     until = time.monotonic() + 10
     while left := [pid for pid in seen if Path(f"/proc/{pid}").exists()]:

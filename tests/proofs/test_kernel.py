@@ -2,13 +2,14 @@
 
 import random
 from itertools import product
+from typing import Any
 
 import pytest
 
 from strop.proofs.kernel import FUEL, Kernel, Spent, proof, proves, written
-from strop.proofs.logic import DEEPEST, LONGEST, Bind, Num, Unread, brief, closed, denied, free, read, text
+from strop.proofs.logic import DEEPEST, LONGEST, Bind, Equal, Num, Unread, brief, closed, denied, free, read, text
 from strop.proofs.made import KINDS, edited, statement
-from strop.proofs.search import Rings, holds, proven, refuted
+from strop.proofs.search import Rings, holds, proven, refuted, term, value
 from strop.proofs.truth import true
 
 
@@ -90,7 +91,7 @@ def test_what_is_no_proof_is_refused_in_words(said, term, why):
 
 def test_a_bound_name_steps_aside_for_what_is_put_under_it():
     body = read("ex y. x = y + 1")
-    assert text(Kernel().put(body, "x", read("y = y").left)) == "ex y0. y = y0 + 1"
+    assert text(Kernel().put(body, "x", term_of("y"))) == "ex y0. y = y0 + 1"
     assert Kernel().same(read("all x. ex y. x = y"), read("all z. ex x. z = x"))
     assert not Kernel().same(read("all x. ex y. x = y"), read("all x. ex x. x = x"))
     assert not Kernel().same(read("all x. x = y"), read("all y. y = y"))
@@ -140,28 +141,25 @@ def test_truth_is_that_of_the_table():
         assert true(said) is table
 
 
+def term_of(said) -> Any:
+    """The left side of an equation."""
+    found = read(f"{said} = 0")
+    assert isinstance(found, Equal)
+    return found.left
+
+
 def test_sums_of_equations_hold_by_their_values():
     rings, rng = Rings(), random.Random(3)
-    one, other = read("x = y*y + 3*z").left, read("x = y*y + 3*z").right
-    goal = read("x*x*w + x = 0").left
-    left, shares = rings.combined(rings.of(goal), [rings.plus(rings.of(one), rings.of(other), -1)])
+    known, goal = rings.of(term_of("x - (y*y + 3*z)")), rings.of(term_of("x*x*w + x"))
+    left, shares = rings.combined(goal, [known])
     assert not any(name == "x" for monomial in left for name, _ in monomial)
     for _ in range(5):
         at = {name: rng.randint(-5, 5) for name in "wxyz"}
-
-        def value(poly, at=at):
-            total = 0
-            for monomial, times in poly.items():
-                for name, power in monomial:
-                    times *= at[name] ** power
-                total += times
-            return total
-
-        known = value(rings.plus(rings.of(one), rings.of(other), -1))
-        assert value(rings.of(goal)) == value(left) + value(shares[0]) * known
+        one, rest, share, other = (value(term(poly), at) for poly in (goal, left, shares[0], known))
+        assert one == rest + share * other
 
 
 def test_a_number_of_many_digits_is_refused():
-    assert read("x = 5").right == Num(5)
+    assert term_of("5") == Num(5)
     with pytest.raises(Unread, match="more than 18 digits"):
         read(f"x = {'1' * 19}")

@@ -55,9 +55,13 @@ class Reply:
 class Checker(Protocol):
     """A prover that takes files."""
 
-    name: str
-    allowed: frozenset[str]
-    """What a proof may rest on."""
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def allowed(self) -> frozenset[str]:
+        """What a proof may rest on."""
+        ...
 
     def ask(self, statement: Formula, said: str) -> Reply:
         """Of the statement as a theorem, with what was said behind it. It comes back within its own time, whatever was said."""

@@ -155,8 +155,8 @@ def given(rng: random.Random) -> Formula:
     a, b, c, d, e = rng.sample("uvwxyz", 5)
     first, more = linear(rng, [b, c]), rng.random() < 0.5
     premises: Formula = Equal(Var(a), first)
+    second = Arith(rng.choice("+*"), Var(a), Var(rng.choice((b, c))))
     if more:
-        second = Arith(rng.choice("+*"), Var(a), Var(rng.choice((b, c))))
         premises = Op("&", premises, Equal(Var(d), second))
     left = Arith(rng.choice("+*-"), Var(d if more else a), linear(rng, [b, e] if rng.random() < 0.5 else [c]))
     right: Term = swapped(swapped(left, d, second), a, first) if more else swapped(left, a, first)

@@ -137,6 +137,7 @@ class Rings:
 
     def __init__(self) -> None:
         self.kernel = Kernel()
+        self.rest = list[Known]()
         self.of, self.plus, self.times = self.kernel.polynomial, self.kernel.plus, self.kernel.times
 
     def solved(self, poly: Poly, known: Known, name: str, sign: int) -> tuple[Poly, Poly]:
@@ -155,9 +156,8 @@ class Rings:
                 share = self.plus(share, self.times(part, {((name, power - 1 - k),): 1} if power - 1 - k else {(): 1}), sign)
         return left, share
 
-    def combined(self, goal: Poly, facts: Sequence[Poly]) -> tuple[Poly, dict[int, Poly]] | None:
-        """(what is left of a polynomial, the shares of the known ones in what is gone). None where they contradict each other: then the
-        second is of a number that is not 0."""
+    def combined(self, goal: Poly, facts: Sequence[Poly]) -> tuple[Poly, dict[int, Poly]]:
+        """(what is left of a polynomial, the shares of the known ones in what is gone). `rest` is what is left of those."""
         known = [Known(poly, {at: {(): 1}}) for at, poly in enumerate(facts)]
         shares = dict[int, Poly]()
         while known:
@@ -182,6 +182,12 @@ class Rings:
 
 
 # ------------------------------------------------------------------------------------------------ the search
+
+
+def built(rule: str, *of: Proof | None, names: tuple[str, ...] = ()) -> Proof | None:
+    """A term of others; none where one of them is none."""
+    there = tuple(one for one in of if one is not None)
+    return Proof(rule, names, (), there) if len(there) == len(of) else None
 
 
 @dataclass
@@ -214,7 +220,7 @@ class Search:
             case Op("&", left, right):
                 one = self.prove(facts, left)
                 other = one and self.prove(facts, right)
-                return other and Proof("pair", (), (), (one, other))
+                return built("pair", one, other)
             case Bind("all", name, body):
                 new = fresh(name, [goal, *(fact for _, fact in facts)])
                 found = self.prove(facts, Kernel().put(body, name, named_as(new)))
@@ -235,7 +241,7 @@ class Search:
                     a, b = self.hypothesis(), self.hypothesis()
                     one = self.prove([*others, (Proof("use", (a,)), left)], goal)
                     other = one and self.prove([*others, (Proof("use", (b,)), right)], goal)
-                    return other and Proof("case", (a, b), (), (said, one, other))
+                    return built("case", said, one, other, names=(a, b))
                 case Bind("ex", name, body):
                     new, h = fresh(name, [goal, *(f for _, f in facts)]), self.hypothesis()
                     found = self.prove([*others, (Proof("use", (h,)), Kernel().put(body, name, named_as(new)))], goal)
@@ -270,7 +276,7 @@ class Search:
         a, b = self.hypothesis(), self.hypothesis()
         one = self.prove([*facts, (Proof("use", (a,)), undecided)], goal)
         other = one and self.prove([*facts, (Proof("use", (b,)), no(undecided))], goal)
-        return other and Proof("case", (a, b), (), (Proof("em", (), (undecided,)), one, other))
+        return built("case", Proof("em", (), (undecided,)), one, other, names=(a, b))
 
     def sides(self, facts: list[Fact], goal: Formula) -> Proof | None:
         """Of an `|` whose sides have quantifiers, either."""
@@ -409,7 +415,7 @@ class Truths:
             case Op("&", left, right):
                 one = self.affirmed(left)
                 other = one and self.affirmed(right)
-                return other and Proof("pair", (), (), (one, other))
+                return built("pair", one, other)
             case Op("|", left, right):
                 if (found := self.affirmed(left)) is not None:
                     return Proof("left", (), (), (found,))
@@ -441,7 +447,7 @@ class Truths:
                 name, other = under(left), under(right)
                 one = self.denied(left, Proof("use", (name,)))
                 two = one and self.denied(right, Proof("use", (other,)))
-                return two and Proof("case", (name, other), (), (said, one, two))
+                return built("case", said, one, two, names=(name, other))
             case Op("->", left, right):
                 given = self.affirmed(left)
                 return given and self.denied(right, Proof("app", (), (), (said, given)))
@@ -455,7 +461,7 @@ class Truths:
         if not goal:
             return Proof("lin")
         found = rings.combined(goal, [rings.of(Arith("-", e.left, e.right)) for _, e in self.equations])
-        if found is None or found[0]:
+        if found[0]:
             return None
         return self.sum_of(found[1])
 
@@ -469,7 +475,7 @@ class Truths:
         polys = [rings.of(Arith("-", e.left, e.right)) for _, e in self.equations]
         goal = rings.of(Arith("-", left, right))
         found = rings.combined(goal, polys)
-        if found is None or [*found[0]] != [()]:
+        if [*found[0]] != [()]:
             return None
         # left - right = number + the shares of the others, so number = 0 is left - right less these
         less = [(term(rings.plus({}, share, -1)), self.equations[at][0]) for at, share in sorted(found[1].items()) if share]
