@@ -157,7 +157,7 @@ class Coq:
         assert to is not None
         assert back is not None
         word = f"strop_{secrets.token_hex(8)}"
-        waiting, found = f"{said}Locate {word}.\n".encode(), bytearray()
+        waiting, found = f"{said}Locate {word}.\n".encode(errors="replace"), bytearray()
         end = f"No object of basename {word}".encode()
         while True:
             left = until - time.monotonic()

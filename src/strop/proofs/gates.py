@@ -82,7 +82,7 @@ class Verdict(NamedTuple):
 
 def asked(statement: Formula, said: str) -> str:
     """The hash of a file."""
-    return digest([repr(statement), said])
+    return digest([repr(statement), ascii(said)])
 
 
 def released(reply: Reply) -> bool:

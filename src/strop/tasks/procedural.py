@@ -89,7 +89,7 @@ def strict_answer(text: str, widest: int = WIDEST) -> tuple[str | None, str]:
     return answer.strip(), ""
 
 
-def loose_answers(text: str) -> list[str]:
+def loose_answers(text: str, widest: int = WIDEST) -> list[str]:
     """Places where an answer may stand, best first: the last tag (closed or not), the last box, the last lines."""
     tail = text[-TAIL:]
     found: list[str] = []
@@ -99,7 +99,7 @@ def loose_answers(text: str) -> list[str]:
         found.append(tail.rpartition("\\boxed{")[2].partition("}")[0])
     bare = re.sub(r"</?(?:think|answer)>", "\n", tail)
     found += [line for line in reversed(bare.splitlines()) if line.strip()][:4]
-    return [place[:WIDEST].strip() for place in found]
+    return [place[:widest].strip() for place in found]
 
 
 def grade_by(text: str, judge: Callable[[str], str], find: Callable[[str], list[str]]) -> Graded:

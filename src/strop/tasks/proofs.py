@@ -23,7 +23,7 @@ from strop.proofs.session import KERNEL
 from strop.records import Task
 from strop.seams.part import nearest
 from strop.seams.source import Graded, Split
-from strop.tasks.procedural import answered, draw, strict_answer, within
+from strop.tasks.procedural import answered, draw, loose_answers, strict_answer, within
 
 SEARCH = 2000
 """Steps for a proof that is shown."""
@@ -67,9 +67,8 @@ class Proofs:
         asked = self.statement(task)
         said, why = strict_answer(text, LONGEST)
         outcome, why, _ = (0.0, why, "") if said is None else verdict(KERNEL, asked, said)
-        loose = text.rpartition("<answer>")[2].partition("</answer>")[0].strip()[:LONGEST]
-        loose = loose if loose.startswith(OPEN) else OPEN + loose.splitlines()[-1] if loose else loose
-        lenient = outcome or verdict(KERNEL, asked, loose).score
+        loose = next(iter(loose_answers(text, LONGEST)), "")
+        lenient = outcome or verdict(KERNEL, asked, loose if loose.startswith(OPEN) else OPEN + loose).score
         counted = said is not None and released(KERNEL.ask(asked, said))
         return Graded({"outcome": outcome, "lenient": lenient, "released": float(counted)}, why)
 
