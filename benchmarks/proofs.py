@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from strop.proofs.coq import Coq, cold
-from strop.proofs.gates import verdict
+from strop.proofs.gates import verdict, verdicts
 from strop.proofs.kernel import written
 from strop.proofs.logic import Formula
 from strop.proofs.search import proven
@@ -51,7 +51,7 @@ def measured(proofs: int = 20) -> dict[str, dict[str, float]]:
                 assert term is not None
                 asked.append((statement, scripted(statement, kind), f"proof {written(term)}"))
             verdict(coq, *asked[0][:2])  # it begins
-            warm, right = timed(lambda: [verdict(coq, s, said).score for s, said, _ in asked])  # noqa: B023
+            warm, right = timed(lambda: [one.score for one in verdicts(coq, [(s, said) for s, said, _ in asked])])  # noqa: B023
             slow, same = timed(lambda: [cold(s, said) for s, said, _ in asked[: max(3, proofs // 4)]])  # noqa: B023
             own, ours = timed(lambda: [verdict(KERNEL, s, term).score for s, _, term in asked])  # noqa: B023
             assert right == ours == [1.0] * proofs

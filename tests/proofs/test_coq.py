@@ -10,7 +10,7 @@ import pytest
 from strop.lab.proofs import attacked
 from strop.proofs.attacks import ATTACKS, FALSE_ONES
 from strop.proofs.coq import Coq, assumed, spelled, there
-from strop.proofs.gates import verdict
+from strop.proofs.gates import verdict, verdicts
 from strop.proofs.logic import closed, read
 from strop.sandbox.cell import SandboxError
 from strop.sandbox.strangers import enclosed
@@ -32,6 +32,10 @@ GOOD = [
     ("(x + y)*x = x*x + y*x", "Proof. intros. ring. Qed."),
     ("ex x. x*x = 9", "Proof.\n  exists 3.\n  reflexivity.\nQed."),
     ("p -> q -> p & q", "Proof. intros. split.\n- assumption.\n- { assumption. }\nQed."),
+]
+
+ATTACKED = [
+    (said, attack.coq(spelled(closed(read(said))))) for attack in ATTACKS if attack.name not in ("huge", "late") for said in FALSE_ONES[:1]
 ]
 
 
@@ -104,6 +108,16 @@ def test_a_prover_that_hangs_costs_its_own_proof_and_order_changes_nothing():
         for order in ((0, 1, 2, 3), (1, 3, 0, 2)):
             assert [verdict(coq, *files[at]).score for at in order] == [[1, 0, 1, 0][at] for at in order]
         assert coq.begun == 3
+
+
+@needs_coq
+def test_many_at_once_are_judged_as_each_alone(coq):
+    bad = [("p -> q", "Proof. tauto. Qed."), ("p -> q", "Proof. Admitted."), ("p -> p", ""), ("p -> p", "Proof. intros. Qed.")]
+    files = [(read(s), said) for s, said in (*GOOD, *bad, GOOD[0], *ATTACKED)]
+    found = verdicts(coq, files)
+    assert found == [verdict(coq, *file) for file in files]
+    assert [one.score for one in found] == [1.0] * len(GOOD) + [0.0] * len(bad) + [1.0] + [0.0] * len(ATTACKED)
+    assert verdicts(coq, files[::-1]) == found[::-1]
 
 
 def children(pid):

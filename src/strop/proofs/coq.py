@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -29,6 +30,7 @@ ROOM = 2 << 20
 """Kibibytes of memory of a process."""
 HEADS = frozenset(("Proof", "Qed"))
 """Commands that a reply may hold; tactics begin with a small letter."""
+STATE = re.compile(r"<prompt>[^<]* < (\d+) \|")
 UNPROVEN = re.compile(r"\b(?:admit|give_up|native_compute|native_cast_no_check)\b")
 ERROR = re.compile(r"^(?:Error:|Syntax error|Anomaly|.*\bError:)", re.MULTILINE)
 CONFIGURED = ("/etc/ocamlfind.conf",)
@@ -79,6 +81,9 @@ class Coq:
     begun: int = field(default=0, init=False)
     """Processes that were made."""
     base: str = field(default="", init=False, repr=False)
+    """The state where every proof begins."""
+    at: str = field(default="", init=False, repr=False)
+    """And where it stands."""
 
     # -------------------------------------------------------------------------------------------- a verdict
 
@@ -127,6 +132,33 @@ class Coq:
             goal = Goal(False)
         return Reply(of, tuple(errors + warned) or None, f"{NAME} is declared" in told, goal)
 
+    def asks(self, files: Sequence[tuple[Formula, str]]) -> list[Reply]:
+        """Of files that were scanned, each what `ask` says of it. The audit walks through all that a proof rests on, down to the library,
+        so it is one for all that go through; where it names what is not allowed, or something is wrong, a file is asked for alone."""
+        same = dict[int, str]()
+        rests: tuple[str, ...] = ()
+        try:
+            self._warm()
+            for at, (statement, said) in enumerate(files):
+                until, before, name = time.monotonic() + self.seconds, self.at, f"strop_{secrets.token_hex(8)}"
+                self._hears(f"Definition {name}_says : Prop := {spelled(closed(statement))}.\n", until)
+                told = self._hears(f"Theorem {name} : {spelled(closed(statement))}.\n{said}\n", until)
+                if f"{name}_same is defined" in self._hears(f"Definition {name}_same : {name}_says := {name}.\n", until):
+                    same[at] = f"{name}_same"
+                if at not in same or ERROR.search(told):
+                    same.pop(at, None)
+                    self._hears(f"BackTo {before}.\n", until)
+            if same:
+                until = time.monotonic() + self.seconds
+                self._hears(f"Definition strop_all := ({', '.join([*same.values(), 'I'])}).\n", until)
+                rests = assumed(self._hears("Print Assumptions strop_all.\n", until))
+            self._hears(f"BackTo {self.base}.\n", time.monotonic() + self.seconds)
+        except (TimeoutError, Gone, OSError):
+            self.close()
+            same = {}
+        good = {*rests} <= self.allowed
+        return [Reply(asked(*file), goal=Goal(True, rests)) if good and at in same else self.ask(*file) for at, file in enumerate(files)]
+
     # -------------------------------------------------------------------------------------------- the process
 
     def _warm(self) -> None:
@@ -147,10 +179,10 @@ class Coq:
         assert self.process.stdin is not None
         os.set_blocking(self.process.stdout.fileno(), False)
         os.set_blocking(self.process.stdin.fileno(), False)
-        found = self._hears(BEGINS, time.monotonic() + BOOT, raw=True)
-        self.base = re.findall(r"<prompt>[^<]* < (\d+) \|", found)[-1]
+        self._hears(BEGINS, time.monotonic() + BOOT)
+        self.base = self.at
 
-    def _hears(self, said: str, until: float, raw: bool = False) -> str:
+    def _hears(self, said: str, until: float) -> str:
         """What it answers to this, until a word by chance comes back."""
         assert self.process is not None
         to, back = self.process.stdin, self.process.stdout
@@ -179,7 +211,8 @@ class Coq:
                 if (at := found.find(end)) >= 0 and b"</prompt>" in found[at:]:
                     break
         text = found.decode(errors="replace")
-        return text if raw else re.sub(r"<prompt>.*?</prompt>|</?(?:warning|infomsg)>", "", text[: text.find(end.decode())])
+        self.at = STATE.findall(text)[-1]
+        return re.sub(r"<prompt>.*?</prompt>|</?(?:warning|infomsg)>", "", text[: text.find(end.decode())])
 
     def close(self) -> None:
         """End it, and whatever it began."""

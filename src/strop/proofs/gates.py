@@ -123,6 +123,15 @@ def verdict(checker: Checker, statement: Formula, said: str, tries: int = 2) -> 
     return Verdict(None, f"{why}, {tries} times", "whose")
 
 
+def verdicts(checker: Checker, files: Sequence[tuple[Formula, str]]) -> list[Verdict]:
+    """Of several, each what `verdict` says of it: a checker that has `asks` is asked for all at once."""
+    clear = [at for at, (_, said) in enumerate(files) if said.strip() and len(said) <= LONGEST and not checker.scan(said)]
+    asks = getattr(checker, "asks", None)
+    replies = {} if asks is None else dict(zip(clear, asks([files[at] for at in clear]), strict=True))
+    whole = {at for at, reply in replies.items() if reply.of == asked(*files[at]) and reply.ended != "lost"}
+    return [weighed(checker, replies[at]) if at in whole else verdict(checker, *files[at]) for at in range(len(files))]
+
+
 def weighed(checker: Checker, reply: Reply) -> Verdict:
     """A reply to the right file."""
     if reply.ended:
