@@ -16,7 +16,7 @@ from typing import Any
 from strop.proofs.coq import Coq, cold
 from strop.proofs.gates import verdict, verdicts
 from strop.proofs.kernel import written
-from strop.proofs.logic import Formula
+from strop.proofs.logic import Formula, free
 from strop.proofs.search import proven
 from strop.proofs.session import KERNEL
 from strop.tasks.proofs import Proofs
@@ -28,7 +28,9 @@ def scripted(statement: Formula, kind: str) -> str:
         return "Proof. intros. ring. Qed."
     if kind == "given":
         return "Proof. intros. repeat match goal with H : _ /\\ _ |- _ => destruct H end. subst. ring. Qed."
-    return "Proof. tauto. Qed."
+    names = sorted(free(statement))
+    cases = ", ".join(f"(classic {name})" for name in names)
+    return f"Proof. intros {' '.join(names)}. first [tauto | destruct {cases}; tauto]. Qed."
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
