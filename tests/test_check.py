@@ -42,6 +42,8 @@ def test_what_keeps_its_promises_passes(name, tmp_path):
 OWN_SOURCE = {  # of curricula that choose among tasks of a kind
     "infra": "pool:600:" + "+".join(f"{name}:steps={steps}" for name, levels in LEVELS.items() for steps in levels),
     "coverage": "twohop:train=700",
+    "formalmath": "proofs:false=0.5",
+    "formalmath-released": "proofs",
 }
 
 

@@ -342,6 +342,7 @@ def test_a_program_stands_beside_the_methods(capsys):
         "reer",
         "moose-chem2",
         "flex-judge",
+        "formalmath-proofs",
         *agents,
     }
     main(["methods"])

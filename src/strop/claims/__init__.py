@@ -73,6 +73,7 @@ OWN = {
     "webweaver-48": "strop.experiments.webweaver:LARGE",
     "webweaver-8": "strop.experiments.webweaver:SMALL",
     "coverage-predicts": "strop.experiments.coverage:PREDICTS",
+    "formalmath-negation": "strop.experiments.formalmath:NEGATION",
     "scalecua-labels": "strop.experiments.scalecua:LABELS",
 }
 """strop's own, {name: module:attribute}; imported when asked for."""

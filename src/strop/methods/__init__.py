@@ -67,6 +67,8 @@ METHODS = {
     "parallel-grpo": "strop.methods.parallel_r1:PARALLEL",
     "parallel-bonus": "strop.methods.parallel_r1:BONUS",
     "coverage": "strop.methods.coverage:COVERAGE",
+    "formalmath": "strop.methods.formalmath:FORMALMATH",
+    "formalmath-released": "strop.methods.formalmath:FORMALMATH_RELEASED",
     "swarm": "strop.methods.swarm:SWARM",
     "swarm@genrl-0.1.4": "strop.methods.presets.swarm_genrl:SWARM_GENRL",
 }
@@ -94,6 +96,7 @@ PROGRAMS = {
     "svs-equations": "strop.methods.svs:SVS_EQUATIONS",
     "pathfinder-walks": "strop.methods.pathfinder:PATHFINDER_WALKS",
     "parallel-r1": "strop.methods.parallel_r1:PARALLEL_R1",
+    "formalmath-proofs": "strop.methods.formalmath:FORMALMATH_PROGRAM",
     "parallel-r1-unseen": "strop.methods.parallel_r1:PARALLEL_R1_UNSEEN",
 }
 """Stages of methods, by name: they stand for a method wherever something is trained."""

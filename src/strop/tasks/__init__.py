@@ -39,6 +39,7 @@ SOURCES: dict[str, str] = {
     "pages": "strop.tasks.pages:Pages",
     "path": "strop.tasks.path:Path",
     "plans": "strop.tasks.plans:Plans",
+    "proofs": "strop.tasks.proofs:Proofs",
     "scenes": "strop.tasks.scenes:Scenes",
     "screens": "strop.tasks.screens:Goals",
     "servers": "strop.tasks.servers:Wishes",

@@ -74,7 +74,7 @@ def answered(answer: str, work: str = "") -> str:
     return f"<think>{work}</think><answer>{answer}</answer>"
 
 
-def strict_answer(text: str) -> tuple[str | None, str]:
+def strict_answer(text: str, widest: int = WIDEST) -> tuple[str | None, str]:
     """(answer, "") of a text that ends in its one `<answer>…</answer>`, or (None, why not)."""
     final = text.rpartition("</think>")[2].strip()
     if "<answer>" not in final:
@@ -84,12 +84,12 @@ def strict_answer(text: str) -> tuple[str | None, str]:
     if not final.endswith("</answer>"):
         return None, "the text does not end with </answer>"
     answer = final.partition("<answer>")[2].removesuffix("</answer>")
-    if len(answer) > WIDEST:
-        return None, f"an answer of more than {WIDEST} characters"
+    if len(answer) > widest:
+        return None, f"an answer of more than {widest} characters"
     return answer.strip(), ""
 
 
-def loose_answers(text: str) -> list[str]:
+def loose_answers(text: str, widest: int = WIDEST) -> list[str]:
     """Places where an answer may stand, best first: the last tag (closed or not), the last box, the last lines."""
     tail = text[-TAIL:]
     found: list[str] = []
@@ -99,7 +99,7 @@ def loose_answers(text: str) -> list[str]:
         found.append(tail.rpartition("\\boxed{")[2].partition("}")[0])
     bare = re.sub(r"</?(?:think|answer)>", "\n", tail)
     found += [line for line in reversed(bare.splitlines()) if line.strip()][:4]
-    return [place[:WIDEST].strip() for place in found]
+    return [place[:widest].strip() for place in found]
 
 
 def grade_by(text: str, judge: Callable[[str], str], find: Callable[[str], list[str]]) -> Graded:

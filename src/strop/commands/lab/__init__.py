@@ -7,6 +7,7 @@ strop lab tricks                       four tricks of policy gradients, alone an
 strop lab coverage TASK_OR_RUN         which held-out questions a training set can teach at all
 strop lab probe MODEL_OR_RUN           how likely the right answer is after each beginning of a reply
 strop lab tools MODEL_OR_RUN           how well calls are made: the rules of MCP-Bench
+strop lab proofs                       what a checker of proofs lets through, and what a negation filter drops
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ STUDIES = {
     "coverage": ("strop.commands.lab.coverage", "which held-out questions a training set can teach at all"),
     "probe": ("strop.commands.lab.probe", "how likely the right answer is after each beginning of a reply"),
     "tools": ("strop.commands.lab.tools", "how well calls are made, by the rules of MCP-Bench"),
+    "proofs": ("strop.commands.lab.proofs", "what a checker of proofs lets through, and what a negation filter drops"),
     "history": ("strop.commands.lab.history", "what a policy answers once, against what it answers again and again in one conversation"),
 }
 """Each a command in a module of its own beside this one."""
