@@ -36,6 +36,7 @@ SOURCES: dict[str, str] = {
     "nontree": "strop.tasks.twohop:NonTree",
     "pages": "strop.tasks.pages:Pages",
     "path": "strop.tasks.path:Path",
+    "repair": "strop.tasks.repair:Repairs",
     "scenes": "strop.tasks.scenes:Scenes",
     "screens": "strop.tasks.screens:Goals",
     "servers": "strop.tasks.servers:Wishes",
