@@ -65,6 +65,7 @@ OWN = {
     "webresearcher-rounds": "strop.experiments.webresearcher:FLATTER",
     "webweaver-48": "strop.experiments.webweaver:LARGE",
     "webweaver-8": "strop.experiments.webweaver:SMALL",
+    "vibe-agentic-contracts": "strop.experiments.vibe_agentic:CONTRACTS",
     "coverage-predicts": "strop.experiments.coverage:PREDICTS",
     "scalecua-labels": "strop.experiments.scalecua:LABELS",
 }

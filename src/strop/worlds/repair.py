@@ -60,7 +60,9 @@ OPERATIONS = (
     Operation("o", "write the last number but one again behind the last", 2, lambda x, y: (x, y, x), ("{0}", "{1}", "{0}")),
     Operation("k", "leave out the last number but one", 2, lambda x, y: (y,), ("{1}",)),
     Operation("a", "put the sum of the last two numbers in their place", 2, lambda x, y: ((x + y) % 10,), ("({0} + {1}) % 10",)),
-    Operation("u", "take the last number from the one before, in the place of both", 2, lambda x, y: ((x - y) % 10,), ("({0} - {1}) % 10",)),
+    Operation(
+        "u", "take the last number from the one before, in the place of both", 2, lambda x, y: ((x - y) % 10,), ("({0} - {1}) % 10",)
+    ),
     Operation("m", "put the product of the last two numbers in their place", 2, lambda x, y: (x * y % 10,), ("({0} * {1}) % 10",)),
     Operation("n", "make the last number negative", 1, lambda y: (-y % 10,), ("(-{0}) % 10",)),
     Operation("i", "add one to the last number", 1, lambda y: ((y + 1) % 10,), ("({0} + 1) % 10",)),
@@ -293,13 +295,14 @@ class Repair:
         return _sandbox(self.language.rules).held.to_json() if isinstance(self.language, Functions) else {}
 
     def start(self, task: Task, seat: Seat) -> dict[str, Any]:
-        """`known` are the demands that were told, `failing` the case that the last run found, "" where all passed and None where none
+        """`table` is what the program leaves, `known` are the demands that were told, `failing` is the case that the last run found, "" where all passed and None where none
         was made since the last edit."""
         needs = task.needs
         return {
             "needs": needs,
             "program": dict(needs["program"]),
             "known": {case: needs["text"][case] for case in needs["told"]},
+            "table": None,
             "failing": None,
             "edited": [],
             "counts": {"questions": 0, "runs": 0, "edits": 0},
@@ -314,42 +317,47 @@ class Repair:
             elif call.tool == EDIT.name:
                 state, line, called = self._edit(state, call.arguments["case"], call.arguments["code"])
             elif call.tool == RUN.name:
-                if (table := await self.language.table(state["program"])) is None:
+                if (state := await self._carried_out(state))["table"] is None:
                     return state, LOST
-                state, line, called = self._run(state, table)
+                state, line, called = self._run(state)
             else:
                 asked += 1
                 state, line, called = await self._ask(state, call.arguments["question"], asked, ask)
             told.append(line)
             became.append(called)
-        if (table := await self.language.table(state["program"])) is None:
+        if (state := await self._carried_out(state))["table"] is None:
             return state, LOST
-        right = [self._right(state["needs"], table, case) for case in state["program"]]
+        right = [self._right(state, case) for case in state["program"]]
         scores = {"outcome": float(all(right))}
         if where := state["needs"].get("where"):
             scores[where] = scores["outcome"]
         facts = {**state["counts"], "right": sum(right), "cases": len(right)}
         return state, Reply("\n".join(told), done=not said.calls, facts=facts, calls=tuple(became), scores=scores)
 
+    async def _carried_out(self, state: dict[str, Any]) -> dict[str, Any]:
+        """What the program leaves, known until it is edited."""
+        return state if state["table"] else {**state, "table": await self.language.table(state["program"])}
+
     def _edit(self, state: dict[str, Any], case: str, code: str) -> tuple[dict[str, Any], str, Called]:
         if case not in state["program"] or "\n" in code or "\r" in code:
             why = "a line is one line" if case in state["program"] else "no such case"
             return state, why, Called(EDIT.name, False, why)
-        state = _counted(state, "edits", failing=None, edited=[*state["edited"], case])
+        state = _counted(state, "edits", failing=None, table=None, edited=[*state["edited"], case])
         return {**state, "program": {**state["program"], case: code}}, "ok", Called(EDIT.name, True)
 
-    def _run(self, state: dict[str, Any], table: Table) -> tuple[dict[str, Any], str, Called]:
+    def _run(self, state: dict[str, Any]) -> tuple[dict[str, Any], str, Called]:
         """The visible tests alone, in the program's order, up to the first that fails."""
         tests, text = state["needs"]["tests"], state["needs"]["text"]
         for case, given in ((case, tuple(given)) for case in state["program"] for given in tests.get(case, ())):
-            left, wanted = table[case][INPUTS.index(given)], wanted_of(text[case], given)
+            left, wanted = state["table"][case][INPUTS.index(given)], wanted_of(text[case], given)
             if left.stack != wanted:
                 return _counted(state, "runs", failing=case), self.language.failed(case, given, left, wanted), Called(RUN.name, True)
         return _counted(state, "runs", failing=""), "ok", Called(RUN.name, True)
 
-    def _right(self, needs: Mapping[str, Any], table: Table, case: str) -> bool:
-        at = [INPUTS.index(tuple(given)) for given in needs["hidden"][case]]
-        return all(table[case][i].stack == wanted_of(needs["text"][case], INPUTS[i]) for i in at)
+    def _right(self, state: dict[str, Any], case: str) -> bool:
+        """Whether it passes its hidden tests."""
+        wanted = state["needs"]["text"][case]
+        return all(state["table"][case][INPUTS.index(g)].stack == wanted_of(wanted, g) for g in map(tuple, state["needs"]["hidden"][case]))
 
     async def _ask(
         self, state: dict[str, Any], question: str, number: int, ask: Mapping[str, Handle]
@@ -368,7 +376,9 @@ class Repair:
 
     async def _policy(self, state: dict[str, Any], text: Mapping[str, str], question: str, user: Handle) -> str:
         """A policy's answer: it reads the whole text, and neither program nor tests."""
-        node = await user.open(f"{self.language.text(text)}\n{INSTRUCTED}\n{question}", root=f"{state['key']}/{state['counts']['questions']}")
+        node = await user.open(
+            f"{self.language.text(text)}\n{INSTRUCTED}\n{question}", root=f"{state['key']}/{state['counts']['questions']}"
+        )
         said = user.text(await user.generate(node, max=self.most, keep=False))
         return " ".join(said.split())[:LONGEST] or UNSAID
 
@@ -383,9 +393,11 @@ class Repair:
         for case in (case for case in program if case in told and case not in state["edited"]):
             if program[case] != (code := self.language.code(known[case])):
                 return Call(EDIT.name, {"case": case, "code": code})
+        if unknown and unknown in state["edited"]:
+            return "."
         if needs["contract"] != "ask" and (failing := state["failing"]) != "" and failing not in state["edited"]:
             return Call(EDIT.name, {"case": failing, "code": self.language.code(known[failing])}) if failing else Call(RUN.name)
-        if unknown and unknown not in state["edited"]:
+        if unknown:
             codes = [code for operation in OPERATIONS if (code := self.language.code(operation.word)) != program[unknown]]
             return Call(EDIT.name, {"case": unknown, "code": keyed(state["key"], "guess").choice(codes)})
         return "."
@@ -416,5 +428,3 @@ def language(name: str) -> Language:
     if name not in LANGUAGES:
         raise ValueError(f"no language {name!r}. {nearest(name, LANGUAGES)}")
     return LANGUAGES[name]
-
-

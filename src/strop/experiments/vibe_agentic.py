@@ -1,0 +1,82 @@
+"""Vibe and agentic coding (arXiv:2505.19443): how it could be wrong."""
+
+from __future__ import annotations
+
+from statistics import fmean
+
+from strop.claims.claim import Arm, Check, Claim, HeldOut, Profile
+from strop.claims.trace import Curve, Trace, held_out
+from strop.methods.vibe_agentic import IMITATED, SHORT
+from strop.recipe import Recipe
+from strop.seams.part import part
+
+SUITED = {"hidden": ("ask", "run"), "bugs": ("run", "ask")}
+"""Of each kind of tasks the contract that is said to suit it, and the other one."""
+
+
+def repaired(trace: Trace, contract: str, kind: str) -> float:
+    """The share of the held-out tasks of a kind that were mended under a contract, in the end."""
+    return float(trace.held_out[-1]["means"][f"{contract}_{kind}"])
+
+
+@part(gives="curve")
+def where_closer(trace: Trace, *, suited: bool = True) -> Curve:
+    """The share that is mended under the contract that suits, or under the other one, on that kind of tasks on which the two are closer."""
+
+    def gap(kind: str) -> float:
+        one, other = SUITED[kind]
+        return repaired(trace, one, kind) - repaired(trace, other, kind)
+
+    kind = min(SUITED, key=gap)
+    return [(float(trace.held_out[-1]["spent"]), repaired(trace, SUITED[kind][not suited], kind))]
+
+
+@part(gives="number")
+def mended(trace: Trace, *, contract: str, kind: str) -> float:
+    """A share of repairs."""
+    return repaired(trace, contract, kind)
+
+
+@part(gives="number")
+def not_mended(trace: Trace, *, contract: str, kind: str) -> float:
+    """What is left of one to 1."""
+    return 1 - repaired(trace, contract, kind)
+
+
+@part(gives="number")
+def used(trace: Trace, *, where: str, call: str) -> float:
+    """The share of the repairs of a kind under a contract in which a tool was called."""
+    return fmean(f">{call}" in text for one in trace.replies[-1] if one["needs"]["where"] == where for text in one["texts"])
+
+
+CONTRACTS = Claim(
+    "vibe-agentic-contracts",
+    mechanism="Giving a task the contract that suits it, a user to ask where a demand is hidden and tests to run where bugs are many,",
+    consequence="raises the share of repairs by 0.05 or more over the other contract, on both kinds of tasks",
+    regime="on programs of a stack language, by one policy a seed that imitated experts of both contracts, at equal turns and tokens",
+    method="vibe-agentic",
+    recipe=Recipe(task="repair:contract=either,cells=1", steps=5000, tasks=16, lr=3e-3, checkpoint_every=5000),
+    arms=(
+        Arm("suited", IMITATED, reads=where_closer(suited=True)),
+        Arm("other", IMITATED, control="the same policy under the other contract, on the same tasks", reads=where_closer(suited=False)),
+        Arm("elsewhere", IMITATED, control="a user who answers about another task", reads=held_out(name="other_hidden")),
+    ),
+    compare=("suited", "other"),
+    measure=where_closer(),
+    threshold=0.05,
+    refuted_if="the interval of the paired difference lies below 0.05: on one of the two kinds the contract that suits is no better",
+    profiles={
+        "quick": Profile((0,), "500000 trained", 2),
+        "full": Profile((0, 1, 2, 3), "700000 trained", 8),
+    },
+    checks=(
+        Check("it repairs where a demand is hidden and may be asked for", mended(contract="ask", kind="hidden"), "suited", least=0.3),
+        Check("it repairs where bugs are many and tests are run", mended(contract="run", kind="bugs"), "suited", least=0.3),
+        Check(
+            "it asks where it may and a demand is hidden: share of its repairs", used(where="ask_hidden", call="ask"), "suited", least=0.8
+        ),
+        Check("it runs tests where it may and bugs are many: share", used(where="run_bugs", call="run"), "suited", least=0.8),
+        Check("answers about another task are no help: not repaired", not_mended(contract="other", kind="hidden"), "suited", least=0.8),
+    ),
+    held_out=HeldOut(tasks=700, samples=1, at=(1.0,), max_tokens=SHORT.max_tokens, temperature=0.0, replies=True),
+)
