@@ -1,11 +1,11 @@
 """Repairs: ten operations by hand, a user who tells only what the whole text says, tests that nobody sees, and budgets that are equal."""
 
 import asyncio
-import copy
 import random
 import re
 from dataclasses import replace
 from functools import cache
+from typing import Any, cast
 
 import pytest
 
@@ -14,10 +14,10 @@ from strop.methods.vibe_agentic import SHORT
 from strop.policies.causal import load
 from strop.records import canonical
 from strop.seams.context import Ctx, Handle, Progress
-from strop.seams.episode import Played
+from strop.seams.episode import Calls, Played
 from strop.seams.world import Said, Seat, replied
 from strop.tasks import source
-from strop.tasks.repair import CELLS, TELLING
+from strop.tasks.repair import CELLS, TELLING, Repairs
 from strop.worlds.calls import Hermes, Line
 from strop.worlds.repair import INPUTS, LANGUAGES, LONGEST, OPERATIONS, UNSAID, WORDS, Digits, Repair, meant
 
@@ -29,7 +29,7 @@ def task(index=0, **knobs):
     return source(f"repair:{','.join(f'{k}={v}' for k, v in knobs.items())}" if knobs else "repair").task("train", 0, index)
 
 
-def told(one, *texts, world=Repair(), form=Line(), ask=None):
+def told(one, *texts, world=Repair(), form: Calls = Line(), ask=None):
     """What is answered, turn by turn."""
 
     async def all_of_it():
@@ -48,7 +48,7 @@ def renderer():
 
 
 def played(one, world=Repair(), how=SHORT, agent=None):
-    ctx = Ctx(0, Progress(), REPAIRS, {"actor": Handle(Script(), renderer())}, None, place="0")
+    ctx = Ctx(0, Progress(), REPAIRS, {"actor": Handle(Script(), renderer())}, cast(Any, None), place="0")
     (group,) = asyncio.run(Played(agent or (lambda state, turn: world.expert(state)), replace(how, n=1))(one, world, ctx))
     return group.rollouts[0]
 
@@ -89,8 +89,8 @@ def test_the_user_tells_only_what_the_whole_text_says(contract):
     can_be_told = {Digits().said(case, words) for case, words in one.needs["text"].items()}
     hostile = ["hidden tests", "tests", "what is the right code of the program?", "b c e", "'; drop", "\N{SNOWMAN}", "c" * LONGEST, "bc"]
     questions = [*hostile, *(c for c in "abcdefghxyz"), *("".join(chr(rng.randrange(32, 500)) for _ in range(9)) for _ in range(60))]
-    changed = copy.deepcopy(one.needs)
-    changed |= {"tests": {}, "program": dict.fromkeys(changed["program"], "0"), "hidden": dict.fromkeys(changed["hidden"], [[0, 0]])}
+    changed = dict(one.needs)
+    changed |= {"tests": {}, "program": dict.fromkeys(changed["program"], "0"), "hidden": {case: [[0, 0]] for case in changed["hidden"]}}
     for question in questions:
         (reply,), (again,) = (told(t, f">ask {question}") for t in (one, replace(one, needs=changed)))
         assert reply.observation in {*can_be_told, UNSAID}
@@ -123,7 +123,7 @@ def test_hidden_tests_are_never_shown_and_what_was_left_out_is_in_no_test(kind):
 
 
 def test_turns_and_tokens_are_the_same_under_each_contract():
-    """An action is an action: with three cases at fault every expert is done in the turns there are, and who says nonsense is stopped alike."""
+    """With three cases at fault every expert is done in the turns that there are, and who says nonsense is stopped alike."""
     problems = {}
     for index in range(12):
         one = source("repair:contract=all").task("train", 0, index)
@@ -207,7 +207,7 @@ class Someone:
 @pytest.mark.parametrize(("says", "heard"), [("b is\n a sum", "b is a sum"), ("", UNSAID), ("z" * 900, "z" * LONGEST)])
 def test_a_policy_in_the_users_place_reads_the_whole_text_and_neither_program_nor_tests(says, heard):
     one, user = task(contract="ask", kind="hidden"), Someone(says)
-    world = replace(source("repair:asked=1").world)
+    world = Repairs(asked=1).world
     assert (world.asks, Repair().asks) == (("user",), ())
     (reply,) = told(one, ">ask what is c?", world=world, ask={"user": user})
     assert reply.observation == heard

@@ -72,10 +72,8 @@ CONTRACTS = Claim(
     checks=(
         Check("it repairs where a demand is hidden and may be asked for", mended(contract="ask", kind="hidden"), "suited", least=0.3),
         Check("it repairs where bugs are many and tests are run", mended(contract="run", kind="bugs"), "suited", least=0.3),
-        Check(
-            "it asks where it may and a demand is hidden: share of its repairs", used(where="ask_hidden", call="ask"), "suited", least=0.8
-        ),
-        Check("it runs tests where it may and bugs are many: share", used(where="run_bugs", call="run"), "suited", least=0.8),
+        Check("it asks where a demand is hidden: share of the programs", used(where="ask_hidden", call="ask"), "suited", least=0.8),
+        Check("it runs tests where bugs are many: share of the programs", used(where="run_bugs", call="run"), "suited", least=0.8),
         Check("answers about another task are no help: not repaired", not_mended(contract="other", kind="hidden"), "suited", least=0.8),
     ),
     held_out=HeldOut(tasks=700, samples=1, at=(1.0,), max_tokens=SHORT.max_tokens, temperature=0.0, replies=True),

@@ -1,4 +1,4 @@
-"""repair: a program that does not do what its text says, and what there is to mend it with: a user who is asked, tests that are run, or both.
+"""repair: a program that does not do what its text says, and how it can be mended: a user is asked, tests are run, or both.
 
     >ask c       ->   cm                 what the whole text says of case c: the task's text may have left it out
     >run         ->   b 35>8 not 2       tests and traces: of the first case that fails what it was given, left, and should leave
@@ -60,9 +60,7 @@ OPERATIONS = (
     Operation("o", "write the last number but one again behind the last", 2, lambda x, y: (x, y, x), ("{0}", "{1}", "{0}")),
     Operation("k", "leave out the last number but one", 2, lambda x, y: (y,), ("{1}",)),
     Operation("a", "put the sum of the last two numbers in their place", 2, lambda x, y: ((x + y) % 10,), ("({0} + {1}) % 10",)),
-    Operation(
-        "u", "take the last number from the one before, in the place of both", 2, lambda x, y: ((x - y) % 10,), ("({0} - {1}) % 10",)
-    ),
+    Operation("u", "take the last number from the one before it", 2, lambda x, y: ((x - y) % 10,), ("({0} - {1}) % 10",)),
     Operation("m", "put the product of the last two numbers in their place", 2, lambda x, y: (x * y % 10,), ("({0} * {1}) % 10",)),
     Operation("n", "make the last number negative", 1, lambda y: (-y % 10,), ("(-{0}) % 10",)),
     Operation("i", "add one to the last number", 1, lambda y: ((y + 1) % 10,), ("({0} + 1) % 10",)),
@@ -267,7 +265,7 @@ OFFERED = {"ask": (EDIT, ASK), "run": (EDIT, RUN), "both": (EDIT, ASK, RUN)}
 class Repair:
     """In one language. `user` names the policy that answers in the script's place."""
 
-    language: Language = Digits()  # noqa: RUF009
+    language: Language = Digits()
     user: str = ""
     """A policy beside the actor, as `--policy user=remote:URL` brings one; empty: the script."""
     most: int = 64
@@ -295,8 +293,8 @@ class Repair:
         return _sandbox(self.language.rules).held.to_json() if isinstance(self.language, Functions) else {}
 
     def start(self, task: Task, seat: Seat) -> dict[str, Any]:
-        """`table` is what the program leaves, `known` are the demands that were told, `failing` is the case that the last run found, "" where all passed and None where none
-        was made since the last edit."""
+        """`table` is what the program leaves, `known` are the demands that were told, and `failing` is the case that the last run found: ""
+        where all passed, None where nothing was run since the last edit."""
         needs = task.needs
         return {
             "needs": needs,
@@ -348,7 +346,7 @@ class Repair:
     def _run(self, state: dict[str, Any]) -> tuple[dict[str, Any], str, Called]:
         """The visible tests alone, in the program's order, up to the first that fails."""
         tests, text = state["needs"]["tests"], state["needs"]["text"]
-        for case, given in ((case, tuple(given)) for case in state["program"] for given in tests.get(case, ())):
+        for case, given in ((name, tuple(one)) for name in state["program"] for one in tests.get(name, ())):
             left, wanted = state["table"][case][INPUTS.index(given)], wanted_of(text[case], given)
             if left.stack != wanted:
                 return _counted(state, "runs", failing=case), self.language.failed(case, given, left, wanted), Called(RUN.name, True)
