@@ -1,11 +1,11 @@
 """repair: a program of several cases that does not do what is asked for, mended in `worlds/repair.py` under a contract.
 
     ba em fn      what each case is to do: here nothing is said of c
-    b5 c0 e3 f8   the program
-    >ask c   ->   cu   ->   >edit c 6   ->   ok   ->   >edit e 7   ->   ok   ->   .
+    b5 c0 e7 f8   the program
+    >ask c   ->   cu   ->   >edit c 6   ->   ok   ->   .
 
-Two kinds of tasks. In one a demand is hidden: the text leaves out a case, and so do the tests that can be run; only a user knows, and one
-more case is at fault. In the other nothing is hidden and `bugs` cases are at fault. Contracts say what there is beside editing: `ask`,
+Two kinds of tasks. In one a demand is hidden: the text leaves out a case, and so do the tests that can be run; only a user knows, and that
+case alone is at fault. In the other nothing is hidden, and `bugs` cases are at fault. Contracts say what there is beside editing: `ask`,
 `run`, `both`; `either` is the first two in turn, `all` all three.
 """
 
@@ -94,7 +94,7 @@ class Repairs:
         text = {case: self._demand(rng) for case in names}
         hidden = [rng.choice(names)] if kind == "hidden" else []
         told = [case for case in names if case not in hidden]
-        wrong = {*hidden, *rng.sample(told, 1 if kind == "hidden" else self.bugs)}
+        wrong = {*hidden} or {*rng.sample(told, self.bugs)}
         made = {case: self._mistaken(rng, text[case]) if case in wrong else text[case] for case in names}
         tests, unseen = dict[str, list[list[int]]](), dict[str, list[list[int]]]()
         for case in names:

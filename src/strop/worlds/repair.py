@@ -1,7 +1,7 @@
 """repair: a program that does not do what its text says, and how it can be mended: a user is asked, tests are run, or both.
 
     >ask c       ->   cm                 what the whole text says of case c: the task's text may have left it out
-    >run         ->   b 35>8 not 2       tests and traces: of the first case that fails what it was given, left, and should leave
+    >run         ->   bu 35>8 not 8      tests and traces: of the first case that fails what it is to do, was given, left, and should leave
     >edit c 7    ->   ok                 the code of a case, anew
     .            ->   done               a turn that calls nothing
 
@@ -126,8 +126,8 @@ class Language(Protocol):
         """A program, as a task shows it."""
         ...
 
-    def failed(self, case: str, given: Stack, left: Left, wanted: Stack) -> str:
-        """A test that fails, with its trace."""
+    def failed(self, case: str, words: str, given: Stack, left: Left) -> str:
+        """A test that fails: what it is of, and its trace."""
         ...
 
     async def table(self, program: Mapping[str, str]) -> Table | None:
@@ -153,9 +153,9 @@ class Digits:
     def shown(self, program: Mapping[str, str]) -> str:
         return " ".join(f"{case}{code}" for case, code in program.items())
 
-    def failed(self, case: str, given: Stack, left: Left, wanted: Stack) -> str:
+    def failed(self, case: str, words: str, given: Stack, left: Left) -> str:
         trace = ">".join(["".join(map(str, stack)) or "-" for stack in (given, *left.trace)] + [left.why] * bool(left.why))
-        return f"{case} {trace} not {''.join(map(str, wanted)) or '-'}"
+        return f"{self.said(case, words)} {trace} not {''.join(map(str, wanted_of(words, given))) or '-'}"
 
     async def table(self, program: Mapping[str, str]) -> Table | None:
         return {case: _digits(code) for case, code in program.items()}
@@ -206,9 +206,9 @@ class Functions:
     def shown(self, program: Mapping[str, str]) -> str:
         return "\n".join(f"def {case}(x, y): return {code}" for case, code in program.items())
 
-    def failed(self, case: str, given: Stack, left: Left, wanted: Stack) -> str:
+    def failed(self, case: str, words: str, given: Stack, left: Left) -> str:
         got = left.why or str([*left.trace[-1]])
-        return f"{case}({given[0]}, {given[1]}) gives {got}, not {[*wanted]}"
+        return f"{self.said(case, words)} {case}({given[0]}, {given[1]}) gives {got}, not {[*wanted_of(words, given)]}"
 
     def piece(self, program: Mapping[str, str]) -> str:
         """All that a cell is ever told: it follows from the program alone."""
@@ -293,14 +293,15 @@ class Repair:
         return _sandbox(self.language.rules).held.to_json() if isinstance(self.language, Functions) else {}
 
     def start(self, task: Task, seat: Seat) -> dict[str, Any]:
-        """`table` is what the program leaves, `known` are the demands that were told, and `failing` is the case that the last run found: ""
-        where all passed, None where nothing was run since the last edit."""
+        """`table` is what the program leaves, `known` are the demands that were told, `heard` is the case of the last answer, and `failing`
+        the one that the last run found: "" where all passed, None where nothing was run since the last edit."""
         needs = task.needs
         return {
             "needs": needs,
             "program": dict(needs["program"]),
             "known": {case: needs["text"][case] for case in needs["told"]},
             "table": None,
+            "heard": "",
             "failing": None,
             "edited": [],
             "counts": {"questions": 0, "runs": 0, "edits": 0},
@@ -347,9 +348,9 @@ class Repair:
         """The visible tests alone, in the program's order, up to the first that fails."""
         tests, text = state["needs"]["tests"], state["needs"]["text"]
         for case, given in ((name, tuple(one)) for name in state["program"] for one in tests.get(name, ())):
-            left, wanted = state["table"][case][INPUTS.index(given)], wanted_of(text[case], given)
-            if left.stack != wanted:
-                return _counted(state, "runs", failing=case), self.language.failed(case, given, left, wanted), Called(RUN.name, True)
+            left = state["table"][case][INPUTS.index(given)]
+            if left.stack != wanted_of(text[case], given):
+                return _counted(state, "runs", failing=case), self.language.failed(case, text[case], given, left), Called(RUN.name, True)
         return _counted(state, "runs", failing=""), "ok", Called(RUN.name, True)
 
     def _right(self, state: dict[str, Any], case: str) -> bool:
@@ -370,7 +371,7 @@ class Repair:
         case = next((word for word in re.findall(r"\w+", question) if word in text), None)
         if case is None:
             return state, UNSAID, Called(ASK.name, False, UNSAID)
-        return {**state, "known": {**state["known"], case: text[case]}}, self.language.said(case, text[case]), Called(ASK.name, True)
+        return {**state, "heard": case, "known": {**state["known"], case: text[case]}}, self.language.said(case, text[case]), Called(ASK.name, True)
 
     async def _policy(self, state: dict[str, Any], text: Mapping[str, str], question: str, user: Handle) -> str:
         """A policy's answer: it reads the whole text, and neither program nor tests."""
@@ -381,20 +382,22 @@ class Repair:
         return " ".join(said.split())[:LONGEST] or UNSAID
 
     def expert(self, state: dict[str, Any]) -> str | Call:
-        """Of every contract the best that can be done. Who may ask, asks for what was left out; who may run, edits what fails, and who may
-        not, what differs from the text; and who cannot know of a demand guesses."""
-        needs, program, known = state["needs"], state["program"], state["known"]
-        unknown = next((case for case in program if case not in known), None)
-        if needs["contract"] != "run" and unknown and state["counts"]["questions"] < needs["questions"]:
-            return Call(ASK.name, {"question": unknown})
-        told = [case for case in known if case not in needs["told"] or needs["contract"] == "ask"]
-        for case in (case for case in program if case in told and case not in state["edited"]):
-            if program[case] != (code := self.language.code(known[case])):
-                return Call(EDIT.name, {"case": case, "code": code})
-        if unknown and unknown in state["edited"]:
+        """Of every contract what can be done: who may ask, asks for what was left out; who may run, edits what fails, and who may not, what
+        differs from the text, each after a question; who cannot know of a demand guesses."""
+        needs, program, known, edited = state["needs"], state["program"], state["known"], state["edited"]
+        contract, heard = needs["contract"], state["heard"]
+        if heard and heard not in edited:
+            return Call(EDIT.name, {"case": heard, "code": self.language.code(known[heard])})
+        unknown = next((case for case in program if case not in known), "")
+        differ = [case for case in known if program[case] != self.language.code(known[case]) and case not in edited]
+        if contract != "run" and (asked := unknown or (differ[0] if differ and contract == "ask" else "")):
+            return Call(ASK.name, {"question": asked})
+        if contract == "ask" or (unknown and unknown in edited):
             return "."
-        if needs["contract"] != "ask" and (failing := state["failing"]) != "" and failing not in state["edited"]:
-            return Call(EDIT.name, {"case": failing, "code": self.language.code(known[failing])}) if failing else Call(RUN.name)
+        if (failing := state["failing"]) is None:
+            return Call(RUN.name)
+        if failing and failing not in edited:
+            return Call(EDIT.name, {"case": failing, "code": self.language.code(known[failing])})
         if unknown:
             codes = [code for operation in OPERATIONS if (code := self.language.code(operation.word)) != program[unknown]]
             return Call(EDIT.name, {"case": unknown, "code": keyed(state["key"], "guess").choice(codes)})
