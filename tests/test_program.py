@@ -326,6 +326,7 @@ def test_a_program_stands_beside_the_methods(capsys):
         "scalecua",
         "webweaver",
         "webweaver-released",
+        "vibe-agentic",
     )
     assert {*PROGRAMS} == {
         "cascade",

@@ -371,7 +371,11 @@ class Repair:
         case = next((word for word in re.findall(r"\w+", question) if word in text), None)
         if case is None:
             return state, UNSAID, Called(ASK.name, False, UNSAID)
-        return {**state, "heard": case, "known": {**state["known"], case: text[case]}}, self.language.said(case, text[case]), Called(ASK.name, True)
+        return (
+            {**state, "heard": case, "known": {**state["known"], case: text[case]}},
+            self.language.said(case, text[case]),
+            Called(ASK.name, True),
+        )
 
     async def _policy(self, state: dict[str, Any], text: Mapping[str, str], question: str, user: Handle) -> str:
         """A policy's answer: it reads the whole text, and neither program nor tests."""
