@@ -1,4 +1,4 @@
-"""Two contracts: what is imitated, what is paid for under each of them, a policy in the user's place, and where the contracts are closer."""
+"""Two contracts: what is imitated, what is paid for under each, a policy as the user, and where the contracts are closer."""
 
 from dataclasses import replace
 from typing import Any, NamedTuple, cast
@@ -33,7 +33,7 @@ def test_repairs_are_paid_for_under_each_contract(tmp_path, contract):
     run = create(Recipe(method=SOME, task=f"repair:contract={contract}", **SMALL), tmp_path / "run")
     run.train()
     assert run.bill.total["decoded"] > 0
-    assert VIBE_AGENTIC.stages[1].method is REWARDED
+    assert VIBE_AGENTIC.plan[1].method is REWARDED
 
 
 class Expert(NamedTuple):

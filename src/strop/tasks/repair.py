@@ -19,7 +19,6 @@ from typing import Any
 from strop.records import Task, digest
 from strop.seams.part import nearest
 from strop.seams.source import Graded, Split
-from strop.seams.world import World
 from strop.tasks.procedural import draw, grade_by, loose_answers, within
 from strop.worlds.repair import CONTRACTS, INPUTS, LANGUAGES, WORDS, Digits, Repair, language, meant
 
@@ -62,7 +61,7 @@ class Repairs:
                 raise ValueError(f"repair: {knob}={getattr(self, knob)!r}. {nearest(str(getattr(self, knob)), known)}")
 
     @property
-    def world(self) -> World:
+    def world(self) -> Repair:
         """Where it is mended."""
         return Repair(language(self.language), user="user" if self.asked else "")
 
