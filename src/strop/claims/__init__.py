@@ -66,6 +66,7 @@ OWN = {
     "webweaver-48": "strop.experiments.webweaver:LARGE",
     "webweaver-8": "strop.experiments.webweaver:SMALL",
     "vibe-agentic-contracts": "strop.experiments.vibe_agentic:CONTRACTS",
+    "vibe-agentic-both": "strop.experiments.vibe_agentic:BOTH",
     "coverage-predicts": "strop.experiments.coverage:PREDICTS",
     "scalecua-labels": "strop.experiments.scalecua:LABELS",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from statistics import fmean
 
 from strop.claims.claim import Arm, Check, Claim, HeldOut, Profile
@@ -31,6 +32,13 @@ def where_closer(trace: Trace, *, suited: bool = True) -> Curve:
     return [(float(trace.held_out[-1]["spent"]), repaired(trace, SUITED[kind][not suited], kind))]
 
 
+@part(gives="curve")
+def of_both_kinds(trace: Trace, *, contracts: tuple[str, ...] = ("both",)) -> Curve:
+    """The share that is mended of both kinds together, under that one of some contracts under which it is largest."""
+    best = max(fmean(repaired(trace, contract, kind) for kind in SUITED) for contract in contracts)
+    return [(float(trace.held_out[-1]["spent"]), best)]
+
+
 @part(gives="number")
 def mended(trace: Trace, *, contract: str, kind: str) -> float:
     """A share of repairs."""
@@ -53,9 +61,9 @@ CONTRACTS = Claim(
     "vibe-agentic-contracts",
     mechanism="Giving a task the contract that suits it, a user to ask where a demand is hidden and tests to run where bugs are many,",
     consequence="raises the share of repairs by 0.05 or more over the other contract, on both kinds of tasks",
-    regime="on programs of a stack language, by one policy a seed that imitated experts of both contracts, at equal turns and tokens",
+    regime="on programs of a stack language, by one policy a seed that imitated experts of all contracts, at equal turns and tokens",
     method="vibe-agentic",
-    recipe=Recipe(task="repair:contract=either,cells=1", steps=5000, tasks=16, lr=3e-3, checkpoint_every=5000),
+    recipe=Recipe(task="repair:contract=all,cells=1", steps=10_000, tasks=8, lr=2e-3, checkpoint_every=10_000),
     arms=(
         Arm("suited", IMITATED, reads=where_closer(suited=True)),
         Arm("other", IMITATED, control="the same policy under the other contract, on the same tasks", reads=where_closer(suited=False)),
@@ -66,8 +74,8 @@ CONTRACTS = Claim(
     threshold=0.05,
     refuted_if="the interval of the paired difference lies below 0.05: on one of the two kinds the contract that suits is no better",
     profiles={
-        "quick": Profile((0,), "500000 trained", 2),
-        "full": Profile((0, 1, 2, 3), "700000 trained", 8),
+        "quick": Profile((0,), "300000 trained", 2),
+        "full": Profile((0, 1, 2, 3), "450000 trained", 8),
     },
     checks=(
         Check("it repairs where a demand is hidden and may be asked for", mended(contract="ask", kind="hidden"), "suited", least=0.3),
@@ -77,4 +85,25 @@ CONTRACTS = Claim(
         Check("answers about another task are no help: not repaired", not_mended(contract="other", kind="hidden"), "suited", least=0.8),
     ),
     held_out=HeldOut(tasks=700, samples=1, at=(1.0,), max_tokens=SHORT.max_tokens, temperature=0.0, replies=True),
+    pitfalls="On the hidden demand it is near to arithmetic: who cannot ask guesses one of nine operations. On many bugs it says how badly "
+    "this policy compares a program with its text: one that does so without error would tie. The paper has no numbers, so the threshold is "
+    "ours.",
+)
+
+BOTH = replace(
+    CONTRACTS,
+    name="vibe-agentic-both",
+    mechanism="Giving every task both, tests to run and two questions to ask,",
+    consequence="raises the share of repairs by 0.05 or more over whichever single contract is better",
+    regime="on as many programs with a hidden demand as with many bugs, by one policy a seed that imitated experts of all contracts",
+    arms=(
+        Arm("both", IMITATED, reads=of_both_kinds(contracts=("both",))),
+        Arm("one", IMITATED, control="the better one of asking and running", reads=of_both_kinds(contracts=("ask", "run"))),
+    ),
+    compare=("both", "one"),
+    measure=of_both_kinds(),
+    refuted_if="the interval of the paired difference lies below 0.05",
+    checks=tuple(replace(check, arm="both") for check in CONTRACTS.checks),
+    pitfalls="The mix decides: of tasks of one kind alone the contract that suits is as good. What it says is that one policy finds out which "
+    "kind it has before it.",
 )

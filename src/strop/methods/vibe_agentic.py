@@ -5,7 +5,7 @@
     judge     hidden tests, the same for both, at as many turns and tokens
 
 The paper is a review: it has neither algorithm nor number. What it contrasts is a world here (`worlds/repair.py`), in which tools are the
-task's contract; `VIBE_AGENTIC_GRPO` is paid for whole repairs under any of them. `VIBE_AGENTIC` imitates what can best be done under both
+task's contract; `VIBE_AGENTIC_GRPO` is paid for whole repairs under any of them. `VIBE_AGENTIC` imitates experts of all contracts
 first, in a stack language that stands in for a real one. Left out: who accepts or rejects, memory, safety, and every other axis.
 """
 
@@ -34,8 +34,8 @@ REWARDED = VIBE_AGENTIC_GRPO.but("vibe-agentic-repair", idea=("sampler",), sampl
 VIBE_AGENTIC = Program(
     "vibe-agentic",
     (
-        Stage("imitate", IMITATED.but("sft-repair-16", tasks=16), steps(300), task="repair:contract=either", pace=10.0),
-        Stage("rewarded", REWARDED, rest(), task="repair:contract=either"),
+        Stage("imitate", IMITATED.but("sft-repair-8", tasks=8), steps(400), task="repair:contract=all", pace=10.0),
+        Stage("rewarded", REWARDED, rest(), task="repair:contract=all"),
     ),
     paper="2505.19443",
 )
