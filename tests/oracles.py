@@ -493,7 +493,6 @@ ORACLES = {
     "webexplorer-grpo": grpo_strop,
     "mcp-bench": grpo_strop,
     "webweaver-grpo": grpo_strop,
-    "vibe-agentic-grpo": grpo_strop,
     "pathfinder-rl": pathfinder_rl,
     "parallel-grpo": partial(grpo_strop, sample=True),
     "parallel-bonus": partial(grpo_strop, sample=True),

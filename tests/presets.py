@@ -496,7 +496,6 @@ MUTANTS: dict[str, dict[str, Change]] = {
     "webexplorer-grpo": {**STANDARDIZED, **CLIP, **PER_ROLLOUT},
     "mcp-bench": {**STANDARDIZED, **CLIP, **PER_ROLLOUT},
     "webweaver-grpo": {**STANDARDIZED, **CLIP, **PER_ROLLOUT},
-    "vibe-agentic-grpo": {**STANDARDIZED, **CLIP, **PER_ROLLOUT},
     "parallel-grpo": {**normalized(1e-6, 1e-4), **MOVED_CLIP, **PER_ROLLOUT},
     "parallel-bonus": {**normalized(1e-6, 1e-4), **MOVED_CLIP, **PER_ROLLOUT},
     "swarm": {**STANDARDIZED, **SHARED},

@@ -104,6 +104,6 @@ BOTH = replace(
     measure=of_both_kinds(),
     refuted_if="the interval of the paired difference lies below 0.05",
     checks=tuple(replace(check, arm="both") for check in CONTRACTS.checks),
-    pitfalls="The mix decides: of tasks of one kind alone the contract that suits is as good. What it says is that one policy finds out which "
+    pitfalls="The mix decides: of one kind alone the contract that suits is as good. What it says is that one policy finds out which "
     "kind it has before it.",
 )
