@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from strop.cli import main
 from strop.records import Task
 from strop.sandbox import Ran
 from strop.seams.world import Call, Said, Seat, replied
@@ -109,3 +110,8 @@ def test_walls_are_named():
     assert world.within("cell").language == Functions(replace(repair.RULES, weakest="cell"))
     assert world.stands()["level"] in ("cell", "locks")
     assert (Repair().stands(), Repair().within("cell")) == ({}, Repair())
+
+
+def test_its_world_keeps_its_promises_in_python_too(capsys):
+    assert main(["world", "check", "repair:language=python,operations=2", "--tasks", "6"]) == 0
+    assert capsys.readouterr().out.count(": kept") == 2
