@@ -138,6 +138,18 @@ def test_turns_and_tokens_are_the_same_under_each_contract():
     assert tools == {"ask": ["edit", "ask"], "run": ["edit", "run"], "both": ["edit", "ask", "run"]}
 
 
+def test_what_is_at_fault_shows_in_a_test_that_can_be_run():
+    """Of several operations too, where another way may come to the same in the end."""
+    for operations in (1, 2, 3):
+        for index in range(10):
+            one = task(index, contract="run", kind="bugs", operations=operations)
+            runs = [f">run\n>edit {case} {Digits().code(words)}" for case, words in one.needs["text"].items()]
+            failed = [reply.observation.split("\n")[0][:1] for reply in told(one, *runs)]
+            wrong = [case for case, words in one.needs["text"].items() if one.needs["program"][case] != Digits().code(words)]
+            assert {*failed} - {"o"} == {*wrong}
+            assert told(one, *runs)[-1].scores["outcome"] == 1.0
+
+
 def test_held_out_problems_are_the_same_under_every_contract():
     cells = source("repair:cells=1")
     tasks = [cells.task("test", 0, index) for index in range(3 * len(CELLS))]

@@ -97,7 +97,7 @@ class Repairs:
         made = {case: self._mistaken(rng, text[case]) if case in wrong else text[case] for case in names}
         tests, unseen = dict[str, list[list[int]]](), dict[str, list[list[int]]]()
         for case in names:
-            shows = [given for given in TELLING if meant(made[case])[INPUTS.index(given)] != meant(text[case])[INPUTS.index(given)]]
+            shows = [given for given in TELLING if _differ(made[case], text[case], given)]
             one, two = rng.sample(shows or TELLING, 2)
             tests |= {case: [[*one]]} if case in told else {}
             unseen[case] = [[*given] for given in (two, *rng.sample([given for given in INPUTS if given not in (one, two)], 5))]
@@ -116,7 +116,7 @@ class Repairs:
         while True:
             at = rng.randrange(len(words))
             other = words[:at] + rng.choice([word for word in WORDS if word != words[at]]) + words[at + 1 :]
-            shows = sum(meant(other)[INPUTS.index(g)].stack != meant(words)[INPUTS.index(g)].stack for g in TELLING)
+            shows = sum(_differ(other, words, given) for given in TELLING)
             if not meant(other)[0].why and 2 * shows > len(TELLING):
                 return other
 
@@ -132,6 +132,11 @@ class Repairs:
 def written(task: Task) -> str:
     """The right program."""
     return " ".join(f"{case}{Digits().code(words)}" for case, words in task.needs["text"].items())
+
+
+def _differ(one: str, other: str, given: tuple[int, ...]) -> bool:
+    """Whether they leave something else in the end."""
+    return meant(one)[INPUTS.index(given)].stack != meant(other)[INPUTS.index(given)].stack
 
 
 def _elsewhere(rng: random.Random, text: dict[str, str]) -> dict[str, str]:
