@@ -39,6 +39,12 @@ def of_both_kinds(trace: Trace, *, contracts: tuple[str, ...] = ("both",)) -> Cu
     return [(float(trace.held_out[-1]["spent"]), best)]
 
 
+@part(gives="curve")
+def where_suited(trace: Trace) -> Curve:
+    """The share that is mended of both kinds together, each under the contract that suits it."""
+    return [(float(trace.held_out[-1]["spent"]), fmean(repaired(trace, contract, kind) for kind, (contract, _) in SUITED.items()))]
+
+
 @part(gives="number")
 def mended(trace: Trace, *, contract: str, kind: str) -> float:
     """A share of repairs."""
@@ -84,10 +90,11 @@ CONTRACTS = Claim(
         Check("it runs tests where bugs are many: share of the programs", used(where="run_bugs", call="run"), "suited", least=0.8),
         Check("answers about another task are no help: not repaired", not_mended(contract="other", kind="hidden"), "suited", least=0.8),
     ),
+    pilot=(0.82, 0.9, 0.86),
     held_out=HeldOut(tasks=700, samples=1, at=(1.0,), max_tokens=SHORT.max_tokens, temperature=0.0, replies=True),
-    pitfalls="On the hidden demand it is near to arithmetic: who cannot ask guesses one of nine operations. On many bugs it says how badly "
-    "this policy compares a program with its text: one that does so without error would tie. The paper has no numbers, so the threshold is "
-    "ours.",
+    pitfalls="On the hidden demand it is near to arithmetic: who cannot ask guesses one of nine operations. On many bugs it says that this "
+    "policy does not compare a program with its text: it asks about three cases of five and mends one program in ten, as chance would. One "
+    "that compares would tie there. The paper has no numbers, so the threshold is ours.",
 )
 
 BOTH = replace(
@@ -97,12 +104,14 @@ BOTH = replace(
     consequence="raises the share of repairs by 0.05 or more over whichever single contract is better",
     regime="on as many programs with a hidden demand as with many bugs, by one policy a seed that imitated experts of all contracts",
     arms=(
+        Arm("suited", IMITATED, control="somebody knows the kind of each task and gives it the contract that suits", reads=where_suited()),
         Arm("both", IMITATED, reads=of_both_kinds(contracts=("both",))),
         Arm("one", IMITATED, control="the better one of asking and running", reads=of_both_kinds(contracts=("ask", "run"))),
     ),
     compare=("both", "one"),
     measure=of_both_kinds(),
     refuted_if="the interval of the paired difference lies below 0.05",
+    pilot=(0.41, 0.45, 0.435),
     checks=tuple(replace(check, arm="both") for check in CONTRACTS.checks),
     pitfalls="The mix decides: of one kind alone the contract that suits is as good. What it says is that one policy finds out which "
     "kind it has before it.",
