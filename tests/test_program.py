@@ -327,6 +327,7 @@ def test_a_program_stands_beside_the_methods(capsys):
         "webweaver",
         "webweaver-released",
         "websailor",
+        "vibe-agentic",
     )
     assert {*PROGRAMS} == {
         "cascade",

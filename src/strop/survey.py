@@ -97,7 +97,7 @@ RL = (
         (
             Cell("static data", ("command strop tasks", "command strop export-data")),
             Cell("environments: rules", ("task chain", "task countdown", "world wiki")),
-            Cell("environments: code", ("world python", "method rstar2")),
+            Cell("environments: code", ("world python", "world repair", "method rstar2")),
             Cell("environments: games", ("task path", "command strop world")),
             Cell("environments: a model answers", ("part Asked", "method agentscaler")),
             Cell("environments: model-based, learned", (), "a world that is itself trained to predict"),

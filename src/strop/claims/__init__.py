@@ -72,6 +72,8 @@ OWN = {
     "webresearcher-rounds": "strop.experiments.webresearcher:FLATTER",
     "webweaver-48": "strop.experiments.webweaver:LARGE",
     "webweaver-8": "strop.experiments.webweaver:SMALL",
+    "vibe-agentic-contracts": "strop.experiments.vibe_agentic:CONTRACTS",
+    "vibe-agentic-both": "strop.experiments.vibe_agentic:BOTH",
     "coverage-predicts": "strop.experiments.coverage:PREDICTS",
     "formalmath-negation": "strop.experiments.formalmath:NEGATION",
     "scalecua-labels": "strop.experiments.scalecua:LABELS",

@@ -40,6 +40,7 @@ SOURCES: dict[str, str] = {
     "path": "strop.tasks.path:Path",
     "plans": "strop.tasks.plans:Plans",
     "proofs": "strop.tasks.proofs:Proofs",
+    "repair": "strop.tasks.repair:Repairs",
     "scenes": "strop.tasks.scenes:Scenes",
     "screens": "strop.tasks.screens:Goals",
     "servers": "strop.tasks.servers:Wishes",
