@@ -1,11 +1,12 @@
 """Symptoms: sixteen illnesses of two words, twelve symptoms of which each tells something of one word, and exact arithmetic of who asks.
 
-    a  b   what they tell is right in 95 of 100 patients      c  d  e   in 80      f   in 60         of the first word
-    g  h   likewise                                           i  j  k              l                 of the second
+    a b c d   a patient has it where the word is the first, second, third, fourth one; right in 95 of 100   of an illness's first word
+    e  f      where it is one of the first two, or the first or third; right in 90, and in 70
+    g … l     likewise                                                                                     of its second word
 
-A word is one of four: two bits, of which each symptom shows one or their sum. All illnesses are as frequent, and symptoms know nothing of
-each other beside the illness. So everything that a doctor can know is a product, and what the best one reaches can be counted out:
-`ceilings` over all orders of questions, `answers` for one who asks for what tells most.
+A word is one of four, all illnesses are as frequent, and symptoms know nothing of each other beside the illness. So everything that a
+doctor can know is a product, and what the best one reaches can be counted out: `ceilings` over all orders of questions, `answers` for one
+who asks for what tells most.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ FIRST = {"short": tuple("mnop"), "prose": ("acute", "chronic", "viral", "allergi
 SECOND = {"short": tuple("qrst"), "prose": ("gastritis", "bronchitis", "dermatitis", "rhinitis")}
 CARE = {"short": tuple("uvwx"), "prose": ("rest", "fluids", "fasting", "warmth")}
 """Advice: one word by an illness's first word, and one by its second."""
-SHOWS = ((2, 0.95), (1, 0.95), (3, 0.8), (2, 0.8), (1, 0.8), (2, 0.6))
-"""Of the six symptoms of a word: which bits of its number they show, by a mask, and how often rightly."""
+SHOWS = (({0}, 0.95), ({1}, 0.95), ({2}, 0.95), ({3}, 0.95), ({0, 1}, 0.9), ({0, 2}, 0.7))
+"""Of the six symptoms of a word: which of its four it belongs to, and how often it is there just then."""
 MOST = len(NAMES["short"])
 
 
@@ -45,8 +46,8 @@ def advice(manner: str, number: int) -> str:
 def chance(number: int, symptom: int) -> float:
     """How likely a patient with this illness has this symptom."""
     word = number // 4 if symptom < MOST // 2 else number % 4
-    mask, right = SHOWS[symptom % (MOST // 2)]
-    return right if (word & mask).bit_count() % 2 else round(1 - right, 2)
+    belongs, right = SHOWS[symptom % (MOST // 2)]
+    return right if word in belongs else round(1 - right, 2)
 
 
 @lru_cache(maxsize=1)
