@@ -184,7 +184,6 @@ class Clinic:
             "turn": 0,
             "asked": [],
             "past": [],
-            "earned": 0.0,
             "counts": dict.fromkeys((*EARNS, "leaked", "overreached"), 0),
             "own": seat.own,
             "stops": keyed(seat.own, "stops").randint(1, max(seat.turns - 1, 1)),
@@ -236,14 +235,13 @@ class Clinic:
     def _on(self, state: dict[str, Any], what: str, told: str) -> tuple[dict[str, Any], Reply]:
         """Behind what was no diagnosis: the next turn, or the end."""
         counts = {**state["counts"], what: state["counts"][what] + 1}
-        state = {**state, "earned": state["earned"] + EARNS[what], "counts": counts}
+        state = {**state, "counts": counts}
         facts, late = self._facts(state, what, EARNS[what]), what == "late"
         return state, Reply(told, done=late, stop="turns" if late else "finished", facts=facts, scores=scores(state, 0.0))
 
     def _diagnosed(self, state: dict[str, Any], diagnosis: str, care: str) -> tuple[dict[str, Any], Reply]:
         f1 = word_f1(diagnosis, state["illness"])
         earned = PER_PART * f1 + PER_PART * word_f1(care, state["advice"])
-        state = {**state, "earned": state["earned"] + earned}
         return state, Reply("", done=True, facts=self._facts(state, "diagnosis", earned), scores=scores(state, f1))
 
     def _facts(self, state: Mapping[str, Any], what: str, earned: float) -> dict[str, Any]:
@@ -270,10 +268,10 @@ def diagnosed(manner: str, illness: str, care: str = "") -> str:
 
 
 def scores(state: Mapping[str, Any], f1: float) -> dict[str, float]:
-    """The verdict: right word for word and in time. And what was earned, turns, and what went wrong; under the number of turns that a task
+    """The verdict: right word for word and in time. And turns, and what went wrong; under the number of turns that a task
     states itself, whether it was right within them."""
     counts, right = state["counts"], float(f1 == 1.0 and state["turn"] <= state["limit"])
-    found = {"outcome": right, "earned": state["earned"], "f1": f1, "turns": float(state["turn"])}
+    found = {"outcome": right, "f1": f1, "turns": float(state["turn"])}
     found |= {"repeats": float(counts["repeated"]), "leaks": float(counts["leaked"])}
     found["invalid"] = float(counts["malformed"] + counts["not one question"] + counts["unknown"])
     return found | ({f"within_{state['limit']}": right} if state["stated"] else {})
