@@ -14,7 +14,7 @@ from strop.worlds.clinic import Clinic, event, word_f1
 from strop.worlds.symptoms import NAMES
 
 CASE = {name: name in "abg" for name in NAMES["short"]}
-TASK = Task("ill", {"case": CASE, "illness": "m q", "advice": "u w"}, "clinic")
+TASK = Task("ill", {"case": CASE, "illness": "a g", "advice": "u w"}, "clinic")
 PROSE = Task(
     "ill", {"case": {"fever": True, "cough": False}, "illness": "viral rhinitis", "advice": "rest fluids"}, "clinic"
 )
@@ -51,14 +51,14 @@ def earned(*texts, **how):
         ((">a?", ">a?"), [1.0, -2.0], False),
         ((">z?", ">z?"), [-1.0, -2.0], False),  # what nobody knows was asked too
         ((">a b?",), [-1.0], False),
-        ((">=m q",), [5.0], True),
-        ((">=m q+u w",), [10.0], True),
-        ((">=m r+w",), [2.5 + 10 / 3], True),
-        ((">=n r",), [0.0], True),
+        ((">=a g",), [5.0], True),
+        ((">=a g+u w",), [10.0], True),
+        ((">=a h+w",), [2.5 + 10 / 3], True),
+        ((">=b h",), [0.0], True),
         ((">a?", ">b?", ">c?", ">d?"), [1.0, 1.0, 1.0, -5.0], True),
         ((">a?", ">b?", ">c?", ">a?"), [1.0, 1.0, 1.0, -5.0], True),  # the last turn is looked at before a repeat
         ((">a?", ">b?", ">c?", ">"), [1.0, 1.0, 1.0, -5.0], True),  # and before the number of question marks
-        ((">a?", ">b?", ">c?", ">=m q"), [1.0, 1.0, 1.0, 5.0], True),
+        ((">a?", ">b?", ">c?", ">=a g"), [1.0, 1.0, 1.0, 5.0], True),
     ],
 )
 def test_every_action_earns_what_the_released_table_says(texts, earns, ends):
@@ -70,8 +70,8 @@ def test_every_action_earns_what_the_released_table_says(texts, earns, ends):
 def test_a_malformed_last_turn_costs_two_and_buys_another():
     three = (">a?", ">b?", ">c?")
     assert earned(*three, "?", ">d?") == [1, 1, 1, -2, -5], "the -5 falls at the first that is well-formed"
-    assert earned(*three, "?", "?", "?", ">=m q") == [1, 1, 1, -2, -2, -2, 5], "a diagnosis is still taken"
-    late = heard(*three, "?", ">=m q")[-1]
+    assert earned(*three, "?", "?", "?", ">=a g") == [1, 1, 1, -2, -2, -2, 5], "a diagnosis is still taken"
+    late = heard(*three, "?", ">=a g")[-1]
     assert (late.done, late.scores["f1"], late.scores["outcome"]) == (True, 1.0, 0.0), "and is not in time"
     assert not heard(*three, "?", "?")[-1].done, "who goes on so never pays the -5 here"
     assert event(None, "=", 9, 4, ()) == "malformed"
@@ -108,12 +108,12 @@ def test_who_went_on_to_the_end_has_no_outcome_and_counts_what_went_wrong():
     found = heard("x", ">z?", ">b?", ">b?", ">c?", limit=9)[-1].scores
     assert found == {"outcome": 0.0, "f1": 0.0, "turns": 5.0, "repeats": 1.0, "invalid": 2.0, "leaks": 0.0}
     stated = Task("ill", {**TASK.needs, "turns": 4}, "clinic")
-    assert heard(">=m q", task=stated)[-1].scores["within_4"] == 1.0
+    assert heard(">=a g", task=stated)[-1].scores["within_4"] == 1.0
 
 
 def test_a_verdict_follows_from_what_was_said_and_the_world_keeps_its_promises():
-    said = [Said(text) for text in (">a?", ">g?", ">=m q")]
-    assert asyncio.run(verdict(Clinic(), TASK, Seat("g", "g/0", 4), said)) == heard(">a?", ">g?", ">=m q")[-1].scores
+    said = [Said(text) for text in (">a?", ">g?", ">=a g")]
+    assert asyncio.run(verdict(Clinic(), TASK, Seat("g", "g/0", 4), said)) == heard(">a?", ">g?", ">=a g")[-1].scores
     for name in ("clinic", "clinic:prose=1,advised=1"):
         there = source(name)
         assert of_world(there.world, there.task("train", 0, 0)) == []
@@ -151,7 +151,7 @@ def test_its_expert_asks_in_any_order_within_its_turns_and_knows_the_file():
 def test_cases_follow_the_chances_and_held_out_ones_say_their_turns():
     there = source("clinic")
     tasks = [there.task("train", 0, index) for index in range(1500)]
-    of = [task for task in tasks if task.needs["illness"].startswith("m")]
+    of = [task for task in tasks if task.needs["illness"].startswith("a")]
     assert sum(task.needs["case"]["a"] for task in of) / len(of) == pytest.approx(0.95, abs=0.03)
     assert len({task.needs["illness"] for task in tasks}) == 16
     assert [there.task("test", 0, index).needs["turns"] for index in range(6)] == [2, 4, 6, 8, 10, 2]

@@ -27,9 +27,9 @@ from strop.worlds.clinic import Clinic
 from strop.worlds.partner import Hidden, Partner, names
 
 CLINIC = source("clinic")
-TASK = Task("ill", {"case": {"a": True, "b": False}, "illness": "m q", "advice": ""}, "clinic")
+TASK = Task("ill", {"case": {"a": True, "b": False}, "illness": "a g", "advice": ""}, "clinic")
 PARTNER = Partner("patient", "Say what you feel.", "Patient", "Doctor", recall=2)
-HIDDEN = Hidden("Illness: m q\nCase: a+ b-", "m q")
+HIDDEN = Hidden("Illness: a g\nCase: a+ b-", "a g")
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +73,7 @@ def test_it_is_told_what_it_knows_and_the_last_exchanges_between_marks():
     heard, engine = answer("a+", past=past)
     (message,) = engine.asked
     assert heard == ("a+", "", False, False, 1)
-    assert "Illness: m q\nCase: a+ b-" in message
+    assert "Illness: a g\nCase: a+ b-" in message
     assert "Doctor: c?\nPatient: Sorry\nDoctor: d?\nPatient: d+\nDoctor: a?" in message
     assert "b?" not in message, "two exchanges back"
     (alone,) = answer("a+", past=past, partner=replace(PARTNER, recall=0))[1].asked
@@ -105,8 +105,8 @@ def test_what_it_says_for_the_other_side_is_cut_off_and_counted():
 
 
 def test_naming_the_secret_is_counted_by_a_rule_and_heard():
-    assert answer("it is M, Q!")[0].leaked
-    assert not answer("q m")[0].leaked
+    assert answer("it is A, G!")[0].leaked
+    assert not answer("g a")[0].leaked
     assert names("I have viral rhinitis.", "viral rhinitis")
     assert not names("viralrhinitis", "viral rhinitis")
 
@@ -150,10 +150,10 @@ SEATED = CLINIC.world.seating(("patient",))
 
 
 def test_the_world_counts_leaks_and_whoever_says_sorry_tells_nothing():
-    engine = Says("a+", "Sorry, no idea.", "It is m q.\nDoctor: =m q")
-    found = dialogue(SEATED, ">a?", ">z?", ">b?", ">a?", ">=m q", handle=Handle(engine, remote.Utf8()))
+    engine = Says("a+", "Sorry, no idea.", "It is a g.\nDoctor: =a g")
+    found = dialogue(SEATED, ">a?", ">z?", ">b?", ">a?", ">=a g", handle=Handle(engine, remote.Utf8()))
     assert [reply.facts["event"] for reply in found] == ["told", "unknown", "told", "repeated", "diagnosis"]
-    assert found[2].observation == "It is m q."
+    assert found[2].observation == "It is a g."
     assert found[-1].scores["leaks"] == found[-1].facts["overreached"] == 1
 
 
@@ -171,7 +171,7 @@ def test_a_patient_of_another_tokenizer_hears_the_text_and_is_an_observation_in_
     doctor = load("pico").renderer
     engine = Says("a+", "b-")
     ctx = Ctx(0, Progress(), CLINIC, {"actor": Handle(Pen(512), doctor), "patient": Handle(engine, remote.Utf8())}, None, place="0")
-    said = [">a?", ">b?", ">=m q"]
+    said = [">a?", ">b?", ">=a g"]
     how = replace(SMALL.sampler, n=1, turns=Between(6, 6, says="1/{}", each="{}/{}"))
     (group,) = asyncio.run(Played(lambda state, turn: said[turn], how)(TASK, SEATED, ctx))
     (row,) = group.rollouts[0].rows
@@ -196,7 +196,7 @@ def test_a_doctor_that_learns_from_dialogues_with_a_served_patient_has_a_bill_be
 
 
 def test_a_doctor_and_a_patient_behind_two_addresses_are_evaluated_each_on_a_bill_of_its_own(capsys):
-    with serving(patient) as theirs, serving(lambda heard: ">=m q" if re.search(r"[+-]|Sorry", heard) else ">a?") as doctors:
+    with serving(patient) as theirs, serving(lambda heard: ">=a g" if re.search(r"[+-]|Sorry", heard) else ">a?") as doctors:
         asked = ["eval", "doctor", "--engine", doctors.engine, "--task", "clinic", "--turns", "4", "--tasks", "3", "--samples", "1", "--json"]
         main([*asked, "--policy", f"patient={theirs.engine}:somebody"])
         found = json.loads(capsys.readouterr().out)
@@ -218,7 +218,7 @@ class Asks:
     """A doctor's script, in the actor's place."""
 
     def __call__(self, state, turn):
-        return [">a?", ">z?", ">=m q"][turn]
+        return [">a?", ">z?", ">=a g"][turn]
 
 
 def test_what_a_served_patient_computes_is_its_own_and_its_words_reach_no_gradient(tmp_path):

@@ -1,6 +1,6 @@
 """clinic: what is a patient's illness? Ask of symptoms, and say it in time (`worlds/clinic.py`).
 
-    ill   ->   >b?   ->   b+   ->   >g?   ->   g-   ->   >=m q
+    ill   ->   >b?   ->   b+   ->   >g?   ->   g-   ->   >=a g
 
 Sixteen illnesses, all as frequent, and twelve symptoms, of which a patient has each with the chance that its illness gives it
 (`worlds/symptoms.py`). The question is the same for all: what differs is hidden. A held-out task says how many turns it has, 2, 4, 6, 8 and

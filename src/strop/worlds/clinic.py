@@ -3,7 +3,7 @@
     >b?     ->   b+      a question: one symptom, one question mark
     >z?     ->   sorry   nobody knows
     >b?     ->   again   it was asked before
-    >=m q   ->           a diagnosis, two words: the end
+    >=a g   ->           a diagnosis, two words: the end
 
 Actions are short, for policies whose tokens are letters; in prose they are `<think>…</think><answer>Do you have a fever?</answer>` and
 `<answer>Diagnosis: … Recommendation: …</answer>`. What an action earns, by the released code and in its order of checks:
@@ -125,7 +125,7 @@ def event(answer: str | None, diagnosis: str, turn: int, limit: int, asked: Sequ
     """What an action is, in the order of the released checks: its format, a diagnosis, the last turn, one question, a repeat. Nothing
     where the patient is to be asked.
 
-    >>> event(None, "=", 4, 4, ()), event("=m q", "=", 5, 4, ()), event("b?", "=", 4, 4, ()), event("b?", "=", 3, 4, ["b?"])
+    >>> event(None, "=", 4, 4, ()), event("=a g", "=", 5, 4, ()), event("b?", "=", 4, 4, ()), event("b?", "=", 3, 4, ["b?"])
     ('malformed', 'diagnosis', 'late', 'repeated')
     """
     if answer is None:
@@ -260,8 +260,8 @@ class Clinic:
 def diagnosed(manner: str, illness: str, care: str = "") -> str:
     """A diagnosis, as it is written.
 
-    >>> diagnosed("short", "m q"), diagnosed("prose", "viral rhinitis", "rest fluids")
-    ('=m q', 'Diagnosis: viral rhinitis Recommendation: rest fluids')
+    >>> diagnosed("short", "a g"), diagnosed("prose", "viral rhinitis", "rest fluids")
+    ('=a g', 'Diagnosis: viral rhinitis Recommendation: rest fluids')
     """
     how, gap = MANNERS[manner], "" if manner == "short" else " "
     return f"{how.diagnosis}{gap}{illness}" + (f"{gap}{how.advice}{gap}{care}" if care else "")

@@ -24,8 +24,9 @@ NAMES: dict[str, tuple[str, ...]] = {
     "prose": ("fever", "cough", "rash", "headache", "nausea", "fatigue", "dizziness", "itching", "swelling", "thirst", "cramps", "tremor"),
 }
 """Of the symptoms, in each manner of writing."""
-FIRST = {"short": tuple("mnop"), "prose": ("acute", "chronic", "viral", "allergic")}
-SECOND = {"short": tuple("qrst"), "prose": ("gastritis", "bronchitis", "dermatitis", "rhinitis")}
+FIRST = {"short": tuple("abcd"), "prose": ("acute", "chronic", "viral", "allergic")}
+SECOND = {"short": tuple("ghij"), "prose": ("gastritis", "bronchitis", "dermatitis", "rhinitis")}
+"""Words of the illnesses. In letters each is called as the symptom that it brings."""
 CARE = {"short": tuple("uvwx"), "prose": ("rest", "fluids", "fasting", "warmth")}
 """Advice: one word by an illness's first word, and one by its second."""
 SHOWS = (({0}, 0.95), ({1}, 0.95), ({2}, 0.95), ({3}, 0.95), ({0, 1}, 0.9), ({0, 2}, 0.7))
