@@ -65,6 +65,8 @@ OWN = {
     "webresearcher-rounds": "strop.experiments.webresearcher:FLATTER",
     "webweaver-48": "strop.experiments.webweaver:LARGE",
     "webweaver-8": "strop.experiments.webweaver:SMALL",
+    "doctoragent-rl-budgets": "strop.experiments.doctoragent_rl:BUDGETS",
+    "doctoragent-rl-display": "strop.experiments.doctoragent_rl:DISPLAY",
     "coverage-predicts": "strop.experiments.coverage:PREDICTS",
     "scalecua-labels": "strop.experiments.scalecua:LABELS",
 }

@@ -77,7 +77,7 @@ IMITATED = SFT.but("sft-clinic", idea=("feed", "sampler"), feed=Demos(text="epis
 
 def reinforced(name: str, turns: Between) -> Method:
     """On dialogues of letters, with turns told so."""
-    small = AdamW(lr=1e-6, betas=(0.9, 0.95), minibatch=32)
+    small = AdamW(lr=1e-6, betas=(0.9, 0.95), minibatch=4)
     return DOCTORAGENT_GRPO.but(name, idea=("sampler", "update"), sampler=dialogues(turns), update=small, tasks=8)
 
 

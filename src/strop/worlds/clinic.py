@@ -269,9 +269,10 @@ def diagnosed(manner: str, illness: str, care: str = "") -> str:
 
 def scores(state: Mapping[str, Any], f1: float) -> dict[str, float]:
     """The verdict: right word for word and in time. And turns, and what went wrong; under the number of turns that a task
-    states itself, whether it was right within them."""
+    states itself, whether it was right within them and how many it took."""
     counts, right = state["counts"], float(f1 == 1.0 and state["turn"] <= state["limit"])
     found = {"outcome": right, "f1": f1, "turns": float(state["turn"])}
     found |= {"repeats": float(counts["repeated"]), "leaks": float(counts["leaked"])}
     found["invalid"] = float(counts["malformed"] + counts["not one question"] + counts["unknown"])
-    return found | ({f"within_{state['limit']}": right} if state["stated"] else {})
+    told = {f"within_{state['limit']}": right, f"taken_{state['limit']}": float(state["turn"])}
+    return found | (told if state["stated"] else {})
