@@ -326,6 +326,8 @@ def test_a_program_stands_beside_the_methods(capsys):
         "scalecua",
         "webweaver",
         "webweaver-released",
+        "doctoragent-rl",
+        "doctoragent-rl-released",
     )
     assert {*PROGRAMS} == {
         "cascade",

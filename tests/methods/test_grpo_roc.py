@@ -199,14 +199,14 @@ def test_hostile_calls_are_errors_and_nothing_else(text):
     assert not reply.done
 
 
-NOT_CALLED = (Asking, Stream)
+NOT_CALLED = (Asking, Clinic, Stream)
 WORLDS = [
     thing
     for thing in catalogue.own().values()
     if getattr(thing, "__module__", "").startswith("strop.worlds.") and hasattr(thing, "start")
     if thing not in NOT_CALLED and not issubclass(thing, Live)
 ]
-"""But for those that answer as a process does, each with tests of its own, and two in which nothing is called."""
+"""But for those that answer as a process does, each with tests of its own, and three in which nothing is called."""
 BROUGHT = {type(world): name for name in SOURCES if (world := getattr(maker(name)(), "world", None)) is not None}
 
 

@@ -253,6 +253,7 @@ def test_shared_parts_are_found_by_their_seam():
         "agreed",
         "asked_cited",
         "by_rubric",
+        "by_turns",
         "chance",
         "citations_right",
         "depends",

@@ -19,7 +19,7 @@ from strop.methods.sft import SFT
 from strop.program import Program, Stage, rest, steps
 from strop.records import Group, Incident, Sampling, Scores
 from strop.seams.context import Ctx
-from strop.seams.credit import group_standardized
+from strop.seams.credit import group_normalized
 from strop.seams.episode import Between, Episodes
 from strop.seams.feed import Demos
 from strop.seams.objective import clipped_surrogate
@@ -32,14 +32,13 @@ from strop.seams.update import AdamW
 
 @part(gives="earned")
 async def by_turns(groups: list[Group], ctx: Ctx) -> Scores:
-    """`earned` is the sum of what each turn of a dialogue earned, as its world notes it."""
+    """`earned` is the sum of what each turn of a dialogue earned, as its world notes it; 0 where no world heard it."""
     values, incidents = dict[str, dict[str, float | None]](), list[Incident]()
     for rollout in (r for g in groups for r in g.rollouts):
         turns = [noted.get("earned") for noted in rollout.keys.get("facts", ())]
         known = [float(one) for one in turns if one is not None]
-        broken = not turns or len(known) < len(turns)
-        values[rollout.id] = {"earned": None if broken else sum(known)}
-        if broken:
+        values[rollout.id] = {"earned": sum(known) if len(known) == len(turns) else None}
+        if len(known) < len(turns):
             incidents.append(Incident(rollout.id, "earned", "its world notes of some turn nothing that it `earned`: one of dialogues does"))
     return Scores(values, incidents=tuple(incidents))
 
@@ -56,7 +55,7 @@ DOCTORAGENT_GRPO = GRPO.but(
     sampler=Episodes(n=8, turns=budget(2, 10), max_tokens=256, observation=288, sampling=Sampling(temperature=0.7)),
     graders=(by_turns(),),
     reward=outcome.reading(outcome_R="earned_R"),
-    credit=(group_standardized(std_floor=1e-6, unbiased=True),),
+    credit=(group_normalized(eps=1e-6),),
     signals={"policy": Signal(clipped_surrogate(clip_low=0.2, clip_high=0.28), reduce=means("token"))},
     update=AdamW(lr=1e-6, betas=(0.9, 0.95), minibatch=128),
     tasks=128,

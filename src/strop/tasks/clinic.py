@@ -16,8 +16,8 @@ from typing import Any
 from strop.records import Task, digest
 from strop.seams.source import Graded, Split
 from strop.seams.world import World
-from strop.tasks.procedural import draw, within
-from strop.worlds.clinic import MANNERS, Clinic, diagnosed, word_f1
+from strop.tasks.procedural import answered, draw, grade_by, loose_answers, within
+from strop.worlds.clinic import Clinic, word_f1
 from strop.worlds.symptoms import MOST, NAMES, advice, chance, illnesses
 
 TURNS = (2, 4, 6, 8, 10)
@@ -65,14 +65,12 @@ class ClinicTasks:
         return draw(self, split, seed, index, make, same=lambda task: task.meta["where"])
 
     def grade(self, task: Task, text: str) -> Graded:
-        """Of the last line, where nobody's world heard it: the illness's words."""
-        manner = MANNERS[self.manner]
-        line = text.strip().rpartition("\n")[2]
-        found = manner.action.fullmatch(line)
-        said = found[1].partition(manner.diagnosis)[2].partition(manner.advice)[0] if found else ""
-        right = float(word_f1(said, task.needs["illness"]) == 1.0)
-        loose = float(word_f1(line.rpartition(manner.diagnosis)[2].partition(manner.advice)[0], task.needs["illness"]) == 1.0)
-        return Graded({"outcome": right, "lenient": max(right, loose)}, "" if right else "another illness, or none")
+        """Of the illness's name, where somebody says it at once; who says it in the world is graded there."""
+
+        def wrong(answer: str) -> str:
+            return "" if word_f1(answer, task.needs["illness"]) == 1.0 else "another illness, or none"
+
+        return grade_by(text, wrong, loose_answers)
 
     def gold(self, task: Task) -> str:
-        return MANNERS[self.manner].said.format(diagnosed(self.manner, task.needs["illness"], task.needs["advice"]))
+        return answered(task.needs["illness"])
