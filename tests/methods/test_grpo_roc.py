@@ -22,6 +22,7 @@ from strop.tasks import SOURCES, maker, source
 from strop.tasks.sums import Sums
 from strop.worlds.asking import Asking
 from strop.worlds.calculator import Calculator, computed
+from strop.worlds.clinic import Clinic
 from strop.worlds.live import Live
 from strop.worlds.stream import Stream
 
