@@ -1,6 +1,7 @@
 """A patient who tells one symptom a question: what each action earns and in which order it is looked at; what the best doctor reaches."""
 
 import asyncio
+from itertools import pairwise
 from math import isclose
 
 import pytest
@@ -15,9 +16,7 @@ from strop.worlds.symptoms import NAMES
 
 CASE = {name: name in "abg" for name in NAMES["short"]}
 TASK = Task("ill", {"case": CASE, "illness": "a g", "advice": "u w"}, "clinic")
-PROSE = Task(
-    "ill", {"case": {"fever": True, "cough": False}, "illness": "viral rhinitis", "advice": "rest fluids"}, "clinic"
-)
+PROSE = Task("ill", {"case": {"fever": True, "cough": False}, "illness": "viral rhinitis", "advice": "rest fluids"}, "clinic")
 
 
 def heard(*texts, limit=4, world=Clinic(), task=TASK):
@@ -86,7 +85,15 @@ def test_in_prose_the_format_is_that_of_the_release():
     assert says(good.replace("fever", "cough")).observation == "No cough."
     assert says(good.replace("fever", "car")).facts["event"] == "unknown"
     assert says(good.replace("fever", "fever or cough")).facts["event"] == "unknown"
-    for broken in (good + " ", good + ".", good[:-1], good + good, "Do you have a fever?", good.replace("<think>", ""), good.replace("Hm", "</answer>")):
+    for broken in (
+        good + " ",
+        good + ".",
+        good[:-1],
+        good + good,
+        "Do you have a fever?",
+        good.replace("<think>", ""),
+        good.replace("Hm", "</answer>"),
+    ):
         assert (says(broken).facts["event"] == "malformed") is (broken != good + " "), broken
     right = "<think></think><answer>Diagnosis: Viral rhinitis. Recommendation: fluids, rest</answer>"
     assert says(right).facts["earned"] == 10
@@ -128,7 +135,7 @@ def test_its_expert_asks_in_any_order_within_its_turns_and_knows_the_file():
         for index in range(40):
             task, world = there.task("train", 0, index), there.world
 
-            async def played():
+            async def played(task=task, world=world, index=index):
                 state, texts, replies = world.start(task, Seat("g", f"g/{index}", 10)), [], []
                 while not replies or not replies[-1].done:
                     texts.append(world.expert(state))
@@ -187,7 +194,7 @@ def test_the_best_doctor_is_no_worse_than_the_greedy_one_and_gains_by_every_turn
     assert best[0] == greedy[0] == pytest.approx(1 / 16)
     assert best[1] == pytest.approx(0.475 / 4), "one question tells of one word"
     assert all(one >= other - 1e-12 for one, other in zip(best, greedy, strict=True))
-    assert all(b > a for a, b in zip(best, best[1:], strict=False))
+    assert all(b > a for a, b in pairwise(best))
     for known, joint in symptoms.answers()[3]:
         assert len(known) == 3
         assert joint.sum() > 0

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from strop.evaluate import Evaluation
     from strop.loop import Run
     from strop.method import Method
+    from strop.program import Stage
     from strop.recipe import Recipe
     from strop.seams.asked import Asked
     from strop.staged import Staged
@@ -203,8 +204,12 @@ def _asking(recipe: Recipe, said: list[str], source: Any) -> Recipe:
             "--policy says whom one method asks, or who answers in a world; a program's stages say it themselves: "
             "policies={NAME: Asked('stage:NAME')}"
         )
-    seats = {stage.name: seated(world, found) for stage, world in zip(program.plan, worlds, strict=True) if world is not None}
-    return recipe.but(method=program.each(lambda stage: stage.method.but(policies={**stage.method.policies, **found}, environment=seats[stage.name])))
+    there = {stage.name: seated(world, found) for stage, world in zip(program.plan, worlds, strict=True) if world is not None}
+
+    def asking(stage: Stage) -> Method:
+        return stage.method.but(policies={**stage.method.policies, **found}, environment=there[stage.name])
+
+    return recipe.but(method=program.each(asking))
 
 
 def _beside(method: Method, found: Mapping[str, Asked], source: Any) -> Method:
@@ -228,7 +233,7 @@ def _beside(method: Method, found: Mapping[str, Asked], source: Any) -> Method:
         taught = name in found and judge is not None and hasattr(judge, "taught")
         graders.append(grader(judge=judge.taught(feed_of(found[name].start))) if taught and judge is not None else grader)
     there = world if world is None else seated(world, found)
-    brought = {} if there is world else {"environment": there}
+    brought: dict[str, Any] = {} if there is world else {"environment": there}
     return method.but(policies={**method.policies, **found}, graders=tuple(graders), **brought)
 
 

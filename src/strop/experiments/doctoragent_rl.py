@@ -7,7 +7,7 @@ from typing import Any
 
 from strop.claims.claim import Arm, Check, Claim, HeldOut, Profile
 from strop.claims.trace import Curve, Trace, end_of, held_out
-from strop.methods.doctoragent_rl import IMITATED, RELEASED, SAYS, SMALL, budget, reinforced
+from strop.methods.doctoragent_rl import IMITATED, RELEASED, SAYS, SMALL, budget, dialogues, reinforced
 from strop.recipe import Recipe
 from strop.seams.part import part
 from strop.seams.reward import outcome
@@ -47,7 +47,7 @@ RUN: dict[str, Any] = {
         "full": Profile((0, 1, 2, 3), "100000 decoded", 11, arms=("shown", "fixed", "hidden")),
         "extended": Profile((0, 1, 2, 3), "100000 decoded", 19),
     },
-    "held_out": HeldOut(tasks=500, samples=1, at=(0.0, 1.0), max_tokens=SMALL.sampler.max_tokens, temperature=0.0),
+    "held_out": HeldOut(tasks=500, samples=1, at=(0.0, 1.0), max_tokens=dialogues(budget(2, 10)).max_tokens, temperature=0.0),
 }
 LEARNED = Check("ten turns are put to use: right within 10", end_of(measure=held_out(name="within_10")), "fixed", least=0.3)
 
@@ -60,7 +60,7 @@ BUDGETS = Claim(
     threshold=0.08,
     refuted_if="the interval of the paired difference lies below 0.08",
     checks=(LEARNED, Check("the number is followed: turns at 10 less those at 2", turns_follow(), "shown", least=3.0)),
-    pitfalls="Who was trained on ten turns alone has never been late before the tenth, so much of this is arithmetic: a doctor who asks on is "
+    pitfalls="Who was trained on ten turns alone was never late before the tenth, so much of this is arithmetic: a doctor who asks on is "
     "right within two turns never. The claim beside it, against the same numbers that nobody says, is the one about the display.",
     **RUN,
 )

@@ -12,8 +12,9 @@ first.
 
 What a world may have besides: `tools`, what may be called in it, where the sampler reads calls, or `tools(task)`, where each task has its
 own; `documents(task)`, what of them is shown, where that is something else; `asks`, the names of policies that it asks, of which it gets
-handles; `seats`, the names of its scripts whose place a policy may take, and `seating(names)`, itself with policies there; `async show(state)`, the first message, where it is not the task's; `expert(state)`, what a demonstration says next, a text or a
-call; `within(weakest)` and `stands()`, where it executes what it is told: itself behind other walls, and those that hold on this machine,
+handles; `seats`, the names of its scripts whose place a policy may take, and `seating(names)`, itself with policies there; `async
+show(state)`, the first message, where it is not the task's; `expert(state)`, what a demonstration says next, a text or a call;
+`within(weakest)` and `stands()`, where it executes what it is told: itself behind other walls, and those that hold on this machine,
 which a run tries and keeps; `took()`, seconds of every call since it was asked last, by tool; `repeats`, "exact" where nothing is said of
 it: at "checked" a state may have to be told again from its beginning, and what is answered then is compared (`strop.worlds.live`); at "no"
 the same words may be answered otherwise, so nothing forks, nothing is proven by asking again, and a run is the same given its own records

@@ -93,8 +93,8 @@ MANNERS = {
 TOLD = {
     "short": "Your part knows the case. You are asked of a symptom, as `b?`: say `b+` where the case has b+, and `b-` where it has b-. Say "
     "`sorry` to anything else. Never name the illness.",
-    "prose": "You are ill, and a doctor asks you. Say in one short sentence what the case says of the symptom that is asked about. Where the "
-    "question is about anything else, say only: Sorry. Never name the illness.",
+    "prose": "You are ill, and a doctor asks you. Say in one short sentence what the case says of the symptom that is asked about. Where "
+    "the question is about anything else, say only: Sorry. Never name the illness.",
 }
 """What a policy in the patient's place is told to do."""
 

@@ -78,7 +78,7 @@ def informative(joint: Any, known: Mapping[int, bool]) -> int:
 @lru_cache(maxsize=1)
 def answers() -> tuple[tuple[Answered, ...], ...]:
     """Of the one who always asks what tells most: by the number of questions, 0 to 9, all that may be answered."""
-    rounds = [(Answered({}, np.full(16, 1 / 16)),)]
+    rounds: list[tuple[Answered, ...]] = [(Answered({}, np.full(16, 1 / 16)),)]
     for _ in range(9):
         after = list[Answered]()
         for known, joint in rounds[-1]:
