@@ -89,6 +89,7 @@ def test_every_part_and_record_of_strops_stands_on_a_page():
         "Corpus",
         "Exact",
         "Limit",
+        "Partner",
         "Quantized",
         "Rules",
         "Sampling",
