@@ -38,7 +38,7 @@ ARMS = (
 RUN: dict[str, Any] = {
     "method": "doctoragent-rl",
     "recipe": Recipe(task="clinic", steps=100_000, lr=3e-4, checkpoint_every=100_000),
-    "base": Recipe(method=IMITATED, task="clinic", steps=600, lr=3e-3, eval_tasks=0, checkpoint_every=600),
+    "base": Recipe(method=IMITATED, task="clinic", steps=600, lr=1e-3, eval_tasks=0, checkpoint_every=600),
     "base_seeds": "one",
     "arms": ARMS,
     "measure": right_within(),
