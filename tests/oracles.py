@@ -220,6 +220,20 @@ def websailor(batch):
     return loss, slope
 
 
+def doctoragent_rl(batch):
+    """arXiv:2505.19630: a deviation with G - 1 and a small constant, the upper clip higher, tokens alike; no KL."""
+    loss, slope, tokens = 0.0, flat(batch), tokens_of(batch)
+    for group in batch:
+        rewards = rewards_of(group)
+        deviation = np.sqrt(((rewards - rewards.mean()) ** 2).sum() / max(len(group) - 1, 1)) + 1e-6
+        for rollout in learning(group):
+            for t in acted(rollout):
+                value, steep = clipped(t["now"] - t["old"], (rollout["reward"] - rewards.mean()) / deviation, 0.2, 0.28)
+                loss += rollout["weight"] * value / tokens
+                slope[t["at"]] += rollout["weight"] * steep / tokens
+    return loss, slope
+
+
 def swarm(batch, sample=False):
     """arXiv:2509.08721: whoever wrote it, its group's statistics, one clip, the mean over the batch's tokens. `sample`: genrl 0.1.4."""
     loss, slope = 0.0, flat(batch)
@@ -504,6 +518,7 @@ ORACLES = {
     "ampo@mozerwang-88e70d5": partial(ampo, on=partial(of_modes, modes=4, times=2, strict=True), alike=True),
     "mind-grpo": grpo_strop,
     "webexplorer-grpo": grpo_strop,
+    "doctoragent-rl-grpo": doctoragent_rl,
     "mcp-bench": grpo_strop,
     "webweaver-grpo": grpo_strop,
     "websailor-grpo": websailor,

@@ -496,6 +496,13 @@ MUTANTS: dict[str, dict[str, Change]] = {
     },
     "mind-grpo": {**STANDARDIZED, **CLIP, **PER_ROLLOUT},
     "webexplorer-grpo": {**STANDARDIZED, **CLIP, **PER_ROLLOUT},
+    "doctoragent-rl-grpo": {
+        **normalized(1e-6, 1e-4),
+        **CLIP,
+        "clip sides swapped": constants(clip_low=0.28, clip_high=0.2),
+        **PER_TOKEN,
+        "a KL, as the paper's figure has": added(kl=KL),
+    },
     "mcp-bench": {**STANDARDIZED, **CLIP, **PER_ROLLOUT},
     "webweaver-grpo": {**STANDARDIZED, **CLIP, **PER_ROLLOUT},
     "websailor-grpo": {

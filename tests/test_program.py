@@ -328,6 +328,8 @@ def test_a_program_stands_beside_the_methods(capsys):
         "webweaver-released",
         "websailor",
         "vibe-agentic",
+        "doctoragent-rl",
+        "doctoragent-rl-released",
     )
     assert {*PROGRAMS} == {
         "cascade",

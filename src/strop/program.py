@@ -13,8 +13,8 @@ What parts read as `fraction` and `step` is the stage's own.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -192,6 +192,15 @@ class Program:
     def _each(self) -> Iterator[Stage]:
         for one in self.stages:
             yield from one.stages * one.times if isinstance(one, Repeat) else (one,)
+
+    def each(self, change: Callable[[Stage], Method]) -> Program:
+        """The same with other methods, stage by stage."""
+
+        def of(stage: Stage) -> Stage:
+            return replace(stage, method=change(stage))
+
+        changed = (replace(one, stages=tuple(map(of, one.stages))) if isinstance(one, Repeat) else of(one) for one in self.stages)
+        return replace(self, stages=tuple(changed))
 
     def place(self, number: int) -> str:
         """The name of a stage's directory, counted from 0."""

@@ -212,6 +212,12 @@ def called(method: Method, world: World | None) -> None:
             f"method {method.name!r}: its sampler {type(sampler).__name__} plays episodes, and nothing answers in them. Choose a task that "
             "brings its world (`strop world list`: --task wiki), or give the method environment=…"
         )
+    for name in getattr(world, "asks", ()):
+        if name not in ("actor", *method.policies):
+            raise ValueError(
+                f"method {method.name!r}: {type(world).__name__} asks the policy {name!r}, which it does not have. Say whom: "
+                f"--policy {name}=MODEL_OR_RUN, or policies={{{name!r}: Asked(…)}}."
+            )
     if world is not None and getattr(sampler, "own_world", False):
         raise ValueError(
             f"method {method.name!r}: its sampler {type(sampler).__name__} brings what answers in its rollouts, and "

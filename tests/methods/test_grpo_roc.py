@@ -23,6 +23,7 @@ from strop.tasks.sums import Sums
 from strop.worlds.around import Around
 from strop.worlds.asking import Asking
 from strop.worlds.calculator import Calculator, computed
+from strop.worlds.clinic import Clinic
 from strop.worlds.live import Live
 from strop.worlds.stream import Stream
 
@@ -200,14 +201,15 @@ def test_hostile_calls_are_errors_and_nothing_else(text):
     assert not reply.done
 
 
-NOT_CALLED = (Asking, Stream)
+NOT_CALLED = (Asking, Clinic, Stream)
 WORLDS = [
     thing
     for thing in catalogue.own().values()
     if getattr(thing, "__module__", "").startswith("strop.worlds.") and hasattr(thing, "start")
     if thing not in NOT_CALLED and not issubclass(thing, Live | Around)
 ]
-"""But for those that are a process or stand around another world, each with tests of its own, and two in which nothing is called."""
+"""But for those that answer as a process does or stand around another world, each with tests of its own, and three in which nothing is
+called."""
 BROUGHT = {type(world): name for name in SOURCES if (world := getattr(maker(name)(), "world", None)) is not None}
 
 

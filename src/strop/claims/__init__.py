@@ -74,6 +74,8 @@ OWN = {
     "webweaver-8": "strop.experiments.webweaver:SMALL",
     "vibe-agentic-contracts": "strop.experiments.vibe_agentic:CONTRACTS",
     "vibe-agentic-both": "strop.experiments.vibe_agentic:BOTH",
+    "doctoragent-rl-budgets": "strop.experiments.doctoragent_rl:BUDGETS",
+    "doctoragent-rl-display": "strop.experiments.doctoragent_rl:DISPLAY",
     "coverage-predicts": "strop.experiments.coverage:PREDICTS",
     "formalmath-negation": "strop.experiments.formalmath:NEGATION",
     "scalecua-labels": "strop.experiments.scalecua:LABELS",

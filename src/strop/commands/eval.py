@@ -270,6 +270,7 @@ def measure(
     from strop.seams.asked import named as asked_policies
     from strop.seams.sampler import as_taught
     from strop.seams.source import drawn
+    from strop.seams.world import seated
     from strop.sense import asks
     from strop.tasks import place_of
     from strop.tasks import source as named
@@ -319,6 +320,8 @@ def measure(
         if not hasattr(how, "window"):
             raise Usage("--window: nothing answers here but with a score, so a reply is all there is to see")
         asked_so["sampler"] = replace(how, window=windowed(args.window))
+    if (world := asked_so.get("world")) is not None:
+        asked_so["world"] = seated(world, beside)
     for policy_of in (asks(asked_so.get("sampler")), *getattr(asked_so.get("world"), "asks", ())):
         if policy_of not in ("", "actor", *beside):
             raise Usage(f"an episode here asks the policy {policy_of!r}. Name it: --policy {policy_of}=MODEL_OR_RUN")

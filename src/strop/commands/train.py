@@ -8,6 +8,7 @@ Examples:
     strop train --resume runs/chain-grpo-1         go on with a run that was stopped
     strop train --resume runs/chain-grpo-1 --steps 80    with one that was finished
     strop train --method pathfinder-rl --policy prm=runs/judge      with the scores of another policy, a run or a model
+    strop train --method doctoragent-rl --policy patient=remote:http://HOST:8000/v1:MODEL      with a patient behind an endpoint
     strop train --method dpo --data pairs.jsonl    learn from pairs: fields prompt, chosen, rejected
     strop train --method cascade                   stages one after another (docs/programs.md); --resume goes on with all of them
     strop train --method swarm --swarm home        share graded groups with others who say --swarm home
@@ -25,7 +26,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
     from strop.evaluate import Evaluation
     from strop.loop import Run
     from strop.method import Method
+    from strop.program import Stage
     from strop.recipe import Recipe
+    from strop.seams.asked import Asked
     from strop.staged import Staged
 
 COOLER = (0.3, 0.6)
@@ -59,7 +62,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=WHERE",
-        help="where a policy that the method asks comes from: a model, a run or RUN:POLICY; several",
+        help="where a policy comes from that the method or the task's world asks: a model, a run, RUN:POLICY or remote:URL:MODEL; several",
     )
     where = parser.add_argument_group("where it runs (no part of the recipe: a run may go on elsewhere)")
     where.add_argument("--cluster", metavar="ADDRESS", help="sample on Ray: local, auto, HOST:PORT or ray://HOST:PORT [in this process]")
@@ -150,7 +153,6 @@ def _staged(args: argparse.Namespace, program: Staged, started: float) -> int:
 
 def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run | Staged:
     recipe, parts = recipes.build(args)
-    recipe = _asking(recipe, args.policy)
     if args.track and recipe.program is not None:
         raise Usage("--track follows one run, and a program has one for each stage: `strop track RUN/1-NAME KIND` shows a stage's steps")
     directory = Path(args.out) if args.out else default_directory(recipe, parts)
@@ -158,6 +160,7 @@ def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run | Staged:
     from strop.tasks import source
 
     drawn = parts.get("source") or source(recipe.task_name())  # before the model: what is wrong with a file is said at once
+    recipe = _asking(recipe, args.policy, drawn)
     check.before(recipe, drawn, unchecked=args.unchecked)
     placed = _placed(args, stack, recipe, parts)
     parts["source"] = drawn
@@ -178,35 +181,60 @@ def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run | Staged:
     return run
 
 
-def _asking(recipe: Recipe, said: list[str]) -> Recipe:
-    """The recipe with the policies that its method asks from where the command line says, by full paths: a run is resumed from anywhere.
-    A judge that a run was taught to be is asked as it was taught."""
+def _asking(recipe: Recipe, said: list[str], source: Any) -> Recipe:
+    """The recipe with the policies that its method asks, or the world of its task, from where the command line says, by full paths: a run
+    is resumed from anywhere. Of a program the worlds of its stages ask."""
     if not said:
         return recipe
     from strop.directory import one_of
-    from strop.saved import feed_of
     from strop.seams.asked import Asked, named
-    from strop.seams.part import nearest
-    from strop.sense import asks
+    from strop.seams.world import seated, world_of
+    from strop.tasks import source as task_of
 
-    policies = named(said)
-    if recipe.program is not None:
-        raise Usage("--policy says whom one method asks; a program's stages say it themselves: policies={NAME: Asked('stage:NAME')}")
-    method = recipe.resolved()
-    for name in policies:
-        if not isinstance(method.policies.get(name), Asked):
-            known = [name for name, one in method.policies.items() if isinstance(one, Asked)]
-            raise Usage(f"{method.name} asks no policy {name!r}. {nearest(name, known) if known else 'It asks nobody beside the actor.'}")
     found = dict[str, Asked]()
-    for name, one in policies.items():
+    for name, one in named(said).items():
         place, beside = one_of(one.start)
         found[name] = Asked(f"{place.resolve()}:{beside}".removesuffix(":")) if place.is_dir() else one
+    program = recipe.program
+    if program is None:
+        return recipe.but(method=_beside(recipe.resolved(), found, source))
+    worlds = [world_of(stage.method.environment, task_of(stage.task) if stage.task else source) for stage in program.plan]
+    if any(name not in getattr(world, "seats", ()) for world in worlds for name in found):
+        raise Usage(
+            "--policy says whom one method asks, or who answers in a world; a program's stages say it themselves: "
+            "policies={NAME: Asked('stage:NAME')}"
+        )
+    there = {stage.name: seated(world, found) for stage, world in zip(program.plan, worlds, strict=True) if world is not None}
+
+    def asking(stage: Stage) -> Method:
+        return stage.method.but(policies={**stage.method.policies, **found}, environment=there[stage.name])
+
+    return recipe.but(method=program.each(asking))
+
+
+def _beside(method: Method, found: Mapping[str, Asked], source: Any) -> Method:
+    """The method that asks these: it names them, or its world lets them in. A judge that a run was taught to be is asked as it was
+    taught."""
+    from strop.saved import feed_of
+    from strop.seams.asked import Asked
+    from strop.seams.part import nearest
+    from strop.seams.world import seated, world_of
+    from strop.sense import asks
+
+    world = world_of(method.environment, source)
+    known = [name for name, one in method.policies.items() if isinstance(one, Asked)]
+    known += [name for name in (*getattr(world, "asks", ()), *getattr(world, "seats", ())) if name not in method.policies]
+    for name in found:
+        if name not in known:
+            raise Usage(f"{method.name} asks no policy {name!r}. {nearest(name, known) if known else 'It asks nobody beside the actor.'}")
     graders = list[Any]()
     for grader in method.graders:
         name, judge = asks(grader), grader.constants.get("judge")
-        known = name in found and judge is not None and hasattr(judge, "taught")
-        graders.append(grader(judge=judge.taught(feed_of(found[name].start))) if known and judge is not None else grader)
-    return recipe.but(method=method.but(policies={**method.policies, **found}, graders=tuple(graders)))
+        taught = name in found and judge is not None and hasattr(judge, "taught")
+        graders.append(grader(judge=judge.taught(feed_of(found[name].start))) if taught and judge is not None else grader)
+    there = world if world is None else seated(world, found)
+    brought: dict[str, Any] = {} if there is world else {"environment": there}
+    return method.but(policies={**method.policies, **found}, graders=tuple(graders), **brought)
 
 
 def _graded(method: Method, source: Any) -> None:

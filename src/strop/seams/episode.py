@@ -14,13 +14,14 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import count
+from random import Random
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Protocol
 
 from strop.records import Group, Rollout, Row, Sampling, Segment, SegmentId, Stop, Task
 from strop.seams.context import Ctx, Footprint, Handle
 from strop.seams.engine import Counters, Node, called
-from strop.seams.part import nearest
+from strop.seams.part import added, nearest
 from strop.seams.window import APPEND, Append, Past, Turn, Window, alone, filled, fitted, written
 from strop.seams.world import Broken, Call, Said, Seat, Tool, World, asked, documents_of, replied, tools_of
 
@@ -46,7 +47,7 @@ class Calls(Protocol):
 
 @dataclass(frozen=True)
 class Between:
-    """So many turns by chance, from `low` to `high`."""
+    """So many turns by chance, from `low` to `high`; or as many as a task says itself, as `needs["turns"]`."""
 
     low: int
     """The fewest."""
@@ -56,6 +57,10 @@ class Between:
     """group: siblings have as many. rollout: each its own."""
     says: str = ""
     """What the first message says of it, {} being the number; nothing where it is empty."""
+    each: str = added("")
+    """What every later message begins with: its turn and the number, where the two {} stand."""
+    ends: bool = added(True)
+    """The number ends the episode. False: the world is told it, and ends by a rule of its own; `high` turns are the most there are."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.low <= self.high:
@@ -64,6 +69,16 @@ class Between:
             raise ValueError(f"Between(per={self.per!r}): {' or '.join(PER)}. {nearest(self.per, PER)}")
         if self.says and self.says.count("{}") != 1:
             raise ValueError(f"Between(says={self.says!r}): {{}} once, where the number stands")
+        if self.each and self.each.count("{}") != 2:
+            raise ValueError(f"Between(each={self.each!r}): {{}} twice, where the turn and the number stand")
+
+    def drawn(self, task: Task, rng: Random) -> int:
+        """The number, of a task or by chance."""
+        if (said := task.needs.get("turns")) is None:
+            return rng.randint(self.low, self.high)
+        if isinstance(said, bool) or not isinstance(said, int) or not 1 <= said <= self.high:
+            raise ValueError(f"a task says that it has {said!r} turns, and Between(high={self.high}) allows from 1 to as many")
+        return said
 
 
 PER = ("group", "rollout")
@@ -141,6 +156,15 @@ class Episodes:
             text = f"{text}\n{filled(self.turns.says, str(turns or self.turns.high))}"
         return text
 
+    def told(self, observation: str, turn: int, seat: Seat) -> str:
+        """What is read behind a turn: the world's answer, behind the number of the next one where that is told."""
+        each = self.turns.each if isinstance(self.turns, Between) else ""
+        return f"{filled(each, str(turn + 2), str(seat.turns))} {observation}" if each else observation
+
+    def lasts(self, seat: Seat) -> int:
+        """Turns after which nothing more is asked."""
+        return self.turns.high if isinstance(self.turns, Between) and not self.turns.ends else seat.turns
+
     def telling(self, actor: Handle, task: Task, world: World | None) -> Handle:
         """The policy as it is told of this task's tools, where they stand in no message."""
         through: Callable[[Handle, Sequence[Tool]], Handle] | None = getattr(self.calls, "through", None)
@@ -159,9 +183,9 @@ class Episodes:
 async def gathered(how: Episodes, task: Task, world: World, ctx: Ctx, act: Act) -> Group:
     """All episodes of a task."""
     between, key = how.turns, f"{ctx.seed}/{ctx.progress.before + ctx.progress.step}/{ctx.place}"
-    limits = [between.low if isinstance(between, Between) else between] * how.n
+    limits = [between] * how.n if isinstance(between, int) else list[int]()
     if isinstance(between, Between):
-        limits = [ctx.rng("turns", ctx.place, i * (between.per == "rollout")).randint(between.low, between.high) for i in range(how.n)]
+        limits = [between.drawn(task, ctx.rng("turns", ctx.place, i * (between.per == "rollout"))) for i in range(how.n)]
     seats = [Seat(key, f"{key}/{i}", limit) for i, limit in enumerate(limits)]
     begun = await asyncio.gather(*(_begun(how, task, world, ctx, seat) for seat in seats))
     roots: dict[str, Node] = {}
@@ -202,13 +226,14 @@ async def lived(
     heads, place = {node.line()[0].path: (opening, 0)}, f"{ctx.place}/{ordinal}"
     turns, made, text = list[Turn](), list[Row](), ""
     stop: Stop = "turns"
-    for turn in range(seat.turns):
+    last = how.lasts(seat)
+    for turn in range(last):
         node = await act(node, state, turn)
         said = Said(actor.text(node)) if how.calls is None else _heard(how.calls, actor.text(node), tools)
         state, reply = await replied(world, state, said, ask)
         text += said.text
-        turns.append(Turn(said, written(node), replace(reply, observation=_cut(how, reply.observation, ctx))))
-        if reply.done or turn + 1 == seat.turns:
+        turns.append(Turn(said, written(node), replace(reply, observation=_cut(how, how.told(reply.observation, turn, seat), ctx))))
+        if reply.done or turn + 1 == last:
             stop = reply.stop if reply.done else "turns"
             break
         head, since = heads[node.line()[0].path]

@@ -12,8 +12,9 @@ first.
 
 What a world may have besides: `tools`, what may be called in it, where the sampler reads calls, or `tools(task)`, where each task has its
 own; `documents(task)`, what of them is shown, where that is something else; `asks`, the names of policies that it asks, of which it gets
-handles; `async show(state)`, the first message, where it is not the task's; `expert(state)`, what a demonstration says next, a text or a
-call; `within(weakest)` and `stands()`, where it executes what it is told: itself behind other walls, and those that hold on this machine,
+handles; `seats`, the names of its scripts whose place a policy may take, and `seating(names)`, itself with policies there; `async
+show(state)`, the first message, where it is not the task's; `expert(state)`, what a demonstration says next, a text or a call;
+`within(weakest)` and `stands()`, where it executes what it is told: itself behind other walls, and those that hold on this machine,
 which a run tries and keeps; `took()`, seconds of every call since it was asked last, by tool; `repeats`, "exact" where nothing is said of
 it: at "checked" a state may have to be told again from its beginning, and what is answered then is compared (`strop.worlds.live`); at "no"
 the same words may be answered otherwise, so nothing forks, nothing is proven by asking again, and a run is the same given its own records
@@ -23,7 +24,7 @@ alone (grade `logged`).
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal, Protocol, TypeVar, cast, get_args
@@ -126,7 +127,7 @@ class Seat:
     own: str
     """Key of the noise that is this episode's alone; the `root` of what its world opens."""
     turns: int = 1
-    """Actions it has at most."""
+    """Actions it has at most; where a sampler leaves its end to the world (`Between(ends=False)`), the number that the world goes by."""
 
     def shared(self, name: str) -> Random:
         """A generator that its siblings get too."""
@@ -188,6 +189,13 @@ def documents_of(world: World | None, task: Task) -> Sequence[Tool]:
     """What is shown of them: they are, where the world does not show something else."""
     shown: Callable[[Task], Sequence[Tool]] | None = getattr(world, "documents", None)
     return tools_of(world, task) if shown is None else shown(task)
+
+
+def seated(world: World, names: Iterable[str]) -> World:
+    """The same with policies of these names in the places of its scripts, as far as it has such and does not ask them already."""
+    there: Any = world
+    new = [name for name in names if name in getattr(world, "seats", ()) and name not in getattr(world, "asks", ())]
+    return there.seating(tuple(new)) if new else world
 
 
 def asked(world: World, policies: Mapping[str, Handle]) -> dict[str, Handle]:

@@ -23,6 +23,7 @@ SOURCES: dict[str, str] = {
     "bargain": "strop.tasks.bargain:Bargain",
     "attempts": "strop.tasks.attempts:Attempts",
     "chain": "strop.tasks.chain:Chain",
+    "clinic": "strop.tasks.clinic:ClinicTasks",
     "clues": "strop.tasks.clues:Clues",
     "countdown": "strop.tasks.countdown:Countdown",
     "database": "strop.tasks.database:Domains",

@@ -1,0 +1,79 @@
+"""DoctorAgent-RL (arXiv:2505.19630): how it could be wrong."""
+
+from __future__ import annotations
+
+from statistics import fmean
+from typing import Any
+
+from strop.claims.claim import Arm, Check, Claim, HeldOut, Profile
+from strop.claims.trace import Curve, Trace, end_of, held_out
+from strop.methods.doctoragent_rl import IMITATED, RELEASED, SAYS, SMALL, budget, dialogues, reinforced
+from strop.recipe import Recipe
+from strop.seams.part import part
+from strop.seams.reward import outcome
+
+
+@part(gives="curve")
+def right_within(trace: Trace) -> Curve:
+    """Held-out cases of which 2, 4 and 6 turns are told: how often the diagnosis is right in time, the mean of the three shares."""
+    return [(float(e["spent"]), fmean(e["means"][f"within_{turns}"] for turns in (2, 4, 6))) for e in trace.held_out]
+
+
+@part(gives="number")
+def turns_follow(trace: Trace) -> float:
+    """Turns that are taken where 10 are told, less those where 2 are, at the end."""
+    means = trace.held_out[-1]["means"]
+    return float(means["taken_10"] - means["taken_2"])
+
+
+FIXED = reinforced("doctoragent-rl-fixed", budget(10, 10, **SAYS))
+HIDDEN = reinforced("doctoragent-rl-hidden", budget(2, 10, says="", each=""))
+ARMS = (
+    Arm("shown", SMALL),
+    Arm("fixed", FIXED, control="ten turns in every dialogue"),
+    Arm("hidden", HIDDEN, control="the same numbers of turns, and nothing says them"),
+    Arm("by rollout", RELEASED, control="a number of its own for each rollout of a group: as released"),
+    Arm("outcome", SMALL.but("doctoragent-rl-outcome", reward=outcome()), control="what a right diagnosis in time is worth, and no turn"),
+)
+RUN: dict[str, Any] = {
+    "method": "doctoragent-rl",
+    "recipe": Recipe(task="clinic", steps=100_000, lr=3e-4, checkpoint_every=100_000),
+    "base": Recipe(method=IMITATED, task="clinic", steps=600, lr=1e-3, eval_tasks=0, checkpoint_every=600),
+    "base_seeds": "one",
+    "arms": ARMS,
+    "measure": right_within(),
+    "profiles": {
+        "quick": Profile((0,), "30000 decoded", 3, arms=("shown", "fixed", "hidden")),
+        "full": Profile((0, 1, 2, 3), "100000 decoded", 11, arms=("shown", "fixed", "hidden")),
+        "extended": Profile((0, 1, 2, 3), "100000 decoded", 19),
+    },
+    "held_out": HeldOut(tasks=500, samples=1, at=(0.0, 1.0), max_tokens=dialogues(budget(2, 10)).max_tokens, temperature=0.0),
+}
+LEARNED = Check("ten turns are put to use: right within 10", end_of(measure=held_out(name="within_10")), "fixed", least=0.3)
+
+BUDGETS = Claim(
+    "doctoragent-rl-budgets",
+    mechanism="Drawing the number of turns for each case and telling it in every message",
+    consequence="raises by 0.08 or more the share of diagnoses that are right within 2, 4 and 6 turns over ten turns in every dialogue",
+    regime="on sixteen illnesses and twelve symptoms, from a base that imitated dialogues of ten turns, at equal decoded positions",
+    compare=("shown", "fixed"),
+    threshold=0.08,
+    refuted_if="the interval of the paired difference lies below 0.08",
+    checks=(LEARNED, Check("the number is followed: turns at 10 less those at 2", turns_follow(), "shown", least=3.0)),
+    pitfalls="Who was trained on ten turns alone was never late before the tenth, so much of this is arithmetic: a doctor who asks on is "
+    "right within two turns never. The claim beside it, against the same numbers that nobody says, is the one about the display.",
+    **RUN,
+)
+
+DISPLAY = Claim(
+    "doctoragent-rl-display",
+    mechanism="Telling a doctor the number of turns, where it is drawn for each case,",
+    consequence="raises the share of diagnoses that are right within 2, 4 and 6 turns over the same numbers that are not told",
+    regime=BUDGETS.regime,
+    compare=("shown", "hidden"),
+    threshold=0.0,
+    refuted_if="the interval of the paired difference lies below 0: a tie says that the mix of budgets does it, and not the display",
+    checks=BUDGETS.checks,
+    pitfalls="Who is not told can do no better than to stop at one turn for all: `python -m strop.worlds.symptoms` says what that reaches.",
+    **RUN,
+)
