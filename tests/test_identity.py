@@ -195,7 +195,7 @@ def test_every_function_of_the_language_stands_in_the_glossary_and_is_read_by_th
     assert all(re.search(rf"\b{word}\b", shown) for word in formula.FUNCTIONS)
     names = {name for each in EVALUATED for name in each.reads if name != "index"}
     channels = {f"{grader.gives}_R" for grader in GRADERS} | {f"{channel(mark)}_R" for mark in MARKS}
-    graded = {f"{c}_R" for each in map(source, ("facts", "verdict", "bargain")) for c in each.grade(each.task("train", 0, 0), "")}
+    graded = {f"{c}_R" for each in map(source, ("facts", "verdict", "bargain", "proofs")) for c in each.grade(each.task("train", 0, 0), "")}
     assert names - set(formula.NAMES) - channels <= graded
     own_words = {"mean", "sum", "std", "count", "active", "last", "behind", "next", "later_sum", "nested_mean", "same", "alike", "span"}
     assert set(reader.ELEMENTWISE) | own_words == formula.FUNCTIONS
