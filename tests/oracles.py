@@ -522,7 +522,6 @@ ORACLES = {
     "mcp-bench": grpo_strop,
     "webweaver-grpo": grpo_strop,
     "websailor-grpo": websailor,
-    "formalmath": grpo_strop,
     "formalmath-released": grpo_strop,
     "pathfinder-rl": pathfinder_rl,
     "parallel-grpo": partial(grpo_strop, sample=True),

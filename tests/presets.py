@@ -515,7 +515,6 @@ MUTANTS: dict[str, dict[str, Change]] = {
         "what was cut is trained": gates(Ends(cut="train")),
         "what was cut is left out of the statistics": gates(Ends(cut=None)),
     },
-    "formalmath": {**STANDARDIZED, **CLIP, **PER_ROLLOUT},
     "formalmath-released": {**STANDARDIZED, **CLIP, **PER_ROLLOUT},
     "parallel-grpo": {**normalized(1e-6, 1e-4), **MOVED_CLIP, **PER_ROLLOUT},
     "parallel-bonus": {**normalized(1e-6, 1e-4), **MOVED_CLIP, **PER_ROLLOUT},

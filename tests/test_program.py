@@ -328,6 +328,7 @@ def test_a_program_stands_beside_the_methods(capsys):
         "webweaver-released",
         "websailor",
         "vibe-agentic",
+        "memento",
         "doctoragent-rl",
         "doctoragent-rl-released",
     )

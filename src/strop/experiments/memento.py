@@ -180,10 +180,11 @@ LEARNED = Claim(
         Check("tasks do not come again: different ones, by all", different(), "likely", least=0.98),
     ),
     pilot=(0.1765, 0.1065, 0.1385),  # strop claim run memento-learned --profile pilot
-    pitfalls="The planner is a script: it solves 0.25 without a case and 0.8 behind right ones of the family alone, by construction; that a case helps, and that one of another family misleads, is put in. What is not put in is that a "
-    "net finds it from outcomes alone, each told of four cases at once, in time; it needs its weights pulled to zero hard, and with the "
-    "plain decay of 0.01 it is below the nearest cases. Success feeds on itself: what is solved is a case that helps the next. Words have "
-    "no meaning here but by their places, so a sentence encoder would have an easier time, and `nearest` too.",
+    pitfalls="The planner is a script: it solves 0.25 without a case and 0.8 behind right ones of the family alone, by construction; that "
+    "a case helps, and that one of another family misleads, is put in. What is not put in is that a net finds it from outcomes alone, each "
+    "told of four cases at once, in time; it needs its weights pulled to zero hard, and with a decay of 0.01 it is below the nearest "
+    "cases. A run is one history, since what is solved can be shown, so seeds differ by more than their tasks. Words have no meaning here "
+    "but by their places: with a sentence encoder both readers would have an easier time.",
 )
 
 CLAIMS = (LEARNED,)
