@@ -128,7 +128,7 @@ def event(answer: str | None, diagnosis: str, turn: int, limit: int, asked: Sequ
     """What an action is, in the order of the released checks: its format, a diagnosis, the last turn, one question, a repeat. Nothing
     where the patient is to be asked.
 
-    >>> event(None, "=", 4, 4, ()), event("=a g", "=", 5, 4, ()), event("b?", "=", 4, 4, ()), event("b?", "=", 3, 4, ["b?"])
+    >>> event(None, "=", 4, 4, ()), event("=a g", "=", 5, 4, ()), event("b?", "=", 4, 4, ()), event("b?", "=", 3, 4, ["b"])
     ('malformed', 'diagnosis', 'late', 'repeated')
     """
     if answer is None:
