@@ -222,7 +222,7 @@ def test_a_doctor_and_a_patient_behind_two_addresses_are_evaluated_each_on_a_bil
 def test_a_programs_stages_get_the_patient_that_their_worlds_ask():
     where = ["patient=remote:http://127.0.0.1:9/v1:somebody"]
     recipe = train._asking(Recipe(method="doctoragent-rl"), where, source("chain"))
-    assert [stage.method.environment for stage in recipe.program.plan] == [SEATED, SEATED]
+    assert [stage.method.environment for stage in recipe.program.plan] == [replace(SEATED, held=False), SEATED]
     assert [stage.method.policies["patient"] for stage in recipe.program.plan] == [Asked("remote:http://127.0.0.1:9/v1:somebody")] * 2
     assert saved.program(recipe.program.to_json()) == recipe.program
 

@@ -28,6 +28,7 @@ from strop.seams.reduction import means
 from strop.seams.reward import outcome
 from strop.seams.signal import Signal
 from strop.seams.update import AdamW
+from strop.worlds.clinic import Clinic
 
 
 @part(gives="earned")
@@ -70,8 +71,15 @@ def dialogues(turns: Between) -> Episodes:
     return Episodes(n=8, turns=turns, max_tokens=8, observation=16)
 
 
-IMITATED = SFT.but("sft-clinic", idea=("feed", "sampler"), feed=Demos(text="episode"), sampler=dialogues(budget(10, 10, **SAYS)), tasks=32)
-"""Ten turns are told, and a dialogue has from two to ten: it says nothing of what the number is for."""
+IMITATED = SFT.but(
+    "sft-clinic",
+    idea=("feed", "sampler", "environment"),
+    feed=Demos(text="episode"),
+    sampler=dialogues(budget(2, 10, **SAYS)),
+    environment=Clinic(held=False),
+    tasks=32,
+)
+"""A number is told and has nothing to do with how long a dialogue is: what it is for is left to learn."""
 
 
 def reinforced(name: str, turns: Between) -> Method:

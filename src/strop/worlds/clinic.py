@@ -33,11 +33,14 @@ from strop.seams.context import Handle, keyed
 from strop.seams.part import nearest
 from strop.seams.world import Reply, Said, Seat
 from strop.worlds.partner import Hidden, Partner
+from strop.worlds.symptoms import signs
 
 EARNS = {"malformed": -2.0, "late": -5.0, "not one question": -2.0, "repeated": -2.0, "unknown": -1.0, "told": 1.0}
 """What each event but a diagnosis is worth."""
 PER_PART = 5.0
 """Of a diagnosis, and of a recommendation, that is right word for word."""
+FREE = 10
+"""Turns of a doctor who is held to none."""
 WIDEST = 400
 """Characters of an answer that are read."""
 
@@ -125,7 +128,7 @@ def event(answer: str | None, diagnosis: str, turn: int, limit: int, asked: Sequ
     """What an action is, in the order of the released checks: its format, a diagnosis, the last turn, one question, a repeat. Nothing
     where the patient is to be asked.
 
-    >>> event(None, "=", 4, 4, ()), event("=a g", "=", 5, 4, ()), event("b?", "=", 4, 4, ()), event("b?", "=", 3, 4, ["b?"])
+    >>> event(None, "=", 4, 4, ()), event("=a g", "=", 5, 4, ()), event("b?", "=", 4, 4, ()), event("b?", "=", 3, 4, ["b"])
     ('malformed', 'diagnosis', 'late', 'repeated')
     """
     if answer is None:
@@ -152,6 +155,8 @@ class Clinic:
     """short, or prose."""
     patient: Partner | None = None
     """A policy in the patient's place."""
+    held: bool = True
+    """Doctors are held to the last turn. False: its number is told and means nothing."""
     seats: ClassVar = ("patient",)
 
     def __post_init__(self) -> None:
@@ -174,19 +179,19 @@ class Clinic:
         return replace(self, patient=Partner(names[0], TOLD[self.manner], "Patient", "Doctor", max_tokens=most))
 
     def start(self, task: Task, seat: Seat) -> dict[str, Any]:
-        needs = task.needs
+        needs, most = task.needs, seat.turns if self.held else FREE
         return {
             "case": dict(needs["case"]),
             "illness": needs["illness"],
             "advice": needs["advice"],
             "stated": "turns" in needs,
-            "limit": seat.turns,
+            "limit": most,
             "turn": 0,
             "asked": [],
             "past": [],
             "counts": dict.fromkeys((*EARNS, "leaked", "overreached"), 0),
             "own": seat.own,
-            "stops": keyed(seat.own, "stops").randint(1, max(seat.turns - 1, 1)),
+            "stops": keyed(seat.own, "stops").randint(1, max(most - 1, 1)),
         }
 
     async def reply(self, state: dict[str, Any], said: Said, ask: Mapping[str, Handle]) -> tuple[dict[str, Any], Reply]:
@@ -248,12 +253,14 @@ class Clinic:
         return {"event": what, "earned": earned, "leaked": state["counts"]["leaked"], "overreached": state["counts"]["overreached"]}
 
     def expert(self, state: dict[str, Any]) -> str:
-        """Asks of symptoms in any order, so often as its own noise says and not to the last turn, and then says the illness: it knows the
-        file, as the dialogues do that a doctor imitates."""
+        """Asks, so often as its own noise says and not to the last turn, every other time of what belongs to the illness alone and else of
+        anything; then it says the illness. It knows the file, as doctors do in the dialogues that are imitated."""
         manner, case = MANNERS[self.manner], state["case"]
         left = [name for name in case if not any(name in asked.split() for asked in state["asked"])]
         if (count := len(case) - len(left)) < min(state["stops"], len(case)):
-            return manner.said.format(manner.question.format(keyed(state["own"], "asks", count).choice(left)))
+            rng, suspected = keyed(state["own"], "asks", count), [name for name in signs(self.manner, state["illness"]) if name in left]
+            name = rng.choice(suspected if suspected and rng.random() < 0.5 else left)
+            return manner.said.format(manner.question.format(name))
         return manner.said.format(diagnosed(self.manner, state["illness"], state["advice"]))
 
 

@@ -51,6 +51,16 @@ def chance(number: int, symptom: int) -> float:
     return right if word in belongs else round(1 - right, 2)
 
 
+def signs(manner: str, illness: str) -> tuple[str, str]:
+    """Of an illness the two symptoms that belong to its words alone.
+
+    >>> signs("short", "b h"), signs("prose", "viral rhinitis")
+    (('b', 'h'), ('rash', 'thirst'))
+    """
+    number = illnesses(manner).index(illness)
+    return NAMES[manner][number // 4], NAMES[manner][MOST // 2 + number % 4]
+
+
 @lru_cache(maxsize=1)
 def chances() -> Any:
     """[illness, symptom]."""
