@@ -67,6 +67,9 @@ OWN = {
     "webweaver-48": "strop.experiments.webweaver:LARGE",
     "webweaver-8": "strop.experiments.webweaver:SMALL",
     "coverage-predicts": "strop.experiments.coverage:PREDICTS",
+    "lifelong-held-out": "strop.experiments.lifelong:HELD_OUT",
+    "lifelong-refusals": "strop.experiments.lifelong:REFUSALS",
+    "lifelong-evolution": "strop.experiments.lifelong:EVOLUTION",
     "scalecua-labels": "strop.experiments.scalecua:LABELS",
 }
 """strop's own, {name: module:attribute}; imported when asked for."""

@@ -1,0 +1,85 @@
+"""Lifelong safety alignment (arXiv:2505.20259): an attacker who reads its failures, a defender who refuses what got through, in turns.
+
+    attack      8 proposals a goal; then, for the goals that are open, 8 more behind failures that are shown; until 95 % are closed
+    attacker    SFT on every success as if it had been a first try, from where the attacker stood
+    defender    SFT on every success -> a refusal, mixed with benign texts, from the weights it began with
+
+There is no policy gradient: what either side learns from is what got through. Both buffers grow: the second round's defender learns from the
+first round's successes too. An attempt is unsafe by the judge's rule of two voices, `strop.seams.attacks.is_unsafe`.
+
+The paper tunes its attacker twice in a round, at a midpoint and at its end; here once, at the end. Its attacker and defender are two models;
+here both begin as one that was taught both sides (`begin`), whose known attacks it refuses.
+"""
+
+from strop.method import Method
+from strop.methods.sft import SFT
+from strop.program import INITIAL, LAST, Program, Repeat, Stage, steps, when
+from strop.seams.asked import Trained
+from strop.seams.attacks import ATTACK, Attacks, Rounds, closed_enough, first_tries, refusals
+from strop.seams.curriculum import Epochs
+from strop.seams.feed import WithDemos
+from strop.seams.recorded import Earlier
+from strop.seams.role import Role
+from strop.seams.update import Still
+
+COLLECT = Method(
+    "lifelong-attack",
+    paper="2505.20259",
+    curriculum=Epochs(),
+    feed=Rounds(),
+    sampler=Attacks(),
+    credit=(),
+    signals={},
+    update=Still(),
+    policies={"attacker": Trained()},
+    roles={ATTACK: Role(policy="attacker")},
+    tasks=200,
+)
+"""The attacker is one that is trained, so that later stages go on from where it stands; this stage moves nobody."""
+
+ATTACKER = SFT.but(
+    "lifelong-attacker",
+    paper="2505.20259",
+    idea=("feed", "roles", "policies"),
+    feed=Earlier("attack", first_tries(), every=True),
+    policies={"attacker": Trained()},
+    roles={"demo": Role(policy="attacker")},
+    tasks=32,
+)
+
+DEFENDER = SFT.but(
+    "lifelong-defender",
+    paper="2505.20259",
+    idea=("feed",),
+    feed=WithDemos(Earlier("attack", refusals(), every=True), demos=32),
+    tasks=32,
+)
+
+SMALL = Attacks(n=8, max_tokens=26, reply=8)
+"""Of texts of 24 symbols."""
+
+
+def turns(attack: Method = COLLECT.but(sampler=SMALL), begins: str = INITIAL, times: int = 2) -> Repeat:
+    """The paper's loop on `goals` and `duel`."""
+    return Repeat(
+        times,
+        (
+            Stage("attack", attack, when(closed_enough(share=0.95), at_most=4), task="goals"),
+            Stage("attacker", ATTACKER, steps(40), task="goals", pace=5.0),
+            Stage("defender", DEFENDER, steps(60), task="duel:attacks=0.0", begins=begins, pace=5.0),
+        ),
+    )
+
+
+BEGIN = Stage("begin", SFT.but("lifelong-begin", idea=("feed",), tasks=64), steps(400), task="drill", pace=10.0)
+
+LIFELONG = Program("lifelong", (BEGIN, turns(begins="begin")), paper="2505.20259")
+
+LIFELONG_RELEASED = Program(
+    "lifelong-released",
+    (BEGIN, turns(COLLECT.but("lifelong-attack-released", idea=("sampler",), sampler=Attacks(n=8, max_tokens=26, reply=8, dropped=True)), "begin")),
+    paper="2505.20259",
+)
+"""As the released scripts do it: an attempt whose judge gave no score is gone."""
+
+__all__ = ["ATTACKER", "BEGIN", "COLLECT", "DEFENDER", "INITIAL", "LAST", "LIFELONG", "LIFELONG_RELEASED", "turns"]
