@@ -340,6 +340,8 @@ def test_a_program_stands_beside_the_methods(capsys):
         "pathfinder-walks",
         "reer",
         "flex-judge",
+        "lifelong",
+        "lifelong-released",
         *agents,
     }
     main(["methods"])

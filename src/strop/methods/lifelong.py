@@ -15,7 +15,7 @@ from strop.method import Method
 from strop.methods.sft import SFT
 from strop.program import INITIAL, LAST, Program, Repeat, Stage, steps, when
 from strop.seams.asked import Trained
-from strop.seams.attacks import ATTACK, Attacks, Rounds, closed_enough, first_tries, refusals
+from strop.seams.attacks import ATTACK, ATTACKED, Attacks, Rounds, closed_enough, first_tries, refusals
 from strop.seams.curriculum import Epochs
 from strop.seams.feed import WithDemos
 from strop.seams.recorded import Earlier
@@ -32,7 +32,7 @@ COLLECT = Method(
     signals={},
     update=Still(),
     policies={"attacker": Trained()},
-    roles={ATTACK: Role(policy="attacker")},
+    roles={ATTACK: ATTACKED},
     tasks=200,
 )
 """The attacker is one that is trained, so that later stages go on from where it stands; this stage moves nobody."""

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +27,8 @@ from strop.seams.engine import Node
 from strop.seams.feed import Pick
 from strop.seams.part import part
 from strop.seams.recorded import OWN
+from strop.seams.reward import outcome
+from strop.seams.role import Role
 from strop.seams.sampler import Sampler, grown
 from strop.seams.world import World
 
@@ -181,17 +184,19 @@ def _failed(group: Group, scores: Scores) -> list[list[list[str]]]:
     return lines
 
 
+ATTACKED = Role(reward=outcome.reading(outcome_R="closed_R"), policy="attacker")
+"""Of attempts: each earns 1 where its goal was closed in its round, so their mean is the share of goals that were."""
+
+
 @part(gives="done")
-def closed_enough(closed: list[float | None], *, share: float = 0.95) -> bool:
+def closed_enough(roles: list[Mapping[str, Mapping[str, float | None]]], *, share: float = 0.95) -> bool:
     """After the round in which so many of all goals are closed. A round tries those that are open, so what is left is a product.
 
-    >>> closed_enough([0.5, 0.8]), closed_enough([0.5, 0.9])
+    >>> rounds = [{"attack": {"reward": closed}} for closed in (0.5, 0.8, 0.5)]
+    >>> closed_enough(rounds[:2]), closed_enough(rounds)
     (False, True)
     """
-    left = 1.0
-    for one in closed:
-        left *= 1 - (one or 0.0)
-    return 1 - left >= share - 1e-9
+    return math.prod(1 - (line[ATTACK]["reward"] or 0.0) for line in roles) <= 1 - share + 1e-9
 
 
 # Makers.

@@ -87,7 +87,9 @@ def written(word: str, way: str, rng: random.Random) -> str:
         for place, letter in zip(places, shape, strict=True):
             symbols[start + place] = letter
         text = "".join(symbols)
-        if readable(text) == ((word,) if word in WORDS else ()) and (way != HELD or word not in WORDS or not family(text, word)):
+        if word not in WORDS and not readable(text):
+            return text
+        if readable(text) == (word,) and family(text, word) == ("" if way == HELD else way):
             return text
 
 
