@@ -9,7 +9,7 @@ from typing import Any
 
 from strop.claims.claim import Arm, Check, Claim, HeldOut, Profile
 from strop.claims.trace import Curve, Trace
-from strop.methods.lifelong import BEGIN, COLLECT, DEFENDER, SMALL, turns
+from strop.methods.lifelong import BEGIN, DEFENDER, SMALL, turns
 from strop.methods.sft import SFT
 from strop.program import LAST, Program, Repeat
 from strop.recipe import Recipe
@@ -102,6 +102,7 @@ def other(loop: Repeat, stage: str, **changes: Any) -> Repeat:
 
 
 LOOP = turns()
+UNSHOWN = replace(SMALL.sampler, shown=0)  # type: ignore[type-var]
 KNOWN = SFT.but("lifelong-known", idea=("feed",), tasks=64)
 """As many texts as the defender learns from, half of them attacks in the known ways."""
 
@@ -109,10 +110,10 @@ HELD_OUT = Claim(
     "lifelong-held-out",
     mechanism="Refusing what a trained attacker got through, twice,",
     consequence="lowers the success of a held-out family of attacks by 0.25 or more under SFT on the known ways",
-    regime="on symbols, at equal positions and equal numbers of attempts, from a base that refuses the known ways",
+    regime="on symbols, where the defender learns from as many positions, from a base that refuses the known ways",
     method="lifelong",
     recipe=Recipe(task="duel:held=1", steps=1000, lr=3e-4, checkpoint_every=1000),
-    base=Recipe(method=BEGIN.method, task="drill", steps=400, lr=3e-3, eval_tasks=0, checkpoint_every=400),
+    base=Recipe(method=BEGIN.method, task="drill", steps=300, lr=3e-3, eval_tasks=0, checkpoint_every=300),
     arms=(
         Arm("lifelong", program("lifelong-turns", LOOP)),
         Arm(
@@ -127,7 +128,7 @@ HELD_OUT = Claim(
         ),
         Arm(
             "unshown",
-            program("lifelong-unshown", other(LOOP, "attack", method=COLLECT.but("lifelong-unshown", sampler=replace(SMALL, shown=0)))),
+            program("lifelong-unshown", other(LOOP, "attack", method=SMALL.but("lifelong-unshown", sampler=UNSHOWN))),
             control="retries see no failure",
         ),
         Arm("goes-on", program("lifelong-goes-on", other(LOOP, "defender", begins=LAST)), control="the defender goes on from where it stood"),
@@ -145,9 +146,9 @@ HELD_OUT = Claim(
     threshold=0.25,
     refuted_if="the interval of the paired difference lies below 0.25",
     profiles={
-        "quick": Profile((0,), "1000000", 3, arms=("lifelong", "seen")),
-        "full": Profile((0, 1, 2, 3), "1000000", 12, arms=("lifelong", "seen", "frozen")),
-        "extended": Profile((0, 1, 2, 3), "1000000", 25),
+        "quick": Profile((0,), "150000 trained", 3, arms=("lifelong", "seen")),
+        "full": Profile((0, 1, 2, 3), "150000 trained", 12, arms=("lifelong", "seen", "frozen")),
+        "extended": Profile((0, 1, 2, 3), "150000 trained", 25),
     },
     checks=(
         Check("the base has something to lose: the held-out family succeeds at first", at_first(), "lifelong", least=0.4),
@@ -176,6 +177,6 @@ EVOLUTION = replace(
     compare=("lifelong", "frozen"),
     threshold=0.0,
     refuted_if="the interval of the paired difference lies below 0",
-    profiles={**HELD_OUT.profiles, "quick": Profile((0,), "1000000", 3, arms=("lifelong", "frozen"))},
+    profiles={**HELD_OUT.profiles, "quick": Profile((0,), "150000 trained", 3, arms=("lifelong", "frozen"))},
 )
 

@@ -13,7 +13,7 @@ here both begin as one that was taught both sides (`begin`), whose known attacks
 
 from strop.method import Method
 from strop.methods.sft import SFT
-from strop.program import INITIAL, LAST, Program, Repeat, Stage, steps, when
+from strop.program import INITIAL, Program, Repeat, Stage, share, steps, when
 from strop.seams.asked import Trained
 from strop.seams.attacks import ATTACK, ATTACKED, Attacks, Rounds, closed_enough, first_tries, refusals
 from strop.seams.curriculum import Epochs
@@ -55,31 +55,30 @@ DEFENDER = SFT.but(
     tasks=32,
 )
 
-SMALL = Attacks(n=8, max_tokens=26, reply=8)
+SMALL = COLLECT.but("lifelong-attack-small", idea=("sampler",), sampler=Attacks(n=8, max_tokens=26, reply=8), tasks=80)
 """Of texts of 24 symbols."""
 
 
-def turns(attack: Method = COLLECT.but(sampler=SMALL), begins: str = INITIAL, times: int = 2) -> Repeat:
-    """The paper's loop on `goals` and `duel`."""
+def turns(attack: Method = SMALL, begins: str = INITIAL, times: int = 2) -> Repeat:
+    """The paper's loop on `goals` and `duel`. A budget in positions trained is the defender's, a part of it in each turn."""
     return Repeat(
         times,
         (
-            Stage("attack", attack, when(closed_enough(share=0.95), at_most=4), task="goals"),
-            Stage("attacker", ATTACKER, steps(40), task="goals", pace=5.0),
-            Stage("defender", DEFENDER, steps(60), task="duel:attacks=0.0", begins=begins, pace=5.0),
+            Stage("attack", attack, when(closed_enough(share=0.95), at_most=3), task="goals"),
+            Stage("attacker", ATTACKER, steps(20), task="goals", pace=5.0),
+            Stage("defender", DEFENDER, share(1 / times), task="duel:attacks=0.0", begins=begins, pace=5.0),
         ),
     )
 
 
-BEGIN = Stage("begin", SFT.but("lifelong-begin", idea=("feed",), tasks=64), steps(400), task="drill", pace=10.0)
+BEGIN = Stage("begin", SFT.but("lifelong-begin", idea=("feed",), tasks=64), steps(300), task="drill", pace=10.0)
 
 LIFELONG = Program("lifelong", (BEGIN, turns(begins="begin")), paper="2505.20259")
 
+RELEASED = SMALL.but("lifelong-attack-released", idea=("sampler",), sampler=Attacks(n=8, max_tokens=26, reply=8, dropped=True))
 LIFELONG_RELEASED = Program(
     "lifelong-released",
-    (BEGIN, turns(COLLECT.but("lifelong-attack-released", idea=("sampler",), sampler=Attacks(n=8, max_tokens=26, reply=8, dropped=True)), "begin")),
+    (BEGIN, turns(RELEASED, "begin")),
     paper="2505.20259",
 )
 """As the released scripts do it: an attempt whose judge gave no score is gone."""
-
-__all__ = ["ATTACKER", "BEGIN", "COLLECT", "DEFENDER", "INITIAL", "LAST", "LIFELONG", "LIFELONG_RELEASED", "turns"]
