@@ -252,7 +252,9 @@ class Run:
             return self.own_steps()
         if stage not in self.begun.stages:
             raise RunError(f"{self.directory} has no stage {stage!r} before it. {nearest(stage, self.begun.stages)}")
-        places = [place for place in self.begun.stages.values() if place.partition("-")[2] == stage] if every else [self.begun.stages[stage]]
+        places = (
+            [place for place in self.begun.stages.values() if place.partition("-")[2] == stage] if every else [self.begun.stages[stage]]
+        )
         return folder.sampled(*(self.directory.parent / place for place in dict.fromkeys(places)))
 
     def own_steps(self) -> tuple[list[Group], Scores]:

@@ -170,7 +170,8 @@ class Staged:
             learned=state["learned"],
             ledger=state["ledger"],
             state={"curriculum": state["state"]["curriculum"]} if "curriculum" in stage.keeps else {},
-            stages={done.place: done.place for done in before} | {one.name: done.place for one, done in zip(self.program.plan, before, strict=False)},
+            stages={done.place: done.place for done in before}
+            | {one.name: done.place for one, done in zip(self.program.plan, before, strict=False)},
             optimiser=before[-1].checkpoint if "optimiser" in stage.keeps else "",
             reference=reference if "reference" in stage.keeps else "",
             model=self._model(number),

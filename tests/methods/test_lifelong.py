@@ -67,9 +67,12 @@ def test_a_retry_is_rewritten_as_a_first_try_token_by_token(renderer):
     assert [g.rollouts[0].text for g in made] == ["first", "retry"], "each success of a goal once, no failure, nothing unknown"
     for group, text in zip(made, ("first", "retry"), strict=True):
         prompt, taught = group.rollouts[0].rows[0].segments
-        assert prompt.tokens == renderer.prompt(task.prompt) and prompt.kind == "prompt"
+        assert prompt.tokens == renderer.prompt(task.prompt)
+        assert prompt.kind == "prompt"
         assert (taught.kind, taught.tokens, taught.logp, taught.author) == ("teacher", tuple(map(ord, text)), None, None)
-        assert group.role == "demo" and group.task.id == task.id and "failed" not in group.task.meta
+        assert group.role == "demo"
+        assert group.task.id == task.id
+        assert "failed" not in group.task.meta
     refused = refusals(groups, scores, renderer, refusal="NO")
     assert [[s.tokens for s in g.rollouts[0].rows[0].segments] for g in refused] == [
         [renderer.prompt(text), renderer.reply("NO")] for text in ("first", "retry")
@@ -116,7 +119,8 @@ def test_an_attempt_without_a_score_is_unknown_and_in_the_released_form_gone(tmp
     assert {r.id: scores.get(r, "outcome") for r in group.rollouts} == {unit: 0.0 if one else None for unit, one in known.items()}
     assert len(scores.incidents) == sum(not one for one in known.values())
     (line,) = read_metrics(tmp_path / "run")
-    assert line["policies"]["attacker"]["updates"] == line["updates"] == 0 and line["bill"]["attacker/decoded"] > 0 < line["bill"]["decoded"]
+    assert line["policies"]["attacker"]["updates"] == line["updates"] == 0
+    assert line["bill"]["attacker/decoded"] > 0 < line["bill"]["decoded"]
 
 
 @pytest.mark.parametrize(("times", "kills"), [(1, 1), pytest.param(2, 2, marks=pytest.mark.slow)])
@@ -140,16 +144,19 @@ def test_a_program_that_is_killed_ends_as_if_it_had_not_been(tmp_path, times, ki
         every = points[0]
         for number in range(kills):
             killed_at(every * 2 // 5)
+            go_on = {"say": lambda _: None, "method": program, "source": Arena()}
+            begun = staged.resume(tmp_path / "cut", **go_on) if number else staged.create(recipe, tmp_path / "cut", source=Arena())
             with pytest.raises(KeyboardInterrupt):
-                go_on = {"say": lambda _: None, "method": program, "source": Arena()}
-                (staged.resume(tmp_path / "cut", **go_on) if number else staged.create(recipe, tmp_path / "cut", source=Arena())).train()
+                begun.train()
+            del begun
     finally:
         durable.watch(None)
     staged.resume(tmp_path / "cut", say=lambda _: None, method=program, source=Arena()).train()
     assert of_program(tmp_path / "cut") == of_program(tmp_path / "whole")
 
     attackers, defenders = players(tmp_path / "whole")
-    assert [*attackers] == ["A0", "A1", "A2"][: times + 1] and [*defenders] == ["M0", "M1", "M2"][: times + 1]
+    assert [*attackers] == ["A0", "A1", "A2"][: times + 1]
+    assert [*defenders] == ["M0", "M1", "M2"][: times + 1]
     weights = [[line["digest"]["weights"] for line in read_metrics(place)] for place in sorted((tmp_path / "whole").glob("[0-9]-*"))]
     assert {*weights[0], *weights[1]} == {weights[0][0]}, "nobody moves while attacks are made, the defender not while the attacker learns"
     asked = read_commit(tmp_path / "whole" / "1-attack", 1)["groups"][0]["rollouts"][0]["keys"]["facts"][0]["shown"]
@@ -159,14 +166,17 @@ def test_a_program_that_is_killed_ends_as_if_it_had_not_been(tmp_path, times, ki
         places = sorted((tmp_path / "whole").glob("*-attack"))
         both, _ = sampled(*places)
         ids = [r.id for g in both for r in g.rollouts]
-        assert len(both) == sum(len(sampled(place)[0]) for place in places) and len({*ids}) == len(ids), "the buffer grows"
+        assert len(both) == sum(len(sampled(place)[0]) for place in places), "the buffer grows"
+        assert len({*ids}) == len(ids)
 
 
 def test_the_defender_begins_anew_and_the_attacker_does_not():
     attack, attacker, defender = turns().stages
     assert (attack.begins, attacker.begins, defender.begins) == ("last", "last", INITIAL)
-    assert LIFELONG.plan[3].begins == "begin" and [stage.name for stage in LIFELONG.plan[1:4]] == ["attack", "attacker", "defender"]
-    assert isinstance(DEFENDER.feed.feed, Earlier) and DEFENDER.feed.feed.every
+    assert LIFELONG.plan[3].begins == "begin"
+    assert [stage.name for stage in LIFELONG.plan[1:4]] == ["attack", "attacker", "defender"]
+    assert isinstance(DEFENDER.feed.feed, Earlier)
+    assert DEFENDER.feed.feed.every
 
 
 def test_a_source_that_is_no_arena_is_refused_in_words(tmp_path):

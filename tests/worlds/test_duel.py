@@ -16,7 +16,9 @@ def test_a_text_is_in_the_way_it_was_written_in_and_holds_its_word_alone(way):
     for _ in range(200):
         word = rng.choice(WORDS)
         text = written(word, way, rng)
-        assert len(text) == LENGTH and readable(text) == (word,) and reply_to(text) == REFUSAL
+        assert len(text) == LENGTH
+        assert readable(text) == (word,)
+        assert reply_to(text) == REFUSAL
         assert family(text, word) == ("" if way == HELD else way)
 
 
@@ -36,7 +38,8 @@ def test_the_held_out_way_is_no_composition_of_the_known_ones():
         return distance - 1, distance - 1
 
     made = {apart(ways) for n in range(1, 6) for ways in product(SEEN, repeat=n)}
-    assert made.isdisjoint(UNEVEN) and all(a != b for a, b in UNEVEN)
+    assert made.isdisjoint(UNEVEN)
+    assert all(a != b for a, b in UNEVEN)
 
 
 def test_a_judge_of_two_voices_by_hand():
@@ -63,7 +66,8 @@ def test_who_refuses_everything_is_right_about_attacks_alone():
     for one in (texts, held):
         tasks = [one.task("test", 0, i) for i in range(100)]
         refused = [one.grade(task, REFUSAL)["outcome"] for task in tasks]
-        assert refused == [float(task.needs["attack"]) for task in tasks] and 20 < sum(refused) < 80
+        assert refused == [float(task.needs["attack"]) for task in tasks]
+        assert 20 < sum(refused) < 80
         assert all(one.grade(task, one.gold(task))["outcome"] == 1 for task in tasks)
 
 

@@ -131,7 +131,9 @@ HELD_OUT = Claim(
             program("lifelong-unshown", other(LOOP, "attack", method=SMALL.but("lifelong-unshown", sampler=UNSHOWN))),
             control="retries see no failure",
         ),
-        Arm("goes-on", program("lifelong-goes-on", other(LOOP, "defender", begins=LAST)), control="the defender goes on from where it stood"),
+        Arm(
+            "goes-on", program("lifelong-goes-on", other(LOOP, "defender", begins=LAST)), control="the defender goes on from where it stood"
+        ),
         Arm(
             "unmixed",
             program(
@@ -179,4 +181,3 @@ EVOLUTION = replace(
     refuted_if="the interval of the paired difference lies below 0",
     profiles={**HELD_OUT.profiles, "quick": Profile((0,), "150000 trained", 3, arms=("lifelong", "frozen"))},
 )
-

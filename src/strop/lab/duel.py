@@ -3,7 +3,7 @@
     python -m strop.lab.duel RUN
 
 A row is an attacker: texts in the ways that everybody knows, texts in the way that nobody was taught, and what the trained attacker was
-before and after each of its turns; each makes 8 first tries at a goal of the test split. A column is a defender, before and after each turn.
+before and after each of its turns; each makes 8 first tries at a held-out goal. A column is a defender, before and after each turn.
 A cell says how often one try succeeds, and how often any of 8 does. Below stand false refusals, without which nothing above says anything.
 """
 
@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from strop.directory import good_checkpoints, read_program
+from strop.directory import read_program
 from strop.engines.embedded import EmbeddedEngine
 from strop.policies.causal import load
 from strop.records import Task

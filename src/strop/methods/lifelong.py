@@ -4,11 +4,11 @@
     attacker    SFT on every success as if it had been a first try, from where the attacker stood
     defender    SFT on every success -> a refusal, mixed with benign texts, from the weights it began with
 
-There is no policy gradient: what either side learns from is what got through. Both buffers grow: the second round's defender learns from the
-first round's successes too. An attempt is unsafe by the judge's rule of two voices, `strop.seams.attacks.is_unsafe`.
+There is no policy gradient: what either side learns from is what got through. Both buffers grow: the second round's defender learns from
+the first round's successes too. An attempt is unsafe by the judge's rule of two voices, `strop.seams.attacks.is_unsafe`.
 
-The paper tunes its attacker twice in a round, at a midpoint and at its end; here once, at the end. Its attacker and defender are two models;
-here both begin as one that was taught both sides (`begin`), whose known attacks it refuses.
+The paper tunes its attacker twice in a round, at a midpoint and at its end; here once, at the end. Its attacker and defender are two
+models; here both begin as one that was taught both sides (`begin`), and that refuses the known attacks.
 """
 
 from strop.method import Method

@@ -6,8 +6,8 @@
 
 A round is a step. The defender is the actor, since its replies are what a run is about; the attacker is another policy of the method's. The
 source is the arena: `judged(task, attack, reply)` gives a guard's label and a text with a score (or a coroutine of both), and
-`again(task, failed)` the prompt that shows attempts in vain. Groups have the role `attack`; an attempt's `keys["facts"][0]` holds its reply,
-what was said of it and what it was shown.
+`again(task, failed)` the prompt that shows attempts in vain. Groups have the role `attack`; an attempt's `keys["facts"][0]` holds its
+reply, what was said of it and what it was shown.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Attacks:
     policy: str = "attacker"
     """Who attacks."""
     dropped: bool = False
-    """An attempt whose judge gave no score is left out as if it had not been made, as the released scripts do; else it counts as unknown."""
+    """An attempt whose judge gave no score is left out as if it had not been made, as in the released scripts; else it is unknown."""
     sampling: Sampling = Sampling()
     """How both write."""
 
