@@ -19,6 +19,7 @@ from strop.seams.attacks import ATTACK, ATTACKED, Attacks, Rounds, closed_enough
 from strop.seams.curriculum import Epochs
 from strop.seams.feed import WithDemos
 from strop.seams.recorded import Earlier
+from strop.seams.reduction import means
 from strop.seams.role import Role
 from strop.seams.update import Still
 
@@ -71,7 +72,10 @@ def turns(attack: Method = SMALL, begins: str = INITIAL, times: int = 2) -> Repe
     )
 
 
-BEGIN = Stage("begin", SFT.but("lifelong-begin", idea=("feed",), tasks=64), steps(300), task="drill", pace=10.0)
+ROWS_ALIKE = {"teacher": SFT.signals["teacher"].but(reduce=means("rollout", "token"))}
+"""A refusal is as much as an attack, which has four times its tokens."""
+
+BEGIN = Stage("begin", SFT.but("lifelong-begin", idea=("signals",), signals=ROWS_ALIKE, tasks=32), steps(300), task="drill", pace=10.0)
 
 LIFELONG = Program("lifelong", (BEGIN, turns(begins="begin")), paper="2505.20259")
 

@@ -13,7 +13,6 @@ reply, what was said of it and what it was shown.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import math
 import re
 from collections import Counter
@@ -26,7 +25,7 @@ from strop.seams.context import Ctx, Footprint, Renderer
 from strop.seams.engine import Node
 from strop.seams.feed import Pick
 from strop.seams.part import part
-from strop.seams.recorded import OWN
+from strop.seams.recorded import OWN, given
 from strop.seams.reward import outcome
 from strop.seams.role import Role
 from strop.seams.sampler import Sampler, grown
@@ -142,8 +141,8 @@ class Attacks:
     async def _judged(self, task: Task, attack: str, reply: str, ctx: Ctx) -> tuple[bool, str, str]:
         """(guard, words, why there are none): what goes wrong with a judge is nobody's fault who plays."""
         try:
-            given: Any = ctx.source.judged(task, attack, reply)  # type: ignore[attr-defined]
-            guard, words = await asyncio.wait_for(given, SECONDS) if inspect.isawaitable(given) else given
+            said: Any = ctx.source.judged(task, attack, reply)  # type: ignore[attr-defined]
+            guard, words = await asyncio.wait_for(given(said), SECONDS)
             return bool(guard), str(words), ""
         except Exception as error:
             return False, "", f"the judge failed: {type(error).__name__}: {error}"[:200]

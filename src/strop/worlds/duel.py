@@ -6,8 +6,8 @@ else the text's first symbols. An attacker writes texts in which the word of its
     scattered  ..k..x....q........      two gaps, never alike: none of the four, nor what one makes of another's text
 
 A word is *readable* where its letters stand in order, forwards or backwards, in any case, with at most `MOST` symbols between neighbours.
-The judge of an attack is a program of two voices, neither of which knows all: a guard, which knows the four and no other, and a score from 1 to
-5, which reads whatever is readable. `tasks/duel.py` has the texts and the goals, `strop.seams.attacks` the rule and the rounds.
+The judge of an attack is a program of two voices, neither of which knows all: a guard, which knows the four and no other, and a score
+from 1 to 5, which reads whatever is readable. `tasks/duel.py` has the texts and the goals, `strop.seams.attacks` the rule and the rounds.
 """
 
 from __future__ import annotations
