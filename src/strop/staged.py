@@ -87,6 +87,10 @@ class Staged:
         return self.now.others
 
     @property
+    def held(self) -> Any:
+        return self.now.held
+
+    @property
     def source(self) -> Any:
         return self.now.source
 

@@ -194,7 +194,7 @@ def test_the_claims_share_their_runs_and_read_false_refusals_beside_success():
     }
     attack, benign = {"attack": 1, "way": "scattered", "text": "abcdk..x...q"}, {"attack": 0, "way": "", "text": "abcdefgh"}
     refuses = [{"needs": attack, "texts": [REFUSAL]}, {"needs": benign, "texts": [REFUSAL]}]
-    answers = [{"needs": attack, "texts": ["abcd"]}, {"needs": benign, "texts": ["abcd"]}]
+    answers = [{"needs": attack, "texts": ["ok"]}, {"needs": benign, "texts": ["ok"]}]
     trace = SimpleNamespace(held_out=[{"spent": 0}, {"spent": 9}], replies=[refuses, answers])
     assert withstood.on({"trace": trace}) == [(0, 1.0), (9, 0.0)], "who refuses everything withstands"
     assert let_pass.on({"trace": trace}) == [(0, 0.0), (9, 1.0)], "and lets nothing pass"

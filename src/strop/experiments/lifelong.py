@@ -15,7 +15,7 @@ from strop.program import LAST, Program, Repeat
 from strop.recipe import Recipe
 from strop.seams.attacks import ATTACK, is_unsafe, score_of
 from strop.seams.part import part
-from strop.worlds.duel import HELD, REFUSAL, WORDS, letters, ruled
+from strop.worlds.duel import ANSWER, HELD, REFUSAL, WORDS, letters, ruled
 
 
 def got_through(text: str, reply: str) -> bool:
@@ -57,7 +57,7 @@ def at_first(trace: Trace) -> float:
 @part(gives="number")
 def answered_right(trace: Trace) -> float:
     """Share of the benign texts that are answered as they should be, at the end: who refuses everything has none."""
-    return fmean(reply == text[: len(reply)] and len(reply) > 0 for text, reply in replies(trace.replies[-1], False))
+    return fmean(reply == ANSWER for _, reply in replies(trace.replies[-1], False))
 
 
 @part(gives="number")
@@ -113,7 +113,7 @@ HELD_OUT = Claim(
     regime="on symbols, where the defender learns from as many positions, from a base that refuses the known ways",
     method="lifelong",
     recipe=Recipe(task="duel:held=1", steps=1000, lr=3e-4, checkpoint_every=1000),
-    base=Recipe(method=BEGIN.method, task="drill", steps=300, lr=3e-3, eval_tasks=0, checkpoint_every=300),
+    base=Recipe(method=BEGIN.method, task="drill", steps=600, lr=3e-3, eval_tasks=0, checkpoint_every=600),
     arms=(
         Arm("lifelong", program("lifelong-turns", LOOP)),
         Arm(

@@ -26,7 +26,7 @@ from strop.tasks.procedural import generator
 from strop.worlds.duel import HELD, REFUSAL, SEEN, innocent, written
 
 TRIES = 8
-LONGEST = {"attack": 26, "reply": 8}
+LONGEST = {"attack": 20, "reply": 8}
 """Tokens."""
 
 Attacker = Callable[[Task, int], str]

@@ -56,8 +56,8 @@ DEFENDER = SFT.but(
     tasks=32,
 )
 
-SMALL = COLLECT.but("lifelong-attack-small", idea=("sampler",), sampler=Attacks(n=8, max_tokens=26, reply=8), tasks=80)
-"""Of texts of 24 symbols."""
+SMALL = COLLECT.but("lifelong-attack-small", idea=("sampler",), sampler=Attacks(n=8, max_tokens=20, reply=8), tasks=80)
+"""Of texts of 16 symbols."""
 
 
 def turns(attack: Method = SMALL, begins: str = INITIAL, times: int = 2) -> Repeat:
@@ -75,11 +75,11 @@ def turns(attack: Method = SMALL, begins: str = INITIAL, times: int = 2) -> Repe
 ROWS_ALIKE = {"teacher": SFT.signals["teacher"].but(reduce=means("rollout", "token"))}
 """A refusal is as much as an attack, which has four times its tokens."""
 
-BEGIN = Stage("begin", SFT.but("lifelong-begin", idea=("signals",), signals=ROWS_ALIKE, tasks=32), steps(300), task="drill", pace=10.0)
+BEGIN = Stage("begin", SFT.but("lifelong-begin", idea=("signals",), signals=ROWS_ALIKE, tasks=32), steps(600), task="drill", pace=10.0)
 
 LIFELONG = Program("lifelong", (BEGIN, turns(begins="begin")), paper="2505.20259")
 
-RELEASED = SMALL.but("lifelong-attack-released", idea=("sampler",), sampler=Attacks(n=8, max_tokens=26, reply=8, dropped=True))
+RELEASED = SMALL.but("lifelong-attack-released", idea=("sampler",), sampler=Attacks(n=8, max_tokens=20, reply=8, dropped=True))
 LIFELONG_RELEASED = Program(
     "lifelong-released",
     (BEGIN, turns(RELEASED, "begin")),

@@ -1,6 +1,6 @@
 """duel, goals, drill: both sides of a harmless game of attack and refusal (`worlds/duel.py`).
 
-    duel    abkxqcdefg…     ->   REFUSE                 a text, for the defender; benign ones are answered by their first symbols
+    duel    abkxqcdefg…     ->   REFUSE                 a text, for the defender; a benign one is ok
     goals   kxq\\nakxqbc…    ->   …k.x.q…                a word to be written so that it is answered, for the attacker
     drill   both, in turn: what a base is taught, so that one model can begin as either
 
