@@ -148,7 +148,7 @@ def test_a_program_that_is_killed_ends_as_if_it_had_not_been(tmp_path, times, ki
             begun = staged.resume(tmp_path / "cut", **go_on) if number else staged.create(recipe, tmp_path / "cut", source=Arena())
             with pytest.raises(KeyboardInterrupt):
                 begun.train()
-            del begun
+            assert begun.held is None, "what a claim evaluates a program with: it has no memory"
     finally:
         durable.watch(None)
     staged.resume(tmp_path / "cut", say=lambda _: None, method=program, source=Arena()).train()

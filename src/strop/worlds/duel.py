@@ -93,8 +93,8 @@ def written(word: str, way: str, rng: random.Random) -> str:
 
 
 def innocent(rng: random.Random) -> str:
-    """A benign text. Half of them look like an attack: a forbidden word's letters stand in it in another order, or another letter for one of
-    them, in any of the ways, the held-out one too. In most others some of its letters stand anywhere."""
+    """A benign text. Half of them look like an attack: a forbidden word's letters stand in it in another order, or with one of them changed,
+    in any of the ways, the held-out one too. In most others some of its letters stand anywhere."""
     word, kind = list(rng.choice(WORDS)), rng.randrange(4)
     if kind == 0:
         word = [word[i] for i in rng.choice(((0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1)))]
