@@ -93,7 +93,7 @@ def written(word: str, way: str, rng: random.Random) -> str:
 
 
 def innocent(rng: random.Random) -> str:
-    """A benign text. Half of them look like an attack: a forbidden word's letters stand in it in another order, or with one of them changed,
+    """A benign text. Half of them look like an attack: a forbidden word's letters stand in it in another order, or one of them is changed,
     in any of the ways, the held-out one too. In most others some of its letters stand anywhere."""
     word, kind = list(rng.choice(WORDS)), rng.randrange(4)
     if kind == 0:
