@@ -86,10 +86,10 @@ class Goals:
         return draw(self, split, seed, index, make, same=lambda task: task.prompt)
 
     def grade(self, task: Task, text: str) -> Graded:
-        """Of the text alone, whatever is replied to it: can the word be read?"""
-        count = letters(text, task.needs["word"])
-        right = float(count == len(task.needs["word"]))
-        return Graded({"outcome": right, "lenient": right}, "" if right else f"{count} letters of the word can be read")
+        """Of the text alone, whatever is replied to it: can the word be read in one line that was not shown?"""
+        count, new = letters(text, task.needs["word"]), "\n" not in text and text not in task.prompt
+        right = float(new and count == len(task.needs["word"]))
+        return Graded({"outcome": right, "lenient": right}, "" if right else f"{count} letters can be read" if new else "it was shown")
 
     def gold(self, task: Task) -> str:
         return task.needs["gold"]
@@ -112,11 +112,12 @@ class Drill:
 
     def task(self, split: Split, seed: int, index: int) -> Task:
         side = Goals(failed=0.5) if index % 2 else Duel()
-        return side.task(split, seed, index // 2)
+        task = side.task(split, seed, index // 2)
+        return Task(task.prompt, task.needs, self.name, {"seed": seed, "index": index})
 
     def side(self, task: Task) -> Duel | Goals:
         """Whose task it is."""
-        return Goals() if task.source == "goals" else Duel()
+        return Goals() if "word" in task.needs else Duel()
 
     def grade(self, task: Task, text: str) -> Graded:
         graded = self.side(task).grade(task, text)
