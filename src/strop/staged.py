@@ -150,7 +150,7 @@ class Staged:
         if not number:
             return ""
         if (at := self._begins(number)) < 0:
-            return HANDED if (self.directory / HANDED).exists() else ""
+            return HANDED if (self.directory / HANDED).is_dir() else ""  # a claim keeps a note of this name
         return self.done[at].checkpoint
 
     def _begins(self, number: int) -> int:

@@ -11,9 +11,12 @@ The paper tunes its attacker twice in a round, at a midpoint and at its end; her
 models; here both begin as one that was taught both sides (`begin`), and that refuses the known attacks.
 """
 
+from dataclasses import replace
+
 from strop.method import Method
 from strop.methods.sft import SFT
 from strop.program import INITIAL, Program, Repeat, Stage, share, steps, when
+from strop.records import Sampling
 from strop.seams.asked import Trained
 from strop.seams.attacks import ATTACK, ATTACKED, Attacks, Rounds, closed_enough, first_tries, refusals
 from strop.seams.curriculum import Epochs
@@ -56,7 +59,10 @@ DEFENDER = SFT.but(
     tasks=32,
 )
 
-SMALL = COLLECT.but("lifelong-attack-small", idea=("sampler",), sampler=Attacks(n=8, max_tokens=20, reply=8), tasks=80)
+WIDE = Attacks(n=8, max_tokens=20, reply=8, sampling=Sampling(temperature=2.0))
+"""A small model that was taught some ways writes nothing else at 1; at 2 it errs, and some errors can still be read."""
+
+SMALL = COLLECT.but("lifelong-attack-small", idea=("sampler",), sampler=WIDE, tasks=80)
 """Of texts of 16 symbols."""
 
 
@@ -79,7 +85,7 @@ BEGIN = Stage("begin", SFT.but("lifelong-begin", idea=("signals",), signals=ROWS
 
 LIFELONG = Program("lifelong", (BEGIN, turns(begins="begin")), paper="2505.20259")
 
-RELEASED = SMALL.but("lifelong-attack-released", idea=("sampler",), sampler=Attacks(n=8, max_tokens=20, reply=8, dropped=True))
+RELEASED = SMALL.but("lifelong-attack-released", idea=("sampler",), sampler=replace(WIDE, dropped=True))
 LIFELONG_RELEASED = Program(
     "lifelong-released",
     (BEGIN, turns(RELEASED, "begin")),

@@ -79,7 +79,7 @@ class Attacks:
     dropped: bool = False
     """An attempt whose judge gave no score is left out as if it had not been made, as in the released scripts; else it is unknown."""
     sampling: Sampling = Sampling()
-    """How both write."""
+    """How attempts are drawn; replies are drawn as they are."""
 
     def __post_init__(self) -> None:
         if min(self.n, self.max_tokens, self.reply) < 1 or self.shown < 0:
@@ -136,7 +136,7 @@ class Attacks:
         if defender.renderer.plain(attack) is None:
             return ""
         read = await defender.open(attack, root=f"{ctx.place}/reply", ordinal=number)
-        return defender.text(await defender.generate(read, max=self.reply, sampling=self.sampling, keep=False))
+        return defender.text(await defender.generate(read, max=self.reply, keep=False))
 
     async def _judged(self, task: Task, attack: str, reply: str, ctx: Ctx) -> tuple[bool, str, str]:
         """(guard, words, why there are none): what goes wrong with a judge is nobody's fault who plays."""
