@@ -6,6 +6,7 @@
     python tests/kills.py sample 0 10 windowed     of episodes whose rows are summarised by the policy and begun again
     python tests/kills.py sample 0 8 guest         of somebody else's program, which asks a desk
     python tests/kills.py program 0 20             inside the writes of a program of four stages, at boundaries too
+    python tests/kills.py program 0 20 lifelong    of one whose stages train two players in turns
 
 Every run is a fork of this process, so a kill is a real one and costs no second import of torch. One thread: a
 fork of a process whose thread pool is running would hang.
@@ -20,8 +21,9 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -31,10 +33,13 @@ from strop.loop import Run
 from strop.method import Method
 from strop.methods.cascade import MPO
 from strop.methods.grpo import GRPO
-from strop.program import Program, Stage, steps
+from strop.methods.lifelong import COLLECT as COLLECT_ATTACKS
+from strop.methods.lifelong import turns
+from strop.program import Program, Repeat, Stage, steps, when
 from strop.recipe import Recipe
 from strop.records import Task
 from strop.run import create, resume
+from strop.seams.attacks import Attacks, closed_enough
 from strop.seams.context import Handle
 from strop.seams.curriculum import Band
 from strop.seams.episode import Episodes
@@ -47,6 +52,8 @@ from strop.seams.update import AdamW, Still
 from strop.seams.window import Own, Summarised
 from strop.seams.world import Reply, Said, Seat
 from strop.serving.guest import Guest
+from strop.tasks.duel import Goals
+from strop.worlds.duel import Ruling
 
 STEPS = 5
 
@@ -118,8 +125,31 @@ def go_on(method: str, directory: Path) -> Run:
     return resume(directory, say=lambda _: None, **parts)
 
 
-def whole_program(model: str) -> Recipe:
-    return Recipe(method=PROGRAM, task="chain:steps=1", model=model, lr=1e-3, seed=3, eval_tasks=0, checkpoint_every=2, slots=16)
+def whole_program(model: str, program: Program = PROGRAM) -> Recipe:
+    return Recipe(method=program, task="chain:steps=1", model=model, lr=1e-3, seed=3, eval_tasks=0, checkpoint_every=2, slots=16)
+
+
+@dataclass(frozen=True)
+class Arena(Goals):
+    """A judge who goes by an attempt's letters, so that a model which was taught nothing gets through now and then."""
+
+    def judged(self, task: Task, attack: str, reply: str) -> Ruling:
+        return Ruling(False, f"<score>{1 + 3 * (sum(map(ord, attack)) % 8 == 1)}</score>")
+
+    def gold(self, task: Task) -> str:
+        return "no"
+
+
+def duel(times: int = 2) -> Program:
+    """Two players in turns, each stage of a step or two."""
+    ends = {"attack": when(closed_enough(), at_most=2), "attacker": steps(1), "defender": steps(1)}
+    small = COLLECT_ATTACKS.but(sampler=Attacks(n=3, max_tokens=6, reply=3), tasks=3)
+    loop = turns(small, times=times).stages
+    methods = {"attack": small, "attacker": loop[1].method.but(tasks=2), "defender": loop[2].method.but(tasks=2)}
+    return Program("duel", (Repeat(times, tuple(replace(one, until=ends[one.name], method=methods[one.name], task="") for one in loop)),))
+
+
+SOURCES: dict[str, Any] = {"duel": Arena()}
 
 
 def die() -> None:
@@ -200,10 +230,11 @@ def of_program(directory: Path) -> dict:
     return {"done": read_program(directory)["done"], **{place.name: outcome(place) for place in stages(directory)}}
 
 
-def programs(first: int, last: int) -> None:
+def programs(first: int, last: int, program: Program = PROGRAM) -> None:
     """Kills spread over all writes of a program, from the one that began it on."""
     from strop import pico
 
+    brought = {"source": SOURCES[program.name]} if program.name in SOURCES else {}
     model, base = str(pico.path()), Path(tempfile.mkdtemp())
     points = [0]
 
@@ -211,7 +242,7 @@ def programs(first: int, last: int) -> None:
         points[0] += 1
 
     durable.watch(counted)
-    begun = staged.create(whole_program(model), base / "whole")
+    begun = staged.create(whole_program(model, program), base / "whole", **brought)
     before = points[0]
     begun.train()
     durable.watch(None)
@@ -221,10 +252,10 @@ def programs(first: int, last: int) -> None:
 
         def killed(directory: Path = directory, at: int = at) -> None:
             durable.watch(countdown(at))
-            staged.create(whole_program(model), directory).train()
+            staged.create(whole_program(model, program), directory, **brought).train()
 
         def resumed(directory: Path = directory) -> None:
-            staged.resume(directory, say=lambda _: None, method=PROGRAM).train()
+            staged.resume(directory, say=lambda _: None, method=program, **brought).train()
 
         code = child(killed)
         kept, done = groups(directory), [entry["place"] for entry in read_program(directory)["done"]]
@@ -247,7 +278,7 @@ def programs(first: int, last: int) -> None:
 def main(phase: str, first: int, last: int, method: str = "grpo") -> None:
     torch.set_num_threads(1)
     if phase == "program":
-        programs(first, last)
+        programs(first, last, duel() if method == "lifelong" else PROGRAM)
         return
     from strop import pico
 

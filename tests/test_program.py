@@ -347,6 +347,8 @@ def test_a_program_stands_beside_the_methods(capsys):
         "moose-chem2",
         "flex-judge",
         "formalmath-proofs",
+        "lifelong",
+        "lifelong-released",
         *agents,
     }
     main(["methods"])

@@ -74,6 +74,14 @@ def test_a_program_killed_inside_any_write_goes_on_to_the_same_stages():
     assert {len(r["done"]) for r in results} == {0, 1, 2, 3}, "killed in every stage"
 
 
+@pytest.mark.full  # twenty programs of six stages
+def test_two_players_who_learn_in_turns_are_killed_in_any_write_and_go_on_alike():
+    results = kills("program", 0, 20, "lifelong")
+    assert len(results) == 20
+    check(results)
+    assert {len(r["done"]) for r in results} == set(range(6)), "killed in every stage"
+
+
 def small(tmp_path, **changes):
     from strop import pico
     from strop.recipe import Recipe

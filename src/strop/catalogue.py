@@ -28,6 +28,7 @@ Known = Part | type
 
 RECORDS = (
     "asked",
+    "attacks",
     "judge",
     "rubric",
     "gate",

@@ -357,14 +357,18 @@ def committed(directory: Path) -> Iterator[dict[str, Any]]:
         yield record
 
 
-def sampled(directory: Path) -> tuple[list[Group], Scores]:
-    """All that a run's steps committed. Ids say the step, since a task may come again."""
+def sampled(*directories: Path) -> tuple[list[Group], Scores]:
+    """All that a run's steps committed. Ids say the step, since a task may come again; of several runs also whose."""
     groups, values, spans = list[Group](), dict[str, Any](), dict[str, Any]()
-    for record in committed(directory):
-        made, known = as_earlier(record)
-        groups += made
-        values |= known.values
-        spans |= known.spans
+    for directory in directories:
+        for record in committed(directory):
+            made, known = as_earlier(record)
+            if len(directories) > 1:
+                known = known.under({f"{directory.name}/{unit}": unit for unit in known.values})
+                made = [group.within(directory.name) for group in made]
+            groups += made
+            values |= known.values
+            spans |= known.spans
     return groups, Scores(values, spans=spans)
 
 

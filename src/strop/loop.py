@@ -246,13 +246,16 @@ class Run:
         """Scores that are known already: nobody is asked for them."""
         self.known |= scores
 
-    def earlier(self, stage: str) -> tuple[list[Group], Scores]:
-        """What an earlier stage committed; or this run, in its steps so far."""
+    def earlier(self, stage: str, every: bool = False) -> tuple[list[Group], Scores]:
+        """What an earlier stage committed, or every one of this name; or this run, in its steps so far."""
         if stage == OWN:
             return self.own_steps()
         if stage not in self.begun.stages:
             raise RunError(f"{self.directory} has no stage {stage!r} before it. {nearest(stage, self.begun.stages)}")
-        return folder.sampled(self.directory.parent / self.begun.stages[stage])
+        places = (
+            [place for place in self.begun.stages.values() if place.partition("-")[2] == stage] if every else [self.begun.stages[stage]]
+        )
+        return folder.sampled(*(self.directory.parent / place for place in dict.fromkeys(places)))
 
     def own_steps(self) -> tuple[list[Group], Scores]:
         """What its steps before this one committed, each read once."""

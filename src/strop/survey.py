@@ -112,7 +112,7 @@ RL = (
                 ("method resum", "method webresearcher", "method webexplorer", "method websailor", "claim resum-untrained"),
             ),
             Cell("tools", ("method grpo-roc", "claim grpo-roc-clean", "claim rstar2-faults")),
-            Cell("several agents", ("method swarm", "part Trained")),
+            Cell("several agents", ("method swarm", "part Trained", "method lifelong")),
             Cell(
                 "memory that is rewritten",
                 ("part Summarised", "part Report", "part Spent", "method webweaver", "claim webresearcher-rounds"),
@@ -142,7 +142,7 @@ MULTIMODAL = (
         (
             Cell("generalisation across tasks and domains", ("claim agentscaler-domains",)),
             Cell("outcome and process rewards together", ("part tiered", "method pathfinder-rl")),
-            Cell("safety: hacking, overthinking", ("command strop tripwires", "claim arm-tokens")),
+            Cell("safety: hacking, overthinking", ("command strop tripwires", "claim arm-tokens", "claim lifelong-held-out")),
             Cell("noise on inputs in a group", (), "needs pictures or sound to put noise on"),
             Cell("cheaper training", ("claim treepo-saving", "part Quantized")),
             Cell("rewards that are designed by a machine", (), "a search over reward functions"),

@@ -33,6 +33,8 @@ SPECS = [
 ]
 TAUGHT = ["chain", "countdown", "path", "skewed"]
 """Sources whose worked texts the bundled model was trained on."""
+UNTAGGED = {"duel", "drill", "goals"}
+"""Two players' texts, which are read by each other as they are."""
 
 HOSTILE = [
     "",
@@ -133,7 +135,7 @@ def test_a_hostile_answer_is_wrong_quickly(name: str):
         assert not graded.incidents
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", [name for name in SOURCES if name not in UNTAGGED])
 def test_strict_wants_one_closed_tag_at_the_end_and_lenient_does_not(name: str):
     where = source(name)
     task = where.task("train", 0, 0)

@@ -78,6 +78,9 @@ OWN = {
     "doctoragent-rl-display": "strop.experiments.doctoragent_rl:DISPLAY",
     "coverage-predicts": "strop.experiments.coverage:PREDICTS",
     "formalmath-negation": "strop.experiments.formalmath:NEGATION",
+    "lifelong-held-out": "strop.experiments.lifelong:HELD_OUT",
+    "lifelong-refusals": "strop.experiments.lifelong:REFUSALS",
+    "lifelong-evolution": "strop.experiments.lifelong:EVOLUTION",
     "scalecua-labels": "strop.experiments.scalecua:LABELS",
 }
 """strop's own, {name: module:attribute}; imported when asked for."""

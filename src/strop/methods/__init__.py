@@ -99,6 +99,8 @@ PROGRAMS = {
     "scalecua": "strop.methods.scalecua:SCALECUA",
     "flex-judge": "strop.methods.flex_judge:FLEX_JUDGE_SCENES",
     "svs-equations": "strop.methods.svs:SVS_EQUATIONS",
+    "lifelong": "strop.methods.lifelong:LIFELONG",
+    "lifelong-released": "strop.methods.lifelong:LIFELONG_RELEASED",
     "pathfinder-walks": "strop.methods.pathfinder:PATHFINDER_WALKS",
     "parallel-r1": "strop.methods.parallel_r1:PARALLEL_R1",
     "formalmath-proofs": "strop.methods.formalmath:FORMALMATH_PROGRAM",

@@ -384,6 +384,7 @@ def shared() -> dict[str, list[Known]]:
 BESIDE = {
     "judge": "grader",
     "rubric": "grader",
+    "attacks": "sampler",
     "mode": "sampler",
     "episode": "sampler",
     "steps": "sampler",

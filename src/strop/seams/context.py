@@ -165,7 +165,7 @@ class Ledger:
         return Ledger(trials, successes, last)
 
 
-def _no_stage(stage: str) -> tuple[list[Group], Scores]:
+def _no_stage(stage: str, every: bool = False) -> tuple[list[Group], Scores]:
     raise ValueError(f"there is no stage {stage!r} before this run: Earlier({stage!r}, …) reads the groups of a program's earlier stage")
 
 
@@ -197,8 +197,8 @@ class Ctx:
     """Tasks that are being grown ahead of the learner, where a feed asks for that."""
     exchange: Exchange | None = None
     """Other trainers, where this one is in a swarm."""
-    earlier: Callable[[str], tuple[list[Group], Scores]] = _no_stage
-    """What an earlier stage of the program committed: its groups and their scores."""
+    earlier: Callable[..., tuple[list[Group], Scores]] = _no_stage
+    """earlier(stage, every=False): what the latest stage of this name committed, or every one: its groups and their scores."""
     graded: Callable[[Scores], None] = lambda scores: None
     """What a feed or sampler knows already of what it gives: the step asks nobody for it again."""
     remind: Callable[[Task, Ctx, int], tuple[Task, tuple[int, ...]]] | None = None

@@ -17,7 +17,7 @@ from typing import Any
 from strop.records import Group, Rollout, Row, Scores, Segment, Task
 from strop.seams.context import Ctx, Renderer, keyed
 from strop.seams.feed import Feed, Pick, Rollouts
-from strop.seams.part import Part, part
+from strop.seams.part import Part, added, part
 from strop.seams.sampler import Sampler
 from strop.seams.signal import SIDES
 from strop.seams.world import World
@@ -38,6 +38,8 @@ class Earlier:
     """correctness_pairs(), right_ones(), found_ones(), compared_pairs(), turns_of(), or one of your own: (groups, scores, rng)
     -> groups; of several each goes on from what the one before made. One that asks policies is a coroutine and reads `ctx`; one that writes
     tokens reads the actor's `renderer`."""
+    every: bool = added(False)
+    """Of every stage of this name that is over, not the latest alone: a buffer that grows where stages are repeated."""
 
     @property
     def fresh(self) -> bool:
@@ -55,7 +57,7 @@ class Earlier:
 
     async def made(self, ctx: Ctx) -> tuple[Sequence[Group], Scores]:
         """All there is, made once a stage, and what is known of it. None at all is refused with counts."""
-        groups, scores = ctx.earlier(self.stage)
+        groups, scores = ctx.earlier(self.stage, self.every) if self.every else ctx.earlier(self.stage)
         made = await self._made(groups, scores, keyed(ctx.seed, "earlier", self.stage), ctx)
         called = " then ".join(maker.name for maker in self.makers)
         if not made:
