@@ -48,6 +48,7 @@ RECORDS = (
     "signal",
     "head",
     "recorded",
+    "texts",
     "role",
     "mode",
     "turns",

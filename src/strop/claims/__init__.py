@@ -51,6 +51,7 @@ OWN = {
     "mcp-bench-distractors": "strop.experiments.mcp_bench:DISTRACTORS",
     "memento-learned": "strop.experiments.memento:LEARNED",
     "agentscaler-domains": "strop.experiments.agentscaler:DOMAINS",
+    "agentfounder-first-steps": "strop.experiments.agentfounder:FIRST",
     "webexplorer-evolve": "strop.experiments.webexplorer:EVOLVE",
     "resum-untrained": "strop.experiments.resum:UNTRAINED",
     "resum-rows": "strop.experiments.resum:ROWS",

@@ -397,6 +397,7 @@ BESIDE = {
     "recorded": "feed",
     "turns": "feed",
     "traces": "feed",
+    "texts": "feed",
     "preference": "objective",
     "role": "reward",
     "trace": "claim",
