@@ -157,7 +157,7 @@ def test_what_has_no_verdict_or_no_others_or_no_room_is_no_choice():
 
 
 def test_where_all_are_right_there_is_nothing_to_choose_and_counts_say_so():
-    groups, scores = episodes(12)
+    groups, _ = episodes(12)
     right = Scores({r.id: {"outcome": 1.0} for g in groups for r in g.rollouts})
     feed = Earlier("act", choices())
     with pytest.raises(ValueError, match=r"choices finds nothing in stage 'act': 12 groups with 48 right rollouts, 0 wrong"):
@@ -200,7 +200,7 @@ def test_a_feed_is_retold_step_by_step_and_its_verdict_is_asked_where_it_is_read
             return groups
 
     def taken(make):
-        feed = Retold(Given(), make)
+        feed = Retold(make, Given())
         return asyncio.run(feed.take(None, 4, None, None, ctx(grade=grade, graded=known.append), Counter()))
 
     first = taken(first_steps())
@@ -209,7 +209,7 @@ def test_a_feed_is_retold_step_by_step_and_its_verdict_is_asked_where_it_is_read
     assert (chosen := taken(choices(n=1)))
     assert asked == [groups]
     assert [{*values.values} for values in known] == [{g.rollouts[0].id for g in made} for made in (first, chosen)]
-    assert not Retold(Given(), (first_steps(),)).fresh
+    assert not Retold((first_steps(),), Given()).fresh
 
 
 def test_no_graph_of_a_test_stands_in_a_text():

@@ -69,7 +69,7 @@ READ = 0.6
 
 
 def arm(name: str, make: Part, control: str = "") -> Arm:
-    read = FIRST_STEPS.but(f"read-{name}", idea=("feed",), feed=Retold(make=make))
+    read = FIRST_STEPS.but(f"read-{name}", idea=("feed",), feed=Retold(make))
     stages = (Stage("read", read, share(READ)), Stage("imitate", IMITATE, rest()))
     return Arm(name, Program(f"agentfounder-{name}", stages, paper="2509.13310"), control=control)
 
@@ -89,7 +89,11 @@ FIRST = Claim(
             Program("agentfounder-none", (Stage("imitate", IMITATE, rest()),), paper="2509.13310"),
             control="all tokens are those of the few episodes, again and again",
         ),
-        arm("executed", transcripts(), "whole episodes of as many tokens as texts, what tools answered included: what could be had by calling"),
+        arm(
+            "executed",
+            transcripts(),
+            "whole episodes of as many tokens as texts, what tools answered included: what could be had by calling",
+        ),
     ),
     compare=("planned", "permuted"),
     measure=held_out(name="pass@1"),
@@ -107,6 +111,6 @@ FIRST = Claim(
         Check("no graph of a text is imitated on or held out: share", apart(), "planned", least=1.0),
     ),
     held_out=HeldOut(tasks=400, samples=1, at=(1.0,), max_tokens=ONE.max_tokens, temperature=0.0, replies=True),
-    pitfalls="What the texts teach here is to call for a letter that stands in the question, which is half of what following a chain takes. "
+    pitfalls="What the texts teach here is to call for a letter that stands in the question, which is half of what a chain takes. "
     "How far plans for the web carry over to acting there is not said by it.",
 )

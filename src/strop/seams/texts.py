@@ -5,20 +5,20 @@
     transcripts   c?   >get c   cm kd   >get m   m7 xq   <answer>7</answer>
 
 These are makers: of what an earlier stage committed, `Earlier("act", choices(n=3))`, or of what a feed gives,
-`Retold(Demos(text="episode"), first_steps())`. A text begins as the episode's first row does, with the template around everything that is
-said, so what it teaches stands where it will be asked for. Of an episode in several rows, actions come in order, and what a later row repeats
-is left out.
+`Retold(first_steps(), Demos(text="episode"))`. A text begins as the episode's first row does, with the template around everything that
+is said, so what it teaches stands where it will be asked for. Of an episode in several rows, actions come in order, and what a later row
+repeats is left out.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
 
-from strop.records import Group, Rollout, Scores, Segment
+from strop.records import Group, Rollout, Scores
 from strop.seams.context import Ctx, Renderer
 from strop.seams.feed import Demos, Feed, Pick, whole
 from strop.seams.part import Part, part
@@ -32,11 +32,11 @@ class Retold:
     """What makers make of another feed's groups, step by step; those themselves are not learned from. A maker that reads scores is given
     the verdict on them."""
 
-    feed: Feed = Demos(text="episode")
+    make: Part | tuple[Part, ...]
+    """first_steps(), choices(), transcripts() or one of your own: (groups, scores, rng) -> groups; of several each goes on from what
+    the one before made."""
+    feed: Feed = Demos(text="episode")  # noqa: RUF009
     """Whose groups they are made of."""
-    make: Part | tuple[Part, ...] = ()
-    """first_steps(), choices(), transcripts() or one of your own: (groups, scores, rng) -> groups; of several each goes on from what the one
-    before made."""
 
     @property
     def fresh(self) -> bool:
@@ -106,7 +106,7 @@ def episodes_of(groups: Sequence[Group]) -> Iterator[tuple[Group, Rollout]]:
 @part(gives="demos")
 def first_steps(groups: Sequence[Group], renderer: Renderer, *, k: int = 1) -> list[Group]:
     """Of each episode the question, a plan and its first `k` actions. The plan names the tools that it went on to call, in order; what they
-    answered stands nowhere (AgentFounder, arXiv:2509.13310)."""
+    answered stands nowhere (arXiv:2509.13310)."""
     made: list[Group] = []
     for group, rollout in episodes_of(groups):
         said = planned(rollout, renderer, k)
@@ -134,13 +134,11 @@ OPENING, VERDICTS = "I choose ", {"right": "My decision is correct", "wrong": "M
 
 
 @part(gives="demos")
-def choices(
-    groups: Sequence[Group], scores: Scores, rng: Random, renderer: Renderer, *, n: int = 3, longest: int = 2048
-) -> list[Group]:
-    """Each episode, failed ones too, as choices: at every step the action that was taken stands among `n` others, at any place equally often,
-    with what it was answered behind it; in the end its verdict (AgentFounder, arXiv:2509.13310). The others are what its siblings did at that
-    step, where those are too few, what was done at that step of other tasks, then at any. As many right episodes as wrong ones, of the larger
-    side by chance. Left out is what has no verdict, finds too few others, or is longer than so many tokens."""
+def choices(groups: Sequence[Group], scores: Scores, rng: Random, renderer: Renderer, *, n: int = 3, longest: int = 2048) -> list[Group]:
+    """Each episode, failed ones too, as choices: at every step the action that was taken stands among `n` others, at any place equally
+    often, with what it was answered behind it; in the end its verdict (arXiv:2509.13310). The others are what its siblings did at that step,
+    where those are too few, what was done at that step of other tasks, then at any. As many right episodes as wrong ones, of the larger side
+    by chance. Left out is what has no verdict, finds too few others, or is longer than so many tokens."""
     if n < 1:
         raise ValueError(f"choices(n={n}): the real action stands among at least 1 other")
     read = [(g, r, steps_of(r, renderer)) for g, r in episodes_of(groups)]
