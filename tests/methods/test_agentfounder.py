@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from strop.check.growing import Script
-from strop.directory import sampled
+from strop.directory import read_metrics, sampled
 from strop.experiments.agentfounder import FIRST, apart, imitated, permuted_steps, read_of
 from strop.methods.agentfounder import ACT, AGENTFOUNDER, CHOICES, FIRST_STEPS, IMITATE, ONE, Few
 from strop.policies.causal import load
@@ -82,9 +82,11 @@ SHORT = Program(
 def test_its_stages_run_and_what_is_imitated_stands_in_no_text(tmp_path):
     recipe = Recipe(method=SHORT, steps=9, lr=1e-4, tasks=4, eval_tasks=0, slots=64)
     staged(recipe, tmp_path / "p").train()
+    before, after = (read_metrics(tmp_path / "p" / name)[-1]["bill"]["trained"] for name in ("2-act", "3-first-steps"))
     read, _ = sampled(tmp_path / "p" / "3-first-steps")
     imitated, _ = sampled(tmp_path / "p" / "4-imitate")
     assert len(read) == 2 * 4
+    assert after - before == sum(len(row.tokens) for g in read for r in g.rollouts for row in r.rows), "none is dropped"
     assert all(g.rollouts[0].text.startswith("Plan: get") for g in read)
     assert {g.task.id for g in read}.isdisjoint(g.task.id for g in imitated)
 

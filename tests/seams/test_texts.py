@@ -185,7 +185,7 @@ def test_an_action_that_went_on_under_new_weights_is_one_and_what_a_row_repeats_
     assert [step.heard for step in found] == [heard.tokens, ()]
 
 
-def test_a_feed_is_retold_step_by_step_and_its_verdict_is_asked_where_it_is_read():
+def test_a_feed_is_retold_step_by_step_and_keeps_the_verdict_on_what_it_was_made_of():
     groups, scores = episodes(4)
     asked, known = [], []
 
@@ -205,10 +205,11 @@ def test_a_feed_is_retold_step_by_step_and_its_verdict_is_asked_where_it_is_read
 
     first = taken(first_steps())
     assert len(first) == 16
-    assert asked == []
-    assert (chosen := taken(choices(n=1)))
-    assert asked == [groups]
-    assert [{*values.values} for values in known] == [{g.rollouts[0].id for g in made} for made in (first, chosen)]
+    chosen = taken(choices(n=1))
+    assert chosen
+    assert asked == [groups, groups]
+    for said, made in zip(known, (first, chosen), strict=True):
+        assert {**said.values} == {r.id: scores.values[r.provenance] for g in made for r in g.rollouts}
     assert not Retold((first_steps(),), Given()).fresh
 
 

@@ -67,7 +67,9 @@ class Few:
 ONE = replace(SHORT, n=1)
 """Chains of four cards at most, an episode a question."""
 FIRST_STEPS = SFT.but("agentfounder-first-steps", paper="2509.13310", idea=("feed", "sampler"), feed=Retold(first_steps()), sampler=ONE)
-CHOICES = SFT.but("agentfounder-choices", idea=("feed",), feed=Earlier("act", choices(n=3)), tasks=16)
+CHOICES = SFT.but(
+    "agentfounder-choices", paper="2509.13310", idea=("feed", "sampler"), feed=Earlier("act", choices(n=3)), sampler=ONE, tasks=16
+)
 IMITATE = SFT.but("sft-few", idea=("feed", "sampler", "curriculum"), feed=Demos(text="episode"), sampler=ONE, curriculum=Few(), tasks=16)
 ACT = COLLECT.but("act-cards", idea=("sampler",), sampler=replace(SHORT, n=4), tasks=32)
 REINFORCE = GRPO.but("grpo-cards", idea=("sampler",), sampler=SHORT, tasks=8)

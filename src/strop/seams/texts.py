@@ -29,8 +29,8 @@ from strop.seams.world import World, calls
 
 @dataclass(frozen=True)
 class Retold:
-    """What makers make of another feed's groups, step by step; those themselves are not learned from. A maker that reads scores is given
-    the verdict on them."""
+    """What makers make of another feed's groups, step by step; those themselves are not learned from. A text keeps the verdict on what it
+    was made of."""
 
     make: Part | tuple[Part, ...]
     """first_steps(), choices(), transcripts() or one of your own: (groups, scores, rng) -> groups; of several each goes on from what
@@ -49,7 +49,7 @@ class Retold:
 
     async def take(self, pick: Pick, want: int, sampler: Sampler, world: World | None, ctx: Ctx, seen: Counter[str]) -> list[Group]:
         groups = await self.feed.take(pick, want, sampler, world, ctx, seen)
-        known = await ctx.grade(groups) if any("scores" in maker.reads for maker in self.makers) else Scores()
+        known = await ctx.grade(groups)
         have = {"scores": known, "rng": ctx.rng("retold", seen["retold"]), "ctx": ctx, "renderer": ctx.policies["actor"].renderer}
         seen["retold"] += 1
         for maker in self.makers:
@@ -136,9 +136,9 @@ OPENING, VERDICTS = "I choose ", {"right": "My decision is correct", "wrong": "M
 @part(gives="demos")
 def choices(groups: Sequence[Group], scores: Scores, rng: Random, renderer: Renderer, *, n: int = 3, longest: int = 2048) -> list[Group]:
     """Each episode, failed ones too, as choices: at every step the action that was taken stands among `n` others, at any place equally
-    often, with what it was answered behind it; in the end its verdict (arXiv:2509.13310). The others are what its siblings did at that step,
-    where those are too few, what was done at that step of other tasks, then at any. As many right episodes as wrong ones, of the larger side
-    by chance. Left out is what has no verdict, finds too few others, or is longer than so many tokens."""
+    often, with what it was answered behind it; in the end its verdict (arXiv:2509.13310). The others are what its siblings did at that
+    step, where those are too few, what was done at that step of other tasks, then at any. As many right episodes as wrong ones, of the
+    larger side by chance. Left out is what has no verdict, finds too few others, or is longer than so many tokens."""
     if n < 1:
         raise ValueError(f"choices(n={n}): the real action stands among at least 1 other")
     read = [(g, r, steps_of(r, renderer)) for g, r in episodes_of(groups)]
