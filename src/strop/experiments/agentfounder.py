@@ -64,7 +64,7 @@ def room(trace: Trace) -> float:
     return 1 - float(trace.held_out[-1]["means"]["pass@1"])
 
 
-READ = 0.6
+READ = 0.75
 """Share of the budget that is read before anything is imitated."""
 
 
@@ -78,7 +78,7 @@ FIRST = Claim(
     "agentfounder-first-steps",
     mechanism="Reading questions with a plan and the first call that answers them, no tool called, before imitating a few episodes",
     consequence="raises success by 0.08 or more over reading the same plans and calls behind each other's questions",
-    regime="on chains of two to four cards, at equal tokens and after the same imitation of 320 episodes",
+    regime="on chains of two to four cards of twelve letters, at equal tokens and after the same imitation of 320 episodes",
     method="agentfounder",
     recipe=Recipe(task=TASK, steps=5000, lr=3e-3, checkpoint_every=5000),
     arms=(
@@ -100,9 +100,9 @@ FIRST = Claim(
     threshold=0.08,
     refuted_if="the interval of the paired difference lies below 0.08",
     profiles={
-        "quick": Profile((0,), "100000 trained", 3, arms=("planned", "permuted")),
-        "full": Profile((0, 1, 2, 3), "200000 trained", 10, arms=("planned", "permuted", "none")),
-        "extended": Profile((0, 1, 2, 3), "200000 trained", 14),
+        "quick": Profile((0,), "180000 trained", 3, arms=("planned", "permuted")),
+        "full": Profile((0, 1, 2, 3), "360000 trained", 10, arms=("planned", "permuted", "none")),
+        "extended": Profile((0, 1, 2, 3), "360000 trained", 14),
     },
     checks=(
         Check("without any text there is room: share not answered", room(), "none", least=0.15),

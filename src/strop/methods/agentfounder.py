@@ -40,7 +40,9 @@ class Few:
     comes as far as `first`, so nothing else is learned of them."""
 
     count: int = 320
+    """How many."""
     first: int = 1 << 20
+    """The number of the first one."""
 
     def __post_init__(self) -> None:
         if self.count < 1 or self.first < 0:
@@ -74,15 +76,15 @@ IMITATE = SFT.but("sft-few", idea=("feed", "sampler", "curriculum"), feed=Demos(
 ACT = COLLECT.but("act-cards", idea=("sampler",), sampler=replace(SHORT, n=4), tasks=32)
 REINFORCE = GRPO.but("grpo-cards", idea=("sampler",), sampler=SHORT, tasks=8)
 
-TASK = "wiki:known=0.5"
+TASK = "wiki:letters=12"
 AGENTFOUNDER = Program(
     "agentfounder",
     (
         Stage("agent", IMITATE, steps(40), task=TASK, pace=10.0),
         Stage("act", ACT, steps(4), task=TASK),
-        Stage("first-steps", FIRST_STEPS, steps(60), task=TASK, begins="initial", pace=10.0),
+        Stage("first-steps", FIRST_STEPS, steps(110), task=TASK, begins="initial", pace=10.0),
         Stage("choices", CHOICES, steps(20), task=TASK, pace=10.0),
-        Stage("imitate", IMITATE, steps(60), task=TASK, pace=10.0),
+        Stage("imitate", IMITATE, steps(80), task=TASK, pace=10.0),
         Stage("reinforce", REINFORCE, rest(), task=TASK),
     ),
     paper="2509.13310",
