@@ -322,6 +322,7 @@ def test_a_program_stands_beside_the_methods(capsys):
         "webresearcher-stream",
         "agentscaler",
         "agentscaler-clean",
+        "agentfounder",
         "mcp-bench-servers",
         "scalecua",
         "webweaver",

@@ -51,6 +51,7 @@ RECORDS = (
     "signal",
     "head",
     "recorded",
+    "texts",
     "role",
     "mode",
     "turns",

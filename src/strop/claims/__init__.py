@@ -54,6 +54,7 @@ OWN = {
     "websailor-cyclic": "strop.experiments.websailor:TWO_SIDED",
     "websailor-open": "strop.experiments.websailor:ONE_SIDED",
     "websailor-managed": "strop.experiments.websailor:MANAGED",
+    "agentfounder-first-steps": "strop.experiments.agentfounder:FIRST",
     "webexplorer-evolve": "strop.experiments.webexplorer:EVOLVE",
     "resum-untrained": "strop.experiments.resum:UNTRAINED",
     "resum-rows": "strop.experiments.resum:ROWS",

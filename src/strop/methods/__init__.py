@@ -86,6 +86,7 @@ PROGRAMS = {
     "memento": "strop.methods.memento:MEMENTO",
     "agentscaler": "strop.methods.agentscaler:AGENTSCALER",
     "agentscaler-clean": "strop.methods.agentscaler:AGENTSCALER_CLEAN",
+    "agentfounder": "strop.methods.agentfounder:AGENTFOUNDER",
     "mcp-bench-servers": "strop.methods.mcp_bench:MCP_BENCH_PROGRAM",
     "webexplorer": "strop.methods.webexplorer:WEBEXPLORER_PROGRAM",
     "vibe-agentic": "strop.methods.vibe_agentic:VIBE_AGENTIC",

@@ -399,6 +399,7 @@ BESIDE = {
     "recorded": "feed",
     "turns": "feed",
     "traces": "feed",
+    "texts": "feed",
     "preference": "objective",
     "role": "reward",
     "ends": "reward",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
@@ -114,7 +114,7 @@ class Demos:
 
     text: str = added("gold", shown=False)
     """`gold`, a text that scores 1; `worked`, the source's worked example, where it has one; `episode`, what a teacher says turn by turn,
-    with what the world answers between."""
+    with what the world answers between; `whole`, question and worked example as one text, all of which is learned."""
     per_task: int = added(1)
     """Of so many different worked answers to a task one is shown each time it comes, by chance; of fewer where its source has fewer."""
 
@@ -167,7 +167,7 @@ class WithDemos:
         return groups
 
 
-TEXTS = ("gold", "worked", "episode")
+TEXTS = ("gold", "worked", "episode", "whole")
 
 
 def demo(task: Task, place: str, ctx: Ctx, text: str = "gold", per_task: int = 1) -> Group:
@@ -180,14 +180,18 @@ def demo(task: Task, place: str, ctx: Ctx, text: str = "gold", per_task: int = 1
             )
         gold = ctx.rng("demo", place).choice(examples(task, per_task))
     else:
-        gold = getattr(ctx.source, "example", ctx.source.gold)(task) if text == "worked" else ctx.source.gold(task)
+        gold = getattr(ctx.source, "example", ctx.source.gold)(task) if text in ("worked", "whole") else ctx.source.gold(task)
     if gold is None:
         raise ValueError(f"source {ctx.source.name!r} has no gold text for task {task.id}, so there is nothing to demonstrate")
     renderer = ctx.policies["actor"].renderer
-    prompt = Segment("prompt", renderer.prompt(task.prompt), "0")
-    taught = Segment("teacher", renderer.reply(gold), "0.0")
-    rollout = Rollout((Row.of(prompt, taught),), f"{place}/0", provenance="gold", text=gold)
-    return Group(task, (rollout,), role="demo", id=place)
+    asked, said = renderer.prompt(task.prompt), renderer.reply(gold)
+    row = whole(asked + said) if text == "whole" else Row.of(Segment("prompt", asked, "0"), Segment("teacher", said, "0.0"))
+    return Group(task, (Rollout((row,), f"{place}/0", provenance="gold", text=gold),), role="demo", id=place)
+
+
+def whole(tokens: Sequence[int]) -> Row:
+    """A text of which every token is learned, but the first: nothing stands before it that would give it a probability."""
+    return Row.of(Segment("prompt", tuple(tokens[:1]), "0"), Segment("teacher", tuple(tokens[1:]), "0.0"))
 
 
 async def episode(task: Task, world: World | None, sampler: Sampler, ctx: Ctx) -> Group:
