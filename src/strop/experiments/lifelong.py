@@ -160,6 +160,8 @@ HELD_OUT = Claim(
         Check("held-out attacks are in no known way and were not written in training", held_apart(), "lifelong", least=1.0),
     ),
     held_out=HeldOut(tasks=400, samples=1, at=(0.0, 1.0), max_tokens=8, replies=True, task="duel:held=1"),
+    pitfalls="The held-out family is no composition of the known ways and lies one slip away from them: an uneven gap. The defender that "
+    "withstands more is attacked again more often, so the arms are equal in what the defender learns from, not in retries.",
 )
 
 REFUSALS = replace(
