@@ -87,6 +87,10 @@ class Staged:
         return self.now.others
 
     @property
+    def held(self) -> Any:
+        return self.now.held
+
+    @property
     def source(self) -> Any:
         return self.now.source
 
@@ -146,7 +150,7 @@ class Staged:
         if not number:
             return ""
         if (at := self._begins(number)) < 0:
-            return HANDED if (self.directory / HANDED).exists() else ""
+            return HANDED if (self.directory / HANDED).is_dir() else ""  # a claim keeps a note of this name
         return self.done[at].checkpoint
 
     def _begins(self, number: int) -> int:
@@ -170,7 +174,8 @@ class Staged:
             learned=state["learned"],
             ledger=state["ledger"],
             state={"curriculum": state["state"]["curriculum"]} if "curriculum" in stage.keeps else {},
-            stages={one.name: done.place for one, done in zip(self.program.plan, before, strict=False)},
+            stages={done.place: done.place for done in before}
+            | {one.name: done.place for one, done in zip(self.program.plan, before, strict=False)},
             optimiser=before[-1].checkpoint if "optimiser" in stage.keeps else "",
             reference=reference if "reference" in stage.keeps else "",
             model=self._model(number),
