@@ -150,7 +150,7 @@ class Staged:
         if not number:
             return ""
         if (at := self._begins(number)) < 0:
-            return HANDED if (self.directory / HANDED).is_dir() else ""  # a claim keeps a note of this name
+            return HANDED if (self.directory / HANDED).exists() else ""
         return self.done[at].checkpoint
 
     def _begins(self, number: int) -> int:
@@ -174,8 +174,7 @@ class Staged:
             learned=state["learned"],
             ledger=state["ledger"],
             state={"curriculum": state["state"]["curriculum"]} if "curriculum" in stage.keeps else {},
-            stages={done.place: done.place for done in before}
-            | {one.name: done.place for one, done in zip(self.program.plan, before, strict=False)},
+            stages={one.name: done.place for one, done in zip(self.program.plan, before, strict=False)},
             optimiser=before[-1].checkpoint if "optimiser" in stage.keeps else "",
             reference=reference if "reference" in stage.keeps else "",
             model=self._model(number),
