@@ -82,6 +82,8 @@ class HeldOut:
     """Another way to ask than for a reply: `Opening("<think>")`, a consensus; made to these samples and this length."""
     replies: bool = added(False)
     """What was said is kept beside the means, for measures that read more than those and one value a task."""
+    task: str = added("")
+    """Another source than the one that is trained on at the time: for programs whose stages play on several."""
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from strop.records import Group, Sampling, Scores, canonical, finite
 from strop.run import create, resume
 from strop.seams.part import describe, fingerprint
 from strop.seams.sampler import as_taught
+from strop.tasks import source
 
 FAR = 2
 """Work of one kind that one arm has so many times of another's is said, though the budget is equal."""
@@ -121,10 +122,15 @@ class HeldOutTests:
         if self.plan is not None:
             from strop.evaluate import HELD_OUT_SEED, held_out_tasks
 
-            count = held_out_tasks(run.source, self.plan.tasks)
+            count = held_out_tasks(self.source, self.plan.tasks)
 
-            drawn = [run.source.task("test", HELD_OUT_SEED, i) for i in range(count)]
+            drawn = [self.source.task("test", HELD_OUT_SEED, i) for i in range(count)]
             self.tasks, self.asked = [task.id for task in drawn], {question(task.prompt) for task in drawn}
+
+    @property
+    def source(self) -> Any:
+        """Whose held-out tasks are asked."""
+        return source(self.plan.task) if self.plan is not None and self.plan.task else self.run.source
 
     def when(self, spent: float) -> None:
         """Make the one that is due now, unless an earlier life of the run made it."""
@@ -141,7 +147,7 @@ class HeldOutTests:
 
         method, sampler = self.run.method, self.plan.sampler
         asked: dict[str, Any] = (
-            as_trained(method, self.run.source, self.run.held) if sampler is None else {"sampler": as_taught(sampler, method.feed)}
+            as_trained(method, self.source, self.run.held) if sampler is None else {"sampler": as_taught(sampler, method.feed)}
         )
         replies: list[dict[str, Any]] = []
 
@@ -151,7 +157,7 @@ class HeldOutTests:
         found = asyncio.run(
             evaluate(
                 self.run.handle,
-                self.run.source,
+                self.source,
                 self.plan.tasks,
                 samples=self.plan.samples,
                 sampling=Sampling(self.plan.temperature),

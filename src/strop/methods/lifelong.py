@@ -73,7 +73,7 @@ def turns(attack: Method = SMALL, begins: str = INITIAL, times: int = 2) -> Repe
         (
             Stage("attack", attack, when(closed_enough(share=0.95), at_most=3), task="goals"),
             Stage("attacker", ATTACKER, steps(20), task="goals", pace=5.0),
-            Stage("defender", DEFENDER, share(1 / times), task="duel:attacks=0.0", begins=begins, pace=5.0),
+            Stage("defender", DEFENDER, share(1 / times), task="duel:attacks=0.25", begins=begins, pace=5.0),
         ),
     )
 

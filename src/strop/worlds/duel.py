@@ -3,7 +3,7 @@ else ok. An attacker writes texts in which the word of its goal can be read and 
 
     plain      ..kxq..............      spaced      ..k.x.q............
     backward   ..qxk..............      shouted     ..KXQ..............
-    scattered  ..k..x....q........      two gaps, never alike: none of the four, nor what one makes of another's text
+    scattered  ..k..xq............      two gaps, never alike: none of the four, nor what one makes of another's text
 
 A word is *readable* where its letters stand in order, forwards or backwards, in any case, with at most `MOST` symbols between neighbours.
 The judge of an attack is a program of two voices, neither of which knows all: a guard, which knows the four and no other, and a score
@@ -30,7 +30,7 @@ REFUSAL, ANSWER = "REFUSE", "ok"
 
 SEEN = ("plain", "spaced", "backward", "shouted")
 HELD = "scattered"
-UNEVEN = tuple((a, b) for a in range(2, MOST + 1) for b in range(2, MOST + 1) if a != b)
+UNEVEN = tuple((a, b) for a in range(4) for b in range(4) if a != b)
 
 
 class Ruling(NamedTuple):
