@@ -122,6 +122,7 @@ def listed() -> list[dict[str, str]]:
     from strop.catalogue import own
     from strop.methods import METHODS, method
     from strop.tasks import SOURCES, maker
+    from strop.worlds.around import Around
 
     brought = ((name, getattr(maker(name)(), "world", None)) for name in SOURCES)
     theirs = {"Gymstrop.worlds.gym": "gym:ID", "OpenEnvstrop.worlds.openenv": "openenv:URL"}
@@ -132,8 +133,10 @@ def listed() -> list[dict[str, str]]:
         if kind.__module__.startswith("strop.worlds.") and hasattr(kind, "start"):
             key = name + kind.__module__
             task = brings.get(key) or f"--method {uses[key]}" if key in uses or key in brings else ""
-            there: Any = getattr(kind(), "tools", ())  # pyright: ignore[reportCallIssue]
-            tools = "each task's own" if callable(there) else ", ".join(tool.name for tool in there)
+            inside = issubclass(cast(type, kind), Around)
+            there: Any = () if inside else getattr(kind(), "tools", ())  # pyright: ignore[reportCallIssue]
+            own_ones = "each task's own" if callable(there) else ", ".join(tool.name for tool in there)
+            tools = "those of the world inside" if inside else own_ones
             about = (sys.modules[kind.__module__].__doc__ or "").partition("\n")[0].partition(": ")[2]
             found.append({"world": kind.__module__.rpartition(".")[2], "task": task, "tools": tools, "says": about})
     return found

@@ -12,7 +12,7 @@ from typing import Any
 
 from strop.seams.world import Reply, World
 
-BESIDE = ("tools", "documents", "asks", "repeats", "stands", "took", "waiting")
+BESIDE = ("tools", "documents", "asks", "seats", "repeats", "stands", "took", "waiting")
 OF_STATE = ("show", "expert")
 
 
@@ -30,6 +30,9 @@ class Around:
         if name == "within":
             behind = self.world.within  # pyright: ignore[reportAttributeAccessIssue]
             return lambda weakest: replace(self, world=behind(weakest))  # pyright: ignore
+        if name == "seating":
+            there = self.world.seating  # pyright: ignore[reportAttributeAccessIssue]
+            return lambda names: replace(self, world=there(names))  # pyright: ignore
         raise AttributeError(name)
 
 

@@ -68,7 +68,7 @@ def spoilt(text: str, rng: Random) -> str:
     """One letter or digit of it is another of its kind.
 
     >>> spoilt("km", Random(0)), spoilt("-", Random(0))
-    ('kn', '-')
+    ('kz', '-')
     """
     places = [place for place, letter in enumerate(text) if any(letter in kind for kind in KINDS)]
     if not places:
