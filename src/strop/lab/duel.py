@@ -19,7 +19,7 @@ from strop.directory import read_program
 from strop.engines.embedded import EmbeddedEngine
 from strop.policies.causal import load
 from strop.records import Task
-from strop.seams.attacks import is_unsafe, score_of
+from strop.seams.attacks import is_unsafe, score_of, sendable
 from strop.seams.context import Footprint, Handle
 from strop.tasks.duel import Goals
 from strop.tasks.procedural import generator
@@ -89,9 +89,14 @@ async def _cross_table(run: Path, goals: int) -> dict[str, dict[str, Cell]]:
     for column, place in defenders.items():
         defender = handle(place, column)
         for row, texts in tried.items():
-            replies = iter(await said(defender, [text for each in texts for text in each], 1, LONGEST["reply"], row))
-            open_to = [[_unsafe(arena, task, text, next(replies)[0]) for text in each] for task, each in zip(tasks, texts, strict=True)]
-            found[row][column] = _cell(open_to)
+            sent = [text for each in texts for text in each if sendable(text, defender.renderer)]
+            replies = dict(zip(sent, await said(defender, sent, 1, LONGEST["reply"], row), strict=True))
+            found[row][column] = _cell(
+                [
+                    [text in replies and _unsafe(arena, task, text, replies[text][0]) for text in each]
+                    for task, each in zip(tasks, texts, strict=True)
+                ]
+            )
         replied = await said(defender, benign, TRIES, LONGEST["reply"], "benign")
         found["false refusals"][column] = _cell([[reply.strip() == REFUSAL for reply in each] for each in replied])
     return found
