@@ -32,6 +32,7 @@ SOURCES: dict[str, str] = {
     "drill": "strop.tasks.duel:Drill",
     "duel": "strop.tasks.duel:Duel",
     "equations": "strop.tasks.equations:Equations",
+    "errands": "strop.tasks.plans:Errands",
     "facts": "strop.tasks.facts:Facts",
     "formats": "strop.tasks.formats:Formats",
     "forks": "strop.tasks.forks:Forks",

@@ -6,6 +6,9 @@ Four words are of a topic, which lies in a share `lies` of the requests; the fif
 plan of three letters. Nobody can know it from the request alone: it is learned, or read from a request that was tried before
 (`strop.seams.memory`). With `shown`, so many solved requests stand before each, as a memory would show them, and the plans are new ones
 every time: what is left to learn is to take the plan of the request that has a sign of the same family.
+
+`errands` are the same with plans of one letter, and what stands before them is what a memory would show that has just begun: nothing, or
+requests that went wrong too. Where none of the family was right there is nothing to do but to guess, once in twelve times well.
 """
 
 from __future__ import annotations
@@ -22,7 +25,8 @@ from strop.tasks.procedural import answered, draw, generator, grade_by, loose_an
 FAMILIES = 12
 TOPIC, SIGNS, SAID = 8, 2, 4
 """Words of a topic, signs of a family, words of the topic that a request says."""
-LETTERS = "abcdefgh"
+LETTERS, FEW = "abcdefgh", "abcdefghijkl"
+"""Of a plan of three letters, and of one."""
 
 
 @lru_cache(maxsize=1)
@@ -70,14 +74,24 @@ class Plans:
             request, family, topic = self._request(rng)
             facts = {"family": family, "topic": topic, "seed": seed, "index": index}
             if not self.shown:
-                return Task(request, {"answer": plans(self.code)[family]}, self.name, facts)
-            there = plans(rng.randrange(1 << 31))
-            families = [family, *rng.sample([f for f in range(FAMILIES) if f != family], self.shown - 1)]
-            rng.shuffle(families)
-            cases = [Case(i, "", self._request(rng, f)[0], answered(there[f]), 1.0, 0) for i, f in enumerate(families)]
+                return Task(request, {"answer": self.plans(self.code)[family]}, self.name, facts)
+            there, cases = self.plans(rng.randrange(1 << 31)), list[Case]()
+            for number, (theirs, right) in enumerate(self._before(rng, family)):
+                plan = there[theirs] if right else rng.choice([plan for plan in there if plan != there[theirs]])
+                cases.append(Case(number, "", self._request(rng, theirs)[0], answered(plan), float(right), 0))
             return Task(Cases()(request, cases), {"answer": there[family]}, self.name, facts)
 
         return draw(self, split, seed, index, make)
+
+    def plans(self, code: int) -> tuple[str, ...]:
+        """Each family's."""
+        return plans(code)
+
+    def _before(self, rng: random.Random, family: int) -> list[tuple[int, bool]]:
+        """Families of the requests before one, and whether each went right."""
+        families = [family, *rng.sample([f for f in range(FAMILIES) if f != family], self.shown - 1)]
+        rng.shuffle(families)
+        return [(one, True) for one in families]
 
     def _request(self, rng: random.Random, family: int | None = None) -> tuple[str, int, int]:
         topics, signs = words()
@@ -93,3 +107,19 @@ class Plans:
 
     def gold(self, task: Task) -> str:
         return answered(task.needs["answer"])
+
+
+@dataclass(frozen=True)
+class Errands(Plans):
+    """Requests of twelve families, whose plans are letters."""
+
+    name: str = field(default="errands", init=False)
+
+    def plans(self, code: int) -> tuple[str, ...]:
+        return tuple(generator("errands", code).sample(FEW, FAMILIES))
+
+    def _before(self, rng: random.Random, family: int) -> list[tuple[int, bool]]:
+        count = 0 if rng.random() < 0.2 else rng.randint(1, self.shown)
+        families = [family, *rng.sample([f for f in range(FAMILIES) if f != family], self.shown - 1)][:count]
+        rng.shuffle(families)
+        return [(one, one == family or rng.random() < 0.5) for one in families]
