@@ -85,9 +85,7 @@ FIRST = Claim(
         arm("planned", first_steps()),
         arm("permuted", permuted_steps(), "the same texts, each plan and call behind another question"),
         arm("unread", first_steps(), "the same texts at a rate of nothing: what imitation alone gives", pace=1e-9),
-        arm(
-            "executed", transcripts(), "whole episodes of as many tokens as texts, what was answered included: what could be had by calling"
-        ),
+        arm("executed", transcripts(), "whole episodes of as many tokens as texts, with what was answered: what could be had by calling"),
         Arm(
             "again",
             Program("agentfounder-again", (Stage("imitate", IMITATE, rest()),), paper="2509.13310"),
