@@ -110,6 +110,6 @@ FIRST = Claim(
     held_out=HeldOut(tasks=400, samples=1, at=(1.0,), max_tokens=ONE.max_tokens, temperature=0.0, replies=True),
     pilot=(0.12, -0.08, 0.11),
     pitfalls="What the texts teach here is to call for a letter that stands in the question, which is half of what a chain takes. "
-    "How far plans for the web carry over to acting there is not said by it. Whether imitation finds out by itself how to copy a letter differs "
-    "between seeds more than between texts, and as many tokens of the few episodes alone solve every question.",
+    "How far plans for the web carry over to acting there is not said by it. Whether imitation finds out by itself how to copy a letter "
+    "differs between seeds more than between texts, and as many tokens of the few episodes alone solve every question.",
 )
