@@ -112,7 +112,7 @@ def test_a_graph_that_is_read_and_held_out_would_be_seen():
 
 
 def test_the_claim_compares_as_many_tokens_and_differs_in_the_texts_alone():
-    assert [a.name for a in FIRST.arms] == ["planned", "permuted", "none", "executed"]
+    assert [a.name for a in FIRST.arms] == ["planned", "permuted", "unread", "executed", "again"]
     one, other = (FIRST.arm(name).method for name in FIRST.compare)
     assert [stage.until for stage in one.plan] == [stage.until for stage in other.plan]
     assert one.plan[1].method == other.plan[1].method == IMITATE

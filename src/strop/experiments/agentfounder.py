@@ -68,9 +68,9 @@ READ = 0.75
 """Share of the budget that is read before anything is imitated."""
 
 
-def arm(name: str, make: Part, control: str = "") -> Arm:
+def arm(name: str, make: Part, control: str = "", pace: float = 1.0) -> Arm:
     read = FIRST_STEPS.but(f"read-{name}", idea=("feed",), feed=Retold(make))
-    stages = (Stage("read", read, share(READ)), Stage("imitate", IMITATE, rest()))
+    stages = (Stage("read", read, share(READ), pace=pace), Stage("imitate", IMITATE, rest()))
     return Arm(name, Program(f"agentfounder-{name}", stages, paper="2509.13310"), control=control)
 
 
@@ -84,15 +84,12 @@ FIRST = Claim(
     arms=(
         arm("planned", first_steps()),
         arm("permuted", permuted_steps(), "the same texts, each plan and call behind another question"),
+        arm("unread", first_steps(), "the same texts at a rate of nothing: what imitation alone gives", pace=1e-9),
+        arm("executed", transcripts(), "whole episodes of as many tokens as texts, with what was answered: what could be had by calling"),
         Arm(
-            "none",
-            Program("agentfounder-none", (Stage("imitate", IMITATE, rest()),), paper="2509.13310"),
+            "again",
+            Program("agentfounder-again", (Stage("imitate", IMITATE, rest()),), paper="2509.13310"),
             control="all tokens are those of the few episodes, again and again",
-        ),
-        arm(
-            "executed",
-            transcripts(),
-            "whole episodes of as many tokens as texts, what tools answered included: what could be had by calling",
         ),
     ),
     compare=("planned", "permuted"),
@@ -101,16 +98,18 @@ FIRST = Claim(
     refuted_if="the interval of the paired difference lies below 0.08",
     profiles={
         "quick": Profile((0,), "180000 trained", 3, arms=("planned", "permuted")),
-        "full": Profile((0, 1, 2, 3), "360000 trained", 10, arms=("planned", "permuted", "none")),
-        "extended": Profile((0, 1, 2, 3), "360000 trained", 14),
+        "full": Profile((0, 1, 2, 3), "360000 trained", 10, arms=("planned", "permuted", "unread")),
+        "extended": Profile((0, 1, 2, 3), "360000 trained", 18),
     },
     checks=(
-        Check("without any text there is room: share not answered", room(), "none", least=0.15),
+        Check("without any text there is room: share not answered", room(), "unread", least=0.15),
         Check("texts are read: how many", read_of(), "planned", least=1000.0),
         Check("the same is imitated: episodes", imitated(), "permuted", least=320.0),
         Check("no graph of a text is imitated on or held out: share", apart(), "planned", least=1.0),
     ),
     held_out=HeldOut(tasks=400, samples=1, at=(1.0,), max_tokens=ONE.max_tokens, temperature=0.0, replies=True),
+    pilot=(0.12, -0.08, 0.11),
     pitfalls="What the texts teach here is to call for a letter that stands in the question, which is half of what a chain takes. "
-    "How far plans for the web carry over to acting there is not said by it.",
+    "How far plans for the web carry over to acting there is not said by it. Whether imitation finds out by itself how to copy a letter "
+    "differs between seeds more than between texts, and as many tokens of the few episodes alone solve every question.",
 )
