@@ -166,13 +166,13 @@ def described(path, channels):
 
 @dataclasses.dataclass(frozen=True)
 class Ticking:
-    """A world that is told something, and says how long it took."""
+    """A world that is told something, and says how long it took and what it did beside answering."""
 
     def start(self, task, seat):
         return 0
 
     async def reply(self, state, said, ask):
-        return state + 1, Reply("tick", calls=(Called("clock", True),))
+        return state + 1, Reply("tick", calls=(Called("clock", True),), facts={"counts": {"ticked": 1}})
 
     def took(self):
         return {"clock": [0.1, 0.2]}
