@@ -212,6 +212,7 @@ LINE: Any = {
     "stage?": str,
     "t?": {str: (float, bool, dict)},
     "tools?": {str: {str: int}},
+    "world?": {str: int},
     **{f"{name}?": NUMBERS for name in ("dropped", "loss", "pairs", "running", "heads", "sampler", "age")},
 }
 HELD: Any = {...: NUMBER, "interval": {str: {0: float, 1: float}}, "tasks": int, "samples?": int, "sampling?": SAMPLING}
