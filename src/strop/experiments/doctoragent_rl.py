@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from statistics import fmean
 from typing import Any
 
@@ -9,8 +10,12 @@ from strop.claims.claim import Arm, Check, Claim, HeldOut, Profile
 from strop.claims.trace import Curve, Trace, end_of, held_out
 from strop.methods.doctoragent_rl import IMITATED, RELEASED, SAYS, SMALL, budget, dialogues, reinforced
 from strop.recipe import Recipe
+from strop.records import Task
+from strop.seams.episode import Episodes
 from strop.seams.part import part
 from strop.seams.reward import outcome
+from strop.seams.world import Seat, World
+from strop.worlds.clinic import FREE
 
 
 @part(gives="curve")
@@ -26,6 +31,22 @@ def turns_follow(trace: Trace) -> float:
     return float(means["taken_10"] - means["taken_2"])
 
 
+@dataclass(frozen=True)
+class HalfTold(Episodes):
+    """A number above ten is not told: so a policy meets dialogues of both kinds."""
+
+    def opening(self, task: Task, world: World | None, turns: int = 0, first: str = "") -> str:
+        return super().opening(task, world, turns, first) if turns <= FREE else first or task.prompt
+
+    def told(self, observation: str, turn: int, seat: Seat) -> str:
+        return super().told(observation, turn, seat) if seat.turns <= FREE else observation
+
+
+BOTH = IMITATED.but(
+    "sft-clinic-both",
+    sampler=HalfTold(**{f.name: getattr(dialogues(budget(2, 18, **SAYS)), f.name) for f in fields(Episodes)}),
+)
+"""What the arms begin with has read numbers that mean nothing, and dialogues without: no arm's messages are new to it."""
 FIXED = reinforced("doctoragent-rl-fixed", budget(10, 10, **SAYS))
 HIDDEN = reinforced("doctoragent-rl-hidden", budget(2, 10, says="", each=""))
 ARMS = (
@@ -38,7 +59,7 @@ ARMS = (
 RUN: dict[str, Any] = {
     "method": "doctoragent-rl",
     "recipe": Recipe(task="clinic", steps=100_000, lr=3e-4, checkpoint_every=100_000),
-    "base": Recipe(method=IMITATED, task="clinic", steps=600, lr=1e-3, eval_tasks=0, checkpoint_every=600),
+    "base": Recipe(method=BOTH, task="clinic", steps=1000, lr=3e-3, eval_tasks=0, checkpoint_every=1000),
     "base_seeds": "one",
     "arms": ARMS,
     "measure": right_within(),
