@@ -120,12 +120,8 @@ def unsound(schema: Mapping[str, Any]) -> str:
 
 @lru_cache(4096)
 def _validator(schema: str) -> Callable[[Mapping[str, Any]], str]:
-    try:
-        from jsonschema import Draft202012Validator
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "tools with a schema need the module 'jsonschema': pip install 'strop[tools]'", name="jsonschema"
-        ) from None
+    from jsonschema import Draft202012Validator
+
     asked = json.loads(schema)
     Draft202012Validator.check_schema(asked)
     validator = Draft202012Validator({"type": "object", **asked})
