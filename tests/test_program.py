@@ -11,6 +11,7 @@ from kills import CURVED, OWN, PROGRAM
 
 from strop import directory, run, saved, staged
 from strop.cli import main
+from strop.commands.train import _graded
 from strop.directory import RunError, read_metrics
 from strop.identity import explain
 from strop.lab.tabular import Table, TabularPolicy, engine
@@ -29,6 +30,7 @@ from strop.seams.recorded import Earlier, right_ones
 from strop.seams.reduction import means
 from strop.seams.signal import Signal, teacher
 from strop.seams.update import AdamW, Still
+from strop.tasks import DEFAULT_TASK, source
 
 TABLE = Table(tasks=8, vocab=4, length=3, share=0.3)
 LEARN = GRPO.but("learn", credit=(group_centered(),), update=AdamW(lr=0.05, clip_norm=None, minibatch=4), tasks=8)
@@ -313,6 +315,13 @@ def test_lists_name_the_tasks_of_the_stages_and_not_the_one_that_no_stage_has(tm
     assert staged.create(Recipe(method="rstar2"), tmp_path / "tools").lock
     main(["runs", str(tmp_path), "--json"])
     assert [row["task"] for row in json.loads(capsys.readouterr().out)["runs"]] == ["table", "sums"]
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_tasks_of_every_stage_give_what_its_method_reads(name):
+    program = named(name)
+    for stage in program.plan:
+        _graded(stage.method, source(stage.task or DEFAULT_TASK))
 
 
 def test_a_program_stands_beside_the_methods(capsys):

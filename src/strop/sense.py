@@ -269,8 +269,9 @@ def _sampler(method: Method) -> None:
 
 
 def channels(method: Method) -> set[str]:
-    """The channels that every source, and the method's own marks and graders give."""
-    return {"outcome", "lenient", *(channel(mark) for mark in method.marks), *(grader.gives for grader in method.graders)}
+    """The channels that every source, and the method's own marks, graders and sampler give."""
+    own = {*(channel(mark) for mark in method.marks), *(grader.gives for grader in method.graders), *getattr(method.sampler, "grades", ())}
+    return {"outcome", "lenient"} | own
 
 
 def channels_read(method: Method, roles: bool = True) -> set[str]:

@@ -18,7 +18,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from strop.records import Group, Rollout, Row, Sampling, Scores, Segment, Task
 from strop.seams.context import Ctx, Footprint, Renderer
@@ -87,6 +87,7 @@ class Attacks:
     """An attempt whose judge gave no score is left out as if it had not been made, as in the released scripts; else it is unknown."""
     sampling: Sampling = Sampling()
     """How attempts are drawn; replies are drawn as they are."""
+    grades: ClassVar[tuple[str, ...]] = ("closed",)
 
     def __post_init__(self) -> None:
         if min(self.n, self.max_tokens, self.reply) < 1 or self.shown < 0:

@@ -10,11 +10,11 @@ decide anything, since that differs from run to run: `asyncio.gather` keeps the 
 
 Attributes say what holds of it, where they are there and true: `own_context`, its rows are the engine's own nodes and its groups' ids the
 roots they were opened with, so that tripwires may draw again; `moves`, text that was joined stands elsewhere than it was drawn; `nested`,
-each rollout names its sub-groups, `keys["nested"]`, outermost first; `opening(task, world)`, the first message where it is longer than
-the task's prompt, which its room is reckoned for; `own_way`, held-out tasks are asked by it too, since its replies are
-not written in one go; `own_world`, it brings what answers between turns, and a world would answer nobody; `repeats`, "exact" where nothing
-is said of it, and "no" where what it grows may come out otherwise the next time (as of a world); `evaluates`, it asks for evaluations
-alone.
+each rollout names its sub-groups, `keys["nested"]`, outermost first; `grades`, channels that stand in its rollouts' `keys["scores"]`;
+`opening(task, world)`, the first message where it is longer than the task's prompt, which its room is reckoned for; `own_way`, held-out
+tasks are asked by it too, since its replies are not written in one go; `own_world`, it brings what answers between turns, and a world
+would answer nobody; `repeats`, "exact" where nothing is said of it, and "no" where what it grows may come out otherwise the next time (as
+of a world); `evaluates`, it asks for evaluations alone.
 """
 
 from __future__ import annotations
