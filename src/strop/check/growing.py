@@ -77,7 +77,7 @@ def _faults(about: str, says: Iterator[str]) -> Iterator[Finding]:
 KEPT = {
     "gate": "gives fates of the rollouts it was shown, the same twice",
     "curriculum": "its state is plain data and comes back; picking changes nothing and repeats",
-    "memory": "a task keeps its id and is shown no case of its own; what it holds follows from what it saw, and comes back",
+    "memory": "a task keeps its id, and its prompt before anything was seen; what it holds follows from what it saw, and comes back",
     "feed": "groups of different ids, the same whatever order requests end in",
     "sampler": "the same whatever order requests end in, within the footprint it declares",
     "marks": "a label or stretches of every text, the same twice",

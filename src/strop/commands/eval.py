@@ -298,6 +298,7 @@ def measure(
     from strop.policies.causal import load
     from strop.records import Sampling
     from strop.seams.episode import Episodes
+    from strop.seams.memory import only_read
     from strop.seams.part import written
     from strop.tasks.shots import show
 
@@ -308,13 +309,15 @@ def measure(
     for each in asked_so.get("others", {}).values():
         each.engine.begin(-1)
     if "sampler" not in asked_so and "method" in parts:
-        asked_so |= as_trained(parts["method"], source, parts.get("held"))
+        asked_so |= as_trained(parts["method"], source)
     elif (world := getattr(source, "world", None)) is not None:  # a reply alone would answer nothing there
         calls = FORMATS[args.calls]() if getattr(world, "tools", ()) else None
         asked_so = {
             "sampler": Episodes(turns=args.turns, max_tokens=most, observation=args.observation, calls=calls),
             "world": world,
         } | asked_so
+    if (held := parts.get("held")) is not None:
+        asked_so["remind"] = only_read(parts["method"].memory, held)
     if args.window:
         how: Any = asked_so.get("sampler")
         if not hasattr(how, "window"):

@@ -199,9 +199,15 @@ def _asking(recipe: Recipe, said: list[str], source: Any) -> Recipe:
     if program is None:
         return recipe.but(method=_beside(recipe.resolved(), found, source))
     worlds = [world_of(stage.method.environment, task_of(stage.task) if stage.task else source) for stage in program.plan]
-    if any(name not in getattr(world, "seats", ()) for world in worlds for name in found):
+    free = set.intersection(*({*getattr(world, "seats", ())} for world in worlds))
+    if unknown := next((name for name in found if name not in free), None):
+        known = (
+            f"in the worlds of all its stages there is a place for: {', '.join(sorted(free))}"
+            if free
+            else "its worlds have no place for one"
+        )
         raise Usage(
-            "--policy says whom one method asks, or who answers in a world; a program's stages say it themselves: "
+            f"{program.name} asks no policy {unknown!r}: {known}. Whom a method asks, a program's stages say it themselves: "
             "policies={NAME: Asked('stage:NAME')}"
         )
     there = {stage.name: seated(world, found) for stage, world in zip(program.plan, worlds, strict=True) if world is not None}
