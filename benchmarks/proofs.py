@@ -9,14 +9,17 @@ Both say the same of every proof, the audit (`Print Assumptions`) in both.
 from __future__ import annotations
 
 import argparse
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from strop.proofs.coq import Coq, cold
-from strop.proofs.gates import verdict, verdicts
+from strop.proofs.coq import BEGINS, Coq, spelled
+from strop.proofs.gates import NAME, verdict, verdicts
 from strop.proofs.kernel import written
-from strop.proofs.logic import Formula, free
+from strop.proofs.logic import Formula, closed, free
 from strop.proofs.search import proven
 from strop.proofs.session import KERNEL
 from strop.tasks.proofs import Proofs
@@ -37,6 +40,14 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     start = time.perf_counter()
     found = work()
     return time.perf_counter() - start, found
+
+
+def cold(statement: Formula, said: str, seconds: float = 60.0) -> bool:
+    """By `coqc`, in a process of its own that begins anew: whether the file goes through."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "proof.v"
+        path.write_text(f"{BEGINS}Theorem {NAME} : {spelled(closed(statement))}.\n{said}\nPrint Assumptions {NAME}.\n")
+        return subprocess.run(["coqc", "-q", path], cwd=folder, timeout=seconds, capture_output=True).returncode == 0
 
 
 def measured(proofs: int = 20) -> dict[str, dict[str, float]]:

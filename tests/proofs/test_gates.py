@@ -102,6 +102,10 @@ def test_a_reply_that_is_anothers_is_asked_for_again_and_a_lost_checker_is_nobod
     assert verdict(Script(Reply(own, ended="lost"), good), said, "x").score == 1
     assert verdict(Script(Reply(own, ended="lost"), Reply(own, ended="lost")), said, "x").score is None
     assert verdict(Script(Reply(own, ended="late")), said, "x").gate == "error"
+    assert verdict(Script(Reply(own, ended="crashed"), good), said, "x").score == 1, "it may have been killed"
+    crashed = Script(Reply(own, ended="crashed"), Reply(own, ended="crashed"))
+    assert verdict(crashed, said, "x") == (0.0, "it ends the checker, 2 times", "error"), "who cannot prove does not withdraw"
+    assert verdict(Script(Reply(own, ended="crashed"), Reply(own, ended="lost")), said, "x").score is None
     assert verdict(Script(replace(good, goal=Goal(True, ("classic", "cheat")))), said, "x") == (0.0, "it rests on cheat", "audit")
     assert verdict(Script(replace(good, goal=Goal(False))), said, "x").gate == "goal"
     assert verdict(Script(replace(good, goal=None)), said, "x").gate == "goal"
@@ -122,6 +126,8 @@ def test_a_reply_that_is_anothers_is_asked_for_again_and_a_lost_checker_is_nobod
         ("proof \x00", "error"),
         ("proof native", "scan"),
         ("axiom a : p", "scan"),
+        ("proof em[" + "p <-> " * 40 + "p]", "error"),
+        ("axiom a : " + "p <-> " * 40 + "p", "scan"),
     ],
 )
 def test_bad_replies(said, gate):

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from strop.proofs.kernel import FUEL, Kernel, Spent, proof, proves, written
-from strop.proofs.logic import DEEPEST, LONGEST, Bind, Equal, Num, Unread, brief, closed, denied, free, read, text
+from strop.proofs.logic import DEEPEST, LONGEST, Bind, Equal, Num, Op, Unread, Var, brief, closed, denied, free, read, text, value
 from strop.proofs.made import KINDS, edited, statement
-from strop.proofs.search import Rings, holds, proven, refuted, term, value
+from strop.proofs.search import Rings, holds, proven, refuted, term
 from strop.proofs.truth import true
 
 
@@ -28,7 +28,9 @@ def test_a_statement_is_read_as_it_is_written(said, again):
     assert read(again) == read(said)
 
 
-@pytest.mark.parametrize("said", ["", "p &", "x = p", "p q", "9" * 30 + " = x", "~" * (DEEPEST + 1) + "p", "p | " * LONGEST, "all. p"])
+@pytest.mark.parametrize(
+    "said", ["", "p &", "x = p", "p q", "9" * 30 + " = x", "~" * (DEEPEST + 1) + "p", "p | " * LONGEST, "all. p", "p <-> " * 60 + "p"]
+)
 def test_what_is_no_statement_is_unread(said):
     with pytest.raises(Unread):
         read(said)
@@ -73,6 +75,7 @@ WRONG = [
     ("all x. p", "all p. all q. em[q]", "stands for x"),
     ("p -> p & p", "all p. fn h. <h, h.1>", "no conjunction"),
     ("p", "fn h. h", "proves no"),
+    ("(ex x. x = 1) -> all x z. x = 1", "fn h. open h {x k. (all y. all y. k : all y y. x = 1)}", "is proven where"),
 ]
 
 
@@ -95,6 +98,38 @@ def test_a_bound_name_steps_aside_for_what_is_put_under_it():
     assert Kernel().same(read("all x. ex y. x = y"), read("all z. ex x. z = x"))
     assert not Kernel().same(read("all x. ex y. x = y"), read("all x. ex x. x = x"))
     assert not Kernel().same(read("all x. x = y"), read("all y. y = y"))
+    assert not Kernel().same(read("all y y. x = x"), read("all x z. x = x"))
+    assert not Kernel().same(read("all y y. x = 1"), read("all x z. x = 1"))
+
+
+def numbered(a, bound=()) -> str:
+    """A formula with its bound names as how many binders lie between: two are one where these texts are."""
+    match a:
+        case Bind(op, name, body):
+            return f"({op} {numbered(body, (name, *bound))})"
+        case Equal(left, right):
+            return f"{numbered(left, bound)}={numbered(right, bound)}"
+        case Op(op, left, right):
+            return f"({numbered(left, bound)}{op}{numbered(right, bound)})"
+        case _:
+            return str(bound.index(a.name)) if a.name in bound else a.name
+
+
+def some(rng, deep):
+    """A formula over three names, whose binders shadow one another."""
+    if not deep or rng.random() < 0.2:
+        return Equal(Var(rng.choice("xyz")), Var(rng.choice("xyz")))
+    if rng.random() < 0.8:
+        return Bind("all", rng.choice("xyz"), some(rng, deep - 1))
+    return Op("&", some(rng, deep - 1), some(rng, deep - 1))
+
+
+def test_formulas_are_one_where_their_binders_say_so_however_they_shadow_one_another():
+    rng = random.Random(0)
+    pairs = [(some(rng, 3), some(rng, 3)) for _ in range(6000)]
+    alike = [numbered(a) == numbered(b) for a, b in pairs]
+    assert 20 < sum(alike) < 6000
+    assert [Kernel().same(a, b) for a, b in pairs] == alike
 
 
 POWER = "*".join(["(x + y + z + w)"] * 12)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import product
 from typing import Any, NamedTuple
 
 from strop.proofs.attacks import ATTACKS, FALSE_ONES, tried
 from strop.proofs.coq import Coq, spelled
 from strop.proofs.gates import Checker
-from strop.proofs.logic import Formula, closed, read
-from strop.proofs.search import proven, refuted
+from strop.proofs.logic import Bind, Formula, closed, free, numeric, quantified, read
+from strop.proofs.search import NUMBERS, holds, proven, refuted
 
 FILTERS = {
     "negation": "its negation is proven",
@@ -39,6 +40,19 @@ def look(statement: Formula, true: bool, steps: int) -> Tried:
     """What a search makes of a statement."""
     closing, itself, left_open = refuted(statement, steps), proven(statement, steps), refuted(statement, steps, close=False)
     return Tried(statement, true, closing is not None, itself is not None, left_open is not None)
+
+
+def by_values(statement: Formula) -> bool | None:
+    """Whether it holds at all values that are tried: of propositions all, of numbers a few small ones. None for one with quantifiers
+    within, which no value decides. It shares nothing with z3."""
+    goal = closed(statement)
+    while isinstance(goal, Bind) and goal.op == "all":
+        goal = goal.body
+    if quantified(goal):
+        return None
+    names = sorted(free(goal))
+    every = product(*(NUMBERS[:5] if numeric(name) else (True, False) for name in names))
+    return all(holds(goal, dict(zip(names, values, strict=True))) for values in every)
 
 
 def shares(those: Iterable[Tried], by: str) -> tuple[float, float]:

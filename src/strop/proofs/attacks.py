@@ -124,7 +124,7 @@ def natively(s: str) -> str:
 
 @dataclass(frozen=True)
 class Meddled:
-    """A checker whose first reply to this one is another's."""
+    """A checker whose every reply is this one."""
 
     checker: Checker
     reply: Reply

@@ -108,10 +108,13 @@ class Coq:
         of, said_of_it = asked(statement, said), spelled(closed(statement))
         if len(said) > LONGEST:
             return Reply(of, ended="lost")
-        until = time.monotonic() + self.seconds
         try:
             self._warm()
-            until = time.monotonic() + self.seconds
+        except (TimeoutError, Gone, OSError):
+            self.close()
+            return Reply(of, ended="lost")
+        until = time.monotonic() + self.seconds
+        try:
             self._hears(f"Definition strop_says : Prop := {said_of_it}.\n", until)
             told = self._hears(f"Theorem {NAME} : {said_of_it}.\n{said}\n", until)
             same = self._hears(f"Definition strop_same : strop_says := {NAME}.\n", until)
@@ -122,7 +125,7 @@ class Coq:
             return Reply(of, ended="late")
         except (Gone, OSError):
             self.close()
-            return Reply(of, ended="lost")
+            return Reply(of, ended="crashed")
         errors = [("error", line) for line in told.splitlines() if ERROR.match(line)]
         warned = [("warning", line) for line in told.splitlines() if line.startswith("Warning:")]
         goal = None
@@ -240,14 +243,3 @@ def assumed(said: str) -> tuple[str, ...]:
     if any("Closed under the global context" in line for line in lines):
         return ()
     return tuple(line.partition(":")[0].strip() or line.strip() for line in lines) or ("what its audit does not say",)
-
-
-def cold(statement: Formula, said: str, seconds: float = 60.0) -> bool:
-    """By `coqc`, in a process of its own that begins anew: whether the file goes through. For comparison of speed."""
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "proof.v")
-        with open(path, "w") as file:
-            file.write(f"{BEGINS}Theorem {NAME} : {spelled(closed(statement))}.\n{said}\nPrint Assumptions {NAME}.\n")
-        return subprocess.run(["coqc", "-q", path], cwd=folder, timeout=seconds, capture_output=True).returncode == 0

@@ -49,7 +49,8 @@ class Reply:
     """Something was left open, and taken as proven."""
     goal: Goal | None = None
     ended: str = ""
-    """late: it was ended when its time was up. lost: the checker went with it. Empty: neither."""
+    """late: it was ended when its time was up. crashed: the checker ended while it read this file. lost: it could not be asked. Empty:
+    none of these."""
 
 
 class Checker(Protocol):
@@ -111,15 +112,18 @@ def verdict(checker: Checker, statement: Formula, said: str, tries: int = 2) -> 
         return Verdict(0.0, f"more than {LONGEST} characters", "size")
     if why := checker.scan(said):
         return Verdict(0.0, why, "scan")
-    why = ""
+    why, crashes = "", 0
     for _ in range(tries):
         reply = checker.ask(statement, said)
+        crashes += reply.ended == "crashed"
         if reply.of != asked(statement, said):
             why = "the reply was to another file"
-        elif reply.ended == "lost":
+        elif reply.ended in ("lost", "crashed"):
             why = "the checker was lost"
         else:
             return weighed(checker, reply)
+    if crashes == tries:  # once it may have been killed from elsewhere; each time it is what it reads that ends it
+        return Verdict(0.0, f"it ends the checker, {tries} times", "error")
     return Verdict(None, f"{why}, {tries} times", "whose")
 
 
@@ -128,7 +132,7 @@ def verdicts(checker: Checker, files: Sequence[tuple[Formula, str]]) -> list[Ver
     clear = [at for at, (_, said) in enumerate(files) if said.strip() and len(said) <= LONGEST and not checker.scan(said)]
     asks = getattr(checker, "asks", None)
     replies = {} if asks is None else dict(zip(clear, asks([files[at] for at in clear]), strict=True))
-    whole = {at for at, reply in replies.items() if reply.of == asked(*files[at]) and reply.ended != "lost"}
+    whole = {at for at, reply in replies.items() if reply.of == asked(*files[at]) and reply.ended not in ("lost", "crashed")}
     return [weighed(checker, replies[at]) if at in whole else verdict(checker, *files[at]) for at in range(len(files))]
 
 

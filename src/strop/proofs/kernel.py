@@ -40,11 +40,14 @@ from strop.proofs.logic import (
     Term,
     Var,
     brief,
+    free,
+    named,
     no,
     numeric,
     parser,
     read_by,
     text,
+    value,
 )
 
 FUEL = 200_000
@@ -208,7 +211,7 @@ class Kernel:
             case "gen", Bind("all", name, body):
                 self._new(said.names[0], known, goal)
                 self._sort(said.names[0], name)
-                self.check(said.of[0], self.put(body, name, named_as(said.names[0])), known)
+                self.check(said.of[0], self.put(body, name, named(said.names[0])), known)
             case "pair", Op("&", left, right):
                 self.check(said.of[0], left, known)
                 self.check(said.of[1], right, known)
@@ -228,7 +231,7 @@ class Kernel:
                     raise Refused(f"open of what says not that something is there: {brief(there)}")
                 self._new(said.names[0], known, goal, there)
                 self._sort(said.names[0], there.name)
-                given = self.put(there.body, there.name, named_as(said.names[0]))
+                given = self.put(there.body, there.name, named(said.names[0]))
                 self.check(said.of[1], goal, {**known, said.names[1]: given})
             case "absurd", _:
                 self.check(said.of[0], FALSE, known)
@@ -238,7 +241,8 @@ class Kernel:
                 self._computed(goal)
             case "native", Equal(left, right) if self.plugins:
                 self.trusted.add("native")
-                if any(value_at(left, n) != value_at(right, n) for n in (0, 1)):
+                names = free(left) | free(right)
+                if any(value(left, at) != value(right, at) for at in (dict.fromkeys(names, 0), dict.fromkeys(names, 1))):
                     raise Refused("native: both sides differ")
             case "admit", _:
                 self.trusted.add("admit")
@@ -282,20 +286,20 @@ class Kernel:
             case _:
                 raise Refused(f"nothing says what {said.rule} proves here: write ({said.rule} … : A)")
 
-    def same(self, a: Any, b: Any, names: Mapping[str, str] | None = None) -> bool:
-        """One formula, whatever its bound names are. `names`: of those bound on the left, which they are on the right."""
-        names = names or {}
+    def same(self, a: Any, b: Any, left: Mapping[str, int] | None = None, right: Mapping[str, int] | None = None, deep: int = 0) -> bool:
+        """One formula, whatever its bound names are: a bound name is told by how deep its binder stands, a free one by itself."""
+        left, right = left or {}, right or {}
         self._spend(1)
         match a, b:
             case (Prop(x), Prop(y)) | (Var(x), Var(y)):
-                return names.get(x, x) == y if x in names else x == y and y not in names.values()
+                return left.get(x, x) == right.get(y, y)
             case Bind(op, x, body), Bind(other, y, its):
-                kept = {one: to for one, to in names.items() if to != y}
-                return op == other and numeric(x) == numeric(y) and self.same(body, its, {**kept, x: y})
+                alike = op == other and numeric(x) == numeric(y)
+                return alike and self.same(body, its, {**left, x: deep}, {**right, y: deep}, deep + 1)
             case (Op(op, l1, r1), Op(other, l2, r2)) | (Arith(op, l1, r1), Arith(other, l2, r2)):
-                return op == other and self.same(l1, l2, names) and self.same(r1, r2, names)
+                return op == other and self.same(l1, l2, left, right, deep) and self.same(r1, r2, left, right, deep)
             case Equal(l1, r1), Equal(l2, r2):
-                return self.same(l1, l2, names) and self.same(r1, r2, names)
+                return self.same(l1, l2, left, right, deep) and self.same(r1, r2, left, right, deep)
             case _:
                 return a == b if isinstance(a, (Num, type(FALSE))) else False
 
@@ -349,7 +353,7 @@ class Kernel:
                     y, number = x, 0
                     while y == name or self._in(y, by) or self._in(y, body):
                         y, number = f"{x[0]}{number}", number + 1
-                    x, body = y, self.put(body, x, named_as(y))
+                    x, body = y, self.put(body, x, named(y))
                 return Bind(op, x, self.put(body, name, by))
             case _:
                 return a
@@ -403,8 +407,8 @@ class Kernel:
     def plus(self, one: dict[Any, int], other: dict[Any, int], times: int) -> dict[Any, int]:
         self._spend(len(other))
         found = dict(one)
-        for monomial, value in other.items():
-            found[monomial] = found.get(monomial, 0) + times * value
+        for monomial, count in other.items():
+            found[monomial] = found.get(monomial, 0) + times * count
         return self._small(found)
 
     def times(self, one: dict[Any, int], other: dict[Any, int]) -> dict[Any, int]:
@@ -429,22 +433,6 @@ class Kernel:
         self.fuel -= steps
         if self.fuel < 0:
             raise Spent("checking it takes too many steps")
-
-
-def named_as(name: str) -> Any:
-    return Var(name) if numeric(name) else Prop(name)
-
-
-def value_at(a: Term, n: int) -> int:
-    """A term's value where every name is this number."""
-    match a:
-        case Num(value):
-            return value
-        case Var():
-            return n
-        case Arith(op, left, right):
-            one, other = value_at(left, n), value_at(right, n)
-            return one + other if op == "+" else one - other if op == "-" else one * other
 
 
 def proves(said: Proof, goal: Formula, fuel: int = FUEL) -> str:

@@ -109,6 +109,18 @@ def named(name: str) -> Term | Formula:
     return Var(name) if numeric(name) else Prop(name)
 
 
+def value(a: Term, at: Mapping[str, Any]) -> int:
+    """What a term comes to where its names have these values."""
+    match a:
+        case Num(number):
+            return number
+        case Var(name):
+            return at[name]
+        case Arith(op, left, right):
+            one, other = value(left, at), value(right, at)
+            return one + other if op == "+" else one - other if op == "-" else one * other
+
+
 # ------------------------------------------------------------------------------------------------ free variables
 
 
@@ -173,11 +185,13 @@ def below(node: Any) -> Iterator[Any]:
 
 
 def depth(node: Any) -> int:
-    """How deep it is nested; it needs no stack of Python's."""
-    deepest, waiting = 0, [(node, 1)]
+    """How deep it is nested; it needs no stack of Python's. What is written once may stand for much, which is Unread."""
+    deepest, seen, waiting = 0, 0, [(node, 1)]
     while waiting:
         one, at = waiting.pop()
-        deepest = max(deepest, at)
+        deepest, seen = max(deepest, at), seen + 1
+        if seen > 2 * LONGEST:
+            raise Unread("it stands for too much: each `<->` writes both its sides twice")
         waiting += [(part, at + 1) for part in below(one)]
     return deepest
 

@@ -213,8 +213,8 @@ def put_at(a: Any, path: tuple[Any, ...], by: Any) -> Any:
     return replace(a, **{path[0]: put_at(getattr(a, path[0]), path[1:], by)})
 
 
-def edits(a: Any, names: list[str], bare: bool = True) -> list[Any]:
-    """What one edit may make of a node. `bare`: it is no name of a quantifier's."""
+def edits(a: Any, names: list[str]) -> list[Any]:
+    """What one edit may make of a node."""
     match a:
         case Op("->", left, right) if right == FALSE:
             return [left]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import islice, product
 from typing import Any
 
-from strop.proofs.kernel import Kernel, Proof, Refused, named_as, proves
+from strop.proofs.kernel import Kernel, Proof, Refused, proves
 from strop.proofs.logic import (
     FALSE,
     TRUE,
@@ -29,9 +29,11 @@ from strop.proofs.logic import (
     closed,
     denied,
     free,
+    named,
     no,
     numeric,
     quantified,
+    value,
 )
 
 STEPS = 500
@@ -64,17 +66,6 @@ def refuted(statement: Formula, steps: int = STEPS, close: bool = True) -> Proof
 
 
 # ------------------------------------------------------------------------------------------------ values
-
-
-def value(a: Term, at: Mapping[str, Any]) -> int:
-    match a:
-        case Num(number):
-            return number
-        case Var(name):
-            return at[name]
-        case Arith(op, left, right):
-            one, other = value(left, at), value(right, at)
-            return one + other if op == "+" else one - other if op == "-" else one * other
 
 
 def holds(a: Formula, at: Mapping[str, Any]) -> bool:
@@ -223,7 +214,7 @@ class Search:
                 return built("pair", one, other)
             case Bind("all", name, body):
                 new = fresh(name, [goal, *(fact for _, fact in facts)])
-                found = self.prove(facts, Kernel().put(body, name, named_as(new)))
+                found = self.prove(facts, Kernel().put(body, name, named(new)))
                 return found and Proof("gen", (new,), (), (found,))
             case _:
                 return self.by_facts(facts, goal)
@@ -244,7 +235,7 @@ class Search:
                     return built("case", said, one, other, names=(a, b))
                 case Bind("ex", name, body):
                     new, h = fresh(name, [goal, *(f for _, f in facts)]), self.hypothesis()
-                    found = self.prove([*others, (Proof("use", (h,)), Kernel().put(body, name, named_as(new)))], goal)
+                    found = self.prove([*others, (Proof("use", (h,)), Kernel().put(body, name, named(new)))], goal)
                     return found and Proof("open", (new, h), (), (said, found))
                 case Op("->", left, right) if (known := next((p for p, f in facts if f == left), None)) is not None:
                     return self.prove([*others, (Proof("app", (), (), (said, known)), right)], goal)
@@ -293,8 +284,8 @@ class Search:
         """Of `ex x y. A`: values that make A true where that can be computed; else such that A can be proven."""
         names, body = list[str](), goal
         while isinstance(body, Bind) and body.op == "ex":
-            name = fresh(body.name, [goal, *map(named_as, names), *(f for _, f in facts)]) if body.name in names else body.name
-            body = body.body if name == body.name else Kernel().put(body.body, body.name, named_as(name))
+            name = fresh(body.name, [goal, *map(named, names), *(f for _, f in facts)]) if body.name in names else body.name
+            body = body.body if name == body.name else Kernel().put(body.body, body.name, named(name))
             names.append(name)
         if free(body) <= {*names} and not quantified(body):
             for at in self.valuations(names, body):

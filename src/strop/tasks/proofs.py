@@ -11,15 +11,16 @@ translator's slip might: nobody can prove them, and a negation filter finds most
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from strop.proofs.gates import released, verdict
+from strop.proofs.gates import Reply, released, verdict
 from strop.proofs.kernel import written
-from strop.proofs.logic import LONGEST, Formula, closed, read, text
+from strop.proofs.logic import LONGEST, Formula, closed, numeric, read, text
 from strop.proofs.made import KINDS, statement
 from strop.proofs.search import proven
-from strop.proofs.session import KERNEL
+from strop.proofs.session import KERNEL, Lines
 from strop.records import Task
 from strop.seams.part import nearest
 from strop.seams.source import Graded, Split
@@ -29,6 +30,7 @@ SEARCH = 2000
 """Steps for a proof that is shown."""
 OPEN = "proof "
 """How what is written begins."""
+NAMED = re.compile(r"\b(?!all\b|ex\b|true\b|false\b)[a-z][0-9]*\b")
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Proofs:
             said = text(found)
             return Task(said, {"statement": said, "true": sound, "kind": kind}, self.name, {"seed": seed, "index": index})
 
-        return draw(self, split, seed, index, make, same=lambda task: text(closed(read(task.needs["statement"]))))
+        return draw(self, split, seed, index, make, same=lambda task: renamed(text(closed(read(task.needs["statement"])))))
 
     def statement(self, task: Task) -> Formula:
         """What is to be proven."""
@@ -66,15 +68,41 @@ class Proofs:
     def grade(self, task: Task, text: str) -> Graded:
         asked = self.statement(task)
         said, why = strict_answer(text, LONGEST)
-        outcome, why, _ = (0.0, why, "") if said is None else verdict(KERNEL, asked, said)
+        outcome, why, _ = (0.0, why, "") if said is None else verdict(ONCE, asked, said)
         loose = next(iter(loose_answers(text, LONGEST)), "")
-        lenient = outcome or verdict(KERNEL, asked, loose if loose.startswith(OPEN) else OPEN + loose).score
-        counted = said is not None and released(KERNEL.ask(asked, said))
+        lenient = outcome or verdict(ONCE, asked, loose if loose.startswith(OPEN) else OPEN + loose).score
+        counted = said is not None and released(ONCE.ask(asked, said))
         return Graded({"outcome": outcome, "lenient": lenient, "released": float(counted)}, why)
 
     def gold(self, task: Task) -> str | None:
         found = proven(self.statement(task), SEARCH)
         return None if found is None else answered(OPEN + written(found))
+
+
+def renamed(statement: str) -> str:
+    """With its names numbered as they come: one problem, whatever they are called.
+
+    >>> renamed("all q r. q -> r") == renamed("all a c. a -> c"), renamed("all q r. q -> r") == renamed("all q x. q -> x = 1")
+    (True, False)
+    """
+    order = {name: f"{'x' if numeric(name) else 'p'}{at}" for at, name in enumerate(dict.fromkeys(NAMED.findall(statement)))}
+    return NAMED.sub(lambda found: order[found[0]], statement)
+
+
+class Once(Lines):
+    """The kernel, asked once of a file: two rules look at its reply, and a strict and a lenient reading may be of the same text."""
+
+    def ask(self, statement: Formula, said: str) -> Reply:
+        return replied(statement, said)
+
+
+ONCE = Once()
+
+
+@lru_cache(maxsize=8)
+def replied(statement: Formula, said: str) -> Reply:
+    """The kernel's."""
+    return KERNEL.ask(statement, said)
 
 
 @lru_cache(maxsize=1 << 14)
