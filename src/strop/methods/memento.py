@@ -22,7 +22,7 @@ MEMENTO_GRPO = GRPO.but("memento-grpo", paper="2508.16153", idea=("memory",), me
 MEMENTO = Program(
     "memento",
     (
-        Stage("adapt", SFT.but("sft-errands", tasks=32), steps(600), task="errands:shown=4", pace=3.0),
+        Stage("adapt", SFT.but("sft-errands", tasks=32), steps(200), task="errands:shown=4", pace=3.0),
         Stage("remember", REMINDED.but(sampler=Independent(n=1, max_tokens=16)), rest(), task="errands"),
     ),
     paper="2508.16153",
