@@ -46,7 +46,7 @@ class Expert(NamedTuple):
 
 
 def test_a_policy_may_be_the_user_and_has_a_bill_of_its_own(tmp_path):
-    world = replace(Repair(), user="user", most=4)
+    world = replace(one := Repair().seating(("user",)), user=replace(one.user, max_tokens=4, tries=1))
     asking = Played(Expert(world), replace(SHORT, n=1, turns=1))
     method = Method("asking", sampler=asking, policies={"user": Asked("initial")}, environment=world, credit=(), signals={}, update=Still())
     run = create(Recipe(method=method, task="repair:contract=ask,kind=hidden", **SMALL), tmp_path / "run")

@@ -10,14 +10,15 @@ from typing import Any, cast
 import pytest
 
 from strop.check.growing import Script
+from strop.engines.remote import Utf8
 from strop.methods.vibe_agentic import SHORT
 from strop.policies.causal import load
 from strop.records import canonical
 from strop.seams.context import Ctx, Handle, Progress
-from strop.seams.episode import Calls, Played
-from strop.seams.world import Said, Seat, replied
+from strop.seams.episode import Calls, Pen, Played
+from strop.seams.world import Said, Seat, replied, seated
 from strop.tasks import source
-from strop.tasks.repair import CELLS, TELLING, Repairs
+from strop.tasks.repair import CELLS, TELLING
 from strop.worlds.calls import Hermes, Line
 from strop.worlds.repair import INPUTS, LANGUAGES, LONGEST, OPERATIONS, UNSAID, WORDS, Digits, Repair, meant
 
@@ -200,33 +201,44 @@ def test_a_line_of_code_is_one_line():
     assert (reply.observation, reply.calls[0].ok) == ("a line is one line", False)
 
 
-class Someone:
-    """A policy that says the same to everything."""
+class Someone(Pen):
+    """A policy that says the same to everything; what is an error is raised."""
 
     def __init__(self, says):
+        super().__init__(1 << 20)
         self.says, self.asked = says, []
 
-    async def open(self, text, root):
-        self.asked.append(text)
+    async def open(self, tokens, *, root, ordinal=0):
+        self.asked.append(bytes(tokens).decode())
+        return await super().open(tokens, root=root, ordinal=ordinal)
 
-    async def generate(self, node, max, keep):
-        return node
+    async def generate(self, node, **how):
+        if isinstance(self.says, Exception):
+            raise self.says
+        return await self.extend(node, self.says.encode(), kind="teacher")
 
-    def text(self, node):
-        return self.says
+
+SEATED = seated(Repair(), ["user"])
 
 
-@pytest.mark.parametrize(("says", "heard"), [("b is\n a sum", "b is a sum"), ("", UNSAID), ("z" * 900, "z" * LONGEST)])
+@pytest.mark.parametrize(("says", "heard"), [("b is\n a sum", "b is a sum"), ("z" * 900, "z" * LONGEST)])
 def test_a_policy_in_the_users_place_reads_the_whole_text_and_neither_program_nor_tests(says, heard):
     one, user = task(contract="ask", kind="hidden"), Someone(says)
-    world = Repairs(asked=1).world
-    assert (world.asks, Repair().asks) == (("user",), ())
-    (reply,) = told(one, ">ask what is c?", world=world, ask={"user": user})
+    assert (SEATED.asks, Repair().asks) == (("user",), ())
+    assert (SEATED.repeats, Repair().repeats) == ("no", "exact"), "the same question may be answered otherwise"
+    (reply,) = told(one, ">ask what is c?", world=SEATED, ask={"user": Handle(user, Utf8())})
     assert reply.observation == heard
     (asked,) = user.asked
-    assert asked.startswith(Digits().text(one.needs["text"]))
-    assert asked.endswith("what is c?")
+    assert Digits().text(one.needs["text"]) in asked
+    assert "Programmer: what is c?" in asked
     assert Digits().shown(one.needs["program"]) not in asked
+
+
+@pytest.mark.parametrize("says", ["", ConnectionError("it went away"), ValueError("no text")])
+def test_a_user_who_is_silent_or_gone_is_nobodys_score(says):
+    (reply,) = told(task(contract="ask", kind="hidden"), ">ask what is c?", world=SEATED, ask={"user": Handle(Someone(says), Utf8())})
+    assert (reply.done, reply.stop, dict(reply.scores)) == (True, "error", {})
+    assert reply.facts["error"].startswith("user: ")
 
 
 def test_knobs_that_are_none_are_refused_in_words():

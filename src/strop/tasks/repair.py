@@ -37,7 +37,7 @@ TELLING = tuple(given for i, given in enumerate(INPUTS) if len({meant(word)[i].s
 @dataclass(frozen=True)
 class Repairs:
     """Programs of `cases`, each of so many `operations`. With `cells` held-out tasks take each of `CELLS` in turn, the same problems
-    under every contract. `asked` puts a policy in the place of the scripted user: `--policy user=…`."""
+    under every contract."""
 
     contract: str = "both"
     kind: str = "both"
@@ -46,7 +46,6 @@ class Repairs:
     bugs: int = 3
     operations: int = 1
     cells: int = 0
-    asked: int = 0
     name: str = field(default="repair", init=False)
     size: int | None = field(default=None, init=False)
 
@@ -55,7 +54,6 @@ class Repairs:
         within(self, "bugs", 1, self.cases)
         within(self, "operations", 1, 4)
         within(self, "cells", 0, 1)
-        within(self, "asked", 0, 1)
         for knob, known in (("contract", MIXED), ("kind", (*KINDS, "both")), ("language", LANGUAGES)):
             if getattr(self, knob) not in known:
                 raise ValueError(f"repair: {knob}={getattr(self, knob)!r}. {nearest(str(getattr(self, knob)), known)}")
@@ -63,7 +61,7 @@ class Repairs:
     @property
     def world(self) -> Repair:
         """Where it is mended."""
-        return Repair(language(self.language), user="user" if self.asked else "")
+        return Repair(language(self.language))
 
     def task(self, split: Split, seed: int, index: int) -> Task:
         if self.cells and split == "test":
@@ -85,7 +83,7 @@ class Repairs:
             prompt = f"{how.text({case: problem['text'][case] for case in problem['told']})}\n{how.shown(problem['program'])}"
             return Task(prompt, needs, self.name, {"seed": seed, "index": index, "where": digest(problem)[:12]})
 
-        return draw(self, split, seed, number, make, lambda task: [task.needs["text"], task.needs["program"]])
+        return draw(self, split, seed, number, make, lambda task: task.needs["text"])
 
     def _problem(self, rng: random.Random, kind: str) -> dict[str, Any]:
         """What is asked for, what of it is told, and a program that does it but for some cases."""

@@ -30,6 +30,7 @@ from strop.seams.context import Handle, keyed
 from strop.seams.part import nearest
 from strop.seams.world import Broken, Call, Called, Repeats, Reply, Said, Seat, Tool
 from strop.worlds.calls import Unread, plain
+from strop.worlds.partner import Hidden, Partner
 from strop.worlds.python import ENDED
 
 Stack = tuple[int, ...]
@@ -263,21 +264,24 @@ OFFERED = {"ask": (EDIT, ASK), "run": (EDIT, RUN), "both": (EDIT, ASK, RUN)}
 
 @dataclass(frozen=True)
 class Repair:
-    """In one language. `user` names the policy that answers in the script's place."""
+    """In one language."""
 
     language: Language = Digits()
-    user: str = ""
-    """A policy beside the actor, as `--policy user=remote:URL` brings one; empty: the script."""
-    most: int = 64
-    """Tokens of its answer."""
+    user: Partner | None = None
+    """A policy that answers in the script's place, as `--policy user=…` brings one."""
+    seats: ClassVar = ("user",)
 
     @property
     def asks(self) -> tuple[str, ...]:
-        return (self.user,) if self.user else ()
+        return () if self.user is None else (self.user.name,)
 
     @property
     def repeats(self) -> Repeats:
-        return self.language.repeats
+        return self.language.repeats if self.user is None else "no"
+
+    def seating(self, names: tuple[str, ...]) -> Repair:
+        """With a policy as its user. It is asked each question by itself: it reads the whole text, and neither program nor tests."""
+        return replace(self, user=Partner(names[0], INSTRUCTED, "User", "Programmer", recall=0))
 
     def tools(self, task: Task) -> tuple[Tool, ...]:
         return OFFERED[task.needs["contract"]]
@@ -322,6 +326,8 @@ class Repair:
             else:
                 asked += 1
                 state, line, called = await self._ask(state, call.arguments["question"], asked, ask)
+                if line is None:
+                    return state, Reply("", done=True, stop="error", facts={"error": called.why})
             told.append(line)
             became.append(called)
         if (state := await self._carried_out(state))["table"] is None:
@@ -360,30 +366,23 @@ class Repair:
 
     async def _ask(
         self, state: dict[str, Any], question: str, number: int, ask: Mapping[str, Handle]
-    ) -> tuple[dict[str, Any], str, Called]:
+    ) -> tuple[dict[str, Any], str | None, Called]:
+        """What the user says; None where a policy in the user's place is gone."""
         if number > 1 or state["counts"]["questions"] >= state["needs"]["questions"]:
             why = "one question a turn" if number > 1 else "no more questions"
             return state, why, Called(ASK.name, False, why)
         text: dict[str, str] = state["needs"].get("answers", state["needs"]["text"])
         state = _counted(state, "questions")
-        if self.user:
-            return state, await self._policy(state, text, question, ask[self.user]), Called(ASK.name, True)
         case = next((word for word in re.findall(r"\w+", question) if word in text), None)
+        if case is not None:
+            state = {**state, "heard": case, "known": {**state["known"], case: text[case]}}
+        if self.user is not None:
+            place = f"{state['key']}/{self.user.name}/{state['counts']['questions']}"
+            heard = await self.user.answer(Hidden(self.language.text(text), ""), (), question, ask, place)
+            return state, None if heard.why else " ".join(heard.text.split())[:LONGEST], Called(ASK.name, not heard.why, heard.why)
         if case is None:
             return state, UNSAID, Called(ASK.name, False, UNSAID)
-        return (
-            {**state, "heard": case, "known": {**state["known"], case: text[case]}},
-            self.language.said(case, text[case]),
-            Called(ASK.name, True),
-        )
-
-    async def _policy(self, state: dict[str, Any], text: Mapping[str, str], question: str, user: Handle) -> str:
-        """A policy's answer: it reads the whole text, and neither program nor tests."""
-        node = await user.open(
-            f"{self.language.text(text)}\n{INSTRUCTED}\n{question}", root=f"{state['key']}/{state['counts']['questions']}"
-        )
-        said = user.text(await user.generate(node, max=self.most, keep=False))
-        return " ".join(said.split())[:LONGEST] or UNSAID
+        return state, self.language.said(case, text[case]), Called(ASK.name, True)
 
     def expert(self, state: dict[str, Any]) -> str | Call:
         """Of every contract what can be done: who may ask, asks for what was left out; who may run, edits what fails, and who may not, what
@@ -409,7 +408,10 @@ class Repair:
 
 
 UNSAID = "that is not said"
-INSTRUCTED = "That is what you asked for. A programmer asks you a question; say in a few words what it says of that, and nothing else."
+INSTRUCTED = (
+    "A programmer asks you about the program that you asked for: what you know says what each case is to do. Say in a few words what it "
+    f"says of that, and nothing else; where it says nothing, say: {UNSAID}."
+)
 LOST = Reply("", done=True, stop="error", facts={"error": "the sandbox lost the program"})
 
 
