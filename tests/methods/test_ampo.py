@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from strop.directory import read_metrics
 from strop.experiments.ampo import lost, on, tied
-from strop.methods.ampo import AMPO, AMPO_BARGAIN, GOAL, mode_level, progress, sections
+from strop.methods.ampo import AMPO, AMPO_BARGAIN, GOAL, mode_level, progress
 from strop.methods.presets.ampo_mozerwang import AMPO_MOZERWANG, judged_or_zero
 from strop.recipe import Recipe
 from strop.records import Group, Incident, Rollout, Scores, Task
@@ -24,6 +24,7 @@ from strop.run import create
 from strop.seams.credit import group_normalized
 from strop.seams.index import Index
 from strop.seams.judge import Ruling, judged
+from strop.seams.mark import sections
 from strop.seams.sampler import Independent
 from strop.tasks import source
 from strop.tasks.bargain import MODES, share, written

@@ -6,6 +6,7 @@ from dataclasses import replace
 from statistics import fmean
 
 from strop.claims.claim import Arm, Check, Claim, HeldOut, Profile
+from strop.claims.record import shipped
 from strop.claims.trace import Curve, Trace, held_out
 from strop.methods.vibe_agentic import IMITATED, SHORT
 from strop.recipe import Recipe
@@ -116,3 +117,18 @@ BOTH = replace(
     pitfalls="The mix decides: of one kind alone the contract that suits is as good. What it says is that one policy finds out which "
     "kind it has before it.",
 )
+
+
+def contracts() -> str:
+    """What the claims' policies mended under each contract, seed by seed, as the record of the second one has it."""
+    ends = shipped()[BOTH.name]["evaluations"]["both"]
+    lines = ["| contract | a demand is hidden | many bugs |", "|---|---|---|"]
+    for says, contract in (
+        ("ask", "ask"),
+        ("run", "run"),
+        ("both, two questions", "both"),
+        ("ask, answers about another task", "other"),
+    ):
+        found = [[ends[seed][-1]["means"].get(f"{contract}_{kind}") for seed in sorted(ends, key=int)] for kind in SUITED]
+        lines.append(f"| {says} | " + " | ".join(", ".join(f"{x:.2f}" for x in row if x is not None) for row in found) + " |")
+    return "\n".join(lines)

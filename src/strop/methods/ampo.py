@@ -17,8 +17,6 @@ breaks goes to the other branch, which then says next to nothing. Left out: the 
 
 from __future__ import annotations
 
-import re
-
 import torch
 from torch import Tensor
 
@@ -28,7 +26,7 @@ from strop.program import Program, Stage, rest, steps
 from strop.seams.credit import group_normalized
 from strop.seams.index import Index
 from strop.seams.judge import Form
-from strop.seams.mark import between
+from strop.seams.mark import between, sections
 from strop.seams.objective import kl_to
 from strop.seams.part import part
 from strop.seams.reduction import means
@@ -36,21 +34,6 @@ from strop.seams.sampler import Independent
 from strop.seams.signal import Signal
 from strop.seams.update import AdamW
 from strop.tasks.bargain import MODES
-
-
-@part(gives="mode_R")
-def sections(text: str, *, modes: tuple[tuple[str, ...], ...] = ()) -> int | None:
-    """Which of the modes the reply is written in: it opens with the mode's first head and holds its heads once each, in order, and no
-    head of another mode. None where it is written in none.
-
-    >>> sections("2:i4 s5 r6", modes=(("1:", "r"), ("2:", "i", "s", "r")))
-    1
-    """
-    if not modes or any(not heads or "" in heads for heads in modes):
-        raise ValueError(f"sections(modes={modes!r}): name the heads of each mode, in order")
-    every = sorted({head for heads in modes for head in heads}, key=len, reverse=True)
-    found = tuple(re.findall("|".join(map(re.escape, every)), text))
-    return next((k for k, heads in enumerate(modes) if found == heads and text.startswith(heads[0])), None)
 
 
 @part(

@@ -14,6 +14,7 @@ None, with an incident.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -47,6 +48,21 @@ def opening_tag(
         return None
     label = tags.index(opened)
     return None if without and any(word in text for word in without[label]) else label
+
+
+@part(gives="mode_R")
+def sections(text: str, *, modes: tuple[tuple[str, ...], ...] = ()) -> int | None:
+    """Which of the modes the reply is written in: it opens with the mode's first head and holds its heads once each, in order, and no
+    head of another mode. None where it is written in none.
+
+    >>> sections("2:i4 s5 r6", modes=(("1:", "r"), ("2:", "i", "s", "r")))
+    1
+    """
+    if not modes or any(not heads or "" in heads for heads in modes):
+        raise ValueError(f"sections(modes={modes!r}): name the heads of each mode, in order")
+    every = sorted({head for heads in modes for head in heads}, key=len, reverse=True)
+    found = tuple(re.findall("|".join(map(re.escape, every)), text))
+    return next((k for k, heads in enumerate(modes) if found == heads and text.startswith(heads[0])), None)
 
 
 @part(gives="answer_T")
