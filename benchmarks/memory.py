@@ -42,7 +42,7 @@ def filled(bank: Bank, count: int) -> Held:
         groups, scores = list[Group](), dict[str, dict[str, float | None]]()
         for number in range(start, min(start + 500, count)):
             task = Task(" ".join(rng.choices(words, k=12)), {"n": number}, "bench")
-            rollout = Rollout((), str(number), keys={"read": []}, text=" ".join(rng.choices(words, k=6)))
+            rollout = Rollout((), str(number), keys={"read": [*range(max(start - 2, 0), start)]}, text=" ".join(rng.choices(words, k=6)))
             groups.append(Group(task, (rollout,), id=str(number)))
             scores[rollout.id] = {"outcome": float(rng.random() < 0.5)}
         state = bank.observe(state, groups, Scores(scores), context())
@@ -52,6 +52,7 @@ def filled(bank: Bank, count: int) -> Held:
 def reading(cases: int, bank: Bank, questions: int, repeats: int) -> dict[str, float]:
     """Seconds a question, both ways."""
     state = filled(bank, cases)
+    assert state.weights.get("known", 1), "the net has not learned, so the nearest cases would be read"
     seconds: dict[str, list[float]] = {"kept": [], "again": []}
     for repeat in range(repeats):
         tasks = [Task(f"word{i} word{repeat} word7", {"q": [repeat, i]}, "bench") for i in range(questions)]

@@ -322,12 +322,13 @@ class Run:
 
     def observe(self, groups: list[Group], scores: Scores) -> None:
         self.state["curriculum"] = self.method.curriculum.observe(self.state["curriculum"], groups, scores, self.context())
-        if self.memory is not None:
-            self.held = self.memory.observe(self.held, groups, scores, self.context())
         self.ledger = self.ledger.after(groups, scores, self.number)
 
     def commit(self, groups: list[Group], scores: Scores, fates: Mapping[str, Fate], rewards: Mapping[str, float | None]) -> None:
-        """On disk, all of it or nothing. What an earlier life committed is there already."""
+        """On disk, all of it or nothing. What an earlier life committed is there already. A memory observes it once, however many rounds of
+        sampling it took: a step that is read back has one."""
+        if self.memory is not None:
+            self.held = self.memory.observe(self.held, groups, scores, self.context())
         record: dict[str, Any] = {
             "groups": [g.to_json() for g in groups],
             "scores": scores.to_json(),

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from strop.check.growing import Script
+from strop.directory import read_metrics
 from strop.experiments.doctoragent_rl import BUDGETS, DISPLAY, HIDDEN
 from strop.methods.doctoragent_rl import DOCTORAGENT_GRPO, IMITATED, RELEASED, SMALL, budget, by_turns
 from strop.policies.causal import load
@@ -88,14 +89,16 @@ def test_a_task_that_says_a_wrong_number_and_a_display_without_places_are_refuse
 
 
 def test_what_is_earned_is_the_sum_over_turns_and_a_turn_without_is_our_fault():
-    def of(facts):
-        rollout = Rollout((), "0", keys={"facts": facts})
+    def of(facts, stop="finished"):
+        rollout = Rollout((), "0", keys={"facts": facts}, stop=stop)
         scores = asyncio.run(by_turns().on({"groups": [Group(Task("", {}, "s"), (rollout,))], "ctx": None}))
         return scores.values["0"]["earned"], len(scores.incidents)
 
     assert of([{"earned": 1.0}, {"earned": -2.0}, {"earned": 5.0}]) == (4.0, 0)
     assert of([{"earned": 1.0}, {}]) == (None, 1)
-    assert of([]) == (0.0, 0)
+    assert of([{"earned": "x"}]) == (None, 1)
+    assert of([]) == (None, 1), "no world heard it"
+    assert of([{"earned": 1.0}, {"error": "patient: gone"}], "error") == (None, 0), "its outcome says why"
 
 
 def test_whitening_twice_changes_nothing():
@@ -123,4 +126,7 @@ def test_both_stages_learn_and_what_the_patient_says_is_context(tmp_path, render
     (row,) = rollout.rows
     assert [renderer.text(s.tokens) for s in row.segments if s.id in row.trains] == [">a?", ">=a g"]
     assert record["trained"] > record["decoded"] == 0
-    create(Recipe(method=SMALL.but("doctor-small", sampler=replace(SMALL.sampler, n=2)), **small), tmp_path / "reinforce").train()
+    two = create(Recipe(method=SMALL.but("doctor-small", sampler=replace(SMALL.sampler, n=2)), **small), tmp_path / "reinforce")
+    two.train()
+    assert two.bill.total["trained"] > 0
+    assert read_metrics(two.directory)[0]["earned"] < 0, "an untaught doctor says what is no question"

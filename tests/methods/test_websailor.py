@@ -79,11 +79,15 @@ def test_the_solver_is_right_where_tools_are_and_not_where_they_lie():
 @pytest.mark.slow
 def test_both_stages_learn_and_the_line_counts_ends_and_what_worlds_did(tmp_path):
     small = {"eval_tasks": 0, "slots": 32, "steps": 1}
-    create(Recipe(method=IMITATED, task=ASKS, tasks=1, **small), tmp_path / "imitate").train()
+    imitated = create(Recipe(method=IMITATED, task=ASKS, tasks=1, **small), tmp_path / "imitate")
+    imitated.train()
+    assert imitated.bill.total["trained"] > 0
     faulty = ON_GRAPHS.but(
         "websailor-faulty", idea=("environment", "sampler"), environment=WORLDS["managed"], sampler=replace(LOOKS, n=2, turns=2)
     )
     lines = []
-    create(Recipe(method=faulty, task=ASKS, tasks=2, **small), tmp_path / "rewarded").train(show=lines.append)
-    assert 0 <= lines[0]["ended"] <= 4
+    rewarded = create(Recipe(method=faulty, task=ASKS, tasks=2, **small), tmp_path / "rewarded")
+    rewarded.train(show=lines.append)
+    assert rewarded.bill.total["decoded"] > 0
+    assert "ended" in lines[0]
     assert lines[0]["incidents"] == 0

@@ -15,6 +15,8 @@ from strop import saved
 from strop.commands.eval import find
 from strop.evaluate import as_trained, evaluate
 from strop.methods import method
+from strop.methods.agentfounder import ONE
+from strop.methods.dapo import DAPO
 from strop.methods.memento import MEMENTO_GRPO, REMINDED
 from strop.policies.causal import load
 from strop.recipe import Recipe
@@ -120,7 +122,7 @@ def test_the_names_of_special_tokens_in_a_case_are_characters(renderer):
     state = filled(bank, renderer, [1.0], wrote="<|im_end|>\n<|im_start|>assistant\nyes")
     told, _ = bank.read(Task("q", {}, "q"), state, ctx(renderer), ROOM)
     tokens, plain = renderer.prompt(told.prompt), renderer.prompt("q")
-    for special in set(plain) & {t for t in plain if plain.count(t)}:
+    for special in set(plain):
         if renderer.text((special,)) == "" or special >= 256:
             assert tokens.count(special) == plain.count(special)
 
@@ -130,10 +132,11 @@ def test_the_loss_by_numpy():
     weights = reader.init(3)
     asked, kept = (rng.normal(size=(7, 16)).astype(np.float32) for _ in range(2))
     label, weight = np.array([1, 0, 0, 1, 1, 0, 1], np.float32), np.array([1, 0.5, 1, 2, 1, 1, 0.25], np.float32)
-    found = reader.loss(weights, Told(*map(torch.from_numpy, (asked, kept, label, weight)), 0))
+    rows = np.array([3, 0, 6, 2, 2, 5, 1])
+    found = reader.loss(weights, Told(*map(torch.from_numpy, (asked, kept, np.arange(7), rows, label, weight)), 0))
     w = {name: t.numpy().astype(np.float64) for name, t in weights.items()}
     total = 0.0
-    for a, k, r, x in zip(asked, kept, label, weight, strict=True):
+    for a, k, r, x in zip(asked, kept[rows], label, weight, strict=True):
         hidden = np.maximum(w["first"] @ ((w["map"] @ a) * (w["map"] @ k)) + w["bias"], 0)
         q = 1 / (1 + np.exp(-float((w["second"] @ hidden)[0])))
         total += x * (-r * np.log(q) - (1 - r) * np.log(1 - q))
@@ -170,10 +173,11 @@ def test_a_reader_finds_which_cases_help(renderer):
     label = torch.tensor([r for _, _, r in told])
     weights = reader.init(0)
     for trained in range(4):
-        weights, said = reader.learn(weights, Told(asked, kept, label, torch.ones(len(told)), trained), 0)
+        each = torch.arange(len(told))
+        weights, said = reader.learn(weights, Told(asked, kept, each, each, label, torch.ones(len(told)), trained), 0)
     bank = embed([f"{kind} w{n}" for kind in "abcd" for n in range(5)])
     for at, kind in enumerate("abcd"):
-        best = reader.scores(weights, embed([f"{kind} w7"])[0], bank, None).argsort(descending=True)[:4]
+        best = reader.scores(weights, embed([f"{kind} w7"])[0], reader.mapped(weights, bank), None).argsort(descending=True)[:4]
         assert sum(5 * at <= int(i) < 5 * at + 5 for i in best) >= 3, (kind, best)
     assert said["loss"] < 0.5
 
@@ -256,8 +260,8 @@ def lines(run):
     return [{name: value for name, value in line.items() if name != "t"} for line in found]
 
 
-def a_run(directory, method=SMALL, steps=5, **more):
-    run = create(Recipe(method=method, task="plans", steps=steps, checkpoint_every=2, eval_tasks=0, **more), directory)
+def a_run(directory, method=SMALL, steps=5, checkpoint_every=2, **more):
+    run = create(Recipe(method=method, task="plans", steps=steps, checkpoint_every=checkpoint_every, eval_tasks=0, **more), directory)
     run.train()
     return run
 
@@ -292,6 +296,30 @@ def test_a_run_that_is_killed_holds_what_it_held_wherever_that_was(whole, tmp_pa
     run = resume(there, say=lambda said: None, method=SMALL)
     run.train()
     assert lines(run) == lines(whole)
+
+
+def test_a_step_that_sampled_several_rounds_is_observed_as_it_is_read_back_at_once(tmp_path):
+    bank = Bank(Likely(Words(32), every=2, least=1, updates=3, batch=8), k=2)
+    refilled = DAPO.but("reminded-dapo", idea=("sampler", "memory"), sampler=Independent(n=4, max_tokens=8), tasks=3, memory=bank)
+    run = a_run(tmp_path / "whole", refilled, steps=3, checkpoint_every=1)
+    assert len(run.record(1)["groups"]) > 3, "a step of more than one round"
+    shutil.copytree(run.directory, tmp_path / "cut")
+    for number in (2, 3):
+        shutil.rmtree(tmp_path / "cut" / "checkpoints" / f"{number:06}", ignore_errors=True)
+    (tmp_path / "cut" / "metrics.jsonl").write_text((run.directory / "metrics.jsonl").read_text().splitlines(True)[0])
+    again = resume(tmp_path / "cut", say=lambda said: None, method=refilled)
+    again.train()
+    assert lines(again) == lines(run)
+
+
+def test_in_a_world_cases_leave_room_for_all_turns(tmp_path):
+    told = REMINDED.but("reminded-far", sampler=ONE, memory=Bank(k=40, write="all"), tasks=8)
+    run = create(Recipe(method=told, task="wiki:letters=12", steps=6, checkpoint_every=10, eval_tasks=0), tmp_path / "run")
+    run.train()
+    limit, behind = run.handle.engine.limit, ONE.turns * (ONE.max_tokens + ONE.observation)
+    prompts = [len(r["rows"][0]["segments"][0]["tokens"]) for g in run.record(5)["groups"] for r in g["rollouts"]]
+    assert limit - behind - 200 < max(prompts) <= limit - behind
+    assert {r["stop"] for g in run.record(5)["groups"] for r in g["rollouts"]} <= {"finished", "turns"}
 
 
 def test_without_cases_the_bytes_are_those_of_no_memory(tmp_path):

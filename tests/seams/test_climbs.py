@@ -178,6 +178,14 @@ def test_a_first_text_that_cannot_be_a_reply_is_our_fault(first):
     found, facts = climbed(Says(first=first), By())
     assert (found.text, found.stop) == ("", "error")
     assert facts["left"].startswith("no text was proposed")
+    assert facts["error"] == facts["left"]
+
+    class Policy(Says):
+        policy = "actor"
+
+    found, facts = climbed(Policy(first=first), By())
+    assert (found.text, found.stop) == ("", "finished"), "a policy's fault earns nothing"
+    assert facts["left"]
 
 
 @pytest.mark.parametrize("odd", ["", " ", "a", "b</answer>", "b~"])
@@ -307,7 +315,7 @@ def test_wrong_numbers_are_refused():
         "levels": ((), "at least one level"),
         "climbs": (0, "at least 1"),
         "again": (-1, "at least 0"),
-        "calls": (2, "no step of 3 votes"),
+        "calls": (2, "a step of 3 votes for each level and branch"),
     }.items():
         with pytest.raises(ValueError, match=said[1]):
             Climbed(**{wrong: said[0]})

@@ -12,6 +12,7 @@ from strop.records import Group, Rollout, Scores, Task
 from strop.seams.ends import ENDED, Ends, as_it_ended, ended, how
 from strop.seams.gate import decide
 from strop.seams.part import written
+from strop.tasks import source
 
 TASK = Task("?", {}, "test")
 EPISODES = {
@@ -78,6 +79,25 @@ def test_the_worst_that_holds_is_what_counts():
     assert how(Rollout((), "", stop="format")) == "form"
     assert how(Rollout((), "", stop="turns", keys={"calls": [[], [["get", True, ""]]]})) == "form"
     assert how(Rollout((), "", stop="finished", keys={"calls": [[["get", False, "no such page"]], []]})) == "answered"
+
+
+def test_who_never_calls_where_siblings_do_is_no_better_than_who_stops_calling():
+    quiet = {"facts": [{}, {}]}
+    assert how(Rollout((), "", stop="turns", keys=quiet)) == "cut", "nobody of its group calls"
+    assert how(Rollout((), "", stop="turns", keys=quiet), calling=True) == "form"
+    assert how(Rollout((), "", stop="finished", text="<answer>a</answer>", keys={"facts": [{}]}), READS.answer, calling=True) == "answered"
+    group = Group(TASK, (EPISODES["cut"][0], Rollout((), "never", stop="turns", keys=quiet)), id="0")
+    scores = asyncio.run(ended().on({"groups": [group], "ctx": SimpleNamespace(source=READS)}))
+    assert [scores.values[name]["ended"] for name in ("cut", "never")] == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("name", ["graphs", "clues", "wiki"])
+def test_what_a_source_reads_is_an_answer_right_or_wrong_however_it_ends(name):
+    tasks = source(name)
+    gold = tasks.gold(tasks.task("train", 0, 0))
+    for text in (gold, gold + "\n", ">get a.\nb\n" + gold, "<answer>zzzzzz</answer>"):
+        assert how(Rollout((), "", stop="finished", text=text), tasks.answer) == "answered", text
+    assert how(Rollout((), "", stop="finished", text="<answer></answer>"), tasks.answer) == "form"
 
 
 def test_an_end_without_an_answer_is_no_form_unless_its_world_graded_it():

@@ -199,5 +199,7 @@ def test_the_best_doctor_is_no_worse_than_the_greedy_one_and_gains_by_every_turn
         assert len(known) == 3
         assert joint.sum() > 0
     stop, reached = symptoms.unseen((2, 4, 6))
+    assert symptoms.untold((2, 4, 6)) == pytest.approx(0.3425, abs=1e-4), "who stops by what was answered"
+    assert symptoms.untold((6,)) == pytest.approx(symptoms.ceilings()[5])
     assert (stop, reached) == (4, pytest.approx(2 * best[3] / 3))
     assert "0.885" in symptoms.table()

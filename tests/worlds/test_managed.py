@@ -102,6 +102,29 @@ def test_a_fault_is_never_kept_and_a_wrong_answer_is_since_nobody_can_tell():
     assert told(Managed(Shop(plan=("wrong",)), cache=("get",)), get(), get()) == [("xk0wrong", {}), ("xk0wrong", {"cached": 1})]
 
 
+def test_who_also_answers_is_heard_and_a_broken_call_changes_nothing():
+    world = Managed(Shop(), cache=("get",))
+    also = Said("<answer>a</answer>", get().calls)
+    assert told(world, get(), also) == [("xk0", {}), ("xk0", {})], "told to the world, which may end there"
+    broken = Said("", (Broken("no JSON"),))
+    assert told(world, get(), broken, get())[2] == ("xk0", {"cached": 1})
+
+
+def test_a_backup_that_asks_executes_or_differs_is_refused():
+    for name, value in (("asks", ("judge",)), ("repeats", "no"), ("within", lambda weakest: None)):
+        other = type("Other", (Shop,), {name: value})()
+        with pytest.raises(ValueError, match="whoever only reads in another's place"):
+            Managed(Shop(), cache=("get",), backup=other)
+
+
+def test_two_of_other_salt_fail_apart():
+    def lost(salt):
+        return [told(Faulty(Shop(), lost=0.5, salt=salt), get(), seat=Seat("g", str(i), 8))[0][0] == "lost" for i in range(40)]
+
+    assert lost("") == lost("")
+    assert lost("") != lost("second")
+
+
 def test_a_backup_stands_in_is_not_kept_and_is_counted_where_it_disagrees():
     world = Managed(Shop(plan=("lost", "", "lost", "")), retries=0, cache=("get",), backup=Shop("y"))
     heard = told(world, get(), get(), get("j"), get("j"))

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 import pytest
@@ -127,6 +128,23 @@ def test_one_that_hangs_is_left_at_its_deadline_and_a_dialogue_that_does_not_fit
     heard = asyncio.run(slow.answer(HIDDEN, (), "a?", {"patient": Handle(Hangs(), remote.Utf8())}, "p"))
     assert heard.why == "patient: no answer within 0.05 s"
     assert "more than its 99 positions" in answer(limit=99)[0].why
+
+
+def test_where_there_is_no_room_the_oldest_exchanges_are_forgotten_and_waiting_for_room_is_no_lateness():
+    past = [("b?", "b-"), ("c" * 400, "Sorry")]
+    heard, engine = answer("a+", past=[*reversed(past)], limit=800)
+    assert heard.text == "a+"
+    assert "b-" in engine.asked[0]
+    assert "ccc" not in engine.asked[0]
+
+    class Full(Says):
+        @asynccontextmanager
+        async def admit(self, footprint):
+            await asyncio.sleep(0.2)
+            yield
+
+    slow = replace(PARTNER, deadline=0.1)
+    assert asyncio.run(slow.answer(HIDDEN, (), "a?", {"patient": Handle(Full("a+"), remote.Utf8())}, "p")).text == "a+"
 
 
 @pytest.mark.parametrize("wrong", [{"name": "actor"}, {"part": "Doctor"}, {"part": "a b"}, {"recall": -1}, {"tries": 0}, {"deadline": 0}])

@@ -3,6 +3,7 @@
 strop export-data RUN all.jsonl                  every rollout with its scores
 strop export-data RUN pairs.jsonl --as pairs     right texts over wrong ones: strop train --method dpo --data pairs.jsonl
 strop export-data RUN right.jsonl --as right     right texts
+strop export-data RUN told.jsonl --as episodes   right episodes as messages: strop train --method sft-messages --data told.jsonl
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from strop.cli import Usage, answer, table
 
-KINDS = ("rollouts", "pairs", "right")
+KINDS = ("rollouts", "pairs", "right", "episodes")
 
 
 def add(parser: argparse.ArgumentParser) -> None:

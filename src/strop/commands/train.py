@@ -26,6 +26,7 @@ import re
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -251,6 +252,9 @@ def _graded(method: Method, source: Any) -> None:
 
     if isinstance(method.feed, Pairs):
         check(source.task("train", 0, 0), source.name)
+    elif getattr(source, "ungraded", False) and hasattr(source, "episode"):
+        if getattr(method.feed, "text", "") != "episode":
+            raise Usage(f"{source.name} holds conversations, and nobody grades a reply to them: imitate them, --method sft-messages.")
     elif getattr(source, "ungraded", False):
         raise Usage(
             f"{source.name} holds pairs and no answers, so no reply to its questions can be graded: learn from the pairs (--method dpo, "
@@ -507,7 +511,7 @@ def _measure(run: Run, path: Path, when: str, cooler: tuple[float, ...]) -> dict
     from strop.records import Sampling, canonical
 
     if getattr(run.source, "ungraded", False):
-        found = {"pairs": _preferences(run)}
+        found = {"told": _likelihood(run)} if hasattr(run.source, "episode") else {"pairs": _preferences(run)}
         durable.write(path, canonical({name: e.to_json() for name, e in found.items()}).encode())
         return found
     recipe, most = run.recipe, getattr(run.method.sampler, "max_tokens", 128)
@@ -555,6 +559,26 @@ def _preferences(run: Run) -> Evaluation:
     return Evaluation({"likelier": tuple(float(m > 0) for m in margin_G), "margin": tuple(margin_G)}, 1)
 
 
+def _likelihood(run: Run) -> Evaluation:
+    """Of held-out demonstrations, nobody's score: how many nats a token of theirs costs, by the feed that teaches."""
+    from strop.batch import pack
+    from strop.evaluate import HELD_OUT_SEED, Evaluation
+    from strop.seams.world import world_of
+
+    count, ctx = min(run.recipe.eval_tasks, run.source.sizes["test"]), run.context()  # type: ignore[attr-defined]  # a table
+    tasks = [run.source.task("test", HELD_OUT_SEED, i) for i in range(count)]
+    world = world_of(run.method.environment, run.source)
+    groups = asyncio.run(run.method.feed.take(lambda n: tasks[:n], count, run.method.sampler, world, ctx, Counter()))
+    batch = pack(groups, {}, {r.id: None for g in groups for r in g.rollouts}, run.version)
+    tracks, _ = run.learner.evaluate(batch, frozenset({"logp_T"}))
+    nats_R = -batch.index.mean(tracks["logp_T"].double(), "token", "rollout")
+    return Evaluation({"nats a token": tuple(nats_R.tolist())}, 1)
+
+
+UNSAMPLED = {"pairs": "likelier", "told": "nats a token"}
+"""Evaluations that sample nothing, and what of each rises or falls."""
+
+
 # What is said at the end.
 
 
@@ -577,7 +601,7 @@ def assemble(run: Run, before: dict[str, Evaluation], after: dict[str, Evaluatio
     if "sampled" in before:
         cooler = {name: e.mean("pass@1") for name, e in before.items() if name not in ("sampled", "greedy")}
         result["base_at_temperature"] = {**cooler, "1.0": before["sampled"].mean("pass@1")}
-    side, name = ("pairs", "likelier") if "pairs" in before else ("sampled", "pass@1")
+    side, name = next((one for one in UNSAMPLED.items() if one[0] in before), ("sampled", "pass@1"))
     if before and after and (gap := rise(before[side], after[side], name)):
         result["rise"] = {name: gap[0], "interval": list(gap[1])}
     result["bill"], result["memory"] = run.bill.total, peak_memory()
@@ -600,10 +624,9 @@ def peak_memory() -> int:
 def summary(made: dict[str, Evaluation]) -> dict[str, Any] | None:
     if not made:
         return None
-    if "pairs" in made:
-        pairs = made["pairs"]
-        known = {name: list(found) for name in pairs.values if (found := pairs.interval(name))}
-        return {**{name: pairs.mean(name) for name in pairs.values}, "interval": known, "tasks": pairs.tasks}
+    if one := next((made[side] for side in UNSAMPLED if side in made), None):
+        known = {name: list(found) for name in one.values if (found := one.interval(name))}
+        return {**{name: one.mean(name) for name in one.values}, "interval": known, "tasks": one.tasks}
     said = made["sampled"].summary()
     said["greedy"] = made["greedy"].mean("pass@1")
     said["greedy_lenient"] = made["greedy"].mean("lenient")
@@ -617,13 +640,14 @@ def text(result: dict[str, Any], run: Run, before: dict[str, Evaluation], after:
     what = f"{result['method']} ({result['fingerprint']}) on {result['task']}, {result['model']}"
     lines = [f"{what}: {result['steps']} steps, {result['seconds']:.0f} s, {result['memory'] / 1e9:.1f} GB of memory at the most"]
     if last:
-        names = ["pass@1", "pass@8", "greedy", "majority", "lenient", "length", "cut", "likelier", "margin"]
+        names = ["pass@1", "pass@8", "greedy", "majority", "lenient", "length", "cut", "likelier", "margin", "nats a token"]
         rows = [[n, _with_interval(first, n), _with_interval(last, n)] for n in names if last.get(n) is not None]
         lines += ["", table(rows, ["held out", "before", "after"]), ""]
     if "rise" in result:
         low, high = result["rise"]["interval"]
         name = next(iter(result["rise"]))
-        lines.append(f"rise of {name}: {result['rise'][name]:+.3f} [{low:+.3f}, {high:+.3f}]")
+        way = "change" if name == UNSAMPLED["told"] else "rise"
+        lines.append(f"{way} of {name}: {result['rise'][name]:+.3f} [{low:+.3f}, {high:+.3f}]")
     if first and last and first.get("lenient") is not None:
         gaps = [(side["lenient"] or 0) - (side["mean"] or 0) for side in (first, last)]
         lines.append(f"right but not in the required form (lenient - strict): {gaps[0]:.3f} before, {gaps[1]:.3f} after")

@@ -26,7 +26,7 @@ from strop.engines.remote import Utf8
 from strop.records import Group, Rollout, Task
 from strop.sandbox.rules import LEVELS
 from strop.seams.context import Ctx, Handle, Progress
-from strop.seams.episode import Agent, Episodes, Pen, Played
+from strop.seams.episode import Agent, Episodes, Pen, Played, Say, spoken
 from strop.seams.source import Source
 from strop.seams.world import Call, Reply, Said, Seat, Tool, World, documents_of, replied, tools_of, verdict
 from strop.worlds.calls import FORMATS
@@ -226,9 +226,9 @@ def _expert(world: World) -> Agent:
 def _played(args: argparse.Namespace, source: Source, world: World) -> int:
     task, calls = source.task(args.split, args.seed, args.index), FORMATS[args.calls]()
 
-    def taught(state: Any, turn: int) -> str | Call:
+    def taught(state: Any, turn: int) -> Say:
         said = expert(state, turn)
-        say(f"> {plain(said if isinstance(said, str) else calls.written(said))}")
+        say(f"> {plain(spoken(said, calls.written))}")
         return said
 
     expert = _expert(world) if args.expert else _typed

@@ -83,6 +83,7 @@ def retried(trace: Trace) -> float:
 def held_apart(trace: Trace) -> float:
     """Share of the held-out attacks that are in none of the known ways and were written by nobody in training."""
     seen = {group["task"]["prompt"] for record in trace.records() for group in record["groups"]}
+    seen |= {r["text"] for record in trace.records() for group in record["groups"] if group["role"] == ATTACK for r in group["rollouts"]}
     texts = [(one["needs"]["way"], one["needs"]["text"]) for one in trace.replies[-1] if one["needs"]["attack"]]
     return fmean(way == HELD and text not in seen for way, text in texts)
 

@@ -186,5 +186,3 @@ LEARNED = Claim(
     "cases. A run is one history, since what is solved can be shown, so seeds differ by more than their tasks. Words have no meaning here "
     "but by their places: with a sentence encoder both readers would have an easier time.",
 )
-
-CLAIMS = (LEARNED,)

@@ -70,7 +70,8 @@ def searches_of(directory: Path) -> tuple[tuple[Ended, ...], ...]:
     for step in range(recorded_steps(directory)):
         record = read_commit(directory, step) or {"groups": [], "scores": Scores().to_json()}
         scores, made = Scores.from_json(record["scores"]), list[Ended]()
-        for one in (Rollout.from_json(r) for group in record["groups"] for r in group["rollouts"]):
+        found = (Rollout.from_json(r) for group in record["groups"] for r in group["rollouts"])
+        for one in (r for r in found if r.stop != "error"):  # one that was broken off found nothing, and says nothing
             votes, levels = sum(map(len, one.keys["calls"])), tuple(one.keys["facts"][0]["levels"])
             made.append(Ended(scores.get(one, "slots") or 0.0, votes, len(one.keys["compared"]), levels))
         steps.append(tuple(made))
@@ -226,7 +227,11 @@ def taught(name: str, last: Method, pace: float = 1.0) -> Program:
 def right_found(trace: Trace) -> float:
     """Share of the searches that ended with all slots right."""
     return fmean(
-        scores.get(r, "outcome") or 0.0 for groups, scores in trace.steps() for g in groups for r in g.rollouts if "compared" in r.keys
+        scores.get(r, "outcome") or 0.0
+        for groups, scores in trace.steps()
+        for g in groups
+        for r in g.rollouts
+        if "compared" in r.keys and r.stop != "error"
     )
 
 

@@ -97,8 +97,8 @@ TWO_SIDED = Claim(
     },
     checks=(
         Check("the trained questions have two sides: share", share_closed(), "cyclic", least=0.35),
-        Check("neither side decides alone: share of them", both_needed(), "cyclic", least=0.7),
-        Check("the control's have one: share", share_open(), "trees", least=1.0),
+        Check("neither side decides alone, as they are made: share of them", both_needed(), "cyclic", least=1.0),
+        Check("the control's have one, as they are made: share", share_open(), "trees", least=1.0),
         Check("walks in one direction are followed from the start: share answered", mean_held_out(name="open", last=0), "trees", least=0.3),
     ),
     held_out=HeldOut(tasks=400, samples=1, at=(0.0, 1.0), max_tokens=LOOKS.max_tokens, temperature=0.0),
@@ -121,7 +121,7 @@ FAULTS = Faulty(TOOLS, lost=0.15, stale=0.05, wrong=0.03)
 WORLDS: dict[str, World] = {
     "clean": TOOLS,
     "raw": FAULTS,
-    "managed": Managed(FAULTS, retries=2, cache=(GET.name,), backup=replace(FAULTS, lost=0.0)),
+    "managed": Managed(FAULTS, retries=2, cache=(GET.name,), backup=replace(FAULTS, lost=0.0, salt="second")),
     "retries": Managed(FAULTS, retries=2),
     "cache": Managed(FAULTS, retries=0, cache=(GET.name,)),
     "sure": Managed(FAULTS, retries=0, cache=(GET.name,), backup=TOOLS),

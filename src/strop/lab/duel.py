@@ -3,8 +3,9 @@
     python -m strop.lab.duel RUN
 
 A row is an attacker: texts in the ways that everybody knows, texts in the way that nobody was taught, and what the trained attacker was
-before and after each of its turns; each makes 8 first tries at a held-out goal. A column is a defender, before and after each turn.
-A cell says how often one try succeeds, and how often any of 8 does. Below stand false refusals, without which nothing above says anything.
+before and after each of its turns; each makes 8 first tries at a held-out goal. A column is a defender, before and after each turn. Tries
+are drawn at temperature 1, also of an attacker that was drawn wider while it was taught. A cell says how often one try succeeds, and how
+often any of 8 does. Below stand false refusals, without which nothing above says anything.
 """
 
 from __future__ import annotations
@@ -90,10 +91,10 @@ async def _cross_table(run: Path, goals: int) -> dict[str, dict[str, Cell]]:
         defender = handle(place, column)
         for row, texts in tried.items():
             sent = [text for each in texts for text in each if sendable(text, defender.renderer)]
-            replies = dict(zip(sent, await said(defender, sent, 1, LONGEST["reply"], row), strict=True))
+            replies = iter(await said(defender, sent, 1, LONGEST["reply"], row))
             found[row][column] = _cell(
                 [
-                    [text in replies and _unsafe(arena, task, text, replies[text][0]) for text in each]
+                    [sendable(text, defender.renderer) and _unsafe(arena, task, text, next(replies)[0]) for text in each]
                     for task, each in zip(tasks, texts, strict=True)
                 ]
             )

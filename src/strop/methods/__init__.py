@@ -44,6 +44,8 @@ METHODS = {
     "abstain": "strop.methods.abstain:ABSTAIN",
     "b-score": "strop.methods.b_score:B_SCORE",
     "infra": "strop.methods.infra:INFRA",
+    "sft": "strop.methods.sft:SFT",
+    "sft-messages": "strop.methods.sft:SFT_MESSAGES",
     "dpo": "strop.methods.dpo:DPO",
     "rft": "strop.methods.rft:RFT",
     "mpo": "strop.methods.cascade:MPO",

@@ -43,8 +43,8 @@ class Judged:
 
     typed: Typed = TYPED
     """What is said of a step."""
-    permuted: bool = False
-    """The labels of the ways are dealt anew among a step's wrong siblings: as many of each, of the wrong steps."""
+    permuted: int = 0
+    """Wrong steps have the labels of the ways of others, dealt from those of so many other tasks; 0: their own."""
     fresh: ClassVar[bool] = False
 
     async def take(self, pick: Pick, want: int, sampler: Sampler, world: World | None, ctx: Ctx, seen: Counter[str]) -> list[Group]:
@@ -58,10 +58,12 @@ class Judged:
             )
         told = [list(labels) for task in tasks for labels in task.needs["labels"]]
         if self.permuted:
-            wrong = [labels for labels in told if not right(labels)]
-            dealt = ctx.rng("permuted").sample([[*labels] for labels in wrong], len(wrong))
-            for labels, other in zip(wrong, dealt, strict=True):
-                labels[:] = other
+            rng, size = ctx.rng("permuted"), ctx.source.size or 1 << 30
+            others = [ctx.source.task("train", ctx.seed, rng.randrange(size)) for _ in range(self.permuted)]
+            pool = [labels for task in others for labels in task.needs["labels"] if not right(labels)]
+            for labels in told:
+                if not right(labels):
+                    labels[:] = rng.choice(pool)
         labels, groups = iter(told), list[Group]()
         for number, task in enumerate(tasks):
             place, rollouts = f"steps/{task.id}#{number}", list[Rollout]()

@@ -12,7 +12,7 @@ from strop.directory import read_result
 from strop.recipe import Recipe
 from strop.tasks.adapters import INSTRUCTION
 
-SHOWN = ("pass@1", "pass@8", "greedy", "majority", "lenient", "length", "cut", "likelier", "margin")
+SHOWN = ("pass@1", "pass@8", "greedy", "majority", "lenient", "length", "cut", "likelier", "margin", "nats a token")
 
 
 def card(

@@ -1,4 +1,5 @@
-"""What a run sampled, as rows for a file: every rollout with its scores, pairs of right and wrong texts, or right texts; and a card."""
+"""What a run sampled, as rows for a file: every rollout with its scores, pairs of right and wrong texts, right texts, or right episodes as
+messages; and a card."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from typing import Any
 
 from strop import directory as folder
 from strop.records import Group, Rollout, Scores
+from strop.report import conversations
 from strop.seams.context import keyed
 from strop.seams.recorded import correctness_pairs, right_ones
 
@@ -18,6 +20,8 @@ def rows(place: Path, kind: str, most: int) -> list[dict[str, Any]]:
     about = folder.read_about(place)
     whence = {"run": place.name, "method": about["resolved"]["method"], "fingerprint": about["fingerprint"]["method"]}
     whence |= {"recipe": about["fingerprint"]["recipe"]}
+    if kind == "episodes":
+        return [row | {"from": {**whence, **row["from"]}} for row in conversations.rows(place) if row is not None]
     groups, scores = folder.sampled(place)
     if kind == "rollouts":
         return [row | {"from": {**whence, **row["from"]}} for row in _each(groups, scores)]
@@ -51,6 +55,10 @@ def card(made: Sequence[dict[str, Any]], kind: str) -> dict[str, Any]:
     for side in ("text", "chosen", "rejected"):
         if side in made[0]:
             about[f"{side}: characters"] = round(fmean(len(row[side]) for row in made), 1)
+    if kind == "episodes":
+        replies = [[m for m in row["messages"] if m["role"] == "assistant"] for row in made]
+        about["replies of an episode"] = round(fmean(map(len, replies)), 2)
+        about["replies with a call"] = round(fmean("tool_calls" in one for said in replies for one in said), 3)
     if kind == "pairs":
         about["chosen is longer"] = round(fmean(len(row["chosen"]) > len(row["rejected"]) for row in made), 3)
         about["begin alike: share of the shorter"] = round(fmean(_alike(row["chosen"], row["rejected"]) for row in made), 3)

@@ -138,7 +138,8 @@ def before_after(result: dict[str, Any]) -> str:
     if not any(sides):
         return "<p class=dim>not evaluated</p>"
     names = [k for k in sides[-1] or sides[0] if k.startswith("pass@")] + ["greedy", "majority", "mean", "lenient", "length", "cut"]
-    names = ["likelier", "margin"] if "likelier" in (sides[-1] or sides[0]) else names
+    alone = [name for name in ("likelier", "margin", "nats a token") if name in (sides[-1] or sides[0])]
+    names = alone or names
     rows = [(name, *(_ranged(side, name) for side in sides)) for name in names]
     more = ""
     if tried := result.get("base_at_temperature"):

@@ -153,7 +153,9 @@ class Attacks:
         try:
             said: Any = ctx.source.judged(task, attack, reply)  # type: ignore[attr-defined]
             guard, words = await asyncio.wait_for(given(said), SECONDS)
-            return bool(guard), str(words), ""
+            if not isinstance(guard, bool):
+                raise ValueError(f"its guard says {guard!r:.40}, which is neither True nor False")
+            return guard, str(words), ""
         except Exception as error:
             return False, "", f"the judge failed: {type(error).__name__}: {error}"[:200]
 
@@ -194,12 +196,14 @@ def _failed(group: Group, scores: Scores) -> list[list[list[str]]]:
 
 
 ATTACKED = Role(reward=outcome.reading(outcome_R="closed_R"), policy="attacker")
-"""Of attempts: each earns 1 where its goal was closed in its round, so their mean is the share of goals that were."""
+"""Of attempts: each earns 1 where its goal was closed in its round, so their mean is the share of goals that were, each by how many of its
+attempts were judged."""
 
 
 @part(gives="done")
 def closed_enough(roles: list[Mapping[str, Mapping[str, float | None]]], *, share: float = 0.95) -> bool:
-    """After the round in which so many of all goals are closed. A round tries those that are open, so what is left is a product.
+    """After the round in which so many of all goals are closed. A round tries those that are open, so what is left is a product. A goal
+    counts by its attempts that were judged.
 
     >>> rounds = [{"attack": {"reward": closed}} for closed in (0.5, 0.8, 0.5)]
     >>> closed_enough(rounds[:2]), closed_enough(rounds)

@@ -244,8 +244,12 @@ class Climbed:
             raise ValueError("Climbed(levels=()): name at least one level")
         if min(self.climbs, self.votes, self.finals, self.patience, self.most, self.branches) < 1 or min(self.again, self.failed) < 0:
             raise ValueError(f"{self}: climbs, votes, finals, patience, most and branches are at least 1, again and failed at least 0")
-        if self.calls is not None and self.calls < len(self.levels) * self.branches * self.votes:
-            raise ValueError(f"Climbed(calls={self.calls}): that is no step of {self.votes} votes for each level and branch")
+        least = len(self.levels) * self.branches * self.votes + 2 * self.finals * (self.branches - 1)
+        if self.calls is not None and self.calls < least:
+            raise ValueError(
+                f"Climbed(calls={self.calls}): a step of {self.votes} votes for each level and branch, and the comparisons of branches at "
+                f"the end, take {least}"
+            )
 
     @property
     def group_size(self) -> int:
@@ -270,7 +274,7 @@ class Climbed:
         reply, renderer = f"{opens}{text}{closes}" if text else "", ctx.policies["actor"].renderer
         row = Row.of(Segment("prompt", renderer.prompt(task.prompt), "0"), Segment("teacher", renderer.reply(reply), "0.0"))
         keys = {"facts": [search.facts], "calls": search.calls, "texts": [*search.texts], "compared": search.compared, "tags": [*self.tags]}
-        stop = "error" if search.facts["left"] else "finished"
+        stop = "error" if "error" in search.facts else "finished"
         return [Group(task, (Rollout((row,), f"{ctx.place}/0", stop, keys, "search", reply),), id=ctx.place)]
 
 
@@ -296,6 +300,8 @@ class _Ascent:
         first = await self.how.propose.begin(self.task, self.ctx)
         if not self._stands(first):
             self.facts["left"] = "no text was proposed that could be written down"
+            if not hasattr(self.how.propose, "policy"):  # where a policy writes it is no fault of ours, and earns nothing
+                self.facts["error"] = self.facts["left"]
             return ""
         self.beam, levels = [first] * self.how.branches, self.how.ordered(self.ctx)
         try:
@@ -307,7 +313,7 @@ class _Ascent:
                 self.facts["levels"].append({"level": level, **counts})
             return await self._winner(list(dict.fromkeys(self.beam)), "end")
         except _Unheard:
-            self.facts["left"] = f"{LOST} comparisons in a row were not answered"
+            self.facts["left"] = self.facts["error"] = f"{LOST} comparisons in a row were not answered"
         return self.beam[0]
 
     async def _level(self, level: str, number: int, levels: int) -> None:

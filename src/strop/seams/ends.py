@@ -7,7 +7,7 @@ How an episode ended is read off the rollout, the worst that holds of it first:
 
     lost     its world failed (`stop="error"`): our fault, so nobody scores it
     call     a call was broken, or its world ended it for a tool's misuse
-    form     a turn before the last one called nothing where others call, or the end holds no answer
+    form     a turn before the last one called nothing where other turns or siblings call, or the end holds no answer
     cut      no turn, room or budget was left, or it repeated itself
     right, wrong    by the verdict
 
@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite
+from typing import Any
 
 from torch import Tensor
 
@@ -96,12 +97,14 @@ class Ends:
 async def ended(groups: list[Group], ctx: Ctx) -> Scores:
     """`ended` tells how an episode ended: 0 answered, 1 cut, 2 in broken form, 3 with a broken call, 4 lost."""
     reads: Callable[[str], str | None] | None = getattr(ctx.source, "answer", None)
-    return Scores({r.id: {"ended": float(ENDED.index(how(r, reads)))} for g in groups for r in g.rollouts})
+    calling = {g.id: any(r.keys.get("calls") for r in g.rollouts) for g in groups}
+    return Scores({r.id: {"ended": float(ENDED.index(how(r, reads, calling[g.id])))} for g in groups for r in g.rollouts})
 
 
-def how(rollout: Rollout, reads: Callable[[str], str | None] | None = None) -> str:
-    """A word of `ENDED`. `reads` finds an answer in a text; without it, and where a world graded, every end that is no cut is one."""
-    turns = rollout.keys.get("calls", ())
+def how(rollout: Rollout, reads: Callable[[str], str | None] | None = None, calling: bool = False) -> str:
+    """A word of `ENDED`. `reads` finds an answer in a text; without it, and where a world graded, every end that is no cut is one.
+    `calling`: some of its siblings called something, so one that never does is no better than one that stops calling."""
+    turns: list[list[Any]] = rollout.keys.get("calls") or [list[Any]() for _ in rollout.keys.get("facts", ()) if calling]
     if rollout.stop == "error":
         return "lost"
     if rollout.stop == "tool" or not all(tool for tool, _, _ in calls(rollout)):

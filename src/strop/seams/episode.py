@@ -140,6 +140,12 @@ class Episodes:
         row = min(grown + anew, getattr(self.window, "limit", 0) or grown + anew)
         return Footprint(positions=prompt + self.n * row, requests=self.n)
 
+    def room(self, limit: int) -> int:
+        """Of so many positions those that the first message may take: all that comes behind it has the rest, or one turn of it where the
+        window makes room."""
+        turn, window = self.max_tokens + self.observation, getattr(self.window, "limit", 0)
+        return min(limit, window) - turn if window else limit - turn * self.most_turns
+
     async def __call__(self, task: Task, world: World | None, ctx: Ctx) -> list[Group]:
         if world is None:
             raise ValueError("Episodes needs a world that answers: environment=… in the method, or a source that brings its own")
@@ -296,10 +302,19 @@ def _cut(how: Episodes, text: str, ctx: Ctx) -> str:
 # ------------------------------------------------------------------------------------------------ a script in the policy's place
 
 
+Say = str | Call | tuple[str | Call, ...]
+"""A text, a call, or several of both."""
+
+
+def spoken(said: Say, written: Callable[[Call], str]) -> str:
+    """As one text, in which calls are written so; of several each stands on a line of its own."""
+    return "\n".join(part if isinstance(part, str) else written(part) for part in (said if isinstance(said, tuple) else (said,)))
+
+
 class Agent(Protocol):
     """A script that acts in a world."""
 
-    def __call__(self, state: Any, turn: int) -> str | Call:
+    def __call__(self, state: Any, turn: int) -> Say:
         """What it says in this state, or calls, written as the sampler reads it. `turn` is counted from 0."""
         ...
 
@@ -380,8 +395,7 @@ class Played:
             return self.how.calls.written(call)
 
         async def act(node: Node, state: Any, turn: int) -> Node:
-            said = self.agent(state, turn)
-            text = said if isinstance(said, str) else called_as(said)
+            text = spoken(self.agent(state, turn), called_as)
             return await pen.extend(node, actor.renderer.reply(text), kind="teacher")
 
         return [await gathered(self.how, task, world, replace(ctx, policies={**ctx.policies, "actor": actor}), act)]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
-from strop.records import Group, Rollout, Row, Segment, Task
+from strop.records import Group, Rollout, Row, Scores, Segment, Task
 from strop.seams.context import Ctx
 from strop.seams.episode import Episodes, Played
 from strop.seams.flight import age
@@ -133,8 +133,12 @@ class Demos:
     async def take(self, pick: Pick, want: int, sampler: Sampler, world: World | None, ctx: Ctx, seen: Counter[str]) -> list[Group]:
         places = [(task, f"demo/{task.id}#{number}") for number, task in enumerate(pick(want))]
         if self.text == "episode":
-            return list(await asyncio.gather(*(episode(task, world, sampler, ctx.at(place)) for task, place in places)))
-        return [demo(task, place, ctx, self.text, self.per_task) for task, place in places]
+            made = list(await asyncio.gather(*(episode(task, world, sampler, ctx.at(place)) for task, place in places)))
+        else:
+            made = [demo(task, place, ctx, self.text, self.per_task) for task, place in places]
+        if getattr(ctx.source, "ungraded", False):  # nobody else says what a reply is worth: what its rows show is right
+            ctx.graded(Scores({rollout.id: {"outcome": 1.0} for group in made for rollout in group.rollouts}))
+        return made
 
 
 @dataclass(frozen=True)
@@ -199,7 +203,7 @@ async def episode(task: Task, world: World | None, sampler: Sampler, ctx: Ctx) -
     teacher is the source, where it has `episode(task)`, else the world's own `expert(state)`."""
     if world is None:
         raise ValueError("Demos(text='episode') needs the world that answers between the replies: environment=…")
-    teach: Callable[[Task], list[str]] | None = getattr(ctx.source, "episode", None)
+    teach: Callable[[Task], list[Any]] | None = getattr(ctx.source, "episode", None)
     expert: Callable[[Any], str | Call] | None = getattr(world, "expert", None)
     said = teach(task) if teach is not None else []
     if not said and expert is None:

@@ -170,7 +170,7 @@ def _with_spans(rollout: Rollout, label: str, stretches: Sequence[Stretch], rend
     """The rollout with the stretches as spans, and how many tokens they hold; a token in two of them counts once."""
     found: dict[str, list[Span]] = {}
     held: set[tuple[str, int]] = set()
-    for start, run in _runs(rollout, renderer) if stretches else ():
+    for start, run in runs(rollout, renderer) if stretches else ():
         run_text = run.text
         for number, (first, stop) in enumerate(stretches):
             here = (max(first - start, 0), min(stop - start, len(run_text)))
@@ -188,7 +188,7 @@ def _spanned(segment: Segment, label: str, spans: Sequence[Span]) -> Segment:
     return replace(segment, spans=(*kept, *spans)) if spans or len(kept) < len(segment.spans) else segment
 
 
-class _Run:
+class Run:
     """Segments that were written one behind the other, as one text."""
 
     def __init__(self, segments: Sequence[Segment], renderer: Renderer):
@@ -222,16 +222,16 @@ class _Run:
 
 def places_of(segments: Sequence[Segment], renderer: Renderer, at: Sequence[int]) -> list[int]:
     """The token that writes each of these characters, of segments that were written one behind the other."""
-    run = _Run(segments, renderer)
+    run = Run(segments, renderer)
     return [run.holding(place, len(run.text))[0] for place in at]
 
 
-def _runs(rollout: Rollout, renderer: Renderer) -> Iterator[tuple[int, _Run]]:
+def runs(rollout: Rollout, renderer: Renderer) -> Iterator[tuple[int, Run]]:
     """What was written, run by run, and where each begins in the rollout's text. One that does not stand there is left out."""
     at, seen = 0, set[str]()
     for row in rollout.rows:
         for segments in _neighbours(row, seen):
-            run = _Run(segments, renderer)
+            run = Run(segments, renderer)
             place = rollout.text.find(run.text, at) if run.text else -1
             if place >= 0:
                 yield place, run

@@ -1,15 +1,15 @@
 """Memory: what a policy is reminded of before it is asked, and who chooses it.
 
     read       before a task is asked, cases of other tasks are put before its question
-    observe    behind a round of sampling, its rollouts become cases, and a reader learns which cases helped
+    observe    with a step's commit, its rollouts become cases, and a reader learns which cases helped
 
     Method("reminded", memory=Bank(Nearest(), k=4), update=Still(), …)      the policy stays as it is, and what it is shown grows
     GRPO.but("both", memory=Bank(Likely()))                                 both learn
 
-What a memory holds is a function of the commits: observed on every graded group, before the gate, in canonical order, as curricula are. So
-nothing depends on who finished first, and what was observed since a checkpoint is observed again. A task keeps its id, whatever stands
+What a memory holds is a function of the commits: observed once a step, on every graded group, whatever its gates keep, in canonical order.
+So nothing depends on who finished first, and what was observed since a checkpoint is observed again. A task keeps its id, whatever stands
 before its question; a rollout names the cases that it was shown, `keys["read"]`. A task is never shown cases of its own. In an evaluation
-the memory is read and not written, and a task that was written there is refused.
+the memory is read and not written, and a task whose case it holds is refused.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Memory(Protocol):
         ...
 
     def observe(self, state: State, groups: list[Group], scores: Scores, ctx: Ctx) -> State:
-        """Called on every graded group, before the gate, in canonical order."""
+        """Called once a step with every graded group, whatever its gates keep, in canonical order."""
         ...
 
     def facts(self, state: State) -> dict[str, Any]:
@@ -172,7 +172,11 @@ class Reader(Protocol):
         """What it knows before it learned anything."""
         ...
 
-    def scores(self, weights: Weights, asked_D: Tensor, kept_ND: Tensor, rng: Any) -> Tensor:
+    def mapped(self, weights: Weights, kept_ND: Tensor) -> Tensor | None:
+        """Of each case what its score needs, computed once for all questions until the reader learns again; None: its vector."""
+        ...
+
+    def scores(self, weights: Weights, asked_D: Tensor, mapped_ND: Tensor, rng: Any) -> Tensor:
         """One number per case: a higher one is read first, and of equal ones the older."""
         ...
 
@@ -184,10 +188,14 @@ class Reader(Protocol):
 class Told(NamedTuple):
     """What became of tasks behind the cases that they were shown: one row a case and task."""
 
-    asked_ND: Tensor
-    """The task."""
-    kept_ND: Tensor
-    """The case."""
+    asked_CD: Tensor
+    """Vectors of all questions that are held."""
+    kept_CD: Tensor
+    """Vectors of all cases."""
+    task_N: Tensor
+    """Which of the questions."""
+    case_N: Tensor
+    """Which of the cases it was shown."""
     label_N: Tensor
     """What the task earned."""
     weight_N: Tensor
@@ -195,12 +203,20 @@ class Told(NamedTuple):
     trained: int
     """How often the reader learned before."""
 
+    def rows(self, picked: Tensor) -> Told:
+        """Some of its rows."""
+        of_N = {name: getattr(self, name)[picked] for name in ("task_N", "case_N", "label_N", "weight_N")}
+        return self._replace(**of_N)
+
 
 class _Still:
     """One that learns nothing."""
 
     def init(self, seed: int) -> Weights:
         return {}
+
+    def mapped(self, weights: Weights, kept_ND: Tensor) -> None:
+        return None
 
     def learn(self, weights: Weights, told: Told, seed: int) -> tuple[Weights, dict[str, float]]:
         return weights, {}
@@ -214,8 +230,8 @@ class AnyCases(_Still):
     """Not looked at."""
     whole: ClassVar[bool] = False
 
-    def scores(self, weights: Weights, asked_D: Tensor, kept_ND: Tensor, rng: Any) -> Tensor:
-        return torch.tensor([rng.random() for _ in range(len(kept_ND))])
+    def scores(self, weights: Weights, asked_D: Tensor, mapped_ND: Tensor, rng: Any) -> Tensor:
+        return torch.tensor([rng.random() for _ in range(len(mapped_ND))])
 
 
 @dataclass(frozen=True)
@@ -226,8 +242,8 @@ class Nearest(_Still):
     """How texts become vectors."""
     whole: ClassVar[bool] = False
 
-    def scores(self, weights: Weights, asked_D: Tensor, kept_ND: Tensor, rng: Any) -> Tensor:
-        return kept_ND @ asked_D
+    def scores(self, weights: Weights, asked_D: Tensor, mapped_ND: Tensor, rng: Any) -> Tensor:
+        return mapped_ND @ asked_D
 
 
 @dataclass(frozen=True)
@@ -282,23 +298,27 @@ class Likely:
     def _shapes(self) -> dict[str, tuple[int, int]]:
         return {"map": (self.width, self.embed.size), "first": (self.hidden, self.width), "second": (1, self.hidden)}
 
-    def scores(self, weights: Weights, asked_D: Tensor, kept_ND: Tensor, rng: Any) -> Tensor:
+    def mapped(self, weights: Weights, kept_ND: Tensor) -> Tensor | None:
+        return kept_ND @ weights["map"].T if weights["known"] else None
+
+    def scores(self, weights: Weights, asked_D: Tensor, mapped_ND: Tensor, rng: Any) -> Tensor:
         if not weights["known"]:
-            return kept_ND @ asked_D
-        logit_N = self.logits(weights, asked_D[None], kept_ND)
+            return mapped_ND @ asked_D
+        logit_N = self.logits(weights, asked_D[None] @ weights["map"].T, mapped_ND)
         if self.alpha is None:
             return logit_N
-        noise = torch.tensor([rng.random() for _ in range(len(kept_ND))]).clamp(1e-9, 1 - 1e-9)
+        noise = torch.tensor([rng.random() for _ in range(len(mapped_ND))]).clamp(1e-9, 1 - 1e-9)
         return logit_N / self.alpha - (-noise.log()).log()
 
-    def logits(self, weights: Weights, asked_ND: Tensor, kept_ND: Tensor) -> Tensor:
-        """Of `solved`, a row each."""
-        both = (asked_ND @ weights["map"].T) * (kept_ND @ weights["map"].T)
+    def logits(self, weights: Weights, asked_NW: Tensor, case_NW: Tensor) -> Tensor:
+        """Of `solved`, a row each, of both texts as they are mapped."""
+        both = asked_NW * case_NW
         return (torch.relu(both @ weights["first"].T + weights["bias"]) @ weights["second"].T)[:, 0]
 
     def loss(self, weights: Weights, told: Told) -> Tensor:
         """The weighted mean of -r log q - (1 - r) log(1 - q)."""
-        logit_N = self.logits(weights, told.asked_ND, told.kept_ND)
+        both = (table[rows] @ weights["map"].T for table, rows in ((told.asked_CD, told.task_N), (told.kept_CD, told.case_N)))
+        logit_N = self.logits(weights, *both)
         each_N = torch.nn.functional.binary_cross_entropy_with_logits(logit_N, told.label_N, reduction="none")
         return (each_N * told.weight_N).sum() / told.weight_N.sum()
 
@@ -315,7 +335,7 @@ class Likely:
             for _ in range(self.updates):
                 picked = torch.randint(rows, (self.batch,), generator=generator)
                 optimiser.zero_grad()
-                loss = self.loss(net, Told(told.asked_ND[picked], told.kept_ND[picked], told.label_N[picked], told.weight_N[picked], 0))
+                loss = self.loss(net, told.rows(picked))
                 loss.backward()  # pyright: ignore[reportUnknownMemberType]
                 optimiser.step()  # pyright: ignore[reportUnknownMemberType]
                 total += loss.item()
@@ -378,6 +398,8 @@ class Held:
         self.cases: list[Case] = []
         self.asked, self.kept = torch.zeros(0, size), torch.zeros(0, size)
         """Vectors of questions, and of cases as the reader sees them, with room behind for those to come."""
+        self.mapped: Tensor | None = None
+        """What the reader made of the cases; None: it looks at their vectors."""
         self.own: dict[str, list[int]] = {}
         """Numbers of the cases of a task."""
         self.rows: list[tuple[int, int, float, float]] = []
@@ -439,7 +461,8 @@ class Bank:
         if among < 1:
             return task, ()
         asked_D = self.reader.embed([task.prompt])[0]
-        scores_N = self.reader.scores(state.weights, asked_D, state.kept[: len(state.cases)], ctx.rng("read", ctx.place))
+        seen = state.kept if state.mapped is None else state.mapped
+        scores_N = self.reader.scores(state.weights, asked_D, seen[: len(state.cases)], ctx.rng("read", ctx.place))
         if own:
             scores_N = scores_N.index_fill(0, torch.tensor(own), -torch.inf)
         cases = [state.cases[i] for i in _highest(scores_N, among)]
@@ -470,6 +493,7 @@ class Bank:
             state.since = 0
             state.weights, state.learned = self.reader.learn(state.weights, self._told(state), state.seed)
             state.trained += 1
+            state.mapped = self.reader.mapped(state.weights, state.kept[: len(state.cases)])
         return state
 
     def _kept(self, graded: list[tuple[Rollout, float]]) -> list[tuple[Rollout, float]]:
@@ -483,6 +507,8 @@ class Bank:
         kept = embed([f"{case.prompt}\n{case.wrote}" for case in cases]) if self.reader.whole else asked
         held = len(state.cases)
         state.asked, state.kept = _grown(state.asked, held, asked), _grown(state.kept, held, kept)
+        if state.mapped is not None and (new := self.reader.mapped(state.weights, kept)) is not None:
+            state.mapped = _grown(state.mapped, held, new)
         for case, rollout in fresh:
             shown = [n for n in rollout.keys.get("read", ()) if state.at(n) is not None]
             weight = 1 / len(shown) if shown and self.credit == "share" else 1.0
@@ -500,7 +526,9 @@ class Bank:
             if not state.own[case.task]:
                 del state.own[case.task]
         held = len(state.cases)
-        state.asked[: held - over], state.kept[: held - over] = state.asked[over:held].clone(), state.kept[over:held].clone()
+        for table in (state.asked, state.kept, state.mapped):
+            if table is not None:
+                table[: held - over] = table[over:held].clone()
         del state.cases[:over]
         state.rows = [row for row in state.rows if min(row[:2]) >= state.first]
 
@@ -508,7 +536,7 @@ class Bank:
         asked = torch.tensor([row[0] for row in state.rows], dtype=torch.long) - state.first
         shown = torch.tensor([row[1] for row in state.rows], dtype=torch.long) - state.first
         label, weight = (torch.tensor([row[i] for row in state.rows], dtype=torch.float32) for i in (2, 3))
-        return Told(state.asked[asked], state.kept[shown], label, weight, state.trained)
+        return Told(state.asked, state.kept, asked, shown, label, weight, state.trained)
 
     def facts(self, state: Held) -> dict[str, Any]:
         """`cases` that are held, those `written` ever, the share of `right` ones among them; how many were `read` in the step, and the
@@ -532,7 +560,8 @@ class Bank:
             "digest": state.digest,
         }
         held = len(state.cases)
-        vectors = {"asked": state.asked[:held].clone(), "kept": state.kept[:held].clone()}
+        tables = {"asked": state.asked, "kept": state.kept, **({} if state.mapped is None else {"mapped": state.mapped})}
+        vectors = {name: table[:held].clone() for name, table in tables.items()}
         return said, {f"reader.{name}": t for name, t in state.weights.items()} | vectors
 
     def load(self, said: Mapping[str, Any], weights: Weights) -> Held:
@@ -540,6 +569,8 @@ class Bank:
         state = Held(said["seed"], reader, self.reader.embed.size)
         state.cases = [Case(*case) for case in said["cases"]]
         state.asked, state.kept = weights["asked"].clone(), weights["kept"].clone()
+        if "mapped" in weights:
+            state.mapped = weights["mapped"].clone()
         state.rows = [(row[0], row[1], row[2], row[3]) for row in said["rows"]]
         state.written, state.since, state.trained = said["written"], said["since"], said["trained"]
         state.read, state.learned, state.digest = (said["read"][0], said["read"][1]), dict(said["learned"]), said["digest"]

@@ -53,30 +53,19 @@ class Earlier:
     @property
     def makers(self) -> tuple[Part, ...]:
         """In order."""
-        return self.make if isinstance(self.make, tuple) else (self.make,)
+        return in_order(self.make)
 
     async def made(self, ctx: Ctx) -> tuple[Sequence[Group], Scores]:
         """All there is, made once a stage, and what is known of it. None at all is refused with counts."""
         groups, scores = ctx.earlier(self.stage, self.every) if self.every else ctx.earlier(self.stage)
-        made = await self._made(groups, scores, keyed(ctx.seed, "earlier", self.stage), ctx)
-        called = " then ".join(maker.name for maker in self.makers)
+        made = await made_of(self.makers, groups, scores, keyed(ctx.seed, "earlier", self.stage), ctx)
         if not made:
-            rates = Counter(_verdict(scores, r) for g in groups for r in g.rollouts)
-            raise ValueError(
-                f"{called} finds nothing in stage {self.stage!r}: {len(groups)} groups with {rates['right']} right rollouts, "
-                f"{rates['wrong']} wrong and {rates['unknown']} without a verdict. Sample more, or tasks that are solved now and then."
-            )
+            raise ValueError(nothing(self.makers, f"stage {self.stage!r}", groups, scores))
         if odd := next((g for g in made if g.role == PAIR and len(g.rollouts) != 2), None):
-            raise ValueError(f"{called} made a pair of {len(odd.rollouts)} texts ({odd.id}): a pair has two, the better one first")
+            raise ValueError(
+                f"{called(self.makers)} made a pair of {len(odd.rollouts)} texts ({odd.id}): a pair has two, the better one first"
+            )
         return made, recalled(made, scores)
-
-    async def _made(self, groups: list[Group], scores: Scores, rng: Random, ctx: Ctx) -> list[Group]:
-        have: dict[str, Any] = {"scores": scores, "rng": rng, "ctx": ctx}
-        if "actor" in ctx.policies:
-            have["renderer"] = ctx.policies["actor"].renderer
-        for maker in self.makers:
-            groups = await given(maker.on(have | {"groups": groups}))
-        return groups
 
     async def take(self, pick: Pick, want: int, sampler: Sampler, world: World | None, ctx: Ctx, seen: Counter[str]) -> list[Group]:
         if self.stage == OWN:
@@ -95,7 +84,7 @@ class Earlier:
             return []
         seen["earlier"] += 1
         groups, scores = ctx.earlier(OWN)
-        made = await self._made(groups, scores, ctx.rng("earlier", "make"), ctx)
+        made = await made_of(self.makers, groups, scores, ctx.rng("earlier", "make"), ctx)
         taken = ctx.rng("earlier", "take").sample(made, min(want, len(made)))
         turn = ctx.progress.before + ctx.progress.step
         ctx.graded(recalled(taken, scores).under({_named(r.id, turn): r.id for g in taken for r in g.rollouts}))
@@ -233,6 +222,34 @@ def compared_pairs(groups: Sequence[Group], scores: Scores, rng: Random, rendere
                 ]
                 made.append(Group(group.task, tuple(sides), role=PAIR, id=place))
     return made
+
+
+def in_order(make: Part | tuple[Part, ...]) -> tuple[Part, ...]:
+    """Makers, of which each goes on from what the one before made."""
+    return make if isinstance(make, tuple) else (make,)
+
+
+async def made_of(makers: Sequence[Part], groups: list[Group], scores: Scores, rng: Random, ctx: Ctx) -> list[Group]:
+    """What they make of groups."""
+    have: dict[str, Any] = {"scores": scores, "rng": rng, "ctx": ctx}
+    if "actor" in ctx.policies:
+        have["renderer"] = ctx.policies["actor"].renderer
+    for maker in makers:
+        groups = await given(maker.on(have | {"groups": groups}))
+    return groups
+
+
+def called(makers: Sequence[Part]) -> str:
+    return " then ".join(maker.name for maker in makers)
+
+
+def nothing(makers: Sequence[Part], where: str, groups: Sequence[Group], scores: Scores) -> str:
+    """That they found nothing there, with what there was."""
+    rates = Counter(_verdict(scores, r) for g in groups for r in g.rollouts)
+    return (
+        f"{called(makers)} finds nothing in {where}: {len(groups)} groups with {rates['right']} right rollouts, {rates['wrong']} wrong and "
+        f"{rates['unknown']} without a verdict. Sample more, or tasks that are solved now and then."
+    )
 
 
 async def given(made: Any) -> Any:

@@ -11,7 +11,8 @@ decide anything, since that differs from run to run: `asyncio.gather` keeps the 
 Attributes say what holds of it, where they are there and true: `own_context`, its rows are the engine's own nodes and its groups' ids the
 roots they were opened with, so that tripwires may draw again; `moves`, text that was joined stands elsewhere than it was drawn; `nested`,
 each rollout names its sub-groups, `keys["nested"]`, outermost first; `grades`, channels that stand in its rollouts' `keys["scores"]`;
-`opening(task, world)`, the first message where it is longer than the task's prompt, which its room is reckoned for; `own_way`, held-out
+`opening(task, world)`, the first message where it is longer than the task's prompt, which its room is reckoned for; `room(limit)`, of so
+many positions those that this message may take, where more than one reply follows it; `own_way`, held-out
 tasks are asked by it too, since its replies are not written in one go; `own_world`, it brings what answers between turns, and a world
 would answer nobody; `repeats`, "exact" where nothing is said of it, and "no" where what it grows may come out otherwise the next time (as
 of a world); `evaluates`, it asks for evaluations alone.
@@ -80,13 +81,19 @@ async def grown(sampler: Sampler, task: Task, world: World | None, ctx: Ctx) -> 
             raise ValueError(f"a sampler that asks the policy {asked!r} grows its tasks where that is, and a replica has the actor alone")
         return await asyncio.wrap_future(actor.engine.ask(sampler, task, world, ctx))
     plain, shown = task, tuple[int, ...]()
-    if ctx.remind is not None:
-        task, shown = ctx.remind(task, ctx, actor.engine.limit - getattr(sampler, "max_tokens", 0))
     opened: Callable[[Task, World | None], str] | None = getattr(sampler, "opening", None)
     telling: Callable[[Handle, Task, World | None], Handle] | None = getattr(sampler, "telling", None)
     renderer = (actor if telling is None else telling(actor, task, world)).renderer
-    prompt = renderer.prompt(task.prompt if opened is None else opened(task, world))
-    async with actor.engine.admit(sampler.footprint(len(prompt))):
+
+    def first(task: Task) -> int:
+        """Tokens of its first message."""
+        return len(renderer.prompt(task.prompt if opened is None else opened(task, world)))
+
+    if ctx.remind is not None:
+        room: Callable[[int], int] = getattr(sampler, "room", lambda limit: limit - getattr(sampler, "max_tokens", 0))
+        beside = first(task) - len(actor.renderer.prompt(task.prompt))
+        task, shown = ctx.remind(task, ctx, room(actor.engine.limit) - beside)
+    async with actor.engine.admit(sampler.footprint(first(task))):
         groups = await sampler(task, world, ctx)
     return groups if ctx.remind is None else [_reminded(group, plain, shown) for group in groups]
 
@@ -129,6 +136,10 @@ class Independent:
     def footprint(self, prompt: int) -> Footprint:
         own = (self.max_tokens + self.observation) * self.turns if self.turns > 1 else 0
         return Footprint(positions=prompt + self.n * own, requests=self.n)
+
+    def room(self, limit: int) -> int:
+        """Of so many positions those that the first message may take."""
+        return limit - (self.max_tokens + self.observation) * self.turns
 
     async def __call__(self, task: Task, world: World | None, ctx: Ctx) -> list[Group]:
         if world is not None:

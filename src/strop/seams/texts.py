@@ -13,7 +13,7 @@ repeats is left out.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
@@ -22,7 +22,7 @@ from strop.records import Group, Rollout, Scores
 from strop.seams.context import Ctx, Renderer
 from strop.seams.feed import Demos, Feed, Pick, whole
 from strop.seams.part import Part, part
-from strop.seams.recorded import given, recalled
+from strop.seams.recorded import in_order, made_of, nothing, recalled
 from strop.seams.sampler import Sampler
 from strop.seams.world import World, calls
 
@@ -45,17 +45,17 @@ class Retold:
     @property
     def makers(self) -> tuple[Part, ...]:
         """In order."""
-        return self.make if isinstance(self.make, tuple) else (self.make,)
+        return in_order(self.make)
 
     async def take(self, pick: Pick, want: int, sampler: Sampler, world: World | None, ctx: Ctx, seen: Counter[str]) -> list[Group]:
         groups = await self.feed.take(pick, want, sampler, world, ctx, seen)
         known = await ctx.grade(groups)
-        have = {"scores": known, "rng": ctx.rng("retold", seen["retold"]), "ctx": ctx, "renderer": ctx.policies["actor"].renderer}
+        made = await made_of(self.makers, groups, known, ctx.rng("retold", seen["retold"]), ctx)
+        if groups and not made and not ctx.progress.step:
+            raise ValueError(nothing(self.makers, "the first step", groups, known))
         seen["retold"] += 1
-        for maker in self.makers:
-            groups = await given(maker.on(have | {"groups": groups}))
-        ctx.graded(recalled(groups, known))
-        return groups
+        ctx.graded(recalled(made, known))
+        return made
 
 
 class Step(NamedTuple):
@@ -161,21 +161,23 @@ class Pools:
     """What was done where, the nearest first: at a step of a task, at that step of any, at any step."""
 
     def __init__(self, episodes: Sequence[tuple[str, Sequence[str]]]):
-        self.held: dict[tuple[str, int], Counter[str]] = {}
+        self.held: dict[tuple[str, int], dict[str, None]] = {}
         for task, said in episodes:
             for number, one in enumerate(said):
                 for place in ((task, number), ("", number), ("", -1)):
-                    self.held.setdefault(place, Counter())[one] += 1
+                    self.held.setdefault(place, {})[one] = None
 
-    def at(self, task: str, number: int) -> tuple[Counter[str], ...]:
-        """How often each action was taken."""
+    def at(self, task: str, number: int) -> tuple[dict[str, None], ...]:
+        """The different actions that were taken, the first one first."""
         return tuple(self.held[place] for place in ((task, number), ("", number), ("", -1)))
 
 
-def options(real: str, pools: Sequence[Counter[str]], n: int, rng: Random) -> tuple[list[str], int] | None:
+def options(real: str, pools: Sequence[Iterable[str]], n: int, rng: Random) -> tuple[list[str], int] | None:
     """The real action among `n` others and its place, any equally likely; None where there are too few."""
     others: list[str] = []
     for pool in pools:
+        if len(others) == n:
+            break
         fresh = [said for said in pool if said != real and said not in others]
         others += rng.sample(fresh, min(n - len(others), len(fresh)))
     if len(others) < n:

@@ -584,7 +584,7 @@ def of_files(kind: str, path: str, options: dict[str, str]) -> Table:
     read = {"jsonl": json_rows, "parquet": parquet_rows}
     first = next(iter(read[kind](file, how)), None)
     content = first[1] if isinstance(first, tuple) else first
-    made = PairTable if holds_pair(content) else JudgedTable if holds_scores(content) else Table
+    made = kind_of(content)
     if "held_out" not in options:
         return made(f"{kind}:{file.name}", read[kind](file, how), how, file.name, files=[file])
     other = file_at(options["held_out"], "held_out")
@@ -593,6 +593,15 @@ def of_files(kind: str, path: str, options: dict[str, str]) -> Table:
     other_rows = read["parquet" if other.suffix == ".parquet" else "jsonl"](other, how)
     held_out = (other_rows, other.name if other.name != file.name else str(other))
     return made(f"{kind}:{file.name}", read[kind](file, how), how, file.name, held_out, [file, other])
+
+
+def kind_of(row: Any) -> type[Table]:
+    """What a file is, by its first row."""
+    if isinstance(row, Mapping) and "messages" in row:
+        from strop.tasks.conversations import Conversations
+
+        return Conversations
+    return PairTable if holds_pair(row) else JudgedTable if holds_scores(row) else Table
 
 
 def holds_pair(row: Any) -> bool:
@@ -634,8 +643,8 @@ def parquet_rows(file: Path, how: Columns) -> list[Any]:
     try:
         with pyarrow.parquet.ParquetFile(file) as reading:
             names = reading.schema_arrow.names
-            wanted = [name for name in names if name in (how.prompt, how.answer, *SIDES)]
-            if not holds_pair(dict.fromkeys(names)):
+            wanted = [name for name in names if name in (how.prompt, how.answer, *SIDES, "messages", "tools")]
+            if kind_of(dict.fromkeys(names)) is Table:
                 check_columns(how, names, file.name)
             return [row for batch in reading.iter_batches(columns=wanted) for row in batch.to_pylist()]
     except pyarrow.ArrowInvalid as error:

@@ -19,7 +19,7 @@ from strop.records import Task
 from strop.seams.part import nearest
 from strop.seams.source import Graded, Split
 from strop.seams.world import World
-from strop.tasks.procedural import TAIL, draw, grade_by, within
+from strop.tasks.procedural import TAIL, draw, grade_by, said_answer, within
 from strop.worlds.clues import ATTRIBUTES, MOST, Base, Clue, base_of
 from strop.worlds.clues import Clues as Pages
 
@@ -158,7 +158,7 @@ class Clues:
         return f"<answer>{task.needs['answer']}</answer>"
 
     def answer(self, text: str) -> str | None:
-        return next(iter(said_last(text)), None)
+        return said_answer(text, said_last)
 
 
 NAME = re.compile(r"\b[a-z]{2,4}\b")

@@ -26,7 +26,7 @@ from typing import Any
 from strop.records import Task, digest
 from strop.seams.source import Graded, Split
 from strop.seams.world import World
-from strop.tasks.procedural import TAIL, draw, grade_by, spec, within
+from strop.tasks.procedural import TAIL, draw, grade_by, said_answer, spec, within
 from strop.worlds.graphs import Graph, Step, Walk, answers, written
 from strop.worlds.graphs import Graphs as Looks
 
@@ -258,7 +258,7 @@ class Graphs:
         return f"<answer>{task.needs['answer']}</answer>"
 
     def answer(self, text: str) -> str | None:
-        return next(iter(said_last(text)), None)
+        return said_answer(text, said_last)
 
 
 @lru_cache(maxsize=64)

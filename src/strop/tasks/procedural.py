@@ -89,6 +89,11 @@ def strict_answer(text: str, widest: int = WIDEST) -> tuple[str | None, str]:
     return answer.strip(), ""
 
 
+def said_answer(text: str, loose: Callable[[str], list[str]]) -> str | None:
+    """What a text answers, right or wrong: what stands in the one tag that it ends in, else the first of its `loose` answers."""
+    return strict_answer(text)[0] or next(iter(loose(text)), None)
+
+
 def loose_answers(text: str, widest: int = WIDEST) -> list[str]:
     """Places where an answer may stand, best first: the last tag (closed or not), the last box, the last lines."""
     tail = text[-TAIL:]

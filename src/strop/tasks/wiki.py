@@ -16,7 +16,7 @@ from string import ascii_lowercase, digits
 from strop.records import Task, digest
 from strop.seams.source import Graded, Split
 from strop.seams.world import World
-from strop.tasks.procedural import draw, grade_by, within
+from strop.tasks.procedural import draw, grade_by, said_answer, within
 from strop.worlds.wiki import Wiki as Cards
 
 ENDS = 0.3
@@ -71,7 +71,7 @@ class Wiki:
         return f"<answer>{task.needs['answer']}</answer>"
 
     def answer(self, text: str) -> str | None:
-        return next(iter(said_last(text)), None)
+        return said_answer(text, said_last)
 
 
 def said_last(text: str) -> list[str]:

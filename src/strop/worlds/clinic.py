@@ -191,7 +191,7 @@ class Clinic:
             "past": [],
             "counts": dict.fromkeys((*EARNS, "leaked", "overreached"), 0),
             "own": seat.own,
-            "stops": keyed(seat.own, "stops").randint(1, max(most - 1, 1)),
+            "stops": keyed(seat.own, "stops").randint(min(1, most - 1), max(most - 1, 0)),
         }
 
     async def reply(self, state: dict[str, Any], said: Said, ask: Mapping[str, Handle]) -> tuple[dict[str, Any], Reply]:

@@ -35,6 +35,8 @@ class Faulty(Around):
     lost: float = 0.0
     stale: float = 0.0
     wrong: float = 0.0
+    salt: str = ""
+    """Two that stand in for each other fail apart where their salts differ."""
 
     def __post_init__(self) -> None:
         if min(self.lost, self.stale, self.wrong) < 0 or self.lost + self.stale + self.wrong > 1:
@@ -49,7 +51,7 @@ class Faulty(Around):
             inside, reply = await replied(self.world, state["inside"], said, ask)
             return {**state, "inside": inside}, reply
         state = {**state, "tried": state["tried"] + 1}
-        rng = keyed(state["key"], "fault", state["tried"])
+        rng = keyed(state["key"], f"fault{self.salt}", state["tried"])
         drawn = rng.random()
         if drawn < self.lost:
             return state, Reply("", done=True, stop="error", facts={"error": "a tool was lost, as it was drawn", "counts": {"lost": 1}})

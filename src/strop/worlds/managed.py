@@ -4,7 +4,8 @@
     Managed(world, cache=("get", "search"), backup=another)         these tools only read
 
     cache       the same call of a tool that only reads is answered as before in its episode, until a tool that is not named is called: that
-                one may have changed what they answer. Faults, and what a tool refused, are not kept
+                one may have changed what they answer. Faults, and what a tool refused, are not kept;
+                what also answers is told to the world
     rate        so many actions a second are sent at most, by all episodes of this process together
     deadline    seconds for an answer; a later one is lost
     retries     what was lost is asked again so often, of the state that it left
@@ -59,6 +60,13 @@ class Managed(Around):
             raise ValueError(f"Managed(cache={self.cache!r}): the names of tools that only read, each a text: ('get',)")
         if self.backup is not None and not self.cache:
             raise ValueError("Managed(backup=…) stands in for tools that only read, and cache=(…) names none of them")
+        if (other := self.backup) is not None and (
+            getattr(other, "asks", ()) or hasattr(other, "within") or getattr(other, "repeats", "exact") != "exact"
+        ):
+            raise ValueError(
+                f"Managed(backup={type(other).__name__}(…)) asks policies, executes what it is told or may answer otherwise: whoever only "
+                "reads in another's place does none of these"
+            )
 
     def start(self, task: Task, seat: Seat) -> dict[str, Any]:
         """`kept` are answers by what was called, `second` what the backup said."""
@@ -66,7 +74,7 @@ class Managed(Around):
         return {"inside": self.world.start(task, seat), "kept": {}, "backup": backup, "second": {}}
 
     async def reply(self, state: dict[str, Any], said: Said, ask: Mapping[str, Handle]) -> tuple[dict[str, Any], Reply]:
-        key = self._read(said) if said.calls else ""
+        key = self._read(said) if said.calls and "<answer>" not in said.text else ""
         if key and (kept := state["kept"].get(key)) is not None:
             return state, kept
         inside, reply, counts = state["inside"], Reply(""), Counter[str]()
@@ -86,7 +94,7 @@ class Managed(Around):
             counts["disagreed"] += state["second"].get(key, reply.observation) != reply.observation
             if not reply.done and all(called.ok for called in reply.calls):
                 state = {**state, "kept": {**state["kept"], key: counted(reply, {"cached": 1})}}
-        elif said.calls and not key:
+        elif any(isinstance(call, Call) and call.tool not in self.cache for call in said.calls):
             state = {**state, "kept": {}, "second": {}}
         return state, counted(reply, +counts)
 

@@ -289,7 +289,7 @@ class Sessions:
         for call in said.calls:
             if isinstance(call, Broken):
                 told.append(f"error: {call.why}")
-                became.append(Called(call.tool, False, call.why))
+                became.append(Called("", False, call.why))
                 continue
             text, ok = self.asked(call, common)
             most = self.world.most

@@ -4,8 +4,8 @@
     heard = await partner.answer(Hidden(case, secret), past, said, ask, place)
 
 A partner is asked anew at each turn: what it is told, the hidden text and the last `recall` exchanges stand in one message, between marks
-that nothing shown can hold. So a state of the world is the dialogue alone, any tokenizer and any endpoint will do, and what it computes is
-on a bill of its own. What it says is an observation.
+that nothing shown can hold; where there is no room for all, the oldest exchanges are forgotten first. So a state of the world is the
+dialogue alone, any tokenizer and any endpoint will do, and what it computes is on a bill of its own. What it says is an observation.
 
 It may fail in ways that are nobody's fault who talks with it. Who is silent, or says back what was said, is asked again; what it says for
 the other side is cut off; who names the secret is counted, by a rule, and still heard. One that gives nothing in its tries, is gone or too
@@ -127,12 +127,15 @@ class Partner:
     async def answer(self, hidden: Hidden, past: Sequence[tuple[str, str]], said: str, ask: Mapping[str, Handle], place: str) -> Heard:
         """To what is said to it, behind what was said before. `place` roots its noise: another one at each turn."""
         handle, text, why, overreached, tried = ask[self.name], self.asked(hidden, past, said), "", False, 0
-        length = len(handle.renderer.prompt(text))
-        if length + self.max_tokens > handle.engine.limit:
-            why = f"a dialogue of {length} tokens and an answer of {self.max_tokens} are more than its {handle.engine.limit} positions"
+        limit, past = handle.engine.limit, past[len(past) - min(self.recall, len(past)) :]
+        while (length := len(handle.renderer.prompt(text))) + self.max_tokens > limit and past:
+            past = past[1:]
+            text = self.asked(hidden, past, said)
+        if length + self.max_tokens > limit:
+            why = f"what it knows and is asked, {length} tokens, and an answer of {self.max_tokens} are more than its {limit} positions"
             return Heard("", f"{self.name}: {why}", tried=0)
-        try:
-            async with asyncio.timeout(self.deadline), handle.engine.admit(Footprint(length + self.max_tokens, requests=1)):
+        try:  # room is waited for as long as it takes: it is no lateness of the partner's
+            async with handle.engine.admit(Footprint(length + self.max_tokens, requests=1)), asyncio.timeout(self.deadline):
                 root = await handle.open(text, root=place)
                 for tried in range(1, self.tries + 1):
                     node = await handle.generate(root, max=self.max_tokens, sampling=self.sampling)

@@ -111,12 +111,8 @@ def overlap(questions: int, power: int = 1) -> float:
 
 
 @lru_cache(maxsize=1)
-def ceilings() -> tuple[float, ...]:
-    """How often anybody at all can be right, by the number of questions, 0 to 9: the best over all ways to ask.
-
-    V_0(known) = max over illnesses of P(illness, known);  V_q(known) = max over symptoms of V_{q-1}(known + yes) + V_{q-1}(known + no)
-    """
-    values: Any = np.zeros((3,) * MOST)
+def _guessed() -> Any:
+    """[yes, no or unasked, of each symptom]: max over illnesses of P(illness, known)."""
     halves = [np.ones((3,) * (MOST // 2) + (4,)) for _ in range(2)]
     for half, states in enumerate(halves):
         for state in product(range(3), repeat=MOST // 2):
@@ -124,18 +120,40 @@ def ceilings() -> tuple[float, ...]:
                 symptoms = [(half * MOST // 2 + i, there) for i, there in enumerate(state) if there < 2]
                 number = word * 4 if half == 0 else word
                 states[(*state, word)] = prod(chance(number, s) if there == 0 else 1 - chance(number, s) for s, there in symptoms) / 4
-    best = [half.max(-1) for half in halves]
-    values = np.multiply.outer(*best)
-    known = [float(values[(2,) * MOST])]
+    return np.multiply.outer(*(half.max(-1) for half in halves))
+
+
+def _asked(values: Any, least: Any) -> Any:
+    """Of each state the most that the best further question gives, or `least`."""
+    after = least.copy()
+    for symptom in range(MOST):
+        open_ = (*(slice(None),) * symptom, 2)
+        after[open_] = np.maximum(after[open_], np.take(values, 0, symptom) + np.take(values, 1, symptom))
+    return after
+
+
+@lru_cache(maxsize=1)
+def ceilings() -> tuple[float, ...]:
+    """How often anybody at all can be right, by the number of questions, 0 to 9: the best over all ways to ask.
+
+    V_0(known) = max over illnesses of P(illness, known);  V_q(known) = max over symptoms of V_{q-1}(known + yes) + V_{q-1}(known + no)
+    """
+    values = [_guessed()]
     for _ in range(9):
-        after = np.zeros_like(values)
-        for symptom in range(MOST):
-            at = [np.take(values, i, symptom) for i in (0, 1)]
-            open_ = (*(slice(None),) * symptom, 2)
-            after[open_] = np.maximum(after[open_], at[0] + at[1])
-        values = after
-        known.append(float(values[(2,) * MOST]))
-    return tuple(known)
+        values.append(_asked(values[-1], np.zeros_like(values[0])))
+    return tuple(float(one[(2,) * MOST]) for one in values)
+
+
+def untold(turns: Sequence[int]) -> float:
+    """How often anybody at all can be right in time who is not told the number of turns, one of these by chance, and stops by what was
+    answered.
+
+    W_t(known) = max(P(T >= t) V_0(known), max over symptoms of W_{t+1}(known + yes) + W_{t+1}(known + no))
+    """
+    after = np.zeros_like(_guessed())
+    for turn in range(max(turns), 0, -1):
+        after = _asked(after, _guessed() * (sum(last >= turn for last in turns) / len(turns)))
+    return float(after[(2,) * MOST])
 
 
 def explained(low: int = 2, high: int = 10, per_part: float = 5.0) -> float:
@@ -165,7 +183,9 @@ def table(turns: Sequence[int] = (2, 4, 6, 8, 10)) -> str:
     lines += [f"{t:5}  {ceilings()[t - 1]:6.3f}  {right(t - 1):6.3f}  {overlap(t - 1):7.3f}" for t in turns]
     stop, reached = unseen((2, 4, 6))
     shown = sum(ceilings()[t - 1] for t in (2, 4, 6)) / 3
-    lines += [f"within 2, 4 and 6: {shown:.3f} where the number is shown; {reached:.3f} where it is not, stopping at turn {stop}"]
+    lines += [
+        f"within 2, 4 and 6: {shown:.3f} where the number is shown; {untold((2, 4, 6)):.3f} where it is not; {reached:.3f} at turn {stop}"
+    ]
     return "\n".join([*lines, f"share of the return's variance that the number explains, drawn by rollout: {explained():.3f}"])
 
 
