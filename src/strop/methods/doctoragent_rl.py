@@ -31,7 +31,7 @@ from strop.seams.update import AdamW
 from strop.worlds.clinic import Clinic
 
 
-@part(gives="earned")
+@part(gives="earned", version=2)
 async def by_turns(groups: list[Group], ctx: Ctx) -> Scores:
     """`earned` is the sum of what each turn of a dialogue earned, as its world notes it. One that was broken off has none."""
     values, incidents = dict[str, dict[str, float | None]](), list[Incident]()

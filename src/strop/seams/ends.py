@@ -93,7 +93,7 @@ class Ends:
         return fates
 
 
-@part(gives="ended")
+@part(gives="ended", version=2)
 async def ended(groups: list[Group], ctx: Ctx) -> Scores:
     """`ended` tells how an episode ended: 0 answered, 1 cut, 2 in broken form, 3 with a broken call, 4 lost."""
     reads: Callable[[str], str | None] | None = getattr(ctx.source, "answer", None)

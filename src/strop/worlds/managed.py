@@ -27,7 +27,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from strop.records import Task
 from strop.seams.context import Handle
@@ -52,6 +52,7 @@ class Managed(Around):
     """Actions a second; 0: any number."""
     deadline: float = 0.0
     """Seconds for an answer; 0: as long as it takes."""
+    VERSION: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         if self.retries < 0 or min(self.rate, self.deadline) < 0:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, ClassVar, Literal, TypeVar, cast
 
 from strop.aside import Loop
 from strop.records import Task, canonical, digest
@@ -118,6 +118,7 @@ class Mcp(Live):
     """Deadlines and rates by tool."""
     repeats: Repeats = "no"
     """no: a session is never told again, and the run's bits are graded `logged`. checked, where the same calls are answered alike."""
+    VERSION: ClassVar[int] = 2
     deadline: float = 60.0
     """Seconds for a beginning, and for all calls of one action."""
     waiting: int = 64
