@@ -63,7 +63,7 @@ SET_UP = {
 """What differs beside the idea: numbers of the paper's set-up."""
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in (GRPO.name, "dpo")])
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in (GRPO.name, "dpo", "sft")])
 def test_a_method_differs_from_its_parent_in_the_seams_it_names(name):
     one = method(name)
     said = {idea.split(".")[0] for idea in one.idea}

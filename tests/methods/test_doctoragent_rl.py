@@ -97,7 +97,7 @@ def test_what_is_earned_is_the_sum_over_turns_and_a_turn_without_is_our_fault():
     assert of([{"earned": 1.0}, {"earned": -2.0}, {"earned": 5.0}]) == (4.0, 0)
     assert of([{"earned": 1.0}, {}]) == (None, 1)
     assert of([{"earned": "x"}]) == (None, 1)
-    assert of([]) == (None, 1), "no world heard it"
+    assert of([]) == (0.0, 0)
     assert of([{"earned": 1.0}, {"error": "patient: gone"}], "error") == (None, 0), "its outcome says why"
 
 

@@ -350,7 +350,8 @@ def _feed(about: str, feed: Any, method: Method) -> Iterator[str]:
         def pick(n: int) -> list[Task]:
             return [Numbers(None).task("train", 0, next(picked)) for _ in range(n)]
 
-        took = feed.take(pick, 3, sampler, None, _context(Script(turned), method.policies), Counter())
+        there = Room() if hasattr(getattr(method.sampler, "window", None), "next") else None
+        took = feed.take(pick, 3, sampler, there, _context(Script(turned), method.policies), Counter())
         return guarded(about, lambda: asyncio.run(asyncio.wait_for(took, SECONDS)), feed)
 
     groups = taken(turned=False)
@@ -385,6 +386,17 @@ def _world(about: str, world: Any, method: Method | None, task: Task) -> Iterato
         if (again_after, again) != (after, reply):
             yield "answers otherwise when the same state is asked again: two rollouts that fork would not be in the same world"
             return
+        if hasattr(world, "reply_many") and getattr(world, "repeats", "exact") != "no":
+
+            async def both(state: Any = state, said: Said = said) -> Any:
+                return await asyncio.gather(*(replied(world, state, one, {}) for one in (said, Said("beside"))))
+
+            if guarded(f"{about}: reply_many in turn {turn}", lambda: asyncio.run(asyncio.wait_for(both(), patience)), world)[0] != (
+                after,
+                reply,
+            ):
+                yield "answers otherwise where another is asked beside it: what reply_many says of one is what reply says of it alone"
+                return
         state = after
 
 
@@ -399,6 +411,9 @@ class Room:
 
     async def reply(self, state: int, said: Said, ask: Mapping[str, Handle]) -> tuple[int, Reply]:
         return state + 1, Reply(self.says)
+
+    def expert(self, state: int) -> str:
+        return "a"
 
 
 def _window(about: str, window: Any, method: Method, task: Task) -> Iterator[str]:

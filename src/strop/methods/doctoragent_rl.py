@@ -33,12 +33,13 @@ from strop.worlds.clinic import Clinic
 
 @part(gives="earned", version=2)
 async def by_turns(groups: list[Group], ctx: Ctx) -> Scores:
-    """`earned` is the sum of what each turn of a dialogue earned, as its world notes it. One that was broken off has none."""
+    """`earned` is the sum of what each turn of a dialogue earned, as its world notes it; 0 where no world heard it, and nothing is known of
+    one that was broken off."""
     values, incidents = dict[str, dict[str, float | None]](), list[Incident]()
     for rollout in (r for g in groups for r in g.rollouts):
         turns = [noted.get("earned") for noted in rollout.keys.get("facts", ())]
         known = [float(one) for one in turns if isinstance(one, int | float)]
-        whole = rollout.stop != "error" and 0 < len(known) == len(turns)
+        whole = rollout.stop != "error" and len(known) == len(turns)
         values[rollout.id] = {"earned": sum(known) if whole else None}
         if not whole and rollout.stop != "error":  # of a broken one its outcome says why
             incidents.append(Incident(rollout.id, "earned", "its world notes of some turn nothing that it `earned`: one of dialogues does"))

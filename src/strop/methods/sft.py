@@ -20,6 +20,7 @@ from strop.worlds.calls import Hermes
 
 SFT = Method(
     "sft",
+    paper="2203.02155",
     feed=Demos(),
     credit=(),
     signals={"teacher": Signal(cross_entropy(), on=teacher, reduce=means("token"))},
@@ -29,6 +30,7 @@ SFT = Method(
 
 SFT_MESSAGES = SFT.but(
     "sft-messages",
+    paper="2203.02155",
     idea=("feed", "sampler"),
     feed=Demos(text="episode"),
     sampler=Episodes(n=1, turns=8, max_tokens=128, observation=0, calls=Hermes()),

@@ -13,21 +13,23 @@ first.
 What a world may have besides: `tools`, what may be called in it, where the sampler reads calls, or `tools(task)`, where each task has its
 own; `documents(task)`, what of them is shown, where that is something else; `asks`, the names of policies that it asks, of which it gets
 handles; `seats`, the names of its scripts whose place a policy may take, and `seating(names)`, itself with policies there; `async
-show(state)`, the first message, where it is not the task's; `expert(state)`, what a demonstration says next, a text or a call;
-`within(weakest)` and `stands()`, where it executes what it is told: itself behind other walls, and those that hold on this machine,
-which a run tries and keeps; `took()`, seconds of every call since it was asked last, by tool; `repeats`, "exact" where nothing is said of
-it: at "checked" a state may have to be told again from its beginning, and what is answered then is compared (`strop.worlds.live`); at "no"
-the same words may be answered otherwise, so nothing forks, nothing is proven by asking again, and a run is the same given its own records
-alone (grade `logged`).
+show(state)`, the first message, where it is not the task's; `expert(state)`, what a demonstration says next, a text or a call; `async
+reply_many(asked)`, several `(state, said, ask)` answered together, in their order and each as `reply` answers it alone: whoever waits at
+one time is asked so; `within(weakest)` and `stands()`, where it executes what it is told: itself behind other walls, and those that hold on
+this machine, which a run tries and keeps; `took()`, seconds of every call since it was asked last, by tool; `repeats`, "exact" where
+nothing is said of it: at "checked" a state may have to be told again from its beginning, and what is answered then is compared
+(`strop.worlds.live`); at "no" the same words may be answered otherwise, so nothing forks, nothing is proven by asking again, and a run is
+the same given its own records alone (grade `logged`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Literal, Protocol, TypeVar, cast, get_args
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, cast, get_args
 
 from strop.records import Rollout, Stop, Task, canonical
 from strop.seams.context import Handle, keyed
@@ -149,12 +151,68 @@ class World(Protocol):
 
 
 async def replied(world: World, state: Any, said: Said, ask: Mapping[str, Handle]) -> tuple[Any, Reply]:
-    """What a world answers, which may be anybody's: refused in words where it is no answer."""
+    """What a world answers, which may be anybody's: refused in words where it is no answer. One that answers many at once is asked with all
+    who wait for it."""
+    if hasattr(world, "reply_many"):
+        return await _Waiting.at(world).ask((state, said, ask))
     given: Any = world.reply(state, said, ask)
-    given = await given if inspect.isawaitable(given) else "what is no `async def`"
+    return an_answer(world, await given if inspect.isawaitable(given) else "what is no `async def`")
+
+
+def an_answer(world: Any, given: Any) -> tuple[Any, Reply]:
+    """What a world gave, which is one."""
     if not isinstance(given, tuple) or len(cast("tuple[Any, ...]", given)) != 2 or not isinstance(given[1], Reply):
         raise ValueError(f"the world {type(world).__name__}: reply gives {given!r:.80}, and it is (state, Reply(…))")
     return cast("tuple[Any, Reply]", given)
+
+
+Waits = tuple[Any, Said, Mapping[str, Handle]]
+
+
+class _Waiting:
+    """Those who wait for one world's answer at one time."""
+
+    here: ClassVar[dict[tuple[int, int], _Waiting]] = {}
+
+    def __init__(self, world: Any, key: tuple[int, int]):
+        self.world, self.key = world, key
+        self.those: list[tuple[Waits, asyncio.Future[tuple[Any, Reply]]]] = []
+
+    @classmethod
+    def at(cls, world: Any) -> _Waiting:
+        key = (id(asyncio.get_running_loop()), id(world))
+        return cls.here.setdefault(key, cls(world, key))
+
+    async def ask(self, one: Waits) -> tuple[Any, Reply]:
+        future: asyncio.Future[tuple[Any, Reply]] = asyncio.get_running_loop().create_future()
+        self.those.append((one, future))
+        if len(self.those) == 1:
+            self.asking = asyncio.ensure_future(self._ask())
+        return await future
+
+    async def _ask(self) -> None:
+        """Waits until nobody new has come in one turn of the loop, and asks for all."""
+        count = 0
+        while count < len(self.those):
+            count = len(self.those)
+            await asyncio.sleep(0)
+        del self.here[self.key]
+        left = [(one, future) for one, future in self.those if not future.done()]
+        try:
+            given: Any = await self.world.reply_many([one for one, _ in left])
+            if not isinstance(given, Sequence) or len(cast("Sequence[Any]", given)) != len(left):
+                raise ValueError(f"the world {type(self.world).__name__}: reply_many gives {given!r:.80}, and {len(left)} were asked for")
+            answers = [an_answer(self.world, each) for each in cast("Sequence[Any]", given)]
+        except BaseException as error:
+            for _, future in left:
+                if not future.done():
+                    future.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+            return
+        for (_, future), made in zip(left, answers, strict=True):
+            if not future.done():
+                future.set_result(made)
 
 
 S = TypeVar("S")
