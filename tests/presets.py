@@ -708,8 +708,9 @@ def _alone(world: World) -> World:
     return dataclasses.replace(world, fates=fates)
 
 
-RIVALLED = ("dpo", "rft", "mpo")
-"""Losses over pairs: their oracle is a library itself, and a loop (tests/test_trl_pairs.py, with mutants)."""
+RIVALLED = ("dpo", "rft", "mpo", "sft")
+"""Losses over pairs and demonstrations: their oracle is a library itself, and a loop (tests/test_trl_pairs.py, with mutants; of
+demonstrations tests/test_demos.py)."""
 ESTIMATORS = [
     name
     for name in METHODS

@@ -134,6 +134,7 @@ FIXED = {
     "gate.0.with.lost": "our fault is no score",
     "graders.0.with.spans": "a mark gives the stretches of that name",
     "graders.0.with.judge.with.over": "one of two words",
+    "feed.with.text": "of demonstrations in a world: other words leave it out",
     "sampler.with.sampling.with.top_p": "training refuses it",
     "sampler.with.sampling.with.top_k": "training refuses it",
 }

@@ -7,7 +7,7 @@ import pytest
 
 from strop.cli import main
 from strop.tasks import source
-from strop.tasks.adapters import INSTRUCTION, PairTable
+from strop.tasks.table import INSTRUCTION, PairTable
 
 ROWS = [{"prompt": f"{i} + 1 = ?", "chosen": f"<answer>{i + 1}</answer>", "rejected": "no idea"} for i in range(40)]
 

@@ -140,7 +140,8 @@ def read(file: Path, how: Mapping[str, Any]) -> tuple[bool, list[Line]]:
     """Whether a file holds pairs, and its lines."""
     from strop.records import digest
     from strop.seams.part import describe
-    from strop.tasks.adapters import SIDES, Columns, a_text, file_at, holds_pair, json_rows
+    from strop.tasks.adapters import file_at, json_rows
+    from strop.tasks.table import SIDES, Columns, a_text, holds_pair
 
     said = {**how, "form": describe(how["form"]), "deadline": 0}  # which changes no verdict that is there
     found: list[Line] = []
@@ -164,7 +165,7 @@ def read(file: Path, how: Mapping[str, Any]) -> tuple[bool, list[Line]]:
 
 def texts(value: Any, where: str) -> list[str]:
     """Replies, of which one may be empty."""
-    from strop.tasks.adapters import a_text
+    from strop.tasks.table import a_text
 
     if not isinstance(value, list) or not value:
         raise Usage(f"{where}: field 'replies' is a list of texts, got {str(value)[:40]!r}")

@@ -27,31 +27,33 @@ def true(statement: Formula, work: int | None = None) -> bool | None:
     goal = closed(statement)
     while isinstance(goal, Bind) and goal.op == "all":
         goal = goal.body
+    there = z3().Context()  # of its own: what was asked before would turn the search, and with it what is found in time
     if isinstance(goal, Equal):  # no polynomial but 0 is 0 for all integers, and z3 writes each in one way
-        return bool(z3().is_true(z3().simplify(said(Arith("-", goal.left, goal.right)) == 0, som=True)))
-    solver = z3().Solver()
+        return bool(z3().is_true(z3().simplify(said(Arith("-", goal.left, goal.right), there) == 0, som=True)))
+    solver = z3().Solver(ctx=there)
     solver.set("rlimit", work or (QUANTIFIED if quantified(goal) else WORK))
-    solver.add(z3().Not(said(goal)))
+    solver.add(z3().Not(said(goal, there)))
     return {"unsat": True, "sat": False}.get(str(solver.check()))
 
 
-def said(a: Formula | Term) -> Any:
-    """A formula or a term in z3's words."""
+def said(a: Formula | Term, there: Any = None) -> Any:
+    """A formula or a term in z3's words, in one of its contexts."""
     match a:
         case Num(value):
-            return z3().IntVal(value)
+            return z3().IntVal(value, there)
         case Var(name):
-            return z3().Int(name)
+            return z3().Int(name, there)
         case Arith(op, left, right):
-            one, other = said(left), said(right)
+            one, other = said(left, there), said(right, there)
             return one + other if op == "+" else one - other if op == "-" else one * other
         case Prop(name):
-            return z3().Bool(name)
+            return z3().Bool(name, there)
         case Equal(left, right):
-            return said(left) == said(right)
+            return said(left, there) == said(right, there)
         case Op(op, left, right):
-            return {"->": z3().Implies, "&": z3().And, "|": z3().Or}[op](said(left), said(right))
+            return {"->": z3().Implies, "&": z3().And, "|": z3().Or}[op](said(left, there), said(right, there))
         case Bind(op, name, body):
-            return (z3().ForAll if op == "all" else z3().Exists)([said(Var(name) if numeric(name) else Prop(name))], said(body))
+            var = said(Var(name) if numeric(name) else Prop(name), there)
+            return (z3().ForAll if op == "all" else z3().Exists)([var], said(body, there))
         case _:
-            return z3().BoolVal(False)
+            return z3().BoolVal(False, there)

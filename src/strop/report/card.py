@@ -10,7 +10,7 @@ from typing import Any
 
 from strop.directory import read_result
 from strop.recipe import Recipe
-from strop.tasks.adapters import INSTRUCTION
+from strop.tasks.table import INSTRUCTION
 
 SHOWN = ("pass@1", "pass@8", "greedy", "majority", "lenient", "length", "cut", "likelier", "margin", "nats a token")
 

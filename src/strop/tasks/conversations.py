@@ -20,7 +20,7 @@ from strop.records import Task, digest
 from strop.seams.context import Handle
 from strop.seams.source import Graded
 from strop.seams.world import Broken, Call, Called, Reply, Said, Seat, Tool
-from strop.tasks.adapters import Table, spelled
+from strop.tasks.table import Table, spelled
 from strop.worlds.calls import Unread, plain, unsound
 
 ROLES = ("system", "developer", "user", "assistant", "tool")

@@ -12,7 +12,7 @@ from typing import Any
 
 from strop.records import Task
 from strop.seams.source import Source
-from strop.tasks.adapters import spelled
+from strop.tasks.table import spelled
 
 SEED = 2**31 - 1
 """Keys which training tasks are shown."""
