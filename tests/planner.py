@@ -94,7 +94,7 @@ def measured(fields: dict) -> dict:
 
 
 def compare(name: str, directory: Path) -> dict:
-    from strop.memory import Lengths, forecast
+    from strop.forecast import Lengths, forecast
     from strop.recipe import Recipe
 
     size, changes = CASES[name]

@@ -522,7 +522,7 @@ def test_a_stage_asks_what_another_policy_became_in_an_earlier_one_and_a_later_o
 
 @pytest.mark.slow  # two forecasts
 def test_a_recipe_of_two_models_needs_memory_for_both():
-    from strop.memory import Lengths, forecast
+    from strop.forecast import Lengths, forecast
 
     lengths = Lengths(30, 8)
     one = forecast(Recipe(method=TWO.but(policies={}, roles={}), model=str(pico.path())), lengths)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from strop.engines import draw
-from strop.memory import Meter
+from strop.forecast import Meter
 from strop.records import Sampling
 
 

@@ -16,7 +16,7 @@ from strop.cli import Usage, answer, table
 from strop.commands import recipes
 
 if TYPE_CHECKING:
-    from strop.memory import Lengths
+    from strop.forecast import Lengths
     from strop.recipe import Recipe
 
 PROCESS = 700 * 2**20
@@ -32,7 +32,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from strop.memory import forecast
+    from strop.forecast import forecast
 
     if args.prompt is not None and args.prompt < 1:
         raise Usage(f"--prompt {args.prompt}: a prompt has at least 1 token")
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
 def longest(recipe: Recipe, parts: dict[str, Any], prompt: int | None) -> Lengths:
     """Of the first tasks' prompts, and of what the method's sampler may write."""
-    from strop.memory import Lengths
+    from strop.forecast import Lengths
     from strop.policies.causal import renderer
     from strop.tasks import source
     from strop.tasks.shots import show

@@ -13,7 +13,7 @@ from typing import Any
 
 from strop import engines
 from strop.batch import pack
-from strop.memory import Lengths, forecast
+from strop.forecast import Lengths, forecast
 from strop.policies import gguf
 from strop.policies.causal import load, renderer
 from strop.policies.chat import NoTemplate

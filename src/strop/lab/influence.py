@@ -395,7 +395,7 @@ def logp(reader: Reader, texts: Sequence[Text], budget: int = 8192) -> list[floa
 
 def forecast(recipe: Any, which: str, longest: int, budget: int, targets: int) -> dict[str, int]:
     """Bytes by what holds them, from the model's config alone: the passes are made on tensors without content."""
-    from strop.memory import Meter
+    from strop.forecast import Meter
     from strop.policies.causal import blank
 
     policy, mode = blank(recipe)

@@ -8,7 +8,7 @@ import torch
 
 from strop.cli import main
 from strop.commands import plan
-from strop.memory import Lengths, Meter, forecast
+from strop.forecast import Lengths, Meter, forecast
 from strop.recipe import Recipe
 
 
