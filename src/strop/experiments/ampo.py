@@ -12,7 +12,7 @@ from strop.claims.claim import Arm, Check, Claim, HeldOut, Profile
 from strop.claims.trace import Curve, Trace, held_out
 from strop.experiments.arm import shortness
 from strop.methods.ampo import AMPO, mode_level
-from strop.methods.arm import IMITATE
+from strop.methods.sft import SFT_WORKED
 from strop.recipe import Recipe
 from strop.seams.credit import group_normalized
 from strop.seams.part import part
@@ -67,7 +67,7 @@ SHARED: dict[str, Any] = {
     "regime": "on bargains of which half need no thought, in 11 levels of reward, at equal decoded positions, from a base taught all modes",
     "method": "ampo",
     "recipe": Recipe(task="bargain", steps=1000, lr=2e-4, checkpoint_every=1000),
-    "base": Recipe(method=IMITATE, task="bargain", tasks=64, steps=160, lr=3e-3, max_tokens=80, eval_tasks=0, checkpoint_every=160),
+    "base": Recipe(method=SFT_WORKED, task="bargain", tasks=64, steps=160, lr=3e-3, max_tokens=80, eval_tasks=0, checkpoint_every=160),
     "arms": (
         Arm("ampo", REINFORCE),
         Arm(

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from strop.claims.claim import Arm, Check, Claim, HeldOut, Profile
 from strop.claims.trace import Curve, Trace, held_out
-from strop.methods.arm import ADA_GRPO, IMITATE
+from strop.methods.arm import ADA_GRPO
+from strop.methods.sft import SFT_WORKED
 from strop.recipe import Recipe
 from strop.seams.part import part
 from strop.seams.sampler import Independent
@@ -65,7 +66,7 @@ SHARED: dict[str, Any] = {
     "regime": "on chains in three formats, at equal decoded positions, from a base that was taught all three alike",
     "method": "arm",
     "recipe": Recipe(task="formats", steps=1000, lr=2e-4, checkpoint_every=1000),
-    "base": Recipe(method=IMITATE, task="formats", tasks=64, steps=120, lr=3e-3, max_tokens=64, eval_tasks=0, checkpoint_every=120),
+    "base": Recipe(method=SFT_WORKED, task="formats", tasks=64, steps=120, lr=3e-3, max_tokens=64, eval_tasks=0, checkpoint_every=120),
     "arms": (
         Arm("ada-grpo", REINFORCE),
         Arm(

@@ -10,8 +10,8 @@ from statistics import fmean
 from strop.claims.claim import Arm, Check, Claim, HeldOut, Profile
 from strop.claims.trace import Curve, Trace
 from strop.method import Method
-from strop.methods.arm import IMITATE
 from strop.methods.pathfinder import PATHFINDER, SHORT, Judged
+from strop.methods.sft import SFT_WORKED
 from strop.recipe import Recipe
 from strop.seams.part import part
 from strop.seams.steps import Judge, lines_of
@@ -91,7 +91,7 @@ TYPES = Claim(
     regime="on walks around a lake, at the same labelled steps and trained positions, from a base that marks what is wrong with a move",
     method="pathfinder",
     recipe=Recipe(task="walks", steps=2000, lr=1e-3, checkpoint_every=2000),
-    base=Recipe(method=IMITATE, task="walks:judged=0,wrong=0.5", tasks=32, steps=400, lr=3e-3, eval_tasks=0, checkpoint_every=400),
+    base=Recipe(method=SFT_WORKED, task="walks:judged=0,wrong=0.5", tasks=32, steps=400, lr=3e-3, eval_tasks=0, checkpoint_every=400),
     arms=(
         Arm("typed", judge("pathfinder-typed", Judged(SHORT))),
         Arm(

@@ -45,6 +45,7 @@ METHODS = {
     "b-score": "strop.methods.b_score:B_SCORE",
     "infra": "strop.methods.infra:INFRA",
     "sft": "strop.methods.sft:SFT",
+    "sft-worked": "strop.methods.sft:SFT_WORKED",
     "sft-messages": "strop.methods.sft:SFT_MESSAGES",
     "dpo": "strop.methods.dpo:DPO",
     "rft": "strop.methods.rft:RFT",

@@ -20,8 +20,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from strop.methods.arm import IMITATE
 from strop.methods.grpo import GRPO
+from strop.methods.sft import SFT_WORKED
 from strop.program import Program, Stage, rest, steps
 from strop.seams.credit import group_normalized
 from strop.seams.index import Index
@@ -176,7 +176,7 @@ AMPO = GRPO.but(
 AMPO_BARGAIN = Program(
     "ampo-bargain",
     (
-        Stage("imitate", IMITATE, steps(160), task="bargain", pace=10.0),
+        Stage("imitate", SFT_WORKED, steps(160), task="bargain", pace=10.0),
         Stage("reinforce", AMPO, rest(), task="bargain"),
     ),
     paper="2505.02156",

@@ -18,10 +18,9 @@ import torch
 from torch import Tensor
 
 from strop.methods.grpo import GRPO
-from strop.methods.sft import SFT
+from strop.methods.sft import SFT_WORKED
 from strop.program import Program, Stage, rest, steps
 from strop.seams.credit import group_normalized
-from strop.seams.feed import Demos
 from strop.seams.index import Index
 from strop.seams.mark import opening_tag
 from strop.seams.part import part
@@ -58,12 +57,11 @@ ADA_GRPO = GRPO.but(
     credit=(group_normalized(eps=1e-6),),
 )
 
-IMITATE = SFT.but("sft-worked", idea=("feed",), feed=Demos(text="worked"))
 
 ARM = Program(
     "arm",
     (
-        Stage("imitate", IMITATE, steps(120), task="formats", pace=10.0),
+        Stage("imitate", SFT_WORKED, steps(120), task="formats", pace=10.0),
         Stage("reinforce", ADA_GRPO, rest(), task="formats"),
     ),
     paper="2505.20258",

@@ -21,9 +21,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
-from strop.methods.arm import IMITATE
 from strop.methods.grpo import GRPO
-from strop.methods.sft import SFT
+from strop.methods.sft import SFT, SFT_WORKED
 from strop.program import INITIAL, Program, Stage, rest
 from strop.program import steps as count
 from strop.records import Group, Rollout
@@ -95,7 +94,7 @@ SHORT = Typed(ways=("w", "f"), verdict="o")
 PATHFINDER_WALKS = Program(
     "pathfinder-walks",
     (
-        Stage("look", IMITATE.but(tasks=32), count(400), task="walks:judged=0,wrong=0.5", pace=10.0),
+        Stage("look", SFT_WORKED.but(tasks=32), count(400), task="walks:judged=0,wrong=0.5", pace=10.0),
         Stage("judge", PATHFINDER.but(feed=Judged(SHORT), tasks=4), count(800), task="walks", pace=3.3),
         Stage("walk", SFT.but(tasks=32), count(250), task="walks:judged=0", begins=INITIAL, pace=10.0),
         Stage(

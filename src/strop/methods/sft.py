@@ -1,9 +1,11 @@
 """SFT: cross-entropy on the source's gold texts. No rollouts, no reward: the stage before reinforcement.
 
-    loss   mean over tokens of -logp
+    sft             the right answer, as the source writes it
+    sft-worked      the worked solution, where the source has one (GSM8K's rows do)
+    sft-messages    what is said turn by turn, with what a world answers between: rows with `messages` of `--data`, or what the source or
+                    its world can show
 
-`sft-messages` teaches what is said turn by turn, with what a world answers between: rows with `messages` of `--data`, or what the source or
-its world can show (`Demos(text="episode")`).
+    loss   mean over tokens of -logp
 
 Learning rate up over a tenth of the run and down a half cosine. A claim whose arms need a base that was taught something names this
 as its `base`.
@@ -27,6 +29,8 @@ SFT = Method(
     update=AdamW(lr=1e-5, betas=(0.9, 0.98), weight_decay=0.01, schedule=warmup_cosine(warmup=0.1, floor=0.02)),
     tasks=64,
 )
+
+SFT_WORKED = SFT.but("sft-worked", paper="2203.02155", idea=("feed",), feed=Demos(text="worked"))
 
 SFT_MESSAGES = SFT.but(
     "sft-messages",
