@@ -48,6 +48,7 @@ from strop.seams.recorded import OWN
 from strop.seams.sampler import Grows
 from strop.seams.signal import KINDS
 from strop.seams.source import Source
+from strop.seams.window import Append
 from strop.seams.world import calls, world_of
 from strop.tasks import source as named_source
 from strop.tasks.shots import show
@@ -123,6 +124,10 @@ class Run:
             policy.restore(directory.parent / self.begun.model)
         show(actor.renderer, drawn, recipe.shots)
         self.source = roomy(drawn, actor, getattr(self.method.sampler, "max_tokens", 1), recipe.longest_prompt)
+        positions: int | None = getattr(actor, "positions", None)
+        if hasattr(self.source, "whole") and isinstance(getattr(self.method.sampler, "window", None), Append) and positions:
+            told: Any = self.source
+            self.source = told.whole(lambda text: len(actor.renderer.prompt(text)), positions)
         self.world = world_of(self.method.environment, drawn)
         """What answers the policy between turns, where something does."""
         sense.called(self.method, self.world)

@@ -71,6 +71,53 @@ def test_a_row_is_an_episode(tmp_path):
         table.example(several)
 
 
+def test_which_side_a_row_is_on_is_decided_by_the_users_question(tmp_path):
+    """One question under two system messages is not on both sides, and a file of held-out rows takes it out whatever stands above it."""
+    asked = [[{"role": "user", "content": f"{i}?"}, {"role": "assistant", "content": "a"}] for i in range(60)]
+    rows = [{"messages": [{"role": "system", "content": f"You are {who}."}, *said]} for said in asked for who in ("A", "B")]
+    table = source(f"jsonl:{written(tmp_path / 'chats.jsonl', rows)}")
+    sides = {split: {task.prompt.splitlines()[-1] for task in tasks} for split, tasks in table.splits.items()}
+    assert sides["train"].isdisjoint(sides["test"])
+    assert len(sides["test"]) > 0
+    other = written(tmp_path / "held.jsonl", [{"messages": said} for said in asked[:10]])
+    held = source(f"jsonl:{tmp_path / 'chats.jsonl'},held_out={other}")
+    assert held.sizes == {"train": 100, "test": 10}
+
+
+def test_answers_may_be_empty_and_tools_may_be_a_text(tmp_path):
+    row = {"messages": [*ROWS[1]["messages"][:2], {"role": "tool", "tool_call_id": "a", "content": ""}, ROWS[1]["messages"][3]]}
+    table = source(f"jsonl:{written(tmp_path / 'chats.jsonl', [row | {'tools': json.dumps(TOOLS)}, *ROWS])}")
+    task = next(task for tasks in table.splits.values() for task in tasks if task.needs["heard"] == [""])
+    assert [tool.name for tool in table.world.tools(task)] == ["time"]
+
+
+def test_what_the_model_does_not_take_is_left_out_and_counted_or_refused_by_its_row(tmp_path):
+    long = [{"messages": [{"role": "user", "content": f"long {i}?"}, {"role": "assistant", "content": "ab" * 2000}]} for i in range(6)]
+    many = [{"role": role, "content": "abcdefghij" * 20} for role in ("user", "assistant") * 30]
+    path = written(tmp_path / "chats.jsonl", [*ROWS, *long, {"messages": [{"role": "user", "content": "x"}, *many[1:]]}])
+    recipe = Recipe(method=SFT_MESSAGES, data=str(path), tasks=4, steps=1, eval_tasks=0)
+    run = create(recipe, tmp_path / "run")
+    assert run.source.left_out == {"have more than 2048 tokens with all their replies": 7}
+    forgets = create(recipe.but(window="recent:tokens=512", calls="line", observation=512, tasks=40), tmp_path / "recent")
+    assert forgets.source.left_out == {}
+    with pytest.raises(ValueError, match=r"row 3\d of chats.jsonl: a demonstration of 1 replies, in rows of up to 40"):
+        forgets.train()
+
+
+def test_columns_files_give_rows_as_they_were_written(tmp_path):
+    pq = pytest.importorskip("pyarrow.parquet")
+    import pyarrow as pa
+
+    first = {"role": "user", "content": "what time is it?"}
+    one = {"messages": [first, *ROWS[1]["messages"][1:]], "tools": json.dumps(TOOLS)}
+    other = {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]}
+    pq.write_table(pa.Table.from_pylist([one, *[other | {"tools": None}] * 2]), tmp_path / "chats.parquet")
+    table = source(f"parquet:{tmp_path / 'chats.parquet'}")
+    assert isinstance(table, Conversations)
+    task = next(task for tasks in table.splits.values() for task in tasks if task.needs["tools"])
+    assert table.episode(task)[0] == (Call("time", {"zone": "UTC"}),)
+
+
 def kinds(rollout, renderer):
     return [(s["kind"], renderer.text(s["tokens"])) for row in rollout["rows"] for s in row["segments"]]
 
@@ -107,7 +154,16 @@ def test_every_reply_is_learned_and_what_was_heard_is_context(tmp_path):
         ({"messages": [{"role": "bot", "content": "a"}]}, "message 1 has a role, one of system, developer, user, assistant, tool"),
         ({"messages": [{"role": "assistant", "content": "a"}]}, "message 1 is a reply, and nothing was asked before it"),
         ({"messages": [{"role": "user", "content": "a"}]}, "holds no reply of the assistant"),
-        ({"messages": [{"role": "user", "content": ""}, {"role": "assistant", "content": "a"}]}, "message 1 says nothing"),
+        (
+            {"messages": [{"role": "user", "content": ""}, {"role": "assistant", "content": "a"}]},
+            "nothing was asked before it",
+        ),
+        ({"messages": [ROWS[5]["messages"][1], {"role": "assistant", "content": ""}]}, "message 2 says nothing"),
+        ({"messages": [ROWS[5]["messages"][1], {"role": "assistant", "content": "a", "weight": 0}]}, "has 'weight', which is not read"),
+        ({"messages": [ROWS[5]["messages"][1], {"role": "assistant", "content": "a", "reasoning_content": "b"}]}, "'reasoning_content'"),
+        ({"messages": [ROWS[5]["messages"][1], {"role": "assistant", "content": "a", "tool_calls": 5}]}, "'tool_calls' is a list"),
+        ({"messages": ROWS[5]["messages"], "tools": 5}, "'tools' is a list"),
+        ({"messages": ROWS[5]["messages"], "tools": [{"function": {"name": "\ud800"}}]}, "half a character"),
         ({"messages": [*ROWS[5]["messages"], {"role": "assistant", "content": "b"}]}, "message 4 is a second reply in a row"),
         ({"messages": [*ROWS[5]["messages"], {"role": "system", "content": "b"}]}, "stands before the first reply"),
         ({"messages": [{"role": "user", "content": "\ud800"}]}, "half a character"),

@@ -287,6 +287,11 @@ def measure(
         asked_so["sampler"] = as_taught(made_so, feed_of(beside[judge].start) if judge in beside else own)
     drawn(source, "test", 0, 0)  # before the model: what is wrong with a file is said at once
     if getattr(source, "ungraded", False):
+        if hasattr(source, "episode"):
+            raise Usage(
+                f"{source.name} holds conversations, and nobody grades a reply to them; what they cost stands in `strop report RUN`. Name "
+                "questions: --task"
+            )
         raise Usage(f"{source.name} holds pairs, and no row says which answer is right: a reply to it has no score. Name questions: --task")
     if args.picture is not None and not hasattr(source, "answers"):
         raise Usage(f"--picture draws confidence targets, and {source.name} states none. One that does: --task facts")

@@ -32,12 +32,13 @@ def run(args: argparse.Namespace) -> int:
         raise Usage(f"--most {args.most}: at least 1")
     if args.file.exists():
         raise Usage(f"{args.file} is there already. Name a file that is not.")
-    made = collected.rows(Path(args.run), args.kind, args.most)
+    made, left = collected.rows(Path(args.run), args.kind, args.most)
     if not made:
-        raise Usage(f"{args.run} sampled nothing that makes {args.kind}. `strop report {args.run}` shows what it sampled.")
+        told = "".join(f" {what}: {count}." for what, count in left.items())
+        raise Usage(f"{args.run} sampled nothing that makes {args.kind}.{told} `strop report {args.run}` shows what it sampled.")
     args.file.parent.mkdir(parents=True, exist_ok=True)
     durable.write(args.file, b"".join(json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n" for row in made))
-    card = collected.card(made, args.kind)
+    card = collected.card(made, args.kind) | left
     text = table([[name, value] for name, value in card.items()], ["", ""])
     said = {"file": str(args.file), "run": args.run, **card}
     answer(args, said, f"{args.file}: {len(made)} lines\n\n{text}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -213,7 +213,10 @@ class tasks:
             return 0
         count = args.count if made.size is None else min(args.count, made.size)
         shown = [_example(made, args.split, args.seed, i) for i in range(count)]
-        text = "\n\n".join(f"{e['prompt']}\n-- gold (scores {e['scores']})\n{e['gold']}" for e in shown)
+        text = "\n\n".join(
+            "\n".join((e["prompt"], *e["episode"])) if "episode" in e else f"{e['prompt']}\n-- gold (scores {e['scores']})\n{e['gold']}"
+            for e in shown
+        )
         answer(args, {"name": args.name, "split": args.split, "size": made.size, "examples": shown}, text)
         return 0
 
@@ -259,9 +262,18 @@ def _source_row(name: str, default: bool) -> dict[str, Any]:
 
 def _example(source: Any, split: str, seed: int, index: int) -> dict[str, Any]:
     from strop.seams.source import drawn, grade_of
+    from strop.tasks.conversations import Conversations
 
     task = drawn(source, split, seed, index)
     gold = source.gold(task)
+    if isinstance(source, Conversations):
+        from strop.seams.episode import spoken
+        from strop.worlds.calls import Hermes
+
+        said = [f"-- said\n{spoken(turn, Hermes().written)}" for turn in source.episode(task)]
+        heard = [f"-- heard\n{text}" for text in task.needs["heard"]]
+        told = [one for pair in zip_longest(said, heard) for one in pair if one is not None]
+        return {"prompt": task.prompt, "gold": gold, "id": task.id, "episode": told}
     return {
         "prompt": task.prompt,
         "gold": gold,

@@ -160,6 +160,8 @@ def _fresh(args: argparse.Namespace, stack: ExitStack) -> Run | Staged:
     from strop.seams.source import drawn as task_of
     from strop.tasks import source
 
+    if recipe.data and recipe.program is not None and all(one.task != recipe.task for one in recipe.each()):
+        raise Usage(f"every stage of the program {recipe.program.name!r} has tasks of its own, so --data would be read by none")
     drawn = parts.get("source") or source(recipe.task_name())  # before the model: what is wrong with a file is said at once
     recipe = _asking(recipe, args.policy, drawn)
     check.before(recipe, drawn, unchecked=args.unchecked)

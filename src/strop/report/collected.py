@@ -15,16 +15,17 @@ from strop.seams.context import keyed
 from strop.seams.recorded import correctness_pairs, right_ones
 
 
-def rows(place: Path, kind: str, most: int) -> list[dict[str, Any]]:
-    """In the order of steps. Each says where it is from: run, method, step, and the rollouts that it is made of."""
+def rows(place: Path, kind: str, most: int) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """In the order of steps, and what was left out. Each says where it is from: run, method, step, and the rollouts that it is made of."""
     about = folder.read_about(place)
     whence = {"run": place.name, "method": about["resolved"]["method"], "fingerprint": about["fingerprint"]["method"]}
     whence |= {"recipe": about["fingerprint"]["recipe"]}
     if kind == "episodes":
-        return [row | {"from": {**whence, **row["from"]}} for row in conversations.rows(place) if row is not None]
+        told, untold = conversations.rows(place)
+        return [row | {"from": {**whence, **row["from"]}} for row in told], {"left out: not told turn by turn": untold} if untold else {}
     groups, scores = folder.sampled(place)
     if kind == "rollouts":
-        return [row | {"from": {**whence, **row["from"]}} for row in _each(groups, scores)]
+        return [row | {"from": {**whence, **row["from"]}} for row in _each(groups, scores)], {}
     known: dict[str, Rollout] = {r.id: r for g in groups for r in g.rollouts}
     seed = about["recipe"]["seed"]
     if kind == "pairs":
@@ -36,7 +37,7 @@ def rows(place: Path, kind: str, most: int) -> list[dict[str, Any]]:
         origin = [known[r.provenance] for r in group.rollouts]
         texts = dict(zip(("chosen", "rejected") if kind == "pairs" else ("text",), (r.text for r in origin), strict=True))
         found.append({"prompt": group.task.prompt, **texts, "from": {**whence, "task": group.task.id, "rollouts": [r.id for r in origin]}})
-    return found
+    return found, {}
 
 
 def _each(groups: Sequence[Group], scores: Scores) -> Iterator[dict[str, Any]]:

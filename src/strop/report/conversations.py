@@ -18,9 +18,14 @@ from strop.seams.mark import runs
 from strop.seams.world import Call, Tool, tools_of, world_of
 
 
-def rows(place: Path) -> Iterator[dict[str, Any] | None]:
-    """Every right episode, in the order of steps; equal ones of a task once. None: one that cannot be told turn by turn, since its texts do
-    not come back from its tokens."""
+def rows(place: Path) -> tuple[list[dict[str, Any]], int]:
+    """Every right episode, in the order of steps, equal ones of a task once; and how many could not be told turn by turn, since a turn of
+    theirs is empty or its text does not come back from its tokens."""
+    found = [*_rows(place)]
+    return [row for row in found if row is not None], found.count(None)
+
+
+def _rows(place: Path) -> Iterator[dict[str, Any] | None]:
     from strop.policies import causal
     from strop.saved import brought
     from strop.tasks import source
@@ -54,7 +59,7 @@ def turns(rollout: Rollout, renderer: Renderer) -> list[tuple[str, str]] | None:
     """(what it said, what was answered then), turn by turn; nothing was answered to the last."""
     found = [(start, start + len(run.text)) for start, run in runs(rollout, renderer)]
     whole = found and found[0][0] == 0 and found[-1][1] == len(rollout.text) and len(found) == len(rollout.keys.get("facts", (0,)))
-    if not whole:
+    if not whole or any(start == stop for start, stop in found):
         return None
     after = [start for start, _ in found[1:]]
     heard = [rollout.text[stop + 1 : start - 1] for (_, stop), start in zip(found, after, strict=False)]

@@ -153,9 +153,9 @@ class Attacks:
         try:
             said: Any = ctx.source.judged(task, attack, reply)  # type: ignore[attr-defined]
             guard, words = await asyncio.wait_for(given(said), SECONDS)
-            if not isinstance(guard, bool):
+            if guard not in (True, False):
                 raise ValueError(f"its guard says {guard!r:.40}, which is neither True nor False")
-            return guard, str(words), ""
+            return bool(guard), str(words), ""
         except Exception as error:
             return False, "", f"the judge failed: {type(error).__name__}: {error}"[:200]
 

@@ -143,8 +143,10 @@ class Episodes:
     def room(self, limit: int) -> int:
         """Of so many positions those that the first message may take: all that comes behind it has the rest, or one turn of it where the
         window makes room."""
-        turn, window = self.max_tokens + self.observation, getattr(self.window, "limit", 0)
-        return min(limit, window) - turn if window else limit - turn * self.most_turns
+        turn = self.max_tokens + self.observation
+        if isinstance(self.window, Append):
+            return limit - turn * self.most_turns
+        return min(limit, getattr(self.window, "limit", 0) or limit) - turn
 
     async def __call__(self, task: Task, world: World | None, ctx: Ctx) -> list[Group]:
         if world is None:

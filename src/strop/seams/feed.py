@@ -216,4 +216,11 @@ async def episode(task: Task, world: World | None, sampler: Sampler, ctx: Ctx) -
     teacher = Played((lambda state, turn: said[turn]) if said else (lambda state, turn: expert(state)), how)  # type: ignore[misc]
     (group,) = await teacher(task, world, ctx)
     (rollout,) = group.rollouts
+    limit, longest = ctx.policies["actor"].engine.limit, max(sum(len(s.tokens) for s in row.segments) for row in rollout.rows)
+    if longest > limit or rollout.stop == "length":
+        where = f"row {task.meta['row']} of {task.meta['file']}" if "row" in task.meta else f"task {task.id}"
+        raise ValueError(
+            f"{where}: a demonstration of {len(rollout.keys['facts'])} replies, in rows of up to {longest} tokens, is more than the "
+            f"{limit} that the model takes. Leave it out, or let a window forget: --window recent"
+        )
     return Group(task, (replace(rollout, stop="finished", provenance="gold"),), role="demo", id=ctx.place)

@@ -193,10 +193,12 @@ class _Waiting:
     async def _ask(self) -> None:
         """Waits until nobody new has come in one turn of the loop, and asks for all."""
         count = 0
-        while count < len(self.those):
-            count = len(self.those)
-            await asyncio.sleep(0)
-        del self.here[self.key]
+        try:
+            while count < len(self.those):
+                count = len(self.those)
+                await asyncio.sleep(0)
+        finally:
+            del self.here[self.key]
         left = [(one, future) for one, future in self.those if not future.done()]
         try:
             given: Any = await self.world.reply_many([one for one, _ in left])

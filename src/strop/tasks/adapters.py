@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from strop.records import Task, digest, unique
 from strop.seams.part import nearest
@@ -232,9 +232,17 @@ def parquet_rows(file: Path, how: Columns) -> list[Any]:
             wanted = [name for name in names if name in (how.prompt, how.answer, *SIDES, "messages", "tools")]
             if kind_of(dict.fromkeys(names)) is Table:
                 check_columns(how, names, file.name)
-            return [row for batch in reading.iter_batches(columns=wanted) for row in batch.to_pylist()]
+            return [without_nulls(row) for batch in reading.iter_batches(columns=wanted) for row in batch.to_pylist()]
     except pyarrow.ArrowInvalid as error:
         raise ValueError(f"{file.name} cannot be read as Parquet: {error}") from None
+
+
+def without_nulls(value: Any) -> Any:
+    """Arrow gives every struct the fields of all: those that a row did not have are taken out again."""
+    if isinstance(value, dict):
+        held = cast("dict[str, Any]", value)
+        return {name: without_nulls(one) for name, one in held.items() if one is not None}
+    return [without_nulls(one) for one in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
 def check_columns(how: Columns, names: Sequence[str], label: str) -> None:
@@ -249,13 +257,14 @@ def hugging_face(name: str, options: dict[str, str]) -> Table:
     split = options.get("split", "train")
     data = from_folder(Path(name).expanduser(), split) if Path(name).expanduser().is_dir() else from_hub(name, options.get("config"), split)
     label = f"{Path(name).name}[{split}]"
-    check_columns(how, data.column_names, label)
-    return Table(
-        f"hf:{Path(name).name if Path(name).is_dir() else name},split={split}",
-        data.select_columns(list({how.prompt, how.answer})),
-        how,
-        label,
-    )
+    made = kind_of(dict.fromkeys(data.column_names))
+    if made is Table:
+        check_columns(how, data.column_names, label)
+    wanted = [
+        one for one in data.column_names if one in (how.prompt, how.answer, *SIDES, "replies", "scores", "texts", "messages", "tools")
+    ]
+    rows = map(without_nulls, data.select_columns(wanted))
+    return made(f"hf:{Path(name).name if Path(name).is_dir() else name},split={split}", rows, how, label)
 
 
 def from_folder(folder: Path, split: str) -> Any:

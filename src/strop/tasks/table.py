@@ -176,8 +176,8 @@ class Table:
             self.splits: dict[Split, list[Task]] = {s: [t for t in tasks if split_of(t.id) == s] for s in ("train", "test")}
         else:
             test = self._tasks(*held_out)[1]
-            asked = {spelled(task.prompt) for task in test}
-            self.splits = {"train": [task for task in tasks if spelled(task.prompt) not in asked], "test": test}
+            asked = {task.id[:8] for task in test}  # the half that is of the question alone
+            self.splits = {"train": [task for task in tasks if task.id[:8] not in asked], "test": test}
             self._leave_out(f"are in {held_out[1]} too", len(tasks) - len(self.splits["train"]))
             self.held_out = held_out[1]
         self._count()
