@@ -98,6 +98,7 @@ def ratios(model: Path, size: Size, args: argparse.Namespace, folder: Path) -> d
     asked = {**common, **{name: quick.get(name, value) for name, value in SAMPLING.items()}}
     asked |= {"vllm-python": args.vllm_python} if args.vllm_python else {}
     sampling = measured("sampling.py", asked, folder)
+    speed = {side: made["tokens_per_second"] for side, made in sampling["sides"].items()}
     both = [run for load in ("fixed", "long_tail") for run in step["runs"][load]["strop"]]
     found = {
         "a step against TRL, fixed": step["ratios"]["trl_fixed"],
@@ -105,6 +106,7 @@ def ratios(model: Path, size: Size, args: argparse.Namespace, folder: Path) -> d
         "TRL's peak memory against ours": step["ratios"]["trl_peak_memory"],
         "sampling against transformers.generate": sampling["ratios"]["transformers"],
         "sampling against vLLM on a CPU": sampling["ratios"]["vllm"],
+        "sampling in bfloat16 against float32": speed["bfloat16"] / speed["strop"] if "bfloat16" in speed else None,
         "learning's share of the machine": learning(size, both),
     }
     return {"ratios": found, "step": step, "sampling": sampling}

@@ -1,11 +1,12 @@
-"""Tokens per second while sampling a long-tailed batch: strop beside transformers.generate and vLLM's CPU build.
+"""Tokens per second while sampling a long-tailed batch: strop beside transformers.generate, vLLM's CPU build, and itself in bfloat16.
 
     python benchmarks/sampling.py [--json FILE] [--vllm-python PYTHON]
 
 32 prompts x 16 samples; lengths are geometric with mean 40, cap 200, forced by the workload and
 the same for all. Each side is its own process with the same number of threads, warmed once, then measured
 in turn (A B C, A B C, ...); figures are medians over the repeats, ratios are per turn. vLLM needs a virtual environment of
-its own, named by --vllm-python or STROP_VLLM_PYTHON; without one its ratio is null.
+its own, named by --vllm-python or STROP_VLLM_PYTHON; without one its ratio is null. So is that of bfloat16, drawn with a rounded
+copy of the weights (`--compute bfloat16`), where the processor has no instructions for it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 PROMPTS, SAMPLES, MEAN, CAP = 32, 16, 40, 200
-SIDES = ("strop", "transformers", "vllm")
+SIDES = ("strop", "bfloat16", "transformers", "vllm")
 
 
 def workload(seed: int, prompts: int, samples: int, mean: int, cap: int) -> tuple[list[list[int]], list[list[int]]]:
@@ -35,7 +36,7 @@ def workload(seed: int, prompts: int, samples: int, mean: int, cap: int) -> tupl
     return texts, np.minimum(state.geometric(1 / mean, (prompts, samples)), cap).tolist()
 
 
-def strop_side(model_path: str, threads: int, slots: int) -> tuple[str, Callable[[Any, Any], int]]:
+def strop_side(model_path: str, threads: int, slots: int, dtype: str = "float32") -> tuple[str, Callable[[Any, Any], int]]:
     import asyncio
 
     import torch
@@ -44,7 +45,8 @@ def strop_side(model_path: str, threads: int, slots: int) -> tuple[str, Callable
     from strop.engines.embedded import EmbeddedEngine
 
     torch.set_num_threads(threads)
-    engine = EmbeddedEngine(AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32), slots=slots, eos_ids=())
+    model = AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32)
+    engine = EmbeddedEngine(model, slots=slots, eos_ids=(), dtype=getattr(torch, dtype))
     step = 0
 
     def go(prompts: list[list[int]], lengths: list[list[int]]) -> int:
@@ -64,6 +66,10 @@ def strop_side(model_path: str, threads: int, slots: int) -> tuple[str, Callable
         return asyncio.run(run())
 
     return f"{engine.path}, {engine.grade}, {slots} slots", go
+
+
+def bfloat16_side(model_path: str, threads: int, slots: int) -> tuple[str, Callable[[Any, Any], int]]:
+    return strop_side(model_path, threads, slots, "bfloat16")
 
 
 def transformers_side(model_path: str, threads: int, slots: int) -> tuple[str, Callable[[Any, Any], int]]:
@@ -133,7 +139,7 @@ def serve(args: argparse.Namespace) -> None:
     """A side: one JSON line when ready, then one per line read."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    what, go = {"strop": strop_side, "transformers": transformers_side, "vllm": vllm_side}[args.side](args.model, args.threads, args.slots)
+    what, go = globals()[f"{args.side}_side"](args.model, args.threads, args.slots)
     print(json.dumps({"path": what}), file=out, flush=True)
     for line in sys.stdin:
         ask = json.loads(line)
@@ -158,6 +164,7 @@ class Side:
     def __init__(self, name: str, python: str, args: argparse.Namespace, log: Path) -> None:
         command = [python, __file__, "--side", name, "--model", args.model, "--threads", str(args.threads), "--slots", str(args.slots)]
         environment = os.environ | {"OMP_NUM_THREADS": str(args.threads), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+        environment["THP_MEM_ALLOC_ENABLE"] = "1"  # as strop sets it: a help to whoever uses torch
         self.name, self.log = name, log / f"{name}.log"
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log.open("w"), text=True, env=environment
@@ -200,7 +207,9 @@ def main() -> None:
     if args.side:
         serve(args)
         return
-    pythons = {"strop": sys.executable, "transformers": sys.executable, "vllm": args.vllm_python}
+    pythons = {**dict.fromkeys(SIDES, sys.executable), "vllm": args.vllm_python}
+    if not rounds_fast():
+        pythons["bfloat16"] = None
     with tempfile.TemporaryDirectory() as folder:
         sides: dict[str, Side] = {}
         try:
@@ -223,6 +232,15 @@ def main() -> None:
     report(sides, args)
 
 
+def rounds_fast() -> bool:
+    """Whether this machine has instructions for bfloat16."""
+    import torch
+
+    from strop.policies.twin import fast
+
+    return fast(torch.bfloat16, torch.device("cpu"))
+
+
 def report(sides: dict[str, Side], args: argparse.Namespace) -> None:
     speeds = {name: [r["tokens"] / r["seconds"] for r in side.runs] for name, side in sides.items()}
     ratios: dict[str, Any] = dict.fromkeys(SIDES[1:])
@@ -232,7 +250,7 @@ def report(sides: dict[str, Side], args: argparse.Namespace) -> None:
             each = [a / b for a, b in zip(speeds["strop"], speeds[name], strict=True)]
             ratios[name], ranges[name] = round(statistics.median(each), 2), [round(min(each), 2), round(max(each), 2)]
     lengths = f"lengths geometric(mean {args.mean}, cap {args.cap})"
-    print(f"{args.prompts} prompts x {args.samples} samples, {lengths}, {args.threads} threads, float32")
+    print(f"{args.prompts} prompts x {args.samples} samples, {lengths}, {args.threads} threads, float32 but where it says otherwise")
     for name, side in sides.items():
         s = speeds[name]
         line = f"{name:13} {statistics.median(s):8.0f} tok/s ({min(s):.0f} to {max(s):.0f})  {side.runs[-1]['peak']:5} MiB peak"

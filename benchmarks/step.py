@@ -221,6 +221,7 @@ def ceiling() -> float:
 def once(side: str, load: Load, model: str, threads: int, script: str = __file__) -> dict[str, Any]:
     """One side in a process of its own: what it printed."""
     env = {**os.environ, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    env["THP_MEM_ALLOC_ENABLE"] = "1"  # as strop sets it: a help to whoever uses torch
     command = [sys.executable, script, "--side", side, "--load", json.dumps(asdict(load)), "--model", model]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=1800, check=False)
     if done.returncode:

@@ -119,7 +119,7 @@ def forecast(recipe: Recipe, lengths: Lengths) -> Forecast:
     here = recipe.engine == "embedded" and not paired
     rounded = isinstance(method.compute, Quantized)  # then the engine has a copy of the weights, of half their size
     kv = keys_and_values(policy.model.config, min(recipe.slots, rollouts), lengths) // (2 if rounded else 1) if here else 0
-    laid_out = (4 * copied(policy.model) + rounded * weights) // (2 if rounded else 1) if here else 0
+    laid_out = (4 * copied(policy.model, rounded) + rounded * weights) // (2 if rounded else 1) if here else 0
     learners = 1 + len(method.trained)  # each with weights, an engine and moments of its own, and gradients while it is its turn
     asked = sum(not one.start.startswith(REMOTE) for one in method.policies.values()) - len(method.trained)
     held = {
@@ -134,7 +134,6 @@ def forecast(recipe: Recipe, lengths: Lengths) -> Forecast:
     moments = {
         "a training pass": {"gradients": trained, "activations": (later if several else first) - trained} if learns else {},
         "a checkpoint": {"copies being written": 2 * trained},
-        "a delivery": {"weights laid out again": laid_out},
     }
     moment = max(moments, key=lambda name: sum(moments[name].values()))
     total = {name: sum(held.values()) + sum(parts.values()) for name, parts in moments.items()}

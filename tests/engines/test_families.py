@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -115,16 +116,19 @@ def test_torchs_own_operations_write_what_onednns_write(family: str, folder: Pat
         torch.testing.assert_close(torch.tensor(a.segment.logp), torch.tensor(b.segment.logp), atol=1e-4, rtol=0)
 
 
-@pytest.mark.full  # the products are torch's own
-@pytest.mark.parametrize(("family", "path"), [*_FAST, *_GENERIC])
-def test_half_precision_decodes_as_the_full_forward_of_the_same_weights(family: str, path: str, folder: Path):
+@pytest.mark.parametrize(("family", "path"), tiered(*_FAST, *_GENERIC, late=pytest.mark.full))
+def test_half_precision_decodes_as_near_the_same_weights_as_the_models_own(family: str, path: str, folder: Path):
     model = make(family, folder).to(torch.bfloat16)
+    exact = copy.deepcopy(model).float()
     engine = EmbeddedEngine(model, path=path)
     assert engine.path.startswith(path)
+    ours, theirs = [], []
     for node in asyncio.run(_grow(engine)):
-        gap = torch.tensor(node.segment.logp) - _full(model, node)
-        typical = gap.abs().median() if family.endswith("Moe") else gap.abs().mean()  # a router near a tie takes another expert
-        assert typical < 0.1
+        truth = _full(exact, node)
+        ours.append(torch.tensor(node.segment.logp) - truth)
+        theirs.append(_full(model, node) - truth)
+    typical = [gap.abs().median() if family.endswith("Moe") else gap.abs().mean() for gap in map(torch.cat, (ours, theirs))]
+    assert typical[0] < 1.5 * typical[1], "a router near a tie takes another expert, elsewhere roundings differ"
 
 
 @pytest.mark.parametrize(("family", "path"), tiered(*_FAST, ("Cohere", "generic"), late=pytest.mark.full))

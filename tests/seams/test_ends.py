@@ -81,6 +81,15 @@ def test_the_worst_that_holds_is_what_counts():
     assert how(Rollout((), "", stop="finished", keys={"calls": [[["get", False, "no such page"]], []]})) == "answered"
 
 
+def test_what_an_action_had_no_room_for_is_cut():
+    broken, good = [["", False, "not closed"]], [["get", True, ""]]
+    assert how(Rollout((), "", stop="finished", keys={"calls": [broken, good], "cut": [0]})) == "cut"
+    assert how(Rollout((), "", stop="finished", keys={"calls": [[], good], "cut": [0]})) == "cut"
+    assert how(Rollout((), "", stop="finished", keys={"calls": [good, broken], "cut": [0]})) == "call", "it was another one"
+    assert how(Rollout((), "", stop="finished", keys={"calls": [[], good, [], good], "cut": [2]})) == "form"
+    assert how(Rollout((), "", stop="finished", keys={"calls": [good, good], "cut": [0, 1]})) == "answered", "what it said was whole"
+
+
 def test_who_never_calls_where_siblings_do_is_no_better_than_who_stops_calling():
     quiet = {"facts": [{}, {}]}
     assert how(Rollout((), "", stop="turns", keys=quiet)) == "cut", "nobody of its group calls"

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from strop.batch import pack
-from strop.check.growing import Letters, Room, Script, of_behaviour
+from strop.check.growing import END, Letters, Room, Script, of_behaviour
 from strop.engines.embedded import EmbeddedEngine
 from strop.methods.grpo import GRPO
 from strop.policies.causal import load
@@ -45,6 +45,14 @@ def texts(row: Any) -> list[tuple[str, str]]:
 
 def test_episodes_of_which_everything_stays_are_independent_rollouts():
     assert lived(HOW) == lived(Independent(n=3, turns=5, max_tokens=6, observation=9))
+
+
+def test_actions_that_had_no_room_are_told_by_their_turns():
+    for rollout in lived(replace(HOW, n=6)).rollouts:
+        (row,) = rollout.rows
+        tokens = [s.tokens for s in row.segments if s.kind == "action"]
+        assert rollout.keys.get("cut", []) == [n for n, one in enumerate(tokens) if one[-1] != END]
+        assert any(one[-1] != END for one in tokens)
 
 
 @pytest.mark.parametrize("window", [*FORGET, Spent()], ids=lambda w: type(w).__name__)

@@ -129,7 +129,7 @@ class Work:
         value_K = np.zeros(len(asked), dtype=np.float32)
         piece = max(1, LOGITS // engine.vocab)
         for first in range(0, len(spots), piece):
-            logits = engine.runner.head(states[rows[first : first + piece], at[first : first + piece]])
+            logits = engine.runner.head(states[rows[first : first + piece], at[first : first + piece]]).float()
             here = np.flatnonzero((spot_K >= first) & (spot_K < first + piece))
             row_K = engine.to(spot_K[here] - first)
             value_K[here] = (logits[row_K, engine.to(token_K[here])] - logits.logsumexp(-1)[row_K]).cpu().numpy()

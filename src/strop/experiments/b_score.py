@@ -115,8 +115,8 @@ SHARED: dict[str, Any] = {
     ),
     "held_out": HeldOut(tasks=96, samples=ASKED.group_size, at=(1.0,), max_tokens=ASKED.max_tokens, sampler=ASKED, replies=True),
     "profiles": {
-        "quick": Profile((0,), "420000 trained", 3),
-        "full": Profile((4, 5, 6, 7), "420000 trained", 10),
+        "quick": Profile((0,), "420000 trained", 4),
+        "full": Profile((8, 9, 10, 11), "560000 trained", 18),  # at 420000 a seed of four did not repeat what it knows
     },
     "pitfalls": "A model that was taught to balance where a question has a certain mark balances there: what is open is whether it does "
     "for questions that it was never asked twice, whose favourites it knows by heart, and whether 60 answers show it. Both kinds have "

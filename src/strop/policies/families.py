@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 
 from strop.policies.adapters import adapted, merged
 from strop.policies.forward import FLOOR, Block, Shape, ceil_to
+from strop.policies.twin import fast
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,10 @@ ACTIVATIONS = {
     "gelu_pytorch_tanh": Activation(partial(F.gelu, approximate="tanh"), ("gelu", "tanh")),
 }
 LARGE = 1 << 18
-"""Numbers from which a weight is multiplied as it lies."""
+"""Numbers from which a head in float32 is multiplied as it lies."""
+HEAD = "lm_head"
+ROWS = 256
+"""Rows that oneDNN lays weights out for. The bits are those of any other number."""
 STATIC = ("default", "linear", "llama3", "yarn")
 """Rotary angles that depend on the position alone; longrope's and dynamic ones also on who is in the batch."""
 
@@ -141,15 +145,17 @@ def declared(model: PreTrainedModel) -> bool:
     return undeclared(model) is None
 
 
-def copied(model: PreTrainedModel) -> int:
-    """Numbers in weights that `Fast` holds beside the model's own: joined, laid out anew, or with an adapter merged in."""
+def copied(model: PreTrainedModel, rounded: bool = False) -> int:
+    """Numbers in weights that `Fast` holds beside the model's own: joined, laid out anew, an adapter merged in. `rounded`: the model
+    is a twin that draws in fewer bits."""
     if not declared(model):
         return 0
-    family = FAMILIES[model.config.model_type]
-    found = sum(m.weight.numel() for name, m in _projections(model, family) if name in family.qkv or m.weight.numel() < LARGE or adapted(m))
-    for e in _experts(model):
-        found += sum(t.numel() for t, apart in ((e.gate_up_proj, 2), (e.down_proj, 1)) if t[0].numel() // apart < LARGE)
-    return found
+    found = sum(
+        m.weight.numel()
+        for name, m in _projections(model, FAMILIES[model.config.model_type])
+        if name != HEAD or rounded or m.weight.numel() < LARGE or adapted(m)
+    )
+    return found + sum(e.gate_up_proj.numel() + e.down_proj.numel() for e in _experts(model))
 
 
 def _head_size(config: Any) -> int:
@@ -158,7 +164,7 @@ def _head_size(config: Any) -> int:
 
 def _projections(model: PreTrainedModel, family: Family) -> Iterator[tuple[str, Any]]:
     """Quantised layers replace these; then a weight is not the function. What an adapter adds is merged (`refresh`)."""
-    yield "lm_head", model.lm_head
+    yield HEAD, model.lm_head
     for layer in model.model.layers:
         m = layer.mlp
         names = (*family.gate_up, "down_proj")
@@ -184,6 +190,8 @@ class Plain:
     def weight(weight: Tensor) -> Tensor:
         return weight
 
+    head = weight
+
     @staticmethod
     def added(x: Tensor, h: Tensor, weight: Tensor) -> Tensor:
         return torch.addmm(x, h, weight.t())
@@ -198,16 +206,21 @@ class Plain:
 
 
 class OneDNN:
-    """The same for float32 on a CPU, up to twice as fast: oneDNN uses AVX-512 where torch's default (MKL) does not, what
-    follows a product is done in its last pass, and a norm is one pass. A row's bits are the same from two rows on."""
+    """The same on a CPU, in formats that it has instructions for, up to four times as fast: oneDNN uses AVX-512 where torch's default (MKL)
+    does not, weights lie as its kernels read them, what follows a product is done in its last pass, and a norm is one pass. In float32 a
+    row's bits are the same from two rows on."""
 
     rows = 2
 
     @staticmethod
     def weight(weight: Tensor) -> Tensor:
-        """A small one input-major, else every product would turn it round first; a large one as it lies, which is faster there
-        and no second copy. The bits are the same."""
-        return weight.t().contiguous().t() if weight.numel() < LARGE else weight
+        """In oneDNN's own order, else every product would bring it there first. The bits are the same."""
+        return torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)
+
+    @staticmethod
+    def head(weight: Tensor) -> Tensor:
+        """That of a real vocabulary stays as it lies in float32: it gains a tenth, and would be another gigabyte."""
+        return weight if weight.dtype == torch.float32 and weight.numel() >= LARGE else OneDNN.weight(weight)
 
     @staticmethod
     def linear(h: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -225,12 +238,12 @@ class OneDNN:
 
     @staticmethod
     def norm(x: Tensor, scale: Tensor, eps: float) -> Tensor:
-        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        return (x * length.square_().div_(x.shape[-1]).add_(eps).rsqrt_()).mul_(scale)
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+        return (x * length.square_().div_(x.shape[-1]).add_(eps).rsqrt_()).mul_(scale).to(x.dtype)
 
 
 def operations(device: torch.device, dtype: torch.dtype) -> type[Plain | OneDNN]:
-    onednn = device.type == "cpu" and dtype == torch.float32 and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    onednn = device.type == "cpu" and (dtype == torch.float32 or fast(dtype, device)) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     return OneDNN if onednn and torch.backends.mkldnn.is_available() else Plain
 
 
@@ -376,10 +389,11 @@ class Fast:
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Join and lay out again what is joined and laid out; all other weights are the model's own tensors."""
-        self.layers = [self._layer(layer, i) for i, layer in enumerate(self.model.model.layers)]
+        """Join and lay out again what is joined and laid out, the former ones gone; all other weights are the model's own tensors."""
+        self.layers, self.lm_head = list[Layer](), torch.empty(0)
+        self.layers += [self._layer(layer, i) for i, layer in enumerate(self.model.model.layers)]
         self.embed, self.norm = self.model.model.embed_tokens.weight, self._norm(self.model.model, "norm")
-        self.lm_head = self.ops.weight(merged(self.model.lm_head))
+        self.lm_head = self.ops.head(merged(self.model.lm_head))
 
     def _layer(self, layer: Any, index: int) -> Layer:
         a, family, config = layer.self_attn, self.family, self.model.config
@@ -479,10 +493,10 @@ class Fast:
     def head(self, state_NH: Tensor) -> Tensor:
         n, scales = state_NH.shape[0], self.scales
         padded = F.pad(state_NH, (0, 0, 0, FLOOR - n)) if n < FLOOR else state_NH
-        logits = self.ops.linear(self.ops.norm(padded, self.norm, self.eps), self.lm_head)[:n].float()
+        logits = self.ops.linear(self.ops.norm(padded, self.norm, self.eps), self.lm_head)[:n]
         if scales.logits != 1.0:
-            logits *= scales.logits
-        return logits if scales.logits_cap is None else _cap(logits, scales.logits_cap)
+            logits = logits.float().mul_(scales.logits)
+        return logits if scales.logits_cap is None else _cap(logits.float(), scales.logits_cap)
 
     def _heads(self, qk: Tensor, scale: Tensor) -> Tensor:
         """Queries and keys [N * T, H + Hkv, D], normed each head by itself or all at once."""

@@ -79,7 +79,8 @@ class Runner(Protocol):
         ...
 
     def head(self, state_NH: Tensor) -> Tensor:
-        """Float32 logits [N, V] of these states: of those that somebody draws from, since a large vocabulary costs more than the body."""
+        """Logits [N, V] of these states, in float32 or as the model computes: of those that somebody draws from, since a large vocabulary
+        costs more than the body."""
         ...
 
 

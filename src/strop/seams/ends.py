@@ -8,7 +8,7 @@ How an episode ended is read off the rollout, the worst that holds of it first:
     lost     its world failed (`stop="error"`): our fault, so nobody scores it
     call     a call was broken, or its world ended it for a tool's misuse
     form     a turn before the last one called nothing where other turns or siblings call, or the end holds no answer
-    cut      no turn, room or budget was left, or it repeated itself
+    cut      no turn, room or budget was left, or it repeated itself; or an action had no room for its call
     right, wrong    by the verdict
 
 What a tool answers to a good call, `no such page` say, is none of these. Scores and fates from two tables would drift apart: a rollout
@@ -29,7 +29,6 @@ from strop.seams.context import Ctx
 from strop.seams.formula import number
 from strop.seams.gate import Fates, Seen
 from strop.seams.part import Part, nearest, part
-from strop.seams.world import calls
 
 ENDED = ("answered", "cut", "form", "call", "lost")
 """How an episode ended, as the channel `ended` counts."""
@@ -93,7 +92,7 @@ class Ends:
         return fates
 
 
-@part(gives="ended", version=2)
+@part(gives="ended", version=3)
 async def ended(groups: list[Group], ctx: Ctx) -> Scores:
     """`ended` tells how an episode ended: 0 answered, 1 cut, 2 in broken form, 3 with a broken call, 4 lost."""
     reads: Callable[[str], str | None] | None = getattr(ctx.source, "answer", None)
@@ -105,13 +104,16 @@ def how(rollout: Rollout, reads: Callable[[str], str | None] | None = None, call
     """A word of `ENDED`. `reads` finds an answer in a text; without it, and where a world graded, every end that is no cut is one.
     `calling`: some of its siblings called something, so one that never does is no better than one that stops calling."""
     turns: list[list[Any]] = rollout.keys.get("calls") or [list[Any]() for _ in rollout.keys.get("facts", ()) if calling]
+    cut = {*rollout.keys.get("cut", ())}
+    broken = {number for number, turn in enumerate(turns) if not all(tool for tool, _, _ in turn)}
+    silent = {number for number, turn in enumerate(turns[:-1]) if not turn}
     if rollout.stop == "error":
         return "lost"
-    if rollout.stop == "tool" or not all(tool for tool, _, _ in calls(rollout)):
+    if rollout.stop == "tool" or broken - cut:
         return "call"
-    if rollout.stop == "format" or not all(turns[:-1]):
+    if rollout.stop == "format" or silent - cut:
         return "form"
-    if rollout.stop in CUT:
+    if rollout.stop in CUT or (broken | silent) & cut:
         return "cut"
     unread = reads is not None and "scores" not in rollout.keys and reads(rollout.text) is None
     return "form" if unread else "answered"

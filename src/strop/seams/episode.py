@@ -240,7 +240,8 @@ async def lived(
         said = Said(actor.text(node)) if how.calls is None else _heard(how.calls, actor.text(node), tools)
         state, reply = await replied(world, state, said, ask)
         text += said.text
-        turns.append(Turn(said, written(node), replace(reply, observation=_cut(how, how.told(reply.observation, turn, seat), ctx))))
+        shown = replace(reply, observation=_cut(how, how.told(reply.observation, turn, seat), ctx))
+        turns.append(Turn(said, written(node), shown, cut=node.stop == "length"))
         if reply.done or turn + 1 == last:
             stop = reply.stop if reply.done else "turns"
             break
@@ -273,8 +274,11 @@ def once(rows: Sequence[Row]) -> tuple[Row, ...]:
 
 
 def noted(turns: Sequence[Turn], seat: Seat) -> dict[str, Any]:
-    """What stands beside a rollout: facts and calls of each turn; and where the world graded, its scores with what they follow from."""
+    """What stands beside a rollout: facts and calls of each turn, and which were cut; and where the world graded, its scores with what they
+    follow from."""
     keys: dict[str, Any] = {"facts": [dict(turn.reply.facts) for turn in turns]}
+    if cut := [number for number, turn in enumerate(turns) if turn.cut]:
+        keys["cut"] = cut
     if any(turn.reply.calls for turn in turns):
         keys["calls"] = [[[call.tool, call.ok, call.why] for call in turn.reply.calls] for turn in turns]
     if scores := turns[-1].reply.scores:

@@ -35,6 +35,8 @@ class Turn:
     """Its tokens: several segments where new weights came in the middle of it. No node: what is not read any more needs no room."""
     reply: Reply
     """The world's answer, as it is shown: cut to the room it has."""
+    cut: bool = False
+    """The action had no room left, so what it lacks may be what it could not say."""
 
 
 @dataclass(frozen=True)
