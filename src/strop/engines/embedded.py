@@ -87,7 +87,14 @@ def beside(policy: Any, recipe: Recipe) -> EmbeddedEngine:
                 f"{policy.device.type} has no such instructions: it would be slower than float32. Leave out --compute {compute.dtype}."
             )
     return EmbeddedEngine(
-        policy.model, policy.tokenizer, seed=recipe.seed, slots=recipe.slots, cache=recipe.cache, eos_ids=policy.eos, dtype=dtype
+        policy.model,
+        policy.tokenizer,
+        seed=recipe.seed,
+        slots=recipe.slots,
+        cache=recipe.cache,
+        eos_ids=policy.eos,
+        dtype=dtype,
+        nearest=policy.compute == dtype,
     )
 
 
@@ -99,6 +106,7 @@ class EmbeddedEngine:
             True: the least recently used chunk goes and is computed again when needed (counted `recomputed`)
     path    "fast" for declared families, "generic" for the model's own forward, "auto" picks
     dtype   what to draw with, in a copy of the weights; None draws with the model itself
+    nearest the copy is rounded as a learner does that computes in this format (`strop.policies.twin`)
     """
 
     cuts = True
@@ -116,6 +124,7 @@ class EmbeddedEngine:
         path: Literal["auto", "fast", "generic"] = "auto",
         eos_ids: tuple[int, ...] | None = None,
         dtype: torch.dtype | None = None,
+        nearest: bool = False,
     ) -> None:
         if slots < 1 or cache < 1:
             raise ValueError(f"slots and cache must be at least 1, got slots={slots}, cache={cache}.")
@@ -124,7 +133,7 @@ class EmbeddedEngine:
         self.model, self.tokenizer, self.name, self.seed, self.slots = model, tokenizer, name, seed, slots
         self.own = dtype is None or dtype == model.dtype
         self.limits: Mapping[str, float] = {} if self.own else ROUNDED
-        self._drawing = model if dtype is None or self.own else twin(model, dtype)
+        self._drawing, self._nearest = model if dtype is None or self.own else twin(model, dtype, nearest), nearest
         self.runner: Runner = Fast(self._drawing) if path == "fast" or (path == "auto" and declared(model)) else Generic(self._drawing)
         self.path = self.runner.name
         self.version, self.step, self.counters = 0, 0, Counters()
@@ -232,7 +241,7 @@ class EmbeddedEngine:
         self.version = version
         self._store.clear()
         if self._drawing is not self.model:
-            follow(self.model, self._drawing)
+            follow(self.model, self._drawing, self._nearest)
         self.runner.refresh()
 
     # ---- coroutines

@@ -33,6 +33,7 @@ from strop.engines.vllm_side import serve
 from strop.engines.vllm_side.strop_sums import checksum, digest
 from strop.engines.wires import NoAdapters, Served, Started, VllmError, Wire, Within, report
 from strop.policies import adapters
+from strop.policies.twin import rounded
 from strop.records import Author, Sampling, Segment, Stop
 from strop.seams.compute import Quantized
 from strop.seams.engine import ROUNDED, Counters, Footprint, Node, called, inside, refuse, unchosen
@@ -101,7 +102,7 @@ class VllmEngine:
     grade = "statistical"
 
     def __init__(self, policy: Any, wire: Wire, loop: Loop, chosen: options.Vllm, *, seed: int, slots: int, dtype: str):
-        self.policy, self.wire, self.tokenizer, self.eos_ids = policy, wire, policy.tokenizer, tuple(policy.eos)
+        self.policy, self.wire, self.tokenizer, self.eos_ids, self.dtype = policy, wire, policy.tokenizer, tuple(policy.eos), dtype
         self.seed, self.step, self.version, self.counters = seed, 0, 0, Counters()
         self.wrote: set[int] = set()
         """Hashes of the contexts that this step's actions ended."""
@@ -209,7 +210,7 @@ class VllmEngine:
     def _send(self, label: str, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         from safetensors.torch import save_file
 
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights}
+        tensors = {name: self._rounded(tensor.detach()).cpu().contiguous() for name, tensor in weights}
         digests = {name: digest(tensor) for name, tensor in tensors.items()}
         file = self._folder / f"{label.partition('/')[2]}.safetensors"
         try:
@@ -225,6 +226,11 @@ class VllmEngine:
                     f"delivery {label}: worker {worker} of vLLM at {self.wire.where} loaded {arrived}, and {sent[:12]} was sent. "
                     "Start the server again and go on with the run."
                 )
+
+    def _rounded(self, weight: torch.Tensor) -> torch.Tensor:
+        """As a twin is (`strop.policies.twin`): vLLM itself would round to the nearest."""
+        twin = self.dtype == "bfloat16" and self.policy.compute != torch.bfloat16
+        return rounded(weight, torch.bfloat16) if twin else weight
 
     # Coroutines.
 

@@ -44,7 +44,7 @@ class Tripwire:
 SAMPLES = "the learner's engine samples the rollouts"
 FRESH, OWN, ONE = "rollouts are fresh", "sampled_logp is in the row's own context", "one policy samples and learns"
 TRAINED, RELATIVE, REWARD = "the actor is trained", "credit is group-relative", "credit reads the reward"
-NOISE, LEDGER = "the engine can repeat its noise", "the engine remembers what it wrote"
+NOISE, LEDGER = "the engine can repeat its noise, by the learner's numbers", "the engine remembers what it wrote"
 EXACT = "training computes in float32"
 MODEL = "the policy is a language model"
 MARKS = "the chat template has marks of its own"

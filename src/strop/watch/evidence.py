@@ -13,6 +13,7 @@ import math
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from statistics import mean, pstdev
 from typing import Any
 
@@ -22,6 +23,7 @@ from torch import Tensor
 from strop import grading, learning
 from strop.batch import Batch
 from strop.method import Method
+from strop.policies.forward import parted
 from strop.records import KEEP, Fate, Group, Rollout, Row, Sampling, Scores
 from strop.seams.engine import Engine
 from strop.seams.recorded import PAIR
@@ -39,17 +41,39 @@ TRIED = 4
 """Different tasks whose right answers are graded when every score is the same; fewer would tell too little."""
 ROWS = 64
 """Rows looked at to find out why sampler and learner disagree."""
+ENTRIES = 1 << 26
+"""And logits of them: with a real vocabulary a few hundred decisions."""
 
 
 # The engine's weights and the learner's, on the same few prompts.
 
 
+def shortened(prompt: tuple[int, ...]) -> tuple[int, ...]:
+    """A prompt of the canary: its first token, without which a model may be out of its senses, and as many of the last."""
+    return prompt if len(prompt) <= LONGEST else (prompt[0], *prompt[1 - LONGEST :])
+
+
 def plain_logits(model: Any, rows: Sequence[Sequence[int]]) -> Tensor:
     """One forward pass over right-padded rows."""
-    width = max(map(len, rows))
-    ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=model.device)
     with torch.no_grad():
-        return model(input_ids=ids, use_cache=False).logits.float()
+        return model(input_ids=padded(rows, model.device), use_cache=False).logits.float()
+
+
+def padded(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
+    """To the right."""
+    width = max(map(len, rows))
+    return torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=device)
+
+
+def logits_at(model: Any, rows: Sequence[Sequence[int]], place_T2: Tensor) -> Tensor:
+    """[T, V] at these (row, position): of nothing else where the head can be told from the body."""
+    body, head = parted(model) or (None, None)
+    if body is None or head is None:
+        return plain_logits(model, rows)[place_T2[:, 0], place_T2[:, 1]]
+    ids = padded(rows, model.device)
+    with torch.no_grad():
+        state = body(input_ids=ids, use_cache=False).last_hidden_state
+        return head(state[place_T2[:, 0], place_T2[:, 1]]).float()
 
 
 def learner_says(model: Any, rows: Sequence[Sequence[int]]) -> list[float]:
@@ -239,10 +263,9 @@ def cut(method: Method, batch: Batch, policy: Any, fraction: float, key: tuple[A
 class Comparison:
     """Sums over the first minibatch's fresh decisions, before any update: only there do sampler and learner agree."""
 
-    want = frozenset({"below_T"})
-
     def __init__(self, noise_T: Tensor | None):
         self.noise_T = noise_T
+        self.want = frozenset[str]() if noise_T is None else frozenset({"below_T"})
         self.count = self.drawn = self.undrawn = 0
         self.kl = self.weight = self.square = 0.0
         self.ratio = 1.0
@@ -293,17 +316,18 @@ def noise(engine: Any, rollouts: Mapping[str, tuple[Group, Rollout]], batch: Bat
 
 def explain(policy: Any, batch: Batch, noise_T: Tensor | None) -> str | None:
     """In words, when one temperature or top-p accounts for it."""
-    rows = list(range(min(ROWS, len(batch.rows))))
+    most = max(1, ENTRIES // policy.model.get_output_embeddings().weight.shape[0])
+    until = accumulate(len(row.at) for row in batch.rows[:ROWS])
+    rows = [n for n, count in enumerate(until) if count <= most or not n]
     some, at_T = batch.take(rows), batch.index.rows(torch.tensor(rows))[1]
     fresh_T = some.trained_T & (some.tracks["age_T"] == 0) & ~some.tracks["sampled_logp_T"].isnan()
+    fresh_T &= fresh_T.cumsum(0) <= most
     if not fresh_T.any():
         return None
     with torch.no_grad():
         learner_T = policy.evaluate(some)["logp_T"][fresh_T].double()
-    logits = plain_logits(policy.model, [row.tokens for row in some.rows]).cpu()
     place = [(w, p) for w, row in enumerate(some.rows) for p in row.at]
-    row_T, at = torch.tensor([w for w, _ in place]), torch.tensor([p for _, p in place])
-    logits_TV = logits[row_T, at - 1][fresh_T]
+    logits_TV = logits_at(policy.model, [row.tokens for row in some.rows], torch.tensor(place)[fresh_T] - torch.tensor([0, 1])).cpu()
     token_T = torch.tensor([some.rows[w].tokens[p] for w, p in place])[fresh_T]
     sampled_T = some.tracks["sampled_logp_T"][fresh_T].double()
     drawn = some.samplings[int(some.sampling_T[fresh_T].mode().values)]

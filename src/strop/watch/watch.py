@@ -68,7 +68,7 @@ HOLDS: dict[str, Callable[[Watch], bool]] = {
     VERDICT: lambda w: bool({"outcome", "lenient"} & set(_channels(w.run))),
     UPDATES: lambda w: w.pupil.update.epochs > 0,
     STEADY: lambda w: getattr(w.run.method.curriculum, "steady", False),
-    NOISE: lambda w: hasattr(w.pupil.engine, "noise") and getattr(w.run.method.sampler, "own_context", False),
+    NOISE: lambda w: hasattr(w.pupil.engine, "noise") and not w.pupil.engine.limits and getattr(w.run.method.sampler, "own_context", False),
     LEDGER: lambda w: hasattr(w.pupil.engine, "wrote"),
 }
 """Preconditions, each by its words."""
@@ -134,7 +134,7 @@ class Watch:
         if not self._canary:
             count = min(run.source.size or evidence.CANARIES, evidence.CANARIES)
             tasks = (drawn(run.source, "train", run.recipe.seed, i) for i in range(count))
-            self._canary = [pupil.policy.renderer.prompt(task.prompt)[-evidence.LONGEST :] for task in tasks]
+            self._canary = [evidence.shortened(pupil.policy.renderer.prompt(task.prompt)) for task in tasks]
         learner = evidence.learner_says(cast("CausalPolicy", pupil.policy).model, self._canary)
         engine = await evidence.engine_says(pupil.engine, self._canary)
         self.now["canary"] = {"learner": learner, "engine": engine, "digest": pupil.digest_weights(heads=False)}
