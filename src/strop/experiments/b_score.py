@@ -115,7 +115,7 @@ SHARED: dict[str, Any] = {
     ),
     "held_out": HeldOut(tasks=96, samples=ASKED.group_size, at=(1.0,), max_tokens=ASKED.max_tokens, sampler=ASKED, replies=True),
     "profiles": {
-        "quick": Profile((0,), "420000 trained", 4),
+        "quick": Profile((0,), "420000 trained", 3),
         "full": Profile((8, 9, 10, 11), "560000 trained", 18),  # at 420000 a seed of four did not repeat what it knows
     },
     "pitfalls": "A model that was taught to balance where a question has a certain mark balances there: what is open is whether it does "
