@@ -144,3 +144,17 @@ def test_reasons_are_counted_over_all_calls():
     group = Group(Task("?", {}, "s"), (Rollout((), "r", keys={"calls": made}), Rollout((), "q")))
     assert called([group]) == {"rollout": 2.0, "broken": 0.75, "why": {"no JSON: so": 0.5, "get: no such card": 0.25}}
     assert called([Group(Task("?", {}, "s"), (Rollout((), "r"),))]) is None
+
+
+@pytest.mark.parametrize(
+    "task", ["wiki", "database", "clues", "stream", "graphs", "clinic", "dossier", "servers", "screens", "pages", "repair"]
+)
+def test_a_world_of_ours_keeps_what_it_promises_and_its_expert_solves_its_tasks(capsys, task):
+    code, _, err = said(capsys, "world", "check", task, "--tasks", "4")
+    assert code == 0, err
+
+
+def test_an_expert_that_runs_out_of_turns_is_told_apart_from_one_that_errs(capsys):
+    code, found, err = said(capsys, "world", "check", "graphs", "--tasks", "1", "--turns", "2")
+    assert code == 1
+    assert "at the last of 2 turns (--turns)" in f"{found}{err}"

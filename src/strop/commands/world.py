@@ -42,7 +42,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", choices=("train", "test"), default="test", help="which tasks [test]")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the tasks and of the seat [0]")
     parser.add_argument("--index", type=int, default=0, metavar="N", help="play, serve: which task; serve: -1, each session the next [0]")
-    parser.add_argument("--turns", type=int, default=32, metavar="N", help="actions at most [32]")
+    parser.add_argument("--turns", type=int, default=64, metavar="N", help="actions at most [64]")
     parser.add_argument("--calls", choices=[*FORMATS], default="line", help="how calls are written [line]")
     parser.add_argument(
         "--sandbox", choices=LEVELS, metavar="LEVEL", help="the weakest walls it may execute code behind: cell, locks, open"
@@ -257,7 +257,9 @@ def _checked(args: argparse.Namespace, source: Source, world: World) -> int:
             task = source.task(args.split, args.seed, index)
             rollout = _lived(args, source, world, task, _expert(world), lambda text: None)
             if (channels := _graded(source, task, rollout)).get("outcome") != 1:
-                wrong.append(f"task {index}: {channels}")
+                wrong.append(
+                    f"task {index}: {channels}" + (f" at the last of {args.turns} turns (--turns)" if rollout.stop == "turns" else "")
+                )
             if scores := rollout.keys.get("scores"):
                 read = FORMATS[args.calls]().read
                 spoken = [Said(text, read(text, tools_of(world, task))) for text in rollout.keys["said"]]

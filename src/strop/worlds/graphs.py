@@ -78,6 +78,13 @@ class Graph:
             self.beside[one].append(other)
             self.beside[other].append(one)
 
+    def __eq__(self, other: object) -> bool:
+        """A state holds one, and a state is a value."""
+        return isinstance(other, Graph) and (self.kinds, self.links) == (other.kinds, other.links)
+
+    def __hash__(self) -> int:
+        return hash(self.links)
+
     def look(self, name: str, clue: str, at: int = 0) -> list[str]:
         """Those linked with it that fit."""
         return [other for other in self.beside.get(name, ()) if fits(clue, other, self.kinds[other])]
