@@ -19,11 +19,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from strop.records import Task, canonical, digest
+from strop.records import Task, canonical
 from strop.seams.context import Handle
 from strop.seams.source import Graded
 from strop.seams.world import Broken, Call, Called, Reply, Said, Seat, Tool
-from strop.tasks.table import Table, spelled
+from strop.tasks.table import Table, alike
 from strop.worlds.calls import Unread, plain, unsound
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -56,18 +56,14 @@ class Conversations(Table):
 
     def _tasks(self, rows: Iterable[Any], label: str) -> tuple[int, list[Task]]:
         found: dict[str, Task] = {}
-        count = 0
-        for count, row in enumerate(rows, start=1):
-            number, content = row if isinstance(row, tuple) else (count, row)
-            where = f"row {number} of {label}"
-            if not holds_messages(content):
-                raise ValueError(f"{where} has no field 'messages', which the first row has. Write all rows alike.")
-            question, prompt, needs = read(cast("Mapping[str, Any]", content), where)
-            name = digest(spelled(question))[:8] + digest({"prompt": prompt, "source": self.name, **needs})[:8]
-            found.setdefault(name, Task(prompt, needs, self.name, {"row": number, "file": label}, name))
-        if not count:
+        given = [*alike(rows, label, holds_messages, "field 'messages'")]
+        for number, where, values in given:
+            question, prompt, needs = read(values, where)
+            task = self._made(question, prompt, needs, number, label)
+            found.setdefault(task.id, task)
+        if not given:
             raise ValueError(f"{label} has no rows")
-        return count, [*found.values()]
+        return len(given), [*found.values()]
 
     def whole(self, length: Callable[[str], int], most: int) -> Conversations:
         """Without the rows of more than `most` tokens with all that is said and heard in them: for a window that forgets nothing."""

@@ -11,7 +11,7 @@ import importlib.util
 import math
 import random
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -149,6 +149,16 @@ def spelled(prompt: str) -> str:
     return " ".join(prompt.casefold().split())
 
 
+def alike(rows: Iterable[Any], label: str, holds: Callable[[Any], bool], fields: str) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
+    """Rows that all have these fields: number, place in words, values."""
+    for count, row in enumerate(rows, start=1):
+        number, content = row if isinstance(row, tuple) else (count, row)
+        where = f"row {number} of {label}"
+        if not holds(content):
+            raise ValueError(f"{where} has no {fields}, which the first row has. Write all rows alike.")
+        yield number, where, content
+
+
 class Table:
     """Rows of a file as a finite source. Equal rows are one task; `size` counts the training split, `sizes` both.
 
@@ -201,7 +211,11 @@ class Table:
 
     def _task(self, prompt: str, answer: str, number: int, label: str) -> Task:
         needs = {"answer": answer, "grader": self.how.grader}
-        name = digest(spelled(prompt))[:8] + digest({"prompt": prompt, "source": self.name, **needs})[:8]
+        return self._made(prompt, prompt, needs, number, label)
+
+    def _made(self, question: str, prompt: str, needs: dict[str, Any], number: int, label: str) -> Task:
+        """Its side is told by the question alone."""
+        name = digest(spelled(question))[:8] + digest({"prompt": prompt, "source": self.name, **needs})[:8]
         return Task(prompt, needs, self.name, {"row": number, "file": label}, name)
 
     def _leave_out(self, why: str, count: int) -> None:
@@ -285,13 +299,9 @@ class PairTable(Table):
     def _tasks(self, rows: Iterable[Any], label: str) -> tuple[int, list[Task]]:
         """How many rows there are, and the different pairs among them. Two equal texts are no pair: such rows are left out, and counted."""
         found: dict[str, Task] = {}
-        equal = count = 0
-        for count, row in enumerate(rows, start=1):
-            number, content = row if isinstance(row, tuple) else (count, row)
-            where = f"row {number} of {label}"
-            if not holds_pair(content):
-                raise ValueError(f"{where} has no fields 'chosen' and 'rejected', which the first row has. Write all rows alike.")
-            values = cast(Mapping[str, Any], content)
+        equal = 0
+        given = [*alike(rows, label, holds_pair, "fields 'chosen' and 'rejected'")]
+        for number, where, values in given:
             chosen, rejected = (a_text(values[side], f"{where}: field {side!r}") for side in SIDES)
             if chosen == rejected:
                 equal += 1
@@ -301,12 +311,12 @@ class PairTable(Table):
             if self.how.answer in values:
                 prompt, needs["answer"] = self.how.read(values, where)
                 needs["grader"] = self.how.grader
-            name = digest(spelled(prompt.removesuffix(INSTRUCTION)))[:8] + digest({"prompt": prompt, "source": self.name, **needs})[:8]
-            found.setdefault(name, Task(prompt, needs, self.name, {"row": number, "file": label}, name))
+            task = self._made(prompt.removesuffix(INSTRUCTION), prompt, needs, number, label)
+            found.setdefault(task.id, task)
         self._leave_out("hold the same text twice", equal)
         if not found:
             raise ValueError(f"{label} has no pairs" + (f": its {equal} rows hold the same text twice" if equal else ""))
-        return count, [*found.values()]
+        return len(given), [*found.values()]
 
     @property
     def ungraded(self) -> bool:
@@ -331,13 +341,8 @@ class JudgedTable(Table):
 
     def _tasks(self, rows: Iterable[Any], label: str) -> tuple[int, list[Task]]:
         found: dict[str, Task] = {}
-        count = 0
-        for count, row in enumerate(rows, start=1):
-            number, content = row if isinstance(row, tuple) else (count, row)
-            where = f"row {number} of {label}"
-            if not holds_scores(content):
-                raise ValueError(f"{where} has no fields 'replies' and 'scores', which the first row has. Write all rows alike.")
-            values = cast(Mapping[str, Any], content)
+        given = [*alike(rows, label, holds_scores, "fields 'replies' and 'scores'")]
+        for number, where, values in given:
             question = a_text(self.how._field(values, "prompt", where), f"{where}: field {self.how.prompt!r}")
             replies, scores, texts = (values.get(name, []) for name in ("replies", "scores", "texts"))
             whole = isinstance(scores, list) and all(
@@ -349,11 +354,11 @@ class JudgedTable(Table):
             told = [a_text(text, f"{where}: a judgement of 'texts'") for text in cast(list[Any], texts)]
             needs = {"question": question, "replies": shown, "scores": scores, "texts": told, "answer": " ".join(map(str, scores))}
             prompt = SCORED.question(question, shown, tuple(range(len(shown)))).text
-            name = digest(spelled(question))[:8] + digest({"prompt": prompt, "source": self.name, **needs})[:8]
-            found.setdefault(name, Task(prompt, needs, self.name, {"row": number, "file": label}, name))
-        if not count:
+            task = self._made(question, prompt, needs, number, label)
+            found.setdefault(task.id, task)
+        if not given:
             raise ValueError(f"{label} has no rows")
-        return count, [*found.values()]
+        return len(given), [*found.values()]
 
     def gold(self, task: Task) -> str | None:
         return "".join(f"<{SCORED.tag}>{score}</{SCORED.tag}>" for score in task.needs["scores"])
