@@ -5,4 +5,4 @@ import os
 __version__ = "0.1.0"
 
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-"""torch asks Linux for pages of 2 MiB where a tensor is large: a learner spends up to a third of its time on being given small ones."""
+"""torch asks Linux for pages of 2 MiB where a tensor is large: a learner spends much of its time on being given small ones."""

@@ -206,7 +206,7 @@ class Plain:
 
 
 class OneDNN:
-    """The same on a CPU, in formats that it has instructions for, up to four times as fast: oneDNN uses AVX-512 where torch's default (MKL)
+    """The same on a CPU, in formats that it has instructions for, and faster: oneDNN uses AVX-512 where torch's default (MKL)
     does not, weights lie as its kernels read them, what follows a product is done in its last pass, and a norm is one pass. In float32 a
     row's bits are the same from two rows on."""
 
