@@ -33,7 +33,8 @@ def tasks_of(trace: Trace) -> Iterator[tuple[float, list[Task]]]:
 
 # ------------------------------------------------------------------------------------------------ questions with two sides
 
-ASKS = "graphs:least=4,most=4,blur=1,sided=1,each=2,both=1"
+ASKS = "graphs:nodes=20,least=4,most=4,blur=1,sided=1,each=2,both=1"
+"""With 20 nodes and 25 links, or a tree of as many links, every node has a small letter of its own: to pico all large ones are nearly one."""
 CYCLIC, TREES, OPEN = ASKS, f"{ASKS},closed=0.0,tree=1", f"{ASKS},closed=0.0"
 
 
@@ -70,13 +71,13 @@ def mean_held_out(trace: Trace, *, name: str, last: int = 1) -> float:
     return float(trace.held_out[-1 if last else 0]["means"][name])
 
 
-BASE = Recipe(method=IMITATED.but("sft-graphs-base"), task=f"{ASKS},closed=0.2", steps=600, lr=3e-3, eval_tasks=0, checkpoint_every=600)
+BASE = Recipe(method=IMITATED.but("sft-graphs-base"), task=f"{ASKS},closed=0.2", steps=600, lr=1e-3, eval_tasks=0, checkpoint_every=600)
 
 TWO_SIDED = Claim(
     "websailor-cyclic",
     mechanism="Training on walks in graphs with cycles, half of them closed, instead of on walks in trees,",
     consequence="raises by 0.05 or more how often questions with two sides are answered",
-    regime="on walks of four steps in 30 nodes, at equal positions, by an agent that imitated a little of both",
+    regime="on walks of four steps among 20 nodes, at equal positions, by an agent that imitated a little of both",
     method="websailor",
     recipe=Recipe(task=CYCLIC, steps=100_000, lr=3e-4, checkpoint_every=100_000),
     base=BASE,

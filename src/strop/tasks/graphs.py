@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from string import ascii_letters, digits
+from string import ascii_letters, ascii_lowercase, digits
 from typing import Any
 
 from strop.records import Task, digest
@@ -101,9 +101,10 @@ def closes_on(walk: Walk) -> int:
 
 
 def grown(nodes: int, links: int, kinds: int, alike: float, rng: random.Random) -> Graph:
-    """A connected graph: a tree, and links between the ends of short ways in it. With the chance `alike` a node's kind is that of another
-    one beside its neighbour: what a walk may mistake."""
-    names = rng.sample(ascii_letters, nodes)
+    """A connected graph: a tree, and links between the ends of short ways in it. Names are small letters as far as those go: small models
+    tell large ones apart badly. With the chance `alike` a node's kind is that of another one beside its neighbour: what a walk may
+    mistake."""
+    names = rng.sample(ascii_lowercase if nodes <= len(ascii_lowercase) else ascii_letters, nodes)
     found = [(names[number], rng.choice(names[:number])) for number in range(1, nodes)]
     there = {frozenset(pair) for pair in found}
     bare = Graph(dict.fromkeys(names, ""), ["".join(pair) for pair in found])
