@@ -34,7 +34,7 @@ def tasks_of(trace: Trace) -> Iterator[tuple[float, list[Task]]]:
 # ------------------------------------------------------------------------------------------------ questions with two sides
 
 ASKS = "graphs:nodes=20,least=4,most=4,blur=1,sided=1,each=2,both=1"
-"""With 20 nodes and 25 links, or a tree of as many links, every node has a small letter of its own: to pico all large ones are nearly one."""
+"""With 20 nodes and 25 links, or a tree of as many, every node has a small letter of its own: to pico large ones are nearly one."""
 CYCLIC, TREES, OPEN = ASKS, f"{ASKS},closed=0.0,tree=1", f"{ASKS},closed=0.0"
 
 
