@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from strop.directory import good_checkpoints, read_recipe, recorded_steps, sampled
+from strop.directory import RunError, good_checkpoints, read_recipe, recorded_steps, sampled
 from strop.policies.causal import load
 from strop.policies.twin import twin
 
@@ -42,7 +42,10 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--replies", type=int, default=32)
     args = parser.parse_args()
-    _, recipe = read_recipe(args.run)
+    try:
+        _, recipe = read_recipe(args.run)
+    except RunError as error:
+        parser.error(str(error))
     asked = texts(args.run, args.replies)
     checkpoint = good_checkpoints(args.run)[-1]
     tokens = sum(len(text) - start for text, start in asked)

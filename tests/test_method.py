@@ -77,6 +77,14 @@ def test_an_unknown_method_is_refused_with_the_nearest_name():
         method("grop")
 
 
+def test_the_method_of_a_stage_is_named_with_where_it_is_to_be_had(tmp_path):
+    with pytest.raises(ValueError, match=r"'sft-graphs' is the method of a stage of 'websailor'.*FILE\.py:IMITATED") as refused:
+        method("sft-graphs")
+    line = str(refused.value).split("`")[1]
+    (tmp_path / "mine.py").write_text(f"{line}\n")
+    assert method(f"{tmp_path}/mine.py:IMITATED").name == "sft-graphs"
+
+
 def other(value: Any) -> Any:
     """A value that differs."""
     if isinstance(value, bool):

@@ -55,6 +55,16 @@ def test_a_walk_may_close_on_another_node_than_its_first():
     assert sides(read("a5*2?")) == ()
 
 
+@pytest.mark.parametrize(
+    ("where", "small"), [(Graphs(nodes=20), True), (Graphs(nodes=20, tree=1, closed=0.0), True), (Graphs(nodes=27), False)]
+)
+def test_nodes_are_small_letters_as_far_as_those_go(where, small):
+    """A tree of 20 has 26."""
+    names = [*where.grown(random.Random(0)).kinds]
+    assert len({*names}) == len(names) == (26 if where.tree else where.nodes)
+    assert "".join(names).islower() == small
+
+
 SPECS = ["graphs", "graphs:tree=1,closed=0.0", "graphs:least=4,most=4,blur=1,sided=1,each=2", "graphs:blur=0,closed=1.0,each=1"]
 
 

@@ -162,7 +162,22 @@ def _one(name: str, beside: Path | None, elsewhere: Elsewhere | None) -> Method 
         return of_file(where.near(beside), beside=beside, elsewhere=elsewhere)
     if elsewhere is not None and (found := elsewhere(name)) is not None:
         return found
-    raise ValueError(f"unknown method {name!r}. {nearest(name, (*METHODS, *PROGRAMS, *ALIASES))} {own.near(name)}")
+    raise ValueError(_of_a_stage(name) or f"unknown method {name!r}. {nearest(name, (*METHODS, *PROGRAMS, *ALIASES))} {own.near(name)}")
+
+
+def _of_a_stage(name: str) -> str:
+    """Where a stage's method is to be had, which pages and lists name and nobody can ask for by name."""
+    from strop.method import Method
+
+    for program, place in PROGRAMS.items():
+        module = place.partition(":")[0]
+        for attribute, value in vars(import_module(module)).items():
+            if isinstance(value, Method) and value.name == name:
+                return (
+                    f"{name!r} is the method of a stage of {program!r}. To ask for it alone, write `from {module} import {attribute}` "
+                    f"in a file of your own: FILE.py:{attribute}"
+                )
+    return ""
 
 
 def of_file(where: own.Place, *, beside: Path | None = None, elsewhere: Elsewhere | None = None) -> Method | Program:
