@@ -23,7 +23,7 @@ from strop.staged import create
 from strop.tasks import source
 from strop.tasks.scenes import CODES, PAIR, Scenes, favours, grid, words
 
-SCORED, GRIDS, READ = source("scenes:ask=scores"), source("scenes:shown=grid"), source("scenes:ask=read")
+SCORED, GRIDS, BASE = source("scenes:ask=scores"), source("scenes:shown=grid"), source("scenes:ask=taught")
 
 
 def test_a_scene_is_shown_in_two_ways_that_have_no_letter_in_common_and_say_the_same():
@@ -58,21 +58,33 @@ def test_two_captions_differ_in_one_attribute_and_without_the_scene_neither_is_l
 
 def test_one_scene_is_of_one_split_however_it_is_shown_and_whatever_is_asked():
     seen = {
-        split: {tuple(s.task(split, 0, n).needs["things"]) for s in (SCORED, GRIDS, READ) for n in range(150)}
+        split: {tuple(s.task(split, 0, n).needs["things"]) for s in (SCORED, GRIDS, BASE) for n in range(150)}
         for split in ("train", "test")
     }
     assert not seen["train"] & seen["test"]
 
 
-def test_who_teaches_a_base_asks_both_ways_alike_and_judges_nothing():
-    drawn = Counter()
-    for index in range(400):
-        task = READ.task("train", 0, index)
-        drawn[task.needs["asked"], task.prompt.startswith(task.needs["grid"])] += 1
-        assert "1)" not in task.prompt
-        assert READ.grade(task, READ.gold(task))["outcome"] == 1
-    assert len(drawn) == 4
-    assert min(drawn.values()) > 70
+def test_who_teaches_a_base_asks_both_ways_alike_and_never_which_caption_is_right_of_a_scene():
+    drawn, first = Counter(), Counter()
+    for index in range(1600):
+        task = BASE.task("train", 0, index)
+        needs, gold = task.needs, BASE.gold(task)
+        shown = [way for way in ("words", "grid") if needs[way] in task.prompt]
+        drawn[needs["asked"], *shown] += 1
+        if needs["asked"] in ("place", "find"):
+            assert all(reply in task.prompt for reply in needs["replies"])
+        if needs["asked"] == "find":
+            assert gold == f"<answer>{1 + needs['replies'].index(needs['seen'])}</answer>"
+            assert task.prompt.endswith(f"? {needs['seen']}")
+            first[needs["answer"]] += 1
+        elif needs["asked"] == "place":
+            assert gold == f"<answer>{needs['seen']}</answer>"
+        assert "think" not in gold
+        assert BASE.grade(task, gold)["outcome"] == 1
+    assert set(drawn) == {(asked, way) for asked in ("scene", "thing", "place") for way in ("words", "grid")} | {("find",)}
+    assert min(drawn[one] for one in drawn if len(one) == 2) > 90
+    assert 700 < drawn["find",] < 900
+    assert min(first.values()) > 330
 
 
 def test_scores_count_where_both_are_exact_and_their_order_leniently():
@@ -101,7 +113,7 @@ def test_who_writes_judgements_slips_now_and_then_and_what_agrees_is_right():
     assert 0.6 < kept / 300 < 0.8
 
 
-@pytest.mark.parametrize(("knobs", "says"), [({"ask": "rank"}, "ask is pair, scores, read"), ({"shown": "image"}, "shown is words, grid")])
+@pytest.mark.parametrize(("knobs", "says"), [({"ask": "rank"}, "ask is pair, scores, taught"), ({"shown": "image"}, "shown is words, grid")])
 def test_a_word_that_is_no_knob_is_refused(knobs, says):
     with pytest.raises(ValueError, match=says):
         Scenes(**knobs)
@@ -202,7 +214,7 @@ def test_the_papers_constants_and_the_programs_stages():
     assert FLEX_JUDGE.feed.makers == (agreeing(), longest(n=1000), reworded())
     assert (FLEX_JUDGE.update.betas, FLEX_JUDGE.update.weight_decay, FLEX_JUDGE.update.lr) == ((0.9, 0.95), 1e-4, 1e-5)
     look, trace, tune = FLEX_JUDGE_SCENES.plan
-    assert (look.task, trace.task, tune.task) == ("scenes:ask=read", "scenes:ask=scores", "scenes")
+    assert (look.task, trace.task, tune.task) == ("scenes:ask=taught", "scenes:ask=scores", "scenes")
     assert trace.method.sampler == Written()
     assert tune.method.feed.makers[-1] == reworded(forms=SCENES)
 

@@ -130,7 +130,7 @@ def tuned(name: str, *makers: Part, traces: int = 20, schedule: Part = FLEX_JUDG
 
 KEPT = (agreeing(), longest(n=1000))
 PAIRS = reworded(forms=(PAIR,))
-BASE = Recipe(method=SFT, task="scenes:ask=read", tasks=64, steps=500, lr=3e-3, eval_tasks=0, checkpoint_every=500)
+BASE = Recipe(method=SFT, task="scenes:ask=taught", tasks=64, steps=2000, lr=1e-3, eval_tasks=0, checkpoint_every=2000)
 
 LOOKS = HeldOut(tasks=500, samples=3, at=(0.0, 1.0), max_tokens=16, temperature=0.0, sampler=Looks(), replies=True)
 
@@ -138,9 +138,10 @@ TRANSFER = Claim(
     "flex-judge-transfer",
     mechanism="Tuning a judge on reasons and verdicts about scenes in words",
     consequence="raises the share of rightly judged codes by 0.10 or more over reasons and verdicts about other scenes",
-    regime="on scenes of four things, from one base that captions words and codes and has judged nothing, at equal trained positions",
+    regime="on scenes of four things, from one base that captions words and codes, finds one of two captions, and has judged nothing, at "
+    "equal trained positions",
     method="flex-judge",
-    recipe=Recipe(task="scenes", steps=10_000, lr=1e-3, checkpoint_every=10_000),
+    recipe=Recipe(task="scenes", steps=10_000, lr=3e-4, checkpoint_every=10_000),
     base=BASE,
     base_seeds="one",
     arms=(
@@ -155,8 +156,8 @@ TRANSFER = Claim(
     threshold=0.10,
     refuted_if="the interval of the paired difference lies below 0.10",
     profiles={
-        "quick": Profile((0,), "400000 trained", 3, arms=("reason first", "format only")),
-        "full": Profile((0, 1, 2, 3), "400000 trained", 10),
+        "quick": Profile((0,), "400000 trained", 7, arms=("reason first", "format only")),
+        "full": Profile((0, 1, 2, 3), "400000 trained", 14),
     },
     checks=(
         Check("words and codes are one to the base: share of codes captioned rightly", captioned(), "reason first", least=0.9),
@@ -190,12 +191,12 @@ FORGETTING = Claim(
     measure=forgotten(),
     threshold=0.0,
     refuted_if="the interval of the paired difference lies below 0",
-    profiles={"quick": Profile((0,), "100000 trained", 2), "full": Profile((0, 1, 2, 3), "400000 trained", 10)},
+    profiles={"quick": Profile((0,), "100000 trained", 6), "full": Profile((0, 1, 2, 3), "400000 trained", 14)},
     checks=(
         Check("there is something to forget: share of codes captioned rightly before", captioned(), "many", least=0.9),
         Check("judging is learned in words", in_words(), "many", least=0.8),
     ),
     held_out=replace(LOOKS, at=SIZES),
     pitfalls="Sizes are looks at one run, so they share their beginning, and its learning rate does not end at each. Tuning of 400,000 "
-    "tokens is a sixth of what the base was taught by.",
+    "tokens is less than a tenth of what the base was taught by.",
 )

@@ -39,7 +39,7 @@ SCENES = (PAIR, POINT, FIVE)
 FLEX_JUDGE_SCENES = Program(
     "flex-judge",
     (
-        Stage("look", SFT, steps(500), task="scenes:ask=read", pace=10.0),
+        Stage("look", SFT, steps(500), task="scenes:ask=taught", pace=10.0),
         Stage("trace", TRACE, steps(20), task="scenes:ask=scores"),
         Stage("tune", FLEX_JUDGE.but(feed=Earlier("trace", (agreeing(), longest(n=1000), reworded(forms=SCENES)))), rest(), task="scenes"),
     ),

@@ -2,14 +2,17 @@
 
     FKAC?                      ->   <answer>gs bs rc rt</answer>      all of them; of a scene in words it is asked in the same way
     3rc 1gs 4rt 2bs? 3         ->   <answer>rc</answer>               the one at a place
+    FKAC: 1) 3yc 2) 3rc        ->   <answer>3rc</answer>              what stands where two captions say something of
+    1) 3yc 2) 3rc? 3rc         ->   <answer>2</answer>                which of two is this one
 
     3rc 1gs 4rt 2bs: 1) 3yc 2) 3rc
                                ->   <think>3rc</think><answer>2</answer>
 
 A letter of a code is a colour and a shape at once, and codes share no letter with words: they stand in for the patches of an image, and
 there is no image. A caption says what stands at a place; two of them differ in colour or in shape, each is right as often, so only the
-scene tells which. With `ask=read` the source is what a base is taught by, the first two of these, both ways of showing a scene alike and
-no judging; `ask=scores` asks for a number from 1 to 10 for each caption: 10 for a right one, 7 for a wrong shape and 4 for a wrong colour.
+scene tells which. With `ask=taught` the source is what a base is taught by: the first four of these, the fourth in half of the tasks, both
+ways of showing a scene alike, and no judging: no question of it asks which caption is right of a scene. `ask=scores` asks for a number from 1 to 10 for each
+caption: 10 for a right one, 7 for a wrong shape and 4 for a wrong colour.
 Judged scenes are shown in words, or with `shown=grid` as codes. `written(task, rng)` is a judgement by somebody who slips, with a chance
 of `slips`, in what is seen or in how it is scored.
 """
@@ -31,7 +34,9 @@ from strop.tasks.verdict import verdicts
 COLOURS, SHAPES, CODES = "rgby", "cstd", "ABCDEFGHIJKLMNOP"
 PLACES = 4
 BEST, OTHER_SHAPE, OTHER_COLOUR = 10, 7, 4
-ASKS, SHOWN = ("pair", "scores", "read"), ("words", "grid")
+ASKS, SHOWN = ("pair", "scores", "taught"), ("words", "grid")
+TAUGHT = ("scene", "thing", "place", "find", "find", "find")
+"""What is asked of a base: what is hardest to learn in half of the tasks."""
 PAIR = Form("pair", "{prompt}: 1) {first} 2) {second}", tag="answer", max_tokens=16)
 """How scenes ask which of two captions is better."""
 POINT = Form("point", "{prompt}: {reply} {low}-{high}", low=1, high=10, tag="answer", max_tokens=16)
@@ -60,26 +65,23 @@ class Scenes:
         def make(rng: random.Random) -> Task:
             things = [rng.choice(COLOURS) + rng.choice(SHAPES) for _ in range(PLACES)]
             views = {"words": words(things, rng), "grid": grid(things)}
-            needs: dict[str, Any] = {"things": things, **views}
             at = rng.randrange(PLACES)
-            if self.ask == "read":
-                shown, asked = views[rng.choice(SHOWN)], rng.choice(("scene", "thing"))
-                needs |= {"asked": asked, "answer": " ".join(things) if asked == "scene" else things[at]}
-                return Task(f"{shown}?" + ("" if asked == "scene" else f" {at + 1}"), needs, self.name, {"seed": seed, "index": index})
-            colour, shape = things[at]
-            if rng.random() < 0.5:
-                other, score = rng.choice(COLOURS.replace(colour, "")) + shape, OTHER_COLOUR
-            else:
-                other, score = colour + rng.choice(SHAPES.replace(shape, "")), OTHER_SHAPE
-            replies, scores = [f"{at + 1}{things[at]}", f"{at + 1}{other}"], [BEST, score]
-            needs["seen"] = replies[0]
-            if rng.random() < 0.5:
-                replies, scores = replies[::-1], scores[::-1]
-            question = views[self.shown]
-            needs |= {"question": question, "replies": replies, "scores": scores}
-            needs["answer"] = "1" if scores[0] > scores[1] else "2"
-            asked = PAIR.question(question, replies, (0, 1)).text
-            return Task(f"{asked} 1-10" if self.ask == "scores" else asked, needs, self.name, {"seed": seed, "index": index})
+            asked, shown = (rng.choice(TAUGHT), rng.choice(SHOWN)) if self.ask == "taught" else (self.ask, self.shown)
+            scene, seen = views[shown], f"{at + 1}{things[at]}"
+            replies, scores = _captions(seen, rng)
+            better = "1" if scores[0] > scores[1] else "2"
+            pair = PAIR.question(scene, replies, (0, 1)).text
+            prompt, answer = {
+                "scene": (f"{scene}?", " ".join(things)),
+                "thing": (f"{scene}? {at + 1}", things[at]),
+                "place": (pair, seen),
+                "find": (f"{PAIR.question('', replies, (0, 1)).text.removeprefix(': ')}? {seen}", better),
+                "pair": (pair, better),
+                "scores": (f"{pair} 1-10", better),
+            }[asked]
+            judged = {"question": scene, "replies": replies, "scores": scores, "seen": seen}
+            needs = {"things": things, **views, **judged, "asked": asked, "answer": answer}
+            return Task(prompt, needs, self.name, {"seed": seed, "index": index})
 
         return draw(self, split, seed, index, make, same=lambda task: task.needs["things"])
 
@@ -93,12 +95,12 @@ class Scenes:
         return grade_by(text, judge, verdicts if self.ask == "pair" else loose_answers)
 
     def gold(self, task: Task) -> str:
-        if self.ask == "read":
+        if self.ask == "taught":
             return f"<answer>{task.needs['answer']}</answer>"
         return self._judged(task, task.needs["seen"], task.needs["scores"])
 
     def written(self, task: Task, rng: random.Random) -> str:
-        if self.ask == "read" or rng.random() >= self.slips:
+        if self.ask == "taught" or rng.random() >= self.slips:
             return self.gold(task)
         scores = list(task.needs["scores"])
         if rng.random() < 0.5:  # scored otherwise, and in the same order
@@ -115,6 +117,17 @@ class Scenes:
         if self.ask == "pair":
             return answered("1" if scores[0] > scores[1] else "2", seen)
         return f"<think>{seen}</think>" + "".join(f"<answer>{score}</answer>" for score in scores)
+
+
+def _captions(seen: str, rng: random.Random) -> tuple[list[str], list[int]]:
+    """A right caption and one with another colour or shape, in any order, and what each scores."""
+    place, colour, shape = seen
+    if rng.random() < 0.5:
+        other, score = rng.choice(COLOURS.replace(colour, "")) + shape, OTHER_COLOUR
+    else:
+        other, score = colour + rng.choice(SHAPES.replace(shape, "")), OTHER_SHAPE
+    replies, scores = [seen, f"{place}{other}"], [BEST, score]
+    return (replies[::-1], scores[::-1]) if rng.random() < 0.5 else (replies, scores)
 
 
 def _scored(text: str, wanted: list[int]) -> Graded:
