@@ -6,8 +6,8 @@
 Each side is a process of its own, interleaved. All start from the same model, texts and targets and end with one number for each example
 and target. strop and kronfluence make the curvature of the MLP maps first (EK-FAC, labels drawn from the model, damping 0.1 of the mean).
 The loops are given strop's, and make a backward pass for each example, or, to know as much as strop, for each token, whose gradient they
-multiply with each target's direction; `given` is strop given it as well, so that those three do the same work. Seconds are the processor's; memory is the most a process held over what it held before it began.
-The sides' ranks are compared.
+multiply with each target's direction; `given` is strop given it as well, so that those three do the same work. Seconds are the
+processor's; memory is the most a process held over what it held before it began. The sides' ranks are compared.
 
 kronfluence is wanted alone: pip install --no-deps kronfluence==1.0.1 einconv einops opt-einsum
 """
@@ -228,7 +228,8 @@ def main() -> None:
         ratio = said[side]["cpu"] / said[beside]["cpu"]
         alike = {name: agreement(found[beside][0]["scores"][name], found[side][0]["scores"][name]) for name in ("chain", "stacks")}
         said[side] |= {"ratio": ratio, "agreement": alike}
-        print(f"{side} took {ratio:.2f} times {'strop' if beside == 'given' else beside}'s{', both given the curvature' * (beside == 'given')}; rank agreement {', '.join(f'{k} {v:.4f}' for k, v in alike.items())}")
+        whose = "strop's, given the curvature too" if beside == "given" else f"{beside}'s"
+        print(f"{side} took {ratio:.2f} times {whose}; rank agreement {', '.join(f'{k} {v:.4f}' for k, v in alike.items())}")
     if args.json:
         args.json.write_text(json.dumps(said, indent=2) + "\n")
 

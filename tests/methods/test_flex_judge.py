@@ -113,7 +113,9 @@ def test_who_writes_judgements_slips_now_and_then_and_what_agrees_is_right():
     assert 0.6 < kept / 300 < 0.8
 
 
-@pytest.mark.parametrize(("knobs", "says"), [({"ask": "rank"}, "ask is pair, scores, taught"), ({"shown": "image"}, "shown is words, grid")])
+@pytest.mark.parametrize(
+    ("knobs", "says"), [({"ask": "rank"}, "ask is pair, scores, taught"), ({"shown": "image"}, "shown is words, grid")]
+)
 def test_a_word_that_is_no_knob_is_refused(knobs, says):
     with pytest.raises(ValueError, match=says):
         Scenes(**knobs)

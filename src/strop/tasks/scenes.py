@@ -11,10 +11,10 @@
 A letter of a code is a colour and a shape at once, and codes share no letter with words: they stand in for the patches of an image, and
 there is no image. A caption says what stands at a place; two of them differ in colour or in shape, each is right as often, so only the
 scene tells which. With `ask=taught` the source is what a base is taught by: the first four of these, the fourth in half of the tasks, both
-ways of showing a scene alike, and no judging: no question of it asks which caption is right of a scene. `ask=scores` asks for a number from 1 to 10 for each
-caption: 10 for a right one, 7 for a wrong shape and 4 for a wrong colour.
-Judged scenes are shown in words, or with `shown=grid` as codes. `written(task, rng)` is a judgement by somebody who slips, with a chance
-of `slips`, in what is seen or in how it is scored.
+ways of showing a scene alike, and no judging: no question of it asks which caption is right of a scene. `ask=scores` asks for a number
+from 1 to 10 for each caption: 10 for a right one, 7 for a wrong shape and 4 for a wrong colour. Judged scenes are shown in words, or with
+`shown=grid` as codes. `written(task, rng)` is a judgement by somebody who slips, with a chance of `slips`, in what is seen or in how it is
+scored.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from __future__ import annotations
 import random
 import re
 from dataclasses import dataclass, field
-from typing import Any
 
 from strop.records import Task
 from strop.seams.judge import Form, Unread
