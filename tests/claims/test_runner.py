@@ -1,10 +1,14 @@
 """The runner on a language model: small runs, real files, a kill."""
 
 import json
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import pytest
 
+from strop import claims
 from strop.claims import runner
 from strop.claims.claim import Arm, Claim, HeldOut
 from strop.claims.trace import held_out, held_out_when
@@ -244,3 +248,69 @@ def test_a_level_is_read_on_the_line_between_two_evaluations_and_never_reached_i
     record = runner.run(never, tmp_path, "full")
     assert record["verdict"] == "inconclusive"
     assert record["absent"][0] == "large, seed 0: no value"
+
+
+OWN = """
+from strop.claims.claim import Arm, Check, Claim, HeldOut, Profile
+from strop.claims.trace import held_out
+from strop.methods.grpo import GRPO
+from strop.methods.sft import SFT
+from strop.recipe import Recipe
+from strop.seams.part import part
+
+
+@part(gives="number")
+def stepped(trace) -> float:
+    return float(len(trace.lines))
+
+
+KEEN = Claim(
+    "keen", mechanism="A larger step", consequence="moves the weights further", regime="on chain with pico", method="grpo",
+    recipe=Recipe(task="chain", tasks=2, group=2, max_tokens=8, lr=1e-3, steps=50, slots=16, checkpoint_every=2),
+    base=Recipe(method=SFT, task="mentions:people=20", steps=STEPS, tasks=2, lr=1e-3, checkpoint_every=2, eval_tasks=0, slots=16),
+    arms=(Arm("large", GRPO), Arm("none", GRPO.but("still", tasks=3), control="no step"), Arm("read", GRPO, control="the same run")),
+    compare=("large", "none"), measure=held_out(name="pass@1"), threshold=0.0, refuted_if="it does not",
+    profiles={"quick": Profile((0, 1), "60 decoded", 1), "full": Profile((0, 1, 2, 3), "60 decoded", 1)},
+    checks=(Check("it stepped", stepped(), "large", 1),),
+    held_out=HeldOut(tasks=4, samples=2, at=(1.0,), max_tokens=8),
+)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_say_how_far_each_run_is_and_each_once(tmp_path):
+    (tmp_path / "keen.py").write_text(OWN.replace("STEPS", "3"))
+    (name,) = claims.of_file(str(tmp_path / "keen.py"))
+    one = claims.named(name)
+    told = []
+    record = runner.run(one, tmp_path, "quick", jobs=2, tell=lambda *said: told.append(said))
+    assert record["seeds"] == [0, 1]
+    ends = {(arm, seed) for arm, seed, share in told if share >= 1}
+    assert ends == {(arm, seed) for arm in ("base", "large", "none") for seed in (0, 1)}
+    assert len(ends) == runner.runs_of(one, "quick")
+    assert any(0 < share < 1 for arm, _, share in told if arm == "base")
+    for seed in (0, 1):
+        base_ended, *_ = (n for n, (arm, s, share) in enumerate(told) if (arm, s) == ("base", seed) and share >= 1)
+        assert base_ended < min(n for n, (arm, s, _) in enumerate(told) if arm != "base" and s == seed)
+    assert {"large", "none", "read"} < record["budgets"].keys(), "and the third was read of the first's run"
+
+
+@pytest.mark.slow
+def test_worker_processes_end_with_a_process_that_was_killed(tmp_path):
+    (tmp_path / "keen.py").write_text(OWN.replace("STEPS", "100000"))
+    command = [sys.executable, "-m", "strop", "claim", "run", "keen.py", "--jobs", "2", "--unchecked", "--out", "out"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as asked:
+        until = time.monotonic() + 120
+        while len(list(tmp_path.glob("out/runs/base*/metrics.jsonl"))) < 2:
+            assert time.monotonic() < until
+            time.sleep(0.2)
+        asked.kill()
+    grown = [path.stat().st_size for path in tmp_path.glob("out/runs/base*/metrics.jsonl")]
+    until = time.monotonic() + 30
+    while True:
+        time.sleep(2)
+        now = [path.stat().st_size for path in tmp_path.glob("out/runs/base*/metrics.jsonl")]
+        if now == grown:
+            break
+        assert time.monotonic() < until, "the workers train on"
+        grown = now

@@ -13,11 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from strop import claims, durable, staged
@@ -58,6 +61,8 @@ def run_base(claim: Claim, seed: int, directory: Path, tell: Tell | None = None)
         method = None if isinstance(recipe.method, str) else recipe.resolved()
         run = resume(place, say=lambda _: None, method=method) if begun else create(recipe, place)
         run.train(show=None if tell is None else lambda line: tell("base", seed, (line["step"] + 1) / recipe.steps))
+    if tell is not None:
+        tell("base", seed, 1.0)
     return final
 
 
@@ -77,6 +82,8 @@ def run_arm(
     recipe = claim.recipe_of(arm, seed, profile)
     recipe = recipe if model is None else recipe.but(model=str(model))
     if (directory / "arm.json").exists():
+        if tell is not None:
+            tell(arm.name, seed, 1.0)
         return read(directory, arm.name, seed, recipe)
     world = world or claim.world
     parts = {} if world is None else world(recipe, directory)
@@ -213,6 +220,13 @@ def run(
     return made
 
 
+def runs_of(claim: Claim, profile: str, seeds: int | None = None) -> int:
+    """How many runs it takes: bases too, and arms of one method once."""
+    chosen = claim.profile(profile).seeds[:seeds]
+    bases = 0 if claim.base is None else len({claim.base_seed(seed) for seed in chosen})
+    return bases + len(chosen) * len({arm.method.fingerprint for arm in claim.runs(profile)})
+
+
 def run_place(claim: Claim, arm: Arm, seed: int, profile: str, directory: Path) -> Path:
     """Arms of one method are readings of one run, which is called after the first of them."""
     said = {**claim.recipe_of(arm, 0, profile).describe(), "held_out": describe(claim.held_out), **claim.place()}
@@ -244,47 +258,81 @@ def _each(
     claim: Claim, todo: Sequence[tuple[Arm, int]], profile: str, directory: Path, jobs: int, world: World | None, tell: Tell | None
 ) -> Iterable[tuple[Arm, int]]:
     """Runs that are done, in order, bases first; with several jobs each run has a process and one thread of its own."""
-    place = {(arm.name, seed): run_place(claim, arm, seed, profile, directory) for arm, seed in todo}
-    seeds = list(dict.fromkeys(seed for _, seed in todo))
+    readings = dict[Path, list[tuple[Arm, int]]]()
+    for arm, seed in todo:
+        readings.setdefault(run_place(claim, arm, seed, profile, directory), []).append((arm, seed))
     if jobs == 1:
-        bases = {seed: run_base(claim, seed, directory, tell) for seed in dict.fromkeys(map(claim.base_seed, seeds))}
-        for arm, seed in todo:
-            run_arm(claim, arm, seed, profile, place[arm.name, seed], world, tell, bases[claim.base_seed(seed)])
-            yield arm, seed
+        bases = {seed: run_base(claim, seed, directory, tell) for seed in dict.fromkeys(claim.base_seed(seed) for _, seed in todo)}
+        for place, each in readings.items():
+            arm, seed = each[0]
+            run_arm(claim, arm, seed, profile, place, world, tell, bases[claim.base_seed(seed)])
+            yield from each
         return
-    where = claims.CLAIMS[claim.name]
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        making = {seed: pool.submit(_base_elsewhere, where, seed, directory) for seed in dict.fromkeys(map(claim.base_seed, seeds))}
-        bases = {seed: future.result() for seed, future in making.items()}
-        readings = dict[Path, list[tuple[Arm, int]]]()
-        for arm, seed in todo:
-            readings.setdefault(place[arm.name, seed], []).append((arm, seed))
-        waiting = {
-            pool.submit(_elsewhere, where, each[0][0].name, each[0][1], profile, at, bases[claim.base_seed(each[0][1])]): each
-            for at, each in readings.items()
-        }
-        for future in as_completed(waiting):
-            future.result()
-            for arm, seed in waiting[future]:
-                if tell is not None:
-                    tell(arm.name, seed, 1.0)
-                yield arm, seed
+    for place, told in _elsewhere(claim, readings, profile, directory, jobs):
+        if tell is not None:
+            tell(*told)
+        if place is not None:
+            yield from readings[place]
 
 
-def _elsewhere(where: str, arm: str, seed: int, profile: str, directory: Path, model: Path | None) -> None:
+def _elsewhere(
+    claim: Claim, readings: Mapping[Path, Sequence[tuple[Arm, int]]], profile: str, directory: Path, jobs: int
+) -> Iterable[tuple[Path | None, tuple[str, int, float]]]:
+    """What worker processes tell, and the run that is done, where one is: bases first, and a seed's arms as soon as theirs is there."""
+    where, context = claims.CLAIMS[claim.name], get_context("spawn")
+    said: SimpleQueue[tuple[str, int, float]] = context.SimpleQueue()
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(said,)) as pool:
+        bases = dict.fromkeys(claim.base_seed(seed) for each in readings.values() for _, seed in each)
+        made = {pool.submit(_base_there, where, seed, directory): seed for seed in bases}
+        waiting: dict[Future[Any], Path] = {}
+        while made or waiting:
+            done, _ = wait([*made, *waiting], timeout=1.0, return_when=FIRST_COMPLETED)
+            while not said.empty():
+                yield None, said.get()
+            for future in done:
+                if future in made:
+                    base = made.pop(future)
+                    for place, ((arm, seed), *_) in readings.items():
+                        if claim.base_seed(seed) == base:
+                            waiting[pool.submit(_arm_there, where, arm.name, seed, profile, place, future.result())] = place
+                else:
+                    future.result()
+                    place = waiting.pop(future)
+                    arm, seed = readings[place][0]
+                    yield place, (arm.name, seed, 1.0)
+
+
+_SAID: list[SimpleQueue[tuple[str, int, float]]] = []
+"""In a worker process: where it tells how far it is."""
+
+
+def _begin(said: SimpleQueue[tuple[str, int, float]]) -> None:
+    """A worker process has one thread, and ends with the process that it works for, however that one ends."""
+    import torch
+
+    def follow() -> None:
+        parent = parent_process()
+        assert parent is not None
+        parent.join()
+        os._exit(1)
+
+    Thread(target=follow, daemon=True).start()
+    torch.set_num_threads(1)
+    _SAID.append(said)
+
+
+def _told(name: str, seed: int, share: float) -> None:
+    _SAID[0].put((name, seed, share))
+
+
+def _arm_there(where: str, arm: str, seed: int, profile: str, directory: Path, model: Path | None) -> None:
     """In a worker process: claims travel by the place they stand in."""
-    import torch
-
-    torch.set_num_threads(1)
     found = claims.at(where)
-    run_arm(found, found.arm(arm), seed, profile, directory, model=model)
+    run_arm(found, found.arm(arm), seed, profile, directory, tell=_told, model=model)
 
 
-def _base_elsewhere(where: str, seed: int, directory: Path) -> Path | None:
-    import torch
-
-    torch.set_num_threads(1)
-    return run_base(claims.at(where), seed, directory)
+def _base_there(where: str, seed: int, directory: Path) -> Path | None:
+    return run_base(claims.at(where), seed, directory, _told)
 
 
 def verdict(claim: Claim, profile: str, traces: dict[str, dict[int, Trace]], *, together: int = 1) -> dict[str, Any]:

@@ -214,8 +214,7 @@ def _run(args: argparse.Namespace, claims: list[Claim]) -> int:
         check.before(claim.recipe, None, [claim], unchecked=args.unchecked)
     made: list[dict[str, Any]] = []
     for claim in claims:
-        told = len(claim.runs(args.profile)) + (claim.base is not None and args.jobs == 1)  # several at once make their base on the way
-        runs = told * len(claim.profile(args.profile).seeds[: args.seeds])
+        runs = runner.runs_of(claim, args.profile, args.seeds)
         say(f"{claim.name}: {runs} runs in {args.out}, about {claim.profile(args.profile).minutes:g} min for the whole profile")
         record = runner.run(claim, Path(args.out), args.profile, seeds=args.seeds, jobs=args.jobs, together=len(claims), tell=Teller(runs))
         page.write(record, runner.home(claim, args.profile, Path(args.out)) / "page.html")
@@ -232,16 +231,17 @@ class Teller:
     """Progress on stderr: one line that is rewritten on a terminal; elsewhere one for each run that ends."""
 
     def __init__(self, runs: int):
-        self.runs, self.ended, self.began, self.terminal = runs, 0, time.perf_counter(), sys.stderr.isatty()
+        self.runs, self.shares, self.began, self.terminal = runs, dict[tuple[str, int], float](), time.perf_counter(), sys.stderr.isatty()
 
     def __call__(self, arm: str, seed: int, share: float) -> None:
-        done = share >= 1
-        self.ended += done
-        spent = time.perf_counter() - self.began
-        whole = (self.ended + (0 if done else share)) / self.runs
+        if self.shares.get((arm, seed), 0.0) >= 1:
+            return  # another reading of a run that is done
+        self.shares[arm, seed] = share
+        spent, whole = time.perf_counter() - self.began, sum(self.shares.values()) / self.runs
+        ended = sum(one >= 1 for one in self.shares.values())
         left = f", about {spent * (1 - whole) / whole:.0f} s left" if whole > 0 else ""
-        line = f"{arm} seed {seed}: {share:.0%}; {self.ended} of {self.runs} runs done in {spent:.0f} s{left}"
+        line = f"{arm} seed {seed}: {share:.0%}; {ended} of {self.runs} runs done in {spent:.0f} s{left}"
         if self.terminal:
-            print(f"\r\033[K{line}", end="\n" if self.ended == self.runs else "", file=sys.stderr, flush=True)
-        elif done:
+            print(f"\r\033[K{line}", end="\n" if ended == self.runs else "", file=sys.stderr, flush=True)
+        elif share >= 1:
             say(line)

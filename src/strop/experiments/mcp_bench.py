@@ -354,20 +354,18 @@ SHUFFLE = Claim(
 
 def taught(name: str, fuzzy: float) -> Program:
     """An agent that imitates wishes of which this share names no tool."""
-    task = f"servers:most=3,servers=2,fuzzy={fuzzy},forms=1"
-    return Program(f"mcp-bench-{name}", (Stage("imitate", TAUGHT.but(f"sft-{name}", tasks=16), rest(), task=task),), paper="2508.20453")
+    task = f"servers:most=2,servers=2,fuzzy={fuzzy},forms=1"
+    return Program(f"mcp-bench-{name}", (Stage("imitate", TAUGHT.but(f"sft-{name}", tasks=2), rest(), task=task),), paper="2508.20453")
 
 
 EXPLICIT, BOTH = taught("explicit", 0.0), taught("both", 0.5)
 
+TAUGHT_FULL = Profile((0, 1, 2, 3), "2000000 trained", 20)
 FORMS_RUN: dict[str, Any] = {
     "method": "mcp-bench",
-    "recipe": Recipe(task="servers:most=3,servers=2,forms=1", steps=100_000, lr=3e-3, checkpoint_every=100_000),
+    "recipe": Recipe(task="servers:most=2,servers=2,forms=1", steps=100_000, lr=1e-3, checkpoint_every=100_000),
     "measure": held_out(name="explicit_0"),
-    "profiles": {
-        "quick": Profile((0,), "300000 trained", 3),
-        "full": Profile((0, 1, 2, 3), "1500000 trained", 38),
-    },
+    "profiles": {"quick": Profile((0,), "300000 trained", 3), "full": TAUGHT_FULL},
     "checks": (
         Check("explicit wishes are learned: share of them done", end_of(measure=held_out(name="explicit_0")), "explicit", least=0.5),
     ),
@@ -378,7 +376,7 @@ FUZZY = Claim(
     "mcp-bench-fuzzy",
     mechanism="Telling a wish by what is wanted, without a tool's name,",
     consequence="lowers by 0.15 or more the share of wishes that are done",
-    regime="on two and three calls over eight servers, by an agent that imitated wishes which name their tools",
+    regime="on two calls over eight servers, by an agent that imitated wishes which name their tools",
     arms=(
         Arm("explicit", EXPLICIT),
         Arm("fuzzy", EXPLICIT, control="the same agent, asked without names", reads=held_out(name="fuzzy_0")),
@@ -388,15 +386,22 @@ FUZZY = Claim(
     threshold=0.15,
     refuted_if="the interval of the paired difference lies below 0.15",
     pitfalls="Who never met a fuzzy wish knows none of its words, so how much is lost says little of a model that knows language. What the "
-    "control shows is that the wishes themselves can be done.",
-    **FORMS_RUN,
+    "control shows is that the wishes themselves can be done: it has runs of its own, and stands in the extended profile.",
+    **{
+        **FORMS_RUN,
+        "profiles": {
+            "quick": FORMS_RUN["profiles"]["quick"],
+            "full": replace(TAUGHT_FULL, arms=("explicit", "fuzzy")),
+            "extended": replace(TAUGHT_FULL, minutes=38),
+        },
+    },
 )
 
 DISTRACTORS = Claim(
     "mcp-bench-distractors",
     mechanism="Ten more servers whose tools have the verbs and fields of those that are needed",
     consequence="lowers by 0.05 or more the share of wishes that are done",
-    regime="on two and three calls over eight servers, by an agent that imitated wishes which name their tools, without distractors",
+    regime="on two calls over eight servers, by an agent that imitated wishes which name their tools, without distractors",
     arms=(
         Arm("explicit", EXPLICIT),
         Arm("among ten", EXPLICIT, control="the same agent among ten mirrors", reads=held_out(name="explicit_10")),
