@@ -4,7 +4,11 @@ import asyncio
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -376,3 +380,51 @@ def test_a_memory_stays_in_its_process(tmp_path):
 
     with pytest.raises(ValueError, match="has a memory, which is read here"):
         create(Recipe(method=SMALL.but(feed=Rollouts(ahead=1)), task="plans", steps=1), tmp_path / "run")
+
+
+WRITES = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_bank import SMALL, a_run
+from strop import durable
+from strop.run import resume
+place, deadly, points = Path(sys.argv[2]), int(sys.argv[3]), 0
+
+def die(name):
+    global points
+    points += 1
+    if points == deadly:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+durable.watch(die)
+if (place / "recipe.json").exists():
+    resume(place, say=lambda said: None, method=SMALL).train()
+else:
+    a_run(place, checkpoint_every=1)
+print(points)
+"""
+
+
+@pytest.mark.full  # about 24 processes
+def test_twenty_kills_while_a_bank_is_written_leave_what_an_unbroken_run_holds(whole, tmp_path):
+    """At twenty points spread over all that a run writes, torn files and renames among them; each run then goes on from what is there."""
+
+    def child(place, deadly):
+        command = [sys.executable, "-c", WRITES, str(Path(__file__).parent), str(place), str(deadly)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+    unbroken = child(tmp_path / "unbroken", 0)
+    points, killed = int(unbroken.stdout), 0
+    assert points > 100
+    for number in range(20):
+        place = tmp_path / f"{number}"
+        assert child(place, 2 + number * (points - 3) // 19).returncode == -signal.SIGKILL
+        killed += 1
+        if not (place / "recipe.json").exists():
+            shutil.rmtree(place, ignore_errors=True)  # killed before it was a run
+            continue
+        run = resume(place, say=lambda said: None, method=SMALL)
+        run.train()
+        assert lines(run) == lines(whole), f"killed at point {2 + number * (points - 3) // 19} of {points}"
+    assert killed == 20
