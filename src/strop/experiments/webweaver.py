@@ -74,7 +74,7 @@ def arm(name: str, window: Window, world: Dossier) -> Method:
 
 ALL_AT_ONCE = arm("all", Append(), Dossier(sight="all"))
 PRUNED = arm("pruned", SECTIONS.window, Dossier())
-BASE = Recipe(method=ALL_AT_ONCE.but("sft-dossier-base"), task="dossier:lines=8", steps=2000, lr=1e-3, eval_tasks=0, checkpoint_every=2000)
+BASE = Recipe(method=ALL_AT_ONCE.but("sft-dossier-base"), task="dossier:lines=8", steps=6000, tasks=4, lr=1e-3, eval_tasks=0, checkpoint_every=6000)
 """It has all evidence in sight, as the control has: eight lines of it."""
 ARMS = (
     Arm("pruned", PRUNED),
@@ -98,9 +98,9 @@ LARGE = Claim(
     threshold=0.15,
     refuted_if="the interval of the paired difference lies below 0.15",
     profiles={
-        "quick": Profile((0,), "800 calls", 3, arms=("pruned", "all")),
-        "full": Profile((0, 1, 2, 3), "3200 calls", 14, arms=("pruned", "all")),
-        "extended": Profile((0, 1, 2, 3), "3200 calls", 28),
+        "quick": Profile((0,), "3200 calls", 10, arms=("pruned", "all")),
+        "full": Profile((0, 1, 2, 3), "9600 calls", 30, arms=("pruned", "all")),
+        "extended": Profile((0, 1, 2, 3), "9600 calls", 38),
     },
     checks=(
         *(
