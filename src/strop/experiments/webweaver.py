@@ -74,7 +74,9 @@ def arm(name: str, window: Window, world: Dossier) -> Method:
 
 ALL_AT_ONCE = arm("all", Append(), Dossier(sight="all"))
 PRUNED = arm("pruned", SECTIONS.window, Dossier())
-BASE = Recipe(method=ALL_AT_ONCE.but("sft-dossier-base"), task="dossier:lines=8", steps=6000, tasks=4, lr=1e-3, eval_tasks=0, checkpoint_every=6000)
+BASE = Recipe(
+    method=ALL_AT_ONCE.but("sft-dossier-base"), task="dossier:lines=8", steps=6000, tasks=4, lr=1e-3, eval_tasks=0, checkpoint_every=6000
+)
 """It has all evidence in sight, as the control has: eight lines of it."""
 ARMS = (
     Arm("pruned", PRUNED),
