@@ -15,6 +15,16 @@ from strop.seams.part import part
 from strop.worlds.screens import App
 
 GOALS, WALKS = 300, 16
+BASE = Recipe(
+    method=TAUGHT.but("sft-screens-base"),
+    task="screens:apps=4096,mode=grounding",
+    steps=3500,
+    tasks=32,
+    lr=1e-3,
+    eval_tasks=0,
+    checkpoint_every=3500,
+)
+"""It finds a name on a screen, and has done nothing there: small models take long to learn to read one."""
 
 
 def arm(name: str, knobs: str, control: str = "") -> Arm:
@@ -74,9 +84,12 @@ LABELS = Claim(
     "scalecua-labels",
     mechanism="Labelling 16 walks a goal with what they happened to reach",
     consequence="raises success on apps that nobody trained on by 0.08 or more over the same walks with labels of others",
-    regime="on screens of about 40 tokens in four skins and goals of 2 to 5 actions, each behind a thought, at equal tokens",
+    regime="on screens of about 40 tokens in four skins and goals of 2 to 5 actions, each behind a thought, from one base that finds "
+    "names on screens, at equal tokens",
     method="scalecua",
-    recipe=Recipe(task="screens:mode=reasoned", steps=5000, tasks=4, lr=3e-3, checkpoint_every=5000),
+    recipe=Recipe(task="screens:mode=reasoned", steps=5000, tasks=4, lr=1e-3, checkpoint_every=5000),
+    base=BASE,
+    base_seeds="one",
     arms=(
         arm("reached", f",walks={WALKS}"),
         arm("shuffled", f",walks={WALKS},labels=shuffled", "the same walks, each said to be for what another one in its app reached"),
@@ -87,9 +100,9 @@ LABELS = Claim(
     threshold=0.08,
     refuted_if="the interval of the paired difference lies below 0.08",
     profiles={
-        "quick": Profile((0,), "400000 trained", 3, arms=("reached", "shuffled")),
-        "full": Profile((0, 1, 2, 3), "1600000 trained", 28, arms=("reached", "shuffled")),
-        "extended": Profile((0, 1, 2, 3, 4), "1600000 trained", 52),
+        "quick": Profile((0,), "100000 trained", 10, arms=("reached", "shuffled")),
+        "full": Profile((0, 1, 2, 3), "800000 trained", 28, arms=("reached", "shuffled")),
+        "extended": Profile((0, 1, 2, 3, 4), "800000 trained", 36),
     },
     checks=(
         Check("walks end where their labels say: share", true(), "reached", least=1.0),
