@@ -62,10 +62,9 @@ def side_given(policy: Any, train: list[Any], targets: dict[str, list[Any]], cur
 
     reader, found = Reader(policy), maps(policy)
     examples = [Example(str(n), (text,)) for n, text in enumerate(train)]
-    return {
-        name: [one.whole for one in influence(reader, found, examples, solved(curves, slope_of(reader, found, of, BUDGET)), BUDGET)]
-        for name, of in targets.items()
-    }
+    directions = [solved(curves, slope_of(reader, found, of, BUDGET)) for of in targets.values()]
+    made = influence(reader, found, examples, directions, BUDGET)
+    return {name: [one.whole for one in each] for name, each in zip(targets, made, strict=True)}
 
 
 def side_tokens(policy: Any, train: list[Any], targets: dict[str, list[Any]], curves: Any = None) -> dict[str, list[float]]:

@@ -23,7 +23,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jvp
+from torch.func import functional_call, jvp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from strop.seams.context import keyed
@@ -331,25 +331,31 @@ def solved(curves: Mapping[str, Curvature], slope: Slopes, damping: float = DAMP
     return {name: curves[name].solve(one, damping) for name, one in slope.items()}
 
 
-def along(reader: Reader, found: Mapping[str, nn.Linear], texts: Sequence[Text], direction: Slopes, budget: int = 8192) -> list[Tensor]:
-    """The slope, along a direction in the weights, of the log-probability of each token that counts, text by text: unweighted."""
+def along(
+    reader: Reader, found: Mapping[str, nn.Linear], texts: Sequence[Text], directions: Sequence[Slopes], budget: int = 8192
+) -> list[list[Tensor]]:
+    """The slope, along each direction in the weights, of the log-probability of each token that counts, text by text: unweighted. What does
+    not depend on a direction is computed once for all of them."""
     weights, tangents = dict[str, Tensor](), dict[str, Tensor]()
     for name, module in found.items():
-        whole = direction[name]
+        whole = torch.stack([direction[name] for direction in directions])
         weights[f"model.{name}.weight"] = module.weight.detach()
-        tangents[f"model.{name}.weight"] = whole[:, : module.in_features]
+        tangents[f"model.{name}.weight"] = whole[..., : module.in_features]
         if has_bias(module):
-            weights[f"model.{name}.bias"], tangents[f"model.{name}.bias"] = module.bias.detach(), whole[:, -1]
-    made: list[Tensor] = [torch.zeros(0)] * len(texts)
+            weights[f"model.{name}.bias"], tangents[f"model.{name}.bias"] = module.bias.detach(), whole[..., -1]
+    made: list[list[Tensor]] = [[torch.zeros(0)] * len(texts) for _ in directions]
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):  # the others have no tangents
-        for one in passes(reader, texts, budget):
+        for one in passes(reader, texts, budget // len(directions)):
 
-            def said(changed: dict[str, Tensor], one: Pass = one) -> Tensor:
-                return likely(functional_call(reader, changed, one.asked), one)
+            def slope_T(changes: dict[str, Tensor], one: Pass = one) -> Tensor:
+                def said(changed: dict[str, Tensor]) -> Tensor:
+                    return likely(functional_call(reader, changed, one.asked), one)
 
-            slope_T = cast("tuple[Tensor, Tensor]", jvp(said, (weights,), (tangents,)))[1]
-            for number, own in zip(one.numbers, torch.split(slope_T, [len(texts[n].at) for n in one.numbers]), strict=True):
-                made[number] = own.cpu()
+                return cast("tuple[Tensor, Tensor]", jvp(said, (weights,), (changes,)))[1]
+
+            for own, slopes in zip(made, cast(Tensor, vmap(slope_T)(tangents)).cpu(), strict=True):
+                for number, part in zip(one.numbers, torch.split(slopes, [len(texts[n].at) for n in one.numbers]), strict=True):
+                    own[number] = part
     return made
 
 
@@ -369,16 +375,17 @@ class Influence:
 
 
 def influence(
-    reader: Reader, found: Mapping[str, nn.Linear], examples: Sequence[Example], direction: Slopes, budget: int = 8192
-) -> list[Influence]:
-    """What each example's log-probability, weighted, gains along a direction: with `solved` the influence, with grad f itself the dot
+    reader: Reader, found: Mapping[str, nn.Linear], examples: Sequence[Example], directions: Sequence[Slopes], budget: int = 8192
+) -> list[list[Influence]]:
+    """What each example's log-probability, weighted, gains along each direction: with `solved` the influence, with grad f itself the dot
     product of gradients."""
     texts = [text for example in examples for text in example.texts]
-    each = iter(zip(texts, along(reader, found, texts, direction, budget), strict=True))
-    return [
-        Influence(tuple(tuple(numbers(own.double() * torch.tensor(text.weight, dtype=torch.float64))) for text, own in some))
-        for some in ([next(each) for _ in example.texts] for example in examples)
-    ]
+    weights = [torch.tensor(text.weight, dtype=torch.float64) for text in texts]
+    made = list[list[Influence]]()
+    for slopes in along(reader, found, texts, directions, budget):
+        each = iter(tuple(numbers(own.double() * weight)) for own, weight in zip(slopes, weights, strict=True))
+        made.append([Influence(tuple(next(each) for _ in example.texts)) for example in examples])
+    return made
 
 
 def logp(reader: Reader, texts: Sequence[Text], budget: int = 8192) -> list[float]:

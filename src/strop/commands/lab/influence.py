@@ -257,8 +257,7 @@ class Study:
 
         def score(kind: str) -> dict[str, Any]:
             slope = slope_of(reader, found, goals[kind], budget)
-            made = influence(reader, found, chosen, solved(curves, slope, self.args.damping), budget)
-            plain = influence(reader, found, chosen, slope, budget)
+            made, plain = influence(reader, found, chosen, [solved(curves, slope, self.args.damping), slope], budget)
             return {"tokens": [one.tokens for one in made], "influence": [o.whole for o in made], "dot": [o.whole for o in plain]}
 
         by_kind = {kind: self.kept(f"scores-{number}", lambda kind=kind: score(kind)) for number, kind in enumerate(goals)}
