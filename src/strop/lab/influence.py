@@ -353,7 +353,7 @@ def along(
 
                 return cast("tuple[Tensor, Tensor]", jvp(said, (weights,), (changes,)))[1]
 
-            for own, slopes in zip(made, cast(Tensor, vmap(slope_T)(tangents)).cpu(), strict=True):
+            for own, slopes in zip(made, vmap(slope_T)(tangents).cpu(), strict=True):
                 for number, part in zip(one.numbers, torch.split(slopes, [len(texts[n].at) for n in one.numbers]), strict=True):
                     own[number] = part
     return made
