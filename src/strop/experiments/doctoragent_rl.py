@@ -60,14 +60,14 @@ ARMS = (
 RUN: dict[str, Any] = {
     "method": "doctoragent-rl",
     "recipe": Recipe(task="clinic", steps=100_000, lr=3e-4, checkpoint_every=100_000),
-    "base": Recipe(method=BOTH, task="clinic", steps=1000, lr=3e-3, eval_tasks=0, checkpoint_every=1000),
+    "base": Recipe(method=BOTH, task="clinic", steps=2000, lr=1e-3, eval_tasks=0, checkpoint_every=2000),
     "base_seeds": "one",
     "arms": ARMS,
     "measure": right_within(),
     "profiles": {
-        "quick": Profile((0,), "30000 decoded", 3, arms=("shown", "fixed", "hidden")),
-        "full": Profile((0, 1, 2, 3), "100000 decoded", 11, arms=("shown", "fixed", "hidden")),
-        "extended": Profile((0, 1, 2, 3), "100000 decoded", 19),
+        "quick": Profile((0,), "30000 decoded", 10, arms=("shown", "fixed", "hidden")),
+        "full": Profile((0, 1, 2, 3), "100000 decoded", 18, arms=("shown", "fixed", "hidden")),
+        "extended": Profile((0, 1, 2, 3), "100000 decoded", 26),
     },
     "held_out": HeldOut(tasks=500, samples=1, at=(0.0, 1.0), max_tokens=dialogues(budget(2, 10)).max_tokens, temperature=0.0),
 }

@@ -71,7 +71,7 @@ def mean_held_out(trace: Trace, *, name: str, last: int = 1) -> float:
     return float(trace.held_out[-1 if last else 0]["means"][name])
 
 
-BASE = Recipe(method=IMITATED.but("sft-graphs-base"), task=f"{ASKS},closed=0.2", steps=600, lr=1e-3, eval_tasks=0, checkpoint_every=600)
+BASE = Recipe(method=IMITATED.but("sft-graphs-base"), task=f"{ASKS},closed=0.2", steps=2500, lr=1e-3, eval_tasks=0, checkpoint_every=2500)
 
 TWO_SIDED = Claim(
     "websailor-cyclic",
@@ -92,9 +92,9 @@ TWO_SIDED = Claim(
     threshold=0.05,
     refuted_if="the interval of the paired difference lies below 0.05",
     profiles={
-        "quick": Profile((0,), "100000 trained", 2, arms=("cyclic", "trees")),
-        "full": Profile((0, 1, 2, 3), "300000 trained", 12, arms=("cyclic", "trees")),
-        "extended": Profile((0, 1, 2, 3), "300000 trained", 18),
+        "quick": Profile((0,), "100000 trained", 10, arms=("cyclic", "trees")),
+        "full": Profile((0, 1, 2, 3), "300000 trained", 20, arms=("cyclic", "trees")),
+        "extended": Profile((0, 1, 2, 3), "300000 trained", 26),
     },
     checks=(
         Check("the trained questions have two sides: share", share_closed(), "cyclic", least=0.35),
