@@ -314,3 +314,14 @@ def test_worker_processes_end_with_a_process_that_was_killed(tmp_path):
             break
         assert time.monotonic() < until, "the workers train on"
         grown = now
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_in_a_worker_process_is_told_and_those_behind_it_are_not_begun(tmp_path):
+    (tmp_path / "failing.py").write_text(
+        OWN.replace("STEPS", "1").replace('"keen"', '"failing"').replace('task="mentions:people=20"', 'task="mentions:people=-1"')
+    )
+    (name,) = claims.of_file(str(tmp_path / "failing.py"))
+    with pytest.raises(ValueError, match="people"):
+        runner.run(claims.named(name), tmp_path, "quick", jobs=2)
+    assert not list(tmp_path.glob("runs/large*"))

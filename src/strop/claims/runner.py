@@ -285,25 +285,30 @@ def _elsewhere(
         bases = dict.fromkeys(claim.base_seed(seed) for each in readings.values() for _, seed in each)
         made = {pool.submit(_base_there, where, seed, directory): seed for seed in bases}
         waiting: dict[Future[Any], Path] = {}
-        while made or waiting:
-            done, _ = wait([*made, *waiting], timeout=1.0, return_when=FIRST_COMPLETED)
-            while not said.empty():
-                yield None, said.get()
-            for future in done:
-                if future in made:
-                    base = made.pop(future)
-                    for place, ((arm, seed), *_) in readings.items():
-                        if claim.base_seed(seed) == base:
-                            waiting[pool.submit(_arm_there, where, arm.name, seed, profile, place, future.result())] = place
-                else:
-                    future.result()
-                    place = waiting.pop(future)
-                    arm, seed = readings[place][0]
-                    yield place, (arm.name, seed, 1.0)
+        try:
+            while made or waiting:
+                done, _ = wait([*made, *waiting], timeout=1.0, return_when=FIRST_COMPLETED)
+                while not said.empty():
+                    yield None, said.get()
+                for future in done:
+                    if future in made:
+                        base = made.pop(future)
+                        for place, ((arm, seed), *_) in readings.items():
+                            if claim.base_seed(seed) == base:
+                                waiting[pool.submit(_arm_there, where, arm.name, seed, profile, place, future.result())] = place
+                    else:
+                        future.result()
+                        place = waiting.pop(future)
+                        arm, seed = readings[place][0]
+                        yield place, (arm.name, seed, 1.0)
+        finally:
+            pool.shutdown(cancel_futures=True)  # where one failed, those that have not begun do not keep it from being told
 
 
 _SAID: list[SimpleQueue[tuple[str, int, float]]] = []
 """In a worker process: where it tells how far it is."""
+_LAST: dict[tuple[str, int], float] = {}
+"""And what it told last."""
 
 
 def _begin(said: SimpleQueue[tuple[str, int, float]]) -> None:
@@ -322,7 +327,10 @@ def _begin(said: SimpleQueue[tuple[str, int, float]]) -> None:
 
 
 def _told(name: str, seed: int, share: float) -> None:
-    _SAID[0].put((name, seed, share))
+    """A hundred times a run at most: nobody may be listening any more, and a full pipe would be waited for."""
+    if share >= 1 or share - _LAST.get((name, seed), -1.0) >= 0.01:
+        _LAST[name, seed] = share
+        _SAID[0].put((name, seed, share))
 
 
 def _arm_there(where: str, arm: str, seed: int, profile: str, directory: Path, model: Path | None) -> None:
