@@ -360,15 +360,13 @@ def taught(name: str, fuzzy: float) -> Program:
 
 EXPLICIT, BOTH = taught("explicit", 0.0), taught("both", 0.5)
 
+LEARNED = Check("explicit wishes are learned: share of them done", end_of(measure=held_out(name="explicit_0")), "explicit", least=0.5)
 TAUGHT_FULL = Profile((0, 1, 2, 3), "2000000 trained", 20)
 FORMS_RUN: dict[str, Any] = {
     "method": "mcp-bench",
     "recipe": Recipe(task="servers:most=2,servers=2,forms=1", steps=100_000, lr=1e-3, checkpoint_every=100_000),
     "measure": held_out(name="explicit_0"),
     "profiles": {"quick": Profile((0,), "300000 trained", 3), "full": TAUGHT_FULL},
-    "checks": (
-        Check("explicit wishes are learned: share of them done", end_of(measure=held_out(name="explicit_0")), "explicit", least=0.5),
-    ),
     "held_out": HeldOut(tasks=240, samples=1, at=(1.0,), max_tokens=SHORT.max_tokens, temperature=0.0),
 }
 
@@ -386,15 +384,12 @@ FUZZY = Claim(
     threshold=0.15,
     refuted_if="the interval of the paired difference lies below 0.15",
     pitfalls="Who never met a fuzzy wish knows none of its words, so how much is lost says little of a model that knows language. What the "
-    "control shows is that the wishes themselves can be done: it has runs of its own, and stands in the extended profile.",
-    **{
-        **FORMS_RUN,
-        "profiles": {
-            "quick": FORMS_RUN["profiles"]["quick"],
-            "full": replace(TAUGHT_FULL, arms=("explicit", "fuzzy")),
-            "extended": replace(TAUGHT_FULL, minutes=38),
-        },
-    },
+    "control shows is that the wishes themselves can be done.",
+    checks=(
+        LEARNED,
+        Check("fuzzy wishes can be learned: share of them done", end_of(measure=held_out(name="fuzzy_0")), "taught both", least=0.3),
+    ),
+    **{**FORMS_RUN, "profiles": {**FORMS_RUN["profiles"], "full": replace(TAUGHT_FULL, minutes=38)}},
 )
 
 DISTRACTORS = Claim(
@@ -412,6 +407,12 @@ DISTRACTORS = Claim(
     refuted_if="the interval of the paired difference lies below 0.05",
     pitfalls="The agent was taught on short texts, so a long one is strange to it whatever it says: only beyond what the servers apart "
     "cost is it the likeness of names.",
+    checks=(
+        LEARNED,
+        Check(
+            "as long a text is borne: share done among servers apart", end_of(measure=held_out(name="explicit_apart")), "apart", least=0.3
+        ),
+    ),
     **FORMS_RUN,
 )
 
