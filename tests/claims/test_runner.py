@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -143,6 +144,17 @@ def test_seeds_that_reach_nothing_make_it_void(tmp_path, monkeypatch):
     assert record["verdict"] == "void"
     assert any("seeds 0 and 1 of large gave identical curves: the seed reached nothing" in why for why in record["why_void"])
     assert not any("identical" in why for why in runner.run(small(random=False), tmp_path / "meant", "quick")["why_void"])
+
+
+def test_two_seeds_whose_shares_agree_by_chance_are_two_and_what_depends_on_no_run_is_no_measure():
+    def told(curves, digests):
+        traces = {seed: SimpleNamespace(lines=[{"digest": digest}]) for seed, digest in enumerate(digests)}
+        return runner._frozen(small(), {"large": traces}, {"large": dict(enumerate(curves))})
+
+    same = [(0.0, 0.0), (60.0, 0.5)]
+    assert told([same, same, [(60.0, 0.4)]], ["a", "b", "c"]) == []
+    assert "seeds 0 and 2 of large" in told([same, [(60.0, 0.4)], same], ["a", "b", "a"])[0]
+    assert "all 3 seeds of large" in told([same] * 3, ["a", "b", "c"])[0]
 
 
 TAUGHT = Recipe(method=SFT, task="mentions:people=20", steps=3, tasks=2, lr=1e-3, checkpoint_every=2, eval_tasks=0, slots=16)
