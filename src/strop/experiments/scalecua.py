@@ -18,11 +18,11 @@ GOALS, WALKS = 300, 16
 BASE = Recipe(
     method=TAUGHT.but("sft-screens-base"),
     task="screens:apps=4096,mode=grounding",
-    steps=3500,
+    steps=8000,
     tasks=32,
     lr=1e-3,
     eval_tasks=0,
-    checkpoint_every=3500,
+    checkpoint_every=8000,
 )
 """It finds a name on a screen, and has done nothing there: small models take long to learn to read one."""
 
