@@ -185,8 +185,6 @@ def one_side(args: argparse.Namespace) -> None:
     policy = load(args.model)
     train, targets = texts(policy, args.examples)
     more = {"curves": curved(Reader(policy), maps(policy), train, budget=BUDGET)} if args.side in GIVEN else {}
-    if args.side == "kronfluence":
-        pass  # what is loaded is no work
     before, began, wall = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time(), time.perf_counter()
     scores = globals()[f"side_{args.side}"](policy, train, targets, **more)
     spent = {"cpu": time.process_time() - began, "seconds": time.perf_counter() - wall}

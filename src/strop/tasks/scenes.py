@@ -74,7 +74,7 @@ class Scenes:
                 "scene": (f"{scene}?", " ".join(things)),
                 "thing": (f"{scene}? {at + 1}", things[at]),
                 "place": (pair, seen),
-                "find": (f"{PAIR.question('', replies, (0, 1)).text.removeprefix(': ')}? {seen}", better),
+                "find": (f"1) {replies[0]} 2) {replies[1]}? {seen}", better),
                 "pair": (pair, better),
                 "scores": (f"{pair} 1-10", better),
             }[asked]
