@@ -16,6 +16,7 @@ import pytest
 
 from strop.sandbox import Rules, Sandbox, Session
 from strop.sandbox.box import CODE, plain
+from strop.sandbox.cell import SandboxError
 from strop.sandbox.trial import tried
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are counted in /proc")
@@ -335,6 +336,17 @@ def test_a_session_that_forks_behind_our_back_stays_within_its_own(box, celled):
     assert box.run("print(1)").out == "1\n"
     assert box.go_on(Session(name="other"), "print(2)")[1].out == "2\n"
     assert not box.go_on(session, "print(3)")[1].ours
+
+
+@pytest.mark.slow
+def test_a_module_that_a_cell_cannot_see_is_said_and_why_where_the_python_stands_in_its_tmp(walled, monkeypatch, tmp_path):
+    (tmp_path / "only_outside.py").write_text("x = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with Sandbox(Rules(modules=("only_outside",))) as box, pytest.raises(SandboxError, match=r"'only_outside'$"):
+        box.run("1")
+    monkeypatch.setattr(sys, "prefix", "/tmp/project/.venv")
+    with Sandbox(Rules(modules=("only_outside",))) as box, pytest.raises(SandboxError, match="stands in /tmp/project"):
+        box.run("1")
 
 
 @pytest.mark.slow

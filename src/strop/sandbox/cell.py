@@ -201,7 +201,8 @@ class Cell:
         if greeting is not None and greeting.get("ready") is True:
             return greeting
         if greeting is not None and "missing" in greeting:
-            raise SandboxError(f"the sandbox is to import a module that cannot be found inside: {greeting['missing']!r}")
+            why = f": this Python stands in {sys.prefix}, and a cell has a /tmp of its own" if sys.prefix.startswith("/tmp/") else ""
+            raise SandboxError(f"the sandbox is to import a module that cannot be found inside: {greeting['missing']!r}{why}")
         if greeting is not None:
             raise SandboxError(f"the sandbox cannot be made: {greeting.get('failed')}")
         self.process.kill()
